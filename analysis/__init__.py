@@ -1,0 +1,1 @@
+"""Models, text and scores: tensors in, tables out."""

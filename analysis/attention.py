@@ -1,0 +1,198 @@
+"""The one attention function that instruments every architecture.
+
+transformers calls attention through a registry, and hands on the keyword arguments of
+`model(...)`. So one registered function sees every layer's `q k v` after RoPE, can replace what
+flows through it, and can stream patterns to a watcher without keeping them. Nothing is patched
+and no hook stays behind: what a call observes or changes is in its `taps` argument alone.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AttentionInterface
+from transformers.masking_utils import (
+    AttentionMaskInterface,
+    eager_mask,
+)
+
+NAME = "headbook"
+"""The registered attention implementation: `model.set_attn_implementation(NAME)`."""
+
+CHUNK_ELEMENTS = 2**22
+"""Patterns exist for this many elements at a time (16 MiB in float32)."""
+
+
+class Site(Enum):
+    """Where in a layer's attention something is replaced. Heads are always query heads."""
+
+    Q = "q"
+    """Queries after RoPE (batch, head, query, d_head)."""
+
+    K = "k"
+    """Keys after RoPE, one copy for each query head (batch, head, key, d_head)."""
+
+    V = "v"
+    """Values, one copy for each query head (batch, head, key, d_head)."""
+
+    SCORES = "scores"
+    """Scaled scores under the causal mask (batch, head, query, key); masked ones are very low."""
+
+    PATTERN = "pattern"
+    """Attention after the softmax (batch, head, query, key)."""
+
+    Z = "z"
+    """What each head read, before W_O (batch, head, query, d_head)."""
+
+
+@dataclass(frozen=True)
+class Where:
+    """Which layer, and which rows of the batch, a tap is looking at."""
+
+    layer: int
+    rows: slice
+
+
+Edit = Callable[[Where, Tensor], Tensor]
+"""Returns what stands in for the tensor; returning it as it came changes nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taps:
+    """What one call of a model observes and replaces."""
+
+    edits: Mapping[Site, Edit] = field(default_factory=dict[Site, Edit])
+    """Called once for each layer and chunk of rows."""
+
+    watch: Callable[[Where, Tensor], None] | None = None
+    """Sees the pattern (batch, head, query, key) after all edits, a chunk of rows at a time."""
+
+    @property
+    def explicit(self) -> bool:
+        """Whether the pattern must be computed at all."""
+        return self.watch is not None or not {Site.SCORES, Site.PATTERN}.isdisjoint(self.edits)
+
+    def edit(self, site: Site, where: Where, tensor: Tensor) -> Tensor:
+        """The tensor, or what replaces it at this site."""
+        return self.edits[site](where, tensor) if site in self.edits else tensor
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a layer adds to plain scaled dot products."""
+
+    scaling: float
+    mask: Float[Tensor, "batch_or_one one query key"] | None
+    softcap: float | None = None
+    sinks: Float[Tensor, " head"] | None = None
+    """Learned logits of a key that holds nothing (GPT-OSS)."""
+
+    def of(self, rows: slice) -> "Terms":
+        """The terms of some rows of the batch."""
+        if self.mask is None or self.mask.shape[0] == 1:
+            return self
+        return Terms(self.scaling, self.mask[rows], self.softcap, self.sinks)
+
+    @property
+    def plain(self) -> bool:
+        """Whether the fused kernel knows everything that the layer adds."""
+        return self.softcap is None and self.sinks is None
+
+
+def attention(
+    module: nn.Module,
+    query: Float[Tensor, "batch head query d_head"],
+    key: Float[Tensor, "batch kv_head key d_head"],
+    value: Float[Tensor, "batch kv_head key d_head"],
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[Float[Tensor, "batch query head d_head"], None]:
+    """Attention as every layer of a switched model calls it.
+
+    Args:
+        module: The layer's attention module; its `layer_idx` names the layer.
+        query: Queries after RoPE.
+        key: Keys after RoPE; query head h reads kv head `h // (n_heads / n_kv_heads)`.
+        value: Values.
+        attention_mask: Additive mask, 0 or very low.
+        scaling: Factor of the scores; 1 / sqrt(d_head) by default.
+        **kwargs: `taps` (ours), `softcap`, `s_aux`; the rest is in the mask already.
+
+    Returns:
+        `z` with heads before their width, and no pattern: watch it instead.
+    """
+    taps: Taps = kwargs.get("taps") or Taps()
+    terms = Terms(
+        query.shape[-1] ** -0.5 if scaling is None else scaling,
+        None if attention_mask is None else attention_mask[..., : key.shape[-2]],
+        kwargs.get("softcap"),
+        kwargs.get("s_aux"),
+    )
+    everything = Where(int(module.layer_idx), slice(0, query.shape[0]))  # pyright: ignore[reportArgumentType]
+    n_groups = query.shape[1] // key.shape[1]
+    query = taps.edit(Site.Q, everything, query)
+    if n_groups > 1 and not {Site.K, Site.V}.isdisjoint(taps.edits):
+        key, value = (t.repeat_interleave(n_groups, dim=1) for t in (key, value))
+        n_groups = 1
+    key, value = taps.edit(Site.K, everything, key), taps.edit(Site.V, everything, value)
+    if terms.plain and not taps.explicit:
+        z = F.scaled_dot_product_attention(
+            query, key, value, terms.mask, scale=terms.scaling, enable_gqa=n_groups > 1
+        )
+    else:
+        z = _explicit(query, key, value, terms, (taps, everything.layer))
+    return taps.edit(Site.Z, everything, z).transpose(1, 2).contiguous(), None
+
+
+def _explicit(
+    query: Tensor, key: Tensor, value: Tensor, terms: Terms, tapped: tuple[Taps, int]
+) -> Tensor:
+    """The slow path: patterns are computed, watched and dropped, a chunk of rows at a time."""
+    taps, layer = tapped
+    batch, n_heads, n_query, _ = query.shape
+    n_groups = n_heads // key.shape[1]
+    step = max(1, CHUNK_ELEMENTS // (n_heads * n_query * key.shape[-2]))
+    chunks: list[Tensor] = []
+    for start in range(0, batch, step):
+        where = Where(layer, slice(start, min(start + step, batch)))
+        q, k, v = query[where.rows], key[where.rows], value[where.rows]
+        if n_groups > 1:
+            k, v = (t.repeat_interleave(n_groups, dim=1) for t in (k, v))
+        scores = taps.edit(Site.SCORES, where, attention_scores(q, k, terms.of(where.rows)))
+        pattern = taps.edit(Site.PATTERN, where, _softmax(scores, terms.sinks).to(v.dtype))
+        if taps.watch is not None:
+            taps.watch(where, pattern)
+        chunks.append(pattern @ v)
+    return torch.cat(chunks)
+
+
+def attention_scores(
+    q: Float[Tensor, "batch head query d_head"],
+    k: Float[Tensor, "batch head key d_head"],
+    terms: Terms,
+) -> Float[Tensor, "batch head query key"]:
+    """Scaled dot products, capped where the layer caps them, under its mask."""
+    scores = (q @ k.transpose(-1, -2)) * terms.scaling
+    if terms.softcap is not None:
+        scores = torch.tanh(scores / terms.softcap) * terms.softcap
+    return scores if terms.mask is None else scores + terms.mask
+
+
+def _softmax(
+    scores: Float[Tensor, "batch head query key"], sinks: Float[Tensor, " head"] | None
+) -> Float[Tensor, "batch head query key"]:
+    """Softmax over keys in float32; a sink takes its share and is dropped."""
+    if sinks is None:
+        return scores.softmax(-1, dtype=torch.float32)
+    column = sinks.view(1, -1, 1, 1).expand(*scores.shape[:-1], 1)
+    return torch.cat([scores, column], dim=-1).softmax(-1, dtype=torch.float32)[..., :-1]
+
+
+AttentionInterface.register(NAME, attention)
+AttentionMaskInterface.register(NAME, eager_mask)

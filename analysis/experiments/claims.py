@@ -1,0 +1,274 @@
+"""Claims about a model: estimates on held-out sequences, controls, and computed verdicts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+import polars as pl
+
+from analysis.statistics import N_RESAMPLES, bootstrap
+from analysis.text.tokens import Tokens
+
+from .experiment import Experiment, Report
+
+
+class Verdict(Enum):
+    """What an interval says about a claim."""
+
+    SUPPORTED = "supported"
+    """The whole interval lies beyond the threshold and beyond the control."""
+
+    NOT_SUPPORTED = "not supported"
+    """The whole interval lies on the other side of the threshold or within the control."""
+
+    UNDECIDED = "undecided"
+    """The interval includes the threshold, or overlaps the control."""
+
+
+def verdict(
+    interval: tuple[float, float], threshold: float, control: tuple[float, float]
+) -> Verdict:
+    """Judge a claim that a statistic is larger than a threshold and than its control.
+
+    Args:
+        interval: 95 % interval of the statistic.
+        threshold: What it must exceed.
+        control: 95 % interval of the control.
+
+    Returns:
+        The verdict; NaN anywhere in the intervals makes it undecided.
+    """
+    lower, upper = interval
+    if lower > threshold and lower > control[1]:
+        return Verdict.SUPPORTED
+    if upper < threshold or upper < control[0]:
+        return Verdict.NOT_SUPPORTED
+    return Verdict.UNDECIDED
+
+
+@runtime_checkable
+class Evidence(Protocol):
+    """Stored frames by table name, and the runs that they came from."""
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """Run ids."""
+        ...
+
+    def __getitem__(self, table: str, /) -> pl.DataFrame: ...
+
+    def __contains__(self, table: object, /) -> bool: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """A head that was chosen on the even sequences."""
+
+    layer: int
+    head: int
+
+    def __str__(self) -> str:
+        return f"L{self.layer}H{self.head}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadClaims(Experiment):
+    """Has the model a previous-token head, an induction head, a BOS sink?
+
+    The strongest head of each kind is chosen on the even sequences and judged on the odd ones, so
+    that the choice does not flatter the estimate.
+    """
+
+    version: ClassVar[int] = 1
+
+    text: Evidence
+    """Answer of `TextScores`."""
+    induction: Evidence
+    """Answer of `InductionScores`."""
+
+    def data(self) -> Sequence[Tokens]:
+        """No tokens of its own: it judges what was measured."""
+        return ()
+
+    def question(self) -> dict[str, Any]:
+        """The runs that are judged."""
+        evidence = {"text": self.text.runs, "induction": self.induction.runs}
+        return {
+            "model": self.card.identity,
+            "tokens": [],
+            "parameters": {"evidence": evidence},
+            "dtype": "float64",
+            "seed": self.seed,
+        }
+
+    def run(self, report: Report) -> dict[str, pl.DataFrame]:
+        """Judge every claim.
+
+        Args:
+            report: Told the progress.
+
+        Returns:
+            `claims`, one row each; claims that the model's data cannot test have none.
+        """
+        induction = self.induction["head_scores"]
+        copier = _strongest(induction, "induction", "repeated")
+        rows = [
+            self._claim(
+                "induction_head",
+                f"{copier}, the strongest induction head on the even sequences, looks one past "
+                "the previous copy with more than half of its attention",
+                "induction score, odd sequences",
+                (_odd(induction, "induction", "repeated", copier), 0.5),
+                (_odd(induction, "induction", "shuffled", copier), "second copy shuffled"),
+            ),
+            self._copying(),
+        ]
+        if "absences" not in self.text or not _has(self.text["absences"], "previous_token"):
+            rows = [*self._text_claims(copier), *rows]
+        report(1, 1, "")
+        return {"claims": pl.DataFrame(rows)}
+
+    def _text_claims(self, copier: Head) -> list[dict[str, Any]]:
+        scores = self.text["head_scores"]
+        previous = _strongest(scores, "previous_token", "text")
+        sink = _strongest(scores, "bos", "text")
+        on_text = _odd(scores, "previous_token", "text", previous)
+        on_random = _odd(scores, "previous_token", "random", previous)
+        by_chance = _odd(scores, "previous_token", "text", previous, "chance")
+        return [
+            self._claim(
+                "previous_token_head",
+                f"{previous}, the strongest previous-token head on the even sequences, looks at "
+                "the token before with more than half of its attention",
+                "previous-token score on text, odd sequences",
+                (on_text, 0.5),
+                (by_chance, "uniform attention"),
+            ),
+            self._claim(
+                "previous_token_positional",
+                f"{previous} looks at the token before whatever the tokens are",
+                "previous-token score on random tokens, odd sequences",
+                (on_random, 0.5),
+                (by_chance, "uniform attention"),
+            ),
+            self._order(previous, copier),
+            self._claim(
+                "bos_sink",
+                f"{sink}, the strongest on the even sequences, puts more than half of its "
+                "attention on position 0",
+                "attention to position 0 on text, odd sequences",
+                (_odd(scores, "bos", "text", sink), 0.5),
+                (_odd(scores, "bos", "text", sink, "chance"), "uniform attention"),
+            ),
+        ]
+
+    def _order(self, previous: Head, copier: Head) -> dict[str, Any]:
+        """Which head comes first; the interval is over choices of heads on resampled sequences."""
+        gaps = _choices(self.induction["head_scores"], ("induction", "repeated"), self.seed)
+        gaps = gaps - _choices(self.text["head_scores"], ("previous_token", "text"), self.seed + 1)
+        lower, upper = np.quantile(gaps, (0.025, 0.975))
+        return {
+            "claim": "previous_token_below_induction",
+            "statement": f"The strongest previous-token head, {previous}, lies in a lower layer "
+            f"than the strongest induction head, {copier}",
+            "statistic": "layers from the one to the other, heads chosen anew on resampled even "
+            f"sequences (n = {len(gaps)} choices; control: the same layer)",
+            "estimate": float(copier.layer - previous.layer),
+            "lower": float(lower),
+            "upper": float(upper),
+            "control": 0.0,
+            "control_lower": 0.0,
+            "control_upper": 0.0,
+            "threshold": 0.5,
+            "verdict": verdict((lower, upper), 0.5, (0.0, 0.0)).value,
+            **self._source("02_induction_circuit"),
+        }
+
+    def _source(self, chapter: str) -> dict[str, str]:
+        return {
+            "chapter": chapter,
+            "evidence": json.dumps([*self.text.runs, *self.induction.runs]),
+        }
+
+    def _copying(self) -> dict[str, Any]:
+        scores = self.induction["model_scores"].filter(pl.col("sequence").is_not_null())
+
+        def gain(data: str) -> np.ndarray:
+            rows = scores.filter(score="second_minus_first_loss", data=data).sort("sequence")
+            return -rows["value"].to_numpy()
+
+        return self._claim(
+            "model_copies",
+            "The model predicts a random block at least 1 nat per token better when it is shown "
+            "again",
+            "loss on the first copy minus loss on the second, nats per token",
+            (gain("repeated"), 1.0),
+            (gain("shuffled"), "second copy shuffled"),
+        )
+
+    def _claim(
+        self,
+        claim: str,
+        statement: str,
+        statistic: str,
+        tested: tuple[np.ndarray, float],
+        compared: tuple[np.ndarray, str],
+    ) -> dict[str, Any]:
+        (values, threshold), (control, control_name) = tested, compared
+        found, base = (bootstrap(v[:, None], self.seed) for v in (values, control))
+        ends = float(found.lower[0]), float(found.upper[0])
+        base_ends = float(base.lower[0]), float(base.upper[0])
+        return {
+            "claim": claim,
+            "statement": statement,
+            "statistic": f"{statistic} (n = {found.n[0]}; control: {control_name})",
+            "estimate": float(found.mean[0]),
+            "lower": ends[0],
+            "upper": ends[1],
+            "control": float(base.mean[0]),
+            "control_lower": base_ends[0],
+            "control_upper": base_ends[1],
+            "threshold": threshold,
+            "verdict": verdict(ends, threshold, base_ends).value,
+            **self._source("01_head_atlas" if claim == "bos_sink" else "02_induction_circuit"),
+        }
+
+
+def _has(absences: pl.DataFrame, score: str) -> bool:
+    return not absences.filter(score=score).is_empty()
+
+
+def _rows(scores: pl.DataFrame, **where: object) -> pl.DataFrame:
+    return scores.filter(pl.col("sequence").is_not_null(), **where)
+
+
+def _strongest(scores: pl.DataFrame, score: str, data: str) -> Head:
+    """The head with the largest mean over the even sequences."""
+    even = _rows(scores, score=score, data=data).filter(pl.col("sequence") % 2 == 0)
+    means = even.group_by("layer", "head").agg(pl.col("value").mean())
+    layer, head, _ = means.sort("value", "layer", "head").row(-1)
+    return Head(layer=layer, head=head)
+
+
+def _choices(scores: pl.DataFrame, named: tuple[str, str], seed: int) -> np.ndarray:
+    """The layer of the strongest head on resampled even sequences, once for each resample."""
+    even = _rows(scores, score=named[0], data=named[1]).filter(pl.col("sequence") % 2 == 0)
+    table = even.sort("sequence", "layer", "head").partition_by("sequence", maintain_order=True)
+    values = np.stack([rows["value"].to_numpy() for rows in table])
+    n = len(values)
+    draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), N_RESAMPLES)
+    return table[0]["layer"].to_numpy()[(draws @ values).argmax(axis=1)].astype(float)
+
+
+def _odd(
+    scores: pl.DataFrame, score: str, data: str, head: Head, column: str = "value"
+) -> np.ndarray:
+    """One head's values on the odd sequences, in order."""
+    where: Mapping[str, object] = {"layer": head.layer, "head": head.head}
+    rows = _rows(scores, score=score, data=data, **where).filter(pl.col("sequence") % 2 == 1)
+    return rows.sort("sequence")[column].to_numpy()

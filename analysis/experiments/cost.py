@@ -1,0 +1,64 @@
+"""What experiments cost before they start: forward passes, time and memory."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+
+from .experiment import Experiment
+from .s_inhibition_scores import SInhibitionScores
+from .stream import TOKENS_PER_BATCH
+
+_SIZE = 768
+
+
+@dataclass(frozen=True)
+class Cost:
+    """An estimate, good to a factor of about two."""
+
+    n_sequences: int
+    """Forward passes, one sequence each."""
+    n_tokens: int
+    seconds: float
+    gib: float
+
+    def __str__(self) -> str:
+        minutes = f"{self.seconds / 60:.0f} min" if self.seconds > 90 else f"{self.seconds:.0f} s"
+        return (
+            f"{self.n_sequences:,} forward passes of one sequence ({self.n_tokens:,} tokens), "
+            f"about {minutes} and {self.gib:.1f} GiB"
+        )
+
+
+def cost(experiments: Iterable[Experiment]) -> Cost:
+    """Estimate what a set of experiments on one model will take on this machine.
+
+    Args:
+        experiments: What will be computed.
+
+    Returns:
+        Counts, and time and memory from a short timed matrix product.
+    """
+    n_sequences = n_tokens = longest = n_params = 0
+    for experiment in experiments:
+        n_params = experiment.card.n_params
+        n_heads = experiment.card.n_layers * experiment.card.n_heads
+        passes = n_heads + 2 if isinstance(experiment, SInhibitionScores) else 1
+        for tokens in experiment.data():
+            n_sequences += passes * tokens.ids.shape[0]
+            n_tokens += passes * tokens.ids.size
+            longest = max(longest, min(tokens.ids.size, TOKENS_PER_BATCH))
+    flop = 2.5 * n_params * n_tokens
+    activations = 4 * longest * 40 * (n_params / 12) ** (1 / 3)
+    return Cost(n_sequences, n_tokens, 2 + flop / _rate(), (4 * n_params + activations) / 2**30)
+
+
+def _rate() -> float:
+    """Floating-point operations a second of a float32 matrix product."""
+    a = torch.randn(_SIZE, _SIZE)
+    _ = a @ a
+    started = time.perf_counter()
+    for _ in range(5):
+        _ = a @ a
+    return 5 * 2 * _SIZE**3 / (time.perf_counter() - started)

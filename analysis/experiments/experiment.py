@@ -1,0 +1,95 @@
+"""What every experiment shares: a frozen question about one model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any, ClassVar
+
+import polars as pl
+
+from analysis.models.card import ModelCard, read_card
+from analysis.text.tokens import Tokens, Vocabulary
+
+Report = Callable[[int, int, str], None]
+"""Told (done, total, what) while an experiment runs."""
+
+DEVICE = "cpu"
+
+
+def stage(report: Report, what: str, index: int, count: int) -> Report:
+    """Report stage `index` of `count` as its share of the whole.
+
+    Args:
+        report: Told of the whole.
+        what: What the stage does, shown beside the bar.
+        index: Stages before this one.
+        count: All stages, taken to be of equal length.
+
+    Returns:
+        What the stage is to call.
+    """
+
+    def part(done: int, total: int, _what: str) -> None:
+        report(index * total + done, count * total, what)
+
+    return part
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment(ABC):
+    """A question whose fields are everything that its answer depends on."""
+
+    version: ClassVar[int]
+    """Raised by hand when the same question gets another answer."""
+
+    model: str
+    """What `load_model` takes."""
+    seed: int
+    """Of everything that is drawn: tokens, prompts, resamples."""
+
+    @cached_property
+    def card(self) -> ModelCard:
+        """Which model that is."""
+        return read_card(self.model)
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The model's tokenizer."""
+        return Vocabulary(self.card.folder, self.card.vocab)
+
+    @abstractmethod
+    def data(self) -> Sequence[Tokens]:
+        """The rows of tokens that the model is run on, in order."""
+
+    @abstractmethod
+    def run(self, report: Report) -> dict[str, pl.DataFrame]:
+        """Compute the answer: tidy frames by table name."""
+
+    def units(self) -> Sequence[Experiment]:
+        """The parts that are stored on their own: this one."""
+        return [self]
+
+    def question(self) -> dict[str, Any]:
+        """What the answer is stored under: model, tokens, parameters, dtype and seed."""
+        apart = {"model", "seed", "text"}
+        return {
+            "model": self.card.identity,
+            "tokens": [tokens.sha256 for tokens in self.data()],
+            "parameters": {
+                field.name: getattr(self, field.name)
+                for field in fields(self)
+                if field.name not in apart
+            },
+            "dtype": "float32",
+            "seed": self.seed,
+        }
+
+    def subjects(self) -> dict[str, pl.DataFrame]:
+        """The rows of `models` and `texts` that the answer is about."""
+        rows = [tokens.row() for tokens in self.data()]
+        texts = pl.concat(rows).unique("text", maintain_order=True) if rows else None
+        model = {"models": self.card.row()}
+        return model if texts is None else {**model, "texts": texts}

@@ -1,0 +1,164 @@
+"""What a reader asks for: a model, a text and a size, and the experiments that answer it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+from functools import cached_property
+
+from analysis.errors import UserError
+from analysis.models.card import ModelCard, read_card
+from analysis.text.tokens import Vocabulary
+
+from .experiment import Experiment
+from .heads import all_heads, parse_heads
+from .induction_scores import InductionScores
+from .s_inhibition_scores import SInhibitionScores
+from .successor_scores import SuccessorScores
+from .text_scores import TextScores
+
+
+class Profile(Enum):
+    """How large every experiment is. Both sizes live in one store."""
+
+    QUICK = "quick"
+    """Minutes on two cores for the whole book; every control and interval is there."""
+
+    FULL = "full"
+    """The sizes that the methods name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """How much of everything one profile measures."""
+
+    n_sequences: int
+    n_tokens: int
+    n_repeats: int
+    block_len: int
+    n_lists: int
+    n_items: int
+    n_gifts: int
+
+
+SIZES = {
+    Profile.QUICK: Sizes(
+        n_sequences=64,
+        n_tokens=256,
+        n_repeats=64,
+        block_len=50,
+        n_lists=24,
+        n_items=8,
+        n_gifts=100,
+    ),
+    Profile.FULL: Sizes(
+        n_sequences=256,
+        n_tokens=512,
+        n_repeats=256,
+        block_len=100,
+        n_lists=100,
+        n_items=10,
+        n_gifts=500,
+    ),
+}
+N_OFFSETS = 128
+N_PICTURED = 32
+MAX_SHIFT = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A model, a text and a size."""
+
+    model: str
+    text: str = "reference"
+    profile: Profile = Profile.QUICK
+    bos: bool = True
+    """Start sequences with the tokenizer's BOS; a model without one is scored without it."""
+    n_sequences: int | None = None
+    """Sequences of text; the profile's number by default."""
+    n_tokens: int | None = None
+    """Length of sequences; the profile's, or the model's context if that is shorter."""
+    heads: tuple[str, ...] | None = None
+    """Heads whose patterns are kept; all by default in a model of at most 64 heads."""
+    seed: int = 0
+
+    @cached_property
+    def card(self) -> ModelCard:
+        """Which model that is."""
+        return read_card(self.model)
+
+    @cached_property
+    def sizes(self) -> Sizes:
+        """The profile's sizes, with what was asked for otherwise.
+
+        Raises:
+            UserError: Sequences would be longer than the model's context, or empty.
+        """
+        sizes = SIZES[self.profile]
+        n_ctx = self.card.n_ctx
+        if self.n_tokens is not None and not 3 <= self.n_tokens <= n_ctx:
+            raise UserError(
+                f"expected --tokens from 3 to {n_ctx}, the context of {self.card.name}, "
+                f"got {self.n_tokens}; choose a length in that range"
+            )
+        if self.n_sequences is not None and self.n_sequences < 2:
+            raise UserError(
+                f"expected at least 2 sequences for an interval, got {self.n_sequences}; "
+                "raise --sequences"
+            )
+        return replace(
+            sizes,
+            n_sequences=self.n_sequences or sizes.n_sequences,
+            n_tokens=self.n_tokens or min(sizes.n_tokens, n_ctx),
+            block_len=min(sizes.block_len, (n_ctx - 1) // 2),
+        )
+
+    def text_scores(self) -> TextScores:
+        """What heads look at in text and on random tokens."""
+        sizes = self.sizes
+        pictured = all_heads(self.card) if self.heads is None else self.heads
+        parse_heads(pictured, self.card)
+        return TextScores(
+            model=self.model,
+            text=self.text,
+            bos=self.bos and bool(Vocabulary(self.card.folder, self.card.vocab).bos),
+            n_sequences=sizes.n_sequences,
+            n_tokens=sizes.n_tokens,
+            n_offsets=min(N_OFFSETS, sizes.n_tokens - 1),
+            n_pictured=min(N_PICTURED, sizes.n_tokens - 1),
+            pictured=pictured,
+            seed=self.seed,
+        )
+
+    def induction_scores(self) -> InductionScores:
+        """Induction and copying on a random block shown twice."""
+        return InductionScores(
+            model=self.model,
+            n_sequences=self.sizes.n_repeats,
+            block_len=self.sizes.block_len,
+            max_shift=min(MAX_SHIFT, self.sizes.block_len - 2),
+            seed=self.seed,
+        )
+
+    def successor_scores(self) -> SuccessorScores:
+        """Attention along ordered lists."""
+        return SuccessorScores(
+            model=self.model,
+            n_sequences=self.sizes.n_lists,
+            n_items=self.sizes.n_items,
+            seed=self.seed,
+        )
+
+    def s_inhibition_scores(self) -> SInhibitionScores:
+        """Attention to the repeated name in gift sentences."""
+        return SInhibitionScores(model=self.model, n_sequences=self.sizes.n_gifts, seed=self.seed)
+
+    def experiments(self) -> tuple[Experiment, ...]:
+        """Everything that the book asks, in the order that it is computed."""
+        return (
+            self.text_scores(),
+            self.induction_scores(),
+            self.successor_scores(),
+            self.s_inhibition_scores(),
+        )

@@ -1,0 +1,1 @@
+"""Causal language models: which one is meant, and loading it instrumented."""

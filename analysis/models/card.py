@@ -1,0 +1,222 @@
+"""Which model is meant: where its files are, its sizes, and the hash that names it.
+
+Nothing here loads weights or imports torch, so a stored answer is found in milliseconds.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from analysis.errors import UserError
+
+REFERENCE = Path(__file__).resolve().parent.parent / "reference"
+"""The folder of the model that ships with the project."""
+
+_VOLATILE = {"transformers_version", "_name_or_path", "dtype", "torch_dtype", "use_cache"}
+_SIZES = {
+    "n_layers": ("num_hidden_layers", "n_layer", "num_layers"),
+    "n_heads": ("num_attention_heads", "n_head", "num_heads"),
+    "d_model": ("hidden_size", "n_embd"),
+    "n_ctx": ("max_position_embeddings", "n_positions"),
+    "vocab": ("vocab_size",),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCard:
+    """A model's identity and sizes."""
+
+    name: str
+    folder: Path
+    revision: str
+    """Commit of a hub model, empty for a folder."""
+    weights: str
+    """SHA-256 over the sorted tensors, or the hub's commit."""
+    config: Mapping[str, Any]
+    """`config.json` without what does not change the numbers."""
+    architecture: str
+    n_layers: int
+    n_heads: int
+    n_kv_heads: int
+    d_model: int
+    d_head: int
+    n_ctx: int
+    n_params: int
+    vocab: int
+
+    @property
+    def model(self) -> str:
+        """The id that tables refer to: 16 hex characters of weights and config."""
+        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a key hashes of the model."""
+        return {"weights": self.weights, "config": dict(self.config), "transform": None}
+
+    def row(self) -> pl.DataFrame:
+        """The model's row of the table `models`."""
+        fields = asdict(self)
+        for absent in ("folder", "config", "n_ctx"):
+            del fields[absent]
+        return pl.DataFrame({"model": self.model, **fields})
+
+
+def read_card(name: str) -> ModelCard:
+    """Find a model and read what it is.
+
+    Args:
+        name: `reference`, a folder, or a Hugging Face id.
+
+    Returns:
+        The card; no weights are loaded.
+
+    Raises:
+        UserError: There is no such model, or it cannot be loaded safely, or is not causal.
+    """
+    folder, revision = _folder(name)
+    config = _config(folder)
+    _check_safe(folder, config)
+    sizes = {size: _first(config, keys, folder) for size, keys in _SIZES.items()}
+    n_heads = sizes["n_heads"]
+    d_head = config.get("head_dim") or sizes["d_model"] // n_heads
+    return ModelCard(
+        name=name if name == "reference" or revision else folder.resolve().name,
+        folder=folder,
+        revision=revision,
+        weights=revision or tensors_hash(folder),
+        config={k: v for k, v in sorted(config.items()) if k not in _VOLATILE},
+        architecture=str(config["architectures"][0]),
+        n_kv_heads=config.get("num_key_value_heads") or n_heads,
+        d_head=d_head,
+        n_params=sum(size for _, size, _ in _tensors(folder)),
+        **sizes,
+    )
+
+
+def tensors_hash(folder: Path) -> str:
+    """SHA-256 over names, types, shapes and bytes of a folder's tensors, sorted by name."""
+    stats = [(path.name, path.stat()) for path in sorted(folder.glob("*.safetensors"))]
+    files = tuple((name, stat.st_size, stat.st_mtime_ns, stat.st_ino) for name, stat in stats)
+    return _tensors_hash(folder.resolve(), files)
+
+
+@lru_cache
+def _tensors_hash(folder: Path, _files: tuple[tuple[str, int, int, int], ...]) -> str:
+    """The hash, read once as long as the files stay as they are."""
+    digest = hashlib.sha256()
+    for header, _, (path, start, end) in sorted(_tensors(folder), key=lambda t: t[0]):
+        digest.update(header.encode())
+        with path.open("rb") as file:
+            file.seek(start)
+            left = end - start
+            while left > 0:
+                block = file.read(min(left, 2**22))
+                if not block:
+                    raise UserError(f"expected whole weights, {path} is cut short; copy it again")
+                digest.update(block)
+                left -= len(block)
+    return digest.hexdigest()
+
+
+def _tensors(folder: Path) -> Iterator[tuple[str, int, tuple[Path, int, int]]]:
+    """For every tensor: name, type and shape; number of elements; where its bytes are."""
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            raw = file.read(length) if length <= path.stat().st_size else b""
+        try:
+            header: dict[str, Any] = json.loads(raw)
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            raise UserError(
+                f"expected a safetensors file, {path} is damaged; copy it again"
+            ) from None
+        for tensor, info in header.items():
+            if tensor != "__metadata__":
+                n_elements = 1
+                for size in info["shape"]:
+                    n_elements *= size
+                begin, end = (8 + length + offset for offset in info["data_offsets"])
+                label = f"{tensor} {info['dtype']} {info['shape']}"
+                yield label, n_elements, (path, begin, end)
+
+
+def _folder(name: str) -> tuple[Path, str]:
+    """Where a model's files are, and its commit if a hub has it."""
+    if name == "reference":
+        return REFERENCE, ""
+    if Path(name).is_dir():
+        return Path(name), ""
+    if name.startswith((".", "/", "~")) or name.count("/") > 1 or not name:
+        raise UserError(
+            f"expected `reference`, a folder or a Hugging Face id, found no folder {name!r}; "
+            "check the path"
+        )
+    from huggingface_hub import (  # noqa: PLC0415 - slow to import, rarely needed
+        snapshot_download,
+    )
+
+    try:
+        wanted = ["*.json", "*.safetensors", "*.model", "*.txt"]
+        folder = Path(snapshot_download(name, allow_patterns=wanted))
+    except Exception as error:
+        raise UserError(
+            f"expected `reference`, a folder or a Hugging Face id, could not get {name!r} "
+            f"({type(error).__name__}); check the name, the network or the offline cache"
+        ) from None
+    return folder, folder.name
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    if (folder / "final_config.yaml").exists():
+        raise UserError(
+            f"expected a transformers folder, {folder} is a parameter-decomposition run, which "
+            "this version does not read; give its target model as a folder with config.json"
+        )
+    if not path.exists():
+        raise UserError(
+            f"expected config.json and *.safetensors, found no config.json in {folder}; "
+            "give a folder written by save_pretrained"
+        )
+    try:
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"expected JSON, {path} is not ({error}); write it again") from None
+    return config
+
+
+def _check_safe(folder: Path, config: Mapping[str, Any]) -> None:
+    if "auto_map" in config:
+        raise UserError(
+            f"expected an architecture of transformers, {folder} asks to run code of its own, "
+            "which is never done; use a version without remote code"
+        )
+    if not config.get("architectures"):
+        raise UserError(
+            f"expected `architectures` in {folder / 'config.json'}, found none; "
+            "write the folder with save_pretrained of a causal language model"
+        )
+    if not any(folder.glob("*.safetensors")):
+        pickles = sorted(p.name for p in [*folder.glob("*.bin"), *folder.glob("*.pt*")])
+        found = f"only {', '.join(pickles)} (pickles are never loaded)" if pickles else "none"
+        raise UserError(
+            f"expected weights in {folder}/*.safetensors, found {found}; "
+            "save the model with save_pretrained(safe_serialization=True)"
+        )
+
+
+def _first(config: Mapping[str, Any], keys: tuple[str, ...], folder: Path) -> int:
+    for key in keys:
+        if isinstance(config.get(key), int):
+            return config[key]
+    raise UserError(
+        f"expected one of {', '.join(keys)} in {folder / 'config.json'}, found none; "
+        "only causal language models with attention heads can be read"
+    )

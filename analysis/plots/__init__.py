@@ -1,0 +1,16 @@
+"""Every chart of the book. Titles say the finding; scores share [0, 1]."""
+
+from .comparisons import against_control, by_data, claim_intervals, losses
+from .grids import head_grid, pattern_pair
+from .profiles import induction_lag, offset_profile
+
+__all__ = [
+    "against_control",
+    "by_data",
+    "claim_intervals",
+    "head_grid",
+    "induction_lag",
+    "losses",
+    "offset_profile",
+    "pattern_pair",
+]

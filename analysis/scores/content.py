@@ -1,0 +1,63 @@
+"""Scores of which tokens a head looks at."""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+def duplicate_token_score(
+    pattern: Float[Tensor, "batch head query key"], tokens: Int[Tensor, "batch query"]
+) -> Float[Tensor, "batch head"]:
+    """Mean attention from tokens that occurred before to their earlier occurrences.
+
+    Args:
+        pattern: Post-softmax attention.
+        tokens: The ids that it was computed on.
+
+    Returns:
+        For queries with an earlier equal token, the mean of the sum of A[i, j] over those j < i,
+        in [0, 1]; NaN for a sequence without any repeat.
+
+    Source:
+        Wang et al. 2022, "Interpretability in the Wild".
+    """
+    earlier = (tokens[:, :, None] == tokens[:, None, :]).tril(-1)
+    mass = torch.einsum("bhqk,bqk->bh", pattern, earlier.to(pattern.dtype))
+    return mass / earlier.any(-1).sum(-1)[:, None]
+
+
+def delimiter_score(
+    pattern: Float[Tensor, "batch head query key"], is_delimiter: Bool[Tensor, "batch key"]
+) -> Float[Tensor, "batch head"]:
+    """Mean attention mass on delimiter tokens.
+
+    Args:
+        pattern: Post-softmax attention, at least 2 positions.
+        is_delimiter: Whether each key holds one.
+
+    Returns:
+        Mean over queries q >= 1 of the mass on delimiters, in [0, 1].
+    """
+    return torch.einsum("bhqk,bk->bh", pattern[..., 1:, :], is_delimiter.to(pattern.dtype)) / (
+        pattern.shape[-2] - 1
+    )
+
+
+def delimiter_ratio(
+    pattern: Float[Tensor, "batch head query key"],
+    uniform: Float[Tensor, "1 1 query key"],
+    is_delimiter: Bool[Tensor, "batch key"],
+) -> Float[Tensor, "batch head"]:
+    """Attention mass on delimiters over what uniform causal attention would give them.
+
+    Args:
+        pattern: Post-softmax attention.
+        uniform: Uniform causal attention of the same size.
+        is_delimiter: Whether each key holds one.
+
+    Returns:
+        The ratio, 1 for uniform attention; NaN for a sequence without delimiters.
+    """
+    rows = uniform.to(pattern).expand(pattern.shape[0], -1, -1, -1)
+    mass = delimiter_score(rows, is_delimiter)
+    return delimiter_score(pattern, is_delimiter) / mass.where(mass > 0, torch.nan)

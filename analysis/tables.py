@@ -1,0 +1,37 @@
+"""Rows of the store arranged for a reader: heads by name, scores beside their controls."""
+
+from typing import Any
+
+import polars as pl
+
+
+def named(rows: pl.DataFrame) -> pl.DataFrame:
+    """Add the column `name`, as `L1H4`, to rows with `layer` and `head`."""
+    return rows.with_columns(name=pl.format("L{}H{}", "layer", "head"))
+
+
+def beside(head_scores: pl.DataFrame, score: str, data: str, control_data: str) -> pl.DataFrame:
+    """Every head's aggregate score with the same score on a control.
+
+    Args:
+        head_scores: Rows of the table, of one model.
+        score: Which score.
+        data: What it is measured on.
+        control_data: What the control is measured on.
+
+    Returns:
+        Columns `name`, `layer`, `head`, `value`, `lower`, `upper`, `n`, `chance`, `control`,
+        `control_lower`, `control_upper`; heads without a control have none.
+    """
+    every = head_scores.filter(pl.col("sequence").is_null(), score=score)
+    control = every.filter(data=control_data).select(
+        "layer", "head", control="value", control_lower="lower", control_upper="upper"
+    )
+    kept = ("name", "layer", "head", "value", "lower", "upper", "n", "chance")
+    rows = named(every.filter(data=data)).select(kept)
+    return rows.join(control, on=("layer", "head"), how="left").sort("layer", "head")
+
+
+def strongest(rows: pl.DataFrame) -> dict[str, Any]:
+    """The row with the largest `value`."""
+    return rows.sort("value", "layer", "head").row(-1, named=True)

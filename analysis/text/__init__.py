@@ -1,0 +1,1 @@
+"""Text to train and to evaluate on, and its tokens."""

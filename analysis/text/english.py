@@ -1,0 +1,185 @@
+"""A seeded grammar of plain English: stories, gifts, ordered lists, phrases, code and HTML.
+
+Every function takes the generator that it draws from, so the same seed gives the same text.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from random import Random
+
+from . import words
+
+
+class Split(Enum):
+    """Which templates, names and values a text may use."""
+
+    TRAIN = "train"
+    """What the reference model is trained on."""
+
+    TEST = "test"
+    """Held out: templates, names and values that training never combines."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gift:
+    """An indirect-object sentence: two people meet and one gives the other something."""
+
+    text: str
+    io: str
+    """The receiver, who is the last word of `text`."""
+    s: str
+    """The giver, named twice."""
+    order: str
+    """`ABBA` when the receiver is named first, `BABA` when the giver is."""
+    template: int
+
+    @property
+    def prompt(self) -> str:
+        """The sentence up to the receiver, without the space before the name."""
+        return self.text[: self.text.rindex(f" {self.io}")]
+
+
+GIFT_TEMPLATES = {
+    Split.TRAIN: (
+        "When {a} and {b} went to the {place}, {s} gave a {object} to {io}.",
+        "After {a} and {b} left the {place}, {s} handed the {object} to {io}.",
+        "While {a} and {b} were at the {place}, {s} passed a {adjective} {object} to {io}.",
+        "Then {a} and {b} walked to the {place}, and {s} offered a {object} to {io}.",
+        "On {day}, {a} and {b} met at the {place}. Then {s} sent the {object} to {io}.",
+        "{a} and {b} had lunch at the {place}, and later {s} gave the {adjective} {object} "
+        "to {io}.",
+        "Because {a} and {b} worked at the {place}, {s} showed the {object} to {io}.",
+        "Once {a} and {b} came back from the {place}, {s} returned the {object} to {io}.",
+    ),
+    Split.TEST: (
+        "When {a} and {b} came to the {place}, {s} handed a {adjective} {object} to {io}.",
+        "Then {a} and {b} sat in the {place}, and {s} gave the {object} to {io}.",
+        "After {a} and {b} met at the {place} on {day}, {s} sent a {object} to {io}.",
+        "While {a} and {b} worked at the {place}, {s} offered the {adjective} {object} to {io}.",
+    ),
+}
+
+QUESTION_OF_LIST = {
+    Split.TRAIN: (
+        "{items}",
+        "The order is {items}",
+        "Repeat after me: {items}",
+        "She counted aloud: {items}",
+        "First {items}",
+    ),
+    Split.TEST: ("They said them one by one: {items}", "Now listen: {items}", "Say it: {items}"),
+}
+
+SCENES = (
+    "{x} went to the {place} on {day}.",
+    "{x} found a {adjective} {object} near the {place}.",
+    "In {month}, {x} and {y} visited the {place}.",
+    "{y} said, \u201cWhere is the {object}?\u201d",
+    '"I left it at the {place}," said {x}.',
+    '"Do you like the {adjective} {object}?" asked {y}.',
+    "The {object} was {adjective}, and {x} was happy to have it.",
+    "{x} looked at {y}, and {y} looked at the {object}.",
+    "{y} put the {object} in the {object2}; nobody saw it.",
+    "There were {number} {adjective} {object}s in the {place}.",
+    "{phrase_cap}, {x} took the {object} home.",
+    "It was {adjective} at the {place}, but {y} did not mind.",
+    "{x} wanted to know: who had the {object}?",
+    "The next {day}, {y} came back to the {place} with {x}.",
+    "{x} gave {y} the {object}, and {y} thanked {x}.",
+    "Later, {x} told {y} about the {place}, {phrase}.",
+    '"Good morning, {x}!" called {y}. "Good morning, {y}!"',
+    "{x} waited {number} days for the {adjective} {object}.",
+    "{y} lost the {object} in {month}; {x} found it in {month2}.",
+    "The state of {state} is far from the {place}, {y} thought.",
+)
+
+
+def gift(rng: Random, split: Split) -> Gift:
+    """One indirect-object sentence, in ABBA or BABA order."""
+    pool = words.NAMES if split is Split.TRAIN else words.HELD_OUT_NAMES
+    io, s = rng.sample(pool, 2)
+    order = rng.choice(("ABBA", "BABA"))
+    template = rng.randrange(len(GIFT_TEMPLATES[split]))
+    a, b = (io, s) if order == "ABBA" else (s, io)
+    text = GIFT_TEMPLATES[split][template].format(
+        a=a,
+        b=b,
+        s=s,
+        io=io,
+        place=rng.choice(words.PLACES),
+        object=rng.choice(words.OBJECTS),
+        adjective=rng.choice(words.ADJECTIVES),
+        day=rng.choice(words.WEEKDAYS),
+    )
+    return Gift(text=text.removesuffix("."), io=io, s=s, order=order, template=template)
+
+
+def story(rng: Random, n_sentences: int) -> str:
+    """A short story whose two characters and few objects recur."""
+    x, y = rng.sample((*words.NAMES, *words.HELD_OUT_NAMES), 2)
+    things, places = rng.sample(words.OBJECTS, 3), rng.sample(words.PLACES, 2)
+    sentences: list[str] = []
+    for _ in range(n_sentences):
+        x, y = (y, x) if rng.random() < 0.3 else (x, y)
+        phrase = rng.choice(words.PHRASES)
+        scene = rng.choice(SCENES).format(
+            x=x,
+            y=y,
+            object=rng.choice(things),
+            object2=rng.choice(("box", "basket")),
+            place=rng.choice(places),
+            adjective=rng.choice(words.ADJECTIVES),
+            day=rng.choice(words.WEEKDAYS),
+            month=rng.choice(words.MONTHS),
+            month2=rng.choice(words.MONTHS),
+            number=rng.choice(words.NUMBER_WORDS),
+            state=rng.choice((*words.STATES, *words.HELD_OUT_STATES)),
+            phrase=phrase,
+            phrase_cap=phrase[0].upper() + phrase[1:],
+        )
+        sentences.append(gift(rng, Split.TRAIN).text + "." if rng.random() < 0.25 else scene)
+    return " ".join(sentences)
+
+
+def ordered_list(rng: Random, split: Split, kind: str, length: int) -> str:
+    """Consecutive members of an ordered sequence, wrapping past its end."""
+    sequence = words.SEQUENCES[kind]
+    start = rng.randrange(len(sequence))
+    items = (sequence[(start + k) % len(sequence)] for k in range(length))
+    return rng.choice(QUESTION_OF_LIST[split]).format(items=", ".join(items))
+
+
+def snippet(rng: Random) -> str:
+    """A few lines of code or HTML whose names and tags recur."""
+    name, other = rng.sample(words.OBJECTS, 2)
+    n = rng.randrange(2, 10)
+    tag = rng.choice(("ul", "ol", "div", "table", "p", "span"))
+    cells = "".join(f"<li>{rng.choice(words.OBJECTS)}</li>" for _ in range(n // 2 + 1))
+    return rng.choice(
+        (
+            f"for {name} in range({n}):\n    print({name})\n    {other} = {name} + {n}\n",
+            f"def {name}({other}):\n    return {other} + {n}\n\nprint({name}({n}))\n",
+            f"{name} = [{', '.join(words.DIGITS[:n])}]\nif {name}:\n    {other} = {name}[0]\n",
+            f"<{tag}>{cells}</{tag}>\n",
+            f'<a href="https://www.{name}.com/{other}">{name}</a>\n',
+            f"{n % 5} + {n % 4} = {n % 5 + n % 4}\n{n} - {n % 3} = {n - n % 3}\n",
+        )
+    )
+
+
+def paragraph(rng: Random) -> str:
+    """A paragraph of any kind of generated English, for training."""
+    kind = rng.random()
+    if kind < 0.35:
+        return story(rng, rng.randrange(3, 12)) + "\n"
+    if kind < 0.6:
+        return (
+            " ".join(gift(rng, Split.TRAIN).text + "." for _ in range(rng.randrange(1, 6))) + "\n"
+        )
+    if kind < 0.85:
+        name = rng.choice(tuple(words.SEQUENCES))
+        length = rng.randrange(3, 1 + min(len(words.SEQUENCES[name]) + 3, 20))
+        return ordered_list(rng, Split.TRAIN, name, length) + ".\n"
+    if kind < 0.93:
+        return snippet(rng)
+    return ". ".join(rng.sample(words.PHRASES, 4)) + ".\n"

@@ -1,0 +1,163 @@
+"""Company filings with facts, and questions whose answers are copied from the right filing."""
+
+from dataclasses import dataclass
+from random import Random
+
+from . import words
+from .english import Split
+
+FACTS = ("state of incorporation", "year of incorporation", "employees", "headquarters")
+"""The four facts of every filing."""
+
+STATEMENTS = {
+    "state of incorporation": (
+        "{firm} was incorporated in the state of {value}.",
+        "State of incorporation of {firm}: {value}.",
+    ),
+    "year of incorporation": (
+        "{firm} was incorporated in the year {value}.",
+        "Year of incorporation of {firm}: {value}.",
+    ),
+    "employees": (
+        "The number of employees of {firm} is {value}.",
+        "Employees of {firm}: {value}.",
+    ),
+    "headquarters": (
+        "{firm} has its headquarters in {value}.",
+        "Headquarters of {firm}: {value}.",
+    ),
+}
+QUESTIONS = {
+    Split.TRAIN: {
+        "state of incorporation": (
+            "What is the state of incorporation of {firm}?",
+            "In which state was {firm} incorporated?",
+        ),
+        "year of incorporation": (
+            "What is the year of incorporation of {firm}?",
+            "In which year was {firm} incorporated?",
+        ),
+        "employees": (
+            "What is the number of employees of {firm}?",
+            "How many employees has {firm}?",
+        ),
+        "headquarters": (
+            "What is the headquarters state of {firm}?",
+            "Where are the headquarters of {firm}?",
+        ),
+    },
+    Split.TEST: {
+        "state of incorporation": ("Which state of incorporation has {firm}?",),
+        "year of incorporation": ("Which year of incorporation has {firm}?",),
+        "employees": ("Which number of employees has {firm}?",),
+        "headquarters": ("Which headquarters state has {firm}?",),
+    },
+}
+FILLER = (
+    "The board met in {month} and approved the plan.",
+    "The company sells {object}s and {object2}s.",
+    "Sales were {adjective} in {month}.",
+    "A new office near the {place} opened on {day}.",
+    "The report was signed by {name}.",
+    "No dividend was paid in {month}.",
+    "Its main store is beside the {place}.",
+    "{name} joined the board on {day}.",
+    "The price of a {adjective} {object} rose in {month}.",
+    "Visitors may see the {object} at the {place}.",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """A question about one filing of a context, with its answer's place in it."""
+
+    context: str
+    question: str
+    """`Question: ... Answer:`, without the space before the answer."""
+    answer: str
+    answer_span: tuple[int, int]
+    """Start and end of the answer's characters in `context`."""
+    fact: str
+    wrong: tuple[str, ...]
+    """What the other filings of the context answer."""
+
+
+def value(rng: Random, split: Split, fact: str) -> str:
+    """A value for a fact; training and test values differ."""
+    train = split is Split.TRAIN
+    if fact == "year of incorporation":
+        return str(rng.choice([y for y in range(1850, 2000) if (y % 7 != 0) == train]))
+    if fact == "employees":
+        return str(rng.choice([n for n in range(100, 10_000) if (n % 7 != 0) == train]))
+    return rng.choice(words.STATES if train else words.HELD_OUT_STATES)
+
+
+def filler(rng: Random) -> str:
+    """A sentence that no question asks about."""
+    thing, other = rng.sample(words.OBJECTS, 2)
+    return rng.choice(FILLER).format(
+        month=rng.choice(words.MONTHS),
+        day=rng.choice(words.WEEKDAYS),
+        place=rng.choice(words.PLACES),
+        name=rng.choice(words.NAMES),
+        adjective=rng.choice(words.ADJECTIVES),
+        object=thing,
+        object2=other,
+    )
+
+
+def questions(rng: Random, split: Split, n_records: int, n_filler: int) -> list[Question]:
+    """One context of filings in filler, and every question that it answers, shuffled.
+
+    Args:
+        rng: Where every choice is drawn from.
+        split: Which firms, values and question templates may be used.
+        n_records: Filings in the context; their firms differ.
+        n_filler: Sentences of filler, spread over the context.
+
+    Returns:
+        `4 * n_records` questions about the same context, with exact answer spans.
+    """
+    pool = words.FIRMS if split is Split.TRAIN else words.HELD_OUT_FIRMS
+    firms = [f"{first} {rng.choice(words.TRADES)}" for first in rng.sample(pool, n_records)]
+    facts = [(firm, fact, value(rng, split, fact)) for firm in firms for fact in FACTS]
+    if rng.random() < 0.5:
+        rng.shuffle(facts)
+    slots = [[filler(rng)] for _ in range(n_filler)]
+    pieces: list[list[str]] = [list(fact) for fact in facts]
+    for slot in slots:
+        pieces.insert(rng.randrange(len(pieces) + 1), slot)
+    context = ""
+    spans: dict[tuple[str, str], tuple[int, int]] = {}
+    for piece in pieces:
+        context += " " if context else ""
+        if len(piece) == 1:
+            context += piece[0]
+            continue
+        firm, fact, answer = piece
+        sentence = rng.choice(STATEMENTS[fact]).format(firm=firm, value=answer)
+        start = len(context) + sentence.rindex(answer)
+        spans[firm, fact] = (start, start + len(answer))
+        context += sentence
+    found = [
+        Question(
+            context=context,
+            question="Question: "
+            + rng.choice(QUESTIONS[split][fact]).format(firm=firm)
+            + " Answer:",
+            answer=answer,
+            answer_span=spans[firm, fact],
+            fact=fact,
+            wrong=tuple(v for f, k, v in facts if k == fact and f != firm),
+        )
+        for firm, fact, answer in facts
+    ]
+    rng.shuffle(found)
+    return found
+
+
+def document(rng: Random, n_records: int, n_filler: int, n_questions: int) -> str:
+    """A context with several questions and answers after it, for training."""
+    asked = questions(rng, Split.TRAIN, n_records, n_filler)[:n_questions]
+    lines = [f"{item.question} {item.answer}." for item in asked]
+    return "\n".join([asked[0].context, *lines]) + "\n"

@@ -1,0 +1,204 @@
+"""Text to evaluate on: the generated one, a file, or a streamed data set."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from analysis.errors import UserError
+
+from . import english, records
+from .tokens import Tokens, Vocabulary
+
+COLUMNS = ("text", "input_ids")
+"""What a `.jsonl` or `.parquet` file must have one of."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Documents before tokenising, and the hash of their content."""
+
+    name: str
+    sha256: str
+    documents: tuple[str | tuple[int, ...], ...]
+    """Text, or token ids where the file holds those."""
+
+
+def read_source(name: str, seed: int, n_tokens: int) -> Source:
+    """Read or generate documents.
+
+    Args:
+        name: `reference`, a `.txt`, `.jsonl` or `.parquet` file, or `hf:dataset[:split[:column]]`.
+        seed: Of the generated text; files do not use it.
+        n_tokens: About how many tokens are wanted; streams and the generator stop after them.
+
+    Returns:
+        The documents.
+
+    Raises:
+        UserError: The file is missing, empty, not UTF-8, or has no such column.
+    """
+    if name == "reference":
+        documents = _generated(seed, 6 * n_tokens)
+    elif name.startswith("hf:"):
+        documents = _streamed(name, 8 * n_tokens)
+    else:
+        documents = _read_file(Path(name))
+    kept = tuple(document for document in documents if document)
+    if not kept:
+        raise UserError(f"expected text, {name} is empty; give a file with text in it")
+    digest = hashlib.sha256()
+    for document in kept:
+        part = document if isinstance(document, str) else " ".join(map(str, document))
+        digest.update(part.encode() + b"\0")
+    return Source(name, digest.hexdigest(), kept)
+
+
+def windows(
+    source: Source,
+    vocabulary: Vocabulary,
+    *,
+    n_sequences: int,
+    n_tokens: int,
+    bos: bool,
+    seed: int,
+) -> Tokens:
+    """Cut the text into rows of one length and choose some at random.
+
+    Args:
+        source: Documents, joined in order.
+        vocabulary: The model's tokenizer.
+        n_sequences: Rows wanted; fewer come back when the text is too short for them.
+        n_tokens: Length of each row, with the BOS.
+        bos: Whether each row starts with the tokenizer's BOS, exactly once.
+        seed: Of the choice of rows.
+
+    Returns:
+        Rows of token ids.
+
+    Raises:
+        UserError: The text does not fill one row, has ids outside the vocabulary, or a BOS is
+            asked of a tokenizer that has none.
+    """
+    if bos and not vocabulary.bos:
+        raise UserError(
+            f"expected a BOS token, the tokenizer in {vocabulary.folder} has none; use --no-bos"
+        )
+    start = vocabulary.bos if bos else ()
+    stream = np.fromiter(_ids(source, vocabulary), dtype=np.int32)
+    body = n_tokens - len(start)
+    n_rows = len(stream) // body
+    if n_rows == 0:
+        raise UserError(
+            f"expected at least {body} tokens in {source.name}, found {len(stream)}; "
+            "give a longer text or a smaller --tokens"
+        )
+    if stream.max() >= vocabulary.vocab or stream.min() < 0:
+        raise UserError(
+            f"expected token ids below {vocabulary.vocab} in {source.name}, found "
+            f"{stream.max()}; give ids of this model's tokenizer"
+        )
+    chosen = sorted(Random(seed).sample(range(n_rows), min(n_sequences, n_rows)))
+    rows = stream[: n_rows * body].reshape(n_rows, body)[chosen]
+    first = np.full((len(rows), len(start)), start, dtype=np.int32)
+    return Tokens(
+        ids=np.concatenate([first, rows], axis=1),
+        name=Path(source.name).name,
+        source=f"{Path(source.name).name} sha256:{source.sha256}",
+        bos=bos,
+        tokenizer=vocabulary.hash,
+    )
+
+
+def _ids(source: Source, vocabulary: Vocabulary) -> Iterator[int]:
+    bos = set(vocabulary.bos)
+    for document in source.documents:
+        ids = vocabulary.encode(document) if isinstance(document, str) else document
+        yield from (i for i in ids if i not in bos)
+
+
+def _generated(seed: int, n_characters: int) -> Iterator[str]:
+    """Held-out generated text: stories, gifts, lists, and filings with questions."""
+    rng = Random(f"evaluation/{seed}")
+    while n_characters > 0:
+        document = _generated_document(rng)
+        n_characters -= len(document)
+        yield document
+
+
+def _generated_document(rng: Random) -> str:
+    kind = rng.random()
+    if kind < 0.5:
+        return english.story(rng, rng.randrange(4, 12)) + "\n"
+    if kind < 0.7:
+        gifts = [english.gift(rng, english.Split.TEST).text for _ in range(rng.randrange(1, 4))]
+        return ". ".join(gifts) + ".\n"
+    if kind < 0.85:
+        asked = records.questions(rng, english.Split.TEST, n_records=2, n_filler=6)[:3]
+        lines = [f"{item.question} {item.answer}." for item in asked]
+        return "\n".join([asked[0].context, *lines]) + "\n"
+    return english.paragraph(rng)
+
+
+def _read_file(path: Path) -> list[Any]:
+    if not path.is_file():
+        raise UserError(
+            f"expected `reference`, a .txt, .jsonl or .parquet file, or hf:dataset, found no file "
+            f"{path}; check the path"
+        )
+    try:
+        if path.suffix == ".parquet":
+            return _column(pl.read_parquet(path), path)
+        if path.suffix == ".jsonl":
+            return _column(pl.read_ndjson(path), path)
+        return [path.read_text(encoding="utf-8")]
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"expected UTF-8, {path} has another byte at {error.start}; convert it first"
+        ) from None
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).splitlines()[0][:200]
+        raise UserError(
+            f"expected {path.suffix} with a column text or input_ids, reading {path} failed: "
+            f"{reason}; check the file"
+        ) from None
+
+
+def _column(frame: pl.DataFrame, path: Path) -> list[Any]:
+    for name in COLUMNS:
+        if name in frame.columns:
+            values = frame[name].drop_nulls().to_list()
+            return values if name == "text" else [tuple(ids) for ids in values]
+    raise UserError(
+        f"expected a column text or input_ids in {path}, found {', '.join(frame.columns)}; "
+        "rename the column"
+    )
+
+
+def _streamed(name: str, n_characters: int) -> Iterator[str]:
+    dataset, split, column = (*name.removeprefix("hf:").split(":"), "", "")[:3]
+    try:
+        import datasets  # noqa: PLC0415 - an optional extra
+    except ImportError:
+        raise UserError(
+            f"expected the package datasets for {name}, it is not installed; "
+            "pip install 'headbook[datasets]'"
+        ) from None
+    try:
+        load: Any = datasets.load_dataset  # pyright: ignore[reportUnknownMemberType]
+        for row in load(dataset, split=split or "train", streaming=True):
+            text: str = row[column or "text"]
+            n_characters -= len(text)
+            yield text
+            if n_characters <= 0:
+                return
+    except Exception as error:
+        raise UserError(
+            f"expected hf:dataset[:split[:column]], reading {name} failed "
+            f"({type(error).__name__}: {error}); check the name, the network and the column"
+        ) from None

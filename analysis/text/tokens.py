@@ -1,0 +1,165 @@
+"""Token ids of a model's own tokenizer: encoding, special ids, single-token words, hashes."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from tokenizers import Tokenizer
+
+from analysis.errors import UserError
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Rows of token ids of one length, and what they are."""
+
+    ids: np.ndarray
+    """int32 (sequence, pos)."""
+    name: str
+    source: str
+    """Where the text came from: a generator's name, or a file and its content hash."""
+    bos: bool
+    tokenizer: str
+    """Hash of the tokenizer's file, or empty for ids that were drawn."""
+    targets: tuple[int, ...] = ()
+    """Positions that a score asks about, if the rows are templated."""
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the ids as they are fed, with their shape and target positions."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.ids, dtype="<i4").tobytes())
+        digest.update(json.dumps([*self.ids.shape, *self.targets]).encode())
+        return digest.hexdigest()
+
+    @property
+    def text(self) -> str:
+        """The id that tables refer to."""
+        return self.sha256[:16]
+
+    def row(self) -> pl.DataFrame:
+        """The rows' entry in the table `texts`."""
+        return pl.DataFrame(
+            {
+                "text": self.text,
+                "name": self.name,
+                "source": self.source,
+                "tokens": self.sha256,
+                "n_sequences": self.ids.shape[0],
+                "n_tokens": self.ids.size,
+                "bos": self.bos,
+                "tokenizer": self.tokenizer,
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """A model folder's tokenizer, and which of its ids are special."""
+
+    folder: Path
+    vocab: int
+    """Rows of the embedding: ids below it exist."""
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer | None:
+        """The tokenizer, or nothing if the folder has none."""
+        path = self.folder / "tokenizer.json"
+        if not path.exists():
+            return self._converted()
+        try:
+            return Tokenizer.from_file(str(path))
+        except Exception as error:
+            raise UserError(
+                f"expected a tokenizer, {path} is damaged ({error}); save it again"
+            ) from None
+
+    def _converted(self) -> Tokenizer | None:
+        """A tokenizer in an older format, converted by transformers."""
+        older = ("tokenizer.model", "vocab.json", "tokenizer_config.json", "spiece.model")
+        if not any((self.folder / name).exists() for name in older):
+            return None
+        from transformers import AutoTokenizer  # noqa: PLC0415 - slow to import, rarely needed
+
+        try:
+            loaded: Any = AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False)
+        except (OSError, ValueError, KeyError) as error:
+            reason = str(error).splitlines()[0][:200]
+            raise UserError(
+                f"expected a tokenizer in {self.folder}, loading it failed: {reason}; "
+                "save tokenizer.json there"
+            ) from None
+        return loaded.backend_tokenizer
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of the tokenizer as JSON."""
+        known = self.tokenizer
+        return "" if known is None else hashlib.sha256(known.to_str().encode()).hexdigest()
+
+    @cached_property
+    def _config(self) -> dict[str, Any]:
+        return json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
+
+    @cached_property
+    def bos(self) -> tuple[int, ...]:
+        """The id that starts every sequence, or nothing where the model has none."""
+        found = self._config.get("bos_token_id")
+        return (found,) if isinstance(found, int) and 0 <= found < self.vocab else ()
+
+    @cached_property
+    def ordinary(self) -> tuple[int, ...]:
+        """Every id that is not special, ascending: what random tokens are drawn from."""
+        special = {*self.bos}
+        for key in ("eos_token_id", "pad_token_id"):
+            found: Any = self._config.get(key)
+            special.update(found if isinstance(found, list) else [found])
+        n_known = self.vocab
+        if self.tokenizer is not None:
+            added = self.tokenizer.get_added_tokens_decoder()
+            special.update(i for i, token in added.items() if token.special)
+            n_known = min(self.vocab, self.tokenizer.get_vocab_size())
+        return tuple(i for i in range(n_known) if i not in special)
+
+    def require(self) -> Tokenizer:
+        """The tokenizer.
+
+        Raises:
+            UserError: The folder has none.
+        """
+        if self.tokenizer is None:
+            raise UserError(
+                f"expected tokenizer.json in {self.folder}, found none; "
+                "save the model's tokenizer there"
+            )
+        return self.tokenizer
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text, without any special token of the tokenizer's own."""
+        return self.require().encode(text, add_special_tokens=False).ids
+
+    def single(self, words: Sequence[str]) -> dict[str, int]:
+        """Ids of those words that are one token after a space, in mid-sentence.
+
+        Words are encoded after another word, since some tokenizers mark only that case.
+        """
+        if self.tokenizer is None:
+            return {}
+        stem = self.encode("a")
+        found = {word: self.encode(f"a {word}") for word in words}
+        return {
+            word: ids[-1]
+            for word, ids in found.items()
+            if len(ids) == len(stem) + 1 and ids[: len(stem)] == stem
+        }
+
+    def display(self, token: int) -> str:
+        """The token as text, with its leading space."""
+        if self.tokenizer is None:
+            return f"#{token}"
+        return self.tokenizer.decode([token], skip_special_tokens=False) or f"#{token}"

@@ -1,0 +1,242 @@
+"""Training of the reference model: resumable after a kill at any moment."""
+
+import copy
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from analysis.errors import UserError
+from analysis.models.llama_simple_mlp import LlamaSimpleMLPConfig, LlamaSimpleMLPForCausalLM
+
+from .abilities import abilities, token_losses
+from .evaluation import evaluate
+from .mixture import Mixture, phase_at
+from .tokenizer import VOCAB_SIZE, train_tokenizer
+
+HELD_OUT_SHARE = 0.05
+CHECKPOINT_EVERY = 250
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that the trained weights depend on, beside the corpus."""
+
+    seed: int
+    n_steps: int
+    learning_rate: float = 1.5e-3
+    weight_decay: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.95)
+    warm_up: int = 100
+    decay_share: float = 0.5
+    clip: float = 1.0
+
+    def rate(self, step: int) -> float:
+        """Learning rate: linear warm-up, flat, then a cosine to a twentieth."""
+        warm = min(1.0, (step + 1) / self.warm_up)
+        late = max(0.0, step / self.n_steps - (1 - self.decay_share)) / self.decay_share
+        return self.learning_rate * warm * (0.05 + 0.95 * (1 + math.cos(math.pi * late)) / 2)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The prose: every file's text, the last part of each held out."""
+
+    files: dict[str, str]
+    """SHA-256 by file name."""
+    train: list[str]
+    held_out: list[str]
+
+    @classmethod
+    def read(cls, folder: Path) -> "Corpus":
+        """Read every `.txt` file of a folder.
+
+        Raises:
+            UserError: The folder is missing or holds no text.
+        """
+        paths = sorted(folder.glob("*.txt")) if folder.is_dir() else []
+        if not paths:
+            raise UserError(
+                f"expected a folder with .txt files, found {'none in' if folder.is_dir() else 'no'}"
+                f" {folder}; give one with --corpus DIR"
+            )
+        texts = [path.read_text(encoding="utf-8", errors="replace") for path in paths]
+        cuts = [int(len(text) * (1 - HELD_OUT_SHARE)) for text in texts]
+        hashes = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in paths}
+        train = [text[:cut] for text, cut in zip(texts, cuts, strict=True)]
+        return cls(hashes, train, [text[cut:] for text, cut in zip(texts, cuts, strict=True)])
+
+
+class Trainer:
+    """One training run in one folder."""
+
+    def __init__(self, recipe: Recipe, corpus: Corpus, out: Path, device: str) -> None:
+        self.recipe, self.corpus, self.out, self.device = recipe, corpus, out, device
+        _check_device(device)
+        out.mkdir(parents=True, exist_ok=True)
+        vocabulary = out / "tokenizer.json"
+        if vocabulary.exists():
+            self.tokenizer = Tokenizer.from_file(str(vocabulary))
+        else:
+            self.tokenizer = train_tokenizer(corpus.train, recipe.seed)
+            self.tokenizer.save(str(vocabulary))
+        prose = [i for text in corpus.train for i in self.tokenizer.encode(text).ids]
+        self.mixture = Mixture(self.tokenizer, prose, recipe.seed, recipe.n_steps)
+        torch.manual_seed(recipe.seed)
+        self.model = LlamaSimpleMLPForCausalLM(LlamaSimpleMLPConfig(vocab_size=VOCAB_SIZE))
+        nn.Module.to(self.model, device).train()
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(),
+            lr=recipe.learning_rate,
+            betas=recipe.betas,
+            weight_decay=recipe.weight_decay,
+        )
+        self.step = 0
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the state of an unfinished run is."""
+        return self.out / "checkpoint.safetensors"
+
+    def save(self) -> None:
+        """Write weights and optimizer state aside, then rename."""
+        tensors: dict[str, Tensor] = {}
+        for name, parameter in self.model.named_parameters():
+            state = self.optimizer.state[parameter]
+            tensors[f"weight/{name}"] = parameter.detach()
+            tensors[f"mean/{name}"] = state["exp_avg"]
+            tensors[f"square/{name}"] = state["exp_avg_sq"]
+        metadata = {"step": str(self.step), "recipe": json.dumps(asdict(self.recipe))}
+        aside = self.checkpoint.with_suffix(".tmp")
+        save_file({k: v.contiguous() for k, v in tensors.items()}, aside, metadata)
+        aside.replace(self.checkpoint)
+
+    def resume(self) -> None:
+        """Continue from the checkpoint of the same recipe, if there is one.
+
+        Raises:
+            UserError: The checkpoint is damaged, or another recipe made it.
+        """
+        if not self.checkpoint.exists():
+            return
+        try:
+            with safe_open(self.checkpoint, "pt", device=self.device) as file:
+                metadata = file.metadata()
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise UserError(
+                f"expected a whole checkpoint, {self.checkpoint} is damaged ({error}); "
+                "restore it, or start afresh without --resume in another folder"
+            ) from None
+        if json.loads(metadata["recipe"]) != json.loads(json.dumps(asdict(self.recipe))):
+            raise UserError(
+                f"expected a checkpoint of this recipe, {self.checkpoint} was made with "
+                f"{metadata['recipe']}; repeat those options or choose another folder"
+            )
+        self.step = int(metadata["step"])
+        for name, parameter in self.model.named_parameters():
+            parameter.data.copy_(tensors[f"weight/{name}"])
+            self.optimizer.state[parameter] = {
+                "step": torch.tensor(float(self.step)),
+                "exp_avg": tensors[f"mean/{name}"],
+                "exp_avg_sq": tensors[f"square/{name}"],
+            }
+
+    def train_step(self) -> float:
+        """One optimizer step; the mean loss in nats."""
+        tokens = self.mixture.batch(self.step).to(self.device)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.rate(self.step)
+        with torch.autocast(torch.device(self.device).type, torch.bfloat16):
+            loss = token_losses(self.model, tokens).mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        self.optimizer.step()
+        self.step += 1
+        return loss.item()
+
+    def log(self, started: float, losses: list[float]) -> None:
+        """Append losses and abilities to `log.jsonl`."""
+        self.model.eval()
+        n_tokens = phase_at(self.step - 1, self.recipe.n_steps).n_tokens
+        row = {
+            "step": self.step,
+            "seconds": round(time.time() - started, 1),
+            "loss": sum(losses) / len(losses),
+            **abilities(self.model, self.tokenizer, seed=0, n=64, n_tokens=max(n_tokens, 256)),
+        }
+        self.model.train()
+        with (self.out / "log.jsonl").open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def run(self, report: Callable[[int, int, str], None]) -> None:
+        """Train to the last step, with a checkpoint and a log line every 250 steps."""
+        started, losses = time.time(), list[float]()
+        while self.step < self.recipe.n_steps:
+            losses.append(self.train_step())
+            report(self.step, self.recipe.n_steps, f"loss {losses[-1]:.3f}")
+            if self.step % CHECKPOINT_EVERY == 0 or self.step == self.recipe.n_steps:
+                self.save()
+                self.log(started, losses)
+                losses.clear()
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError):
+        count = torch.cuda.device_count()
+        found = f"cpu and {count} cuda devices" if count else "only cpu"
+        raise UserError(
+            f"expected a device of this machine, got {device!r}; it has {found}: use --device cpu"
+        ) from None
+
+
+def train(trainer: Trainer, *, resume: bool, report: Callable[[int, int, str], None]) -> Path:
+    """Train to the end and write the model's folder.
+
+    Args:
+        trainer: The run; a new one, whose state is at its first step.
+        resume: Whether to go on from the run's checkpoint; without it there must be none.
+        report: Told the progress.
+
+    Returns:
+        The folder `model` in the run's folder: what `load_model` takes.
+
+    Raises:
+        UserError: There is a checkpoint that would be overwritten, or it does not fit.
+    """
+    if trainer.checkpoint.exists() and not resume:
+        raise UserError(
+            f"expected a folder without a checkpoint, found {trainer.checkpoint}; "
+            "go on with --resume, or choose another --out"
+        )
+    trainer.resume()
+    trainer.run(report)
+    return write_model(trainer)
+
+
+def write_model(trainer: Trainer) -> Path:
+    """Write weights (bfloat16), tokenizer, and what they were made of and can do."""
+    folder = trainer.out / "model"
+    trainer.model.eval()
+    evaluation = evaluate(trainer.model, trainer.tokenizer, trainer.corpus.held_out)
+    copy.deepcopy(trainer.model).bfloat16().save_pretrained(folder)
+    trainer.tokenizer.save(str(folder / "tokenizer.json"))
+    made = {
+        "recipe": asdict(trainer.recipe),
+        "corpus": trainer.corpus.files,
+        "evaluation": evaluation,
+    }
+    (folder / "evaluation.json").write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
+    return folder

@@ -1,0 +1,219 @@
+"""Compiles the chapters that changed, each in a process of its own, and keeps the others."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .errors import BookError
+from .inputs import CHECKOUT, chapter_key, digest, project_folders, write_aside
+
+if TYPE_CHECKING:
+    import polars as pl
+    from tqdm import tqdm
+
+_ROUNDS = 3
+"""Times that a chapter with queries is compiled, at most, while others add to the store."""
+
+
+class RunStore(Protocol):
+    """What the book asks of a store itself; notebooks ask the rest."""
+
+    root: Path
+
+    def runs(self) -> tuple[str, ...]:
+        """Ids of all runs."""
+        ...
+
+    def run_rows(self, runs: Iterable[str]) -> pl.DataFrame:
+        """One row per run with its model and text."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """A compiled chapter as it is kept: its page, and what it was made from.
+
+    `store` is the digest of all runs before a chapter with queries ran; empty for others.
+    """
+
+    key: str
+    title: str
+    text: str
+    fragments: list[Any]
+    runs: tuple[str, ...]
+    whole_store: bool
+    states: int
+    inputs: tuple[str, ...]
+    store: str = ""
+
+
+def open_store(path: Path) -> RunStore:
+    """The store at a path. Imported late: with it come DuckDB and polars."""
+    module: Any = importlib.import_module("store")
+    return module.Store.open(path)
+
+
+def compile_chapters(
+    notebooks: Sequence[Path],
+    store: RunStore,
+    work: Path,
+    *,
+    jobs: int,
+    options: Mapping[str, str],
+    strict: bool,
+) -> tuple[dict[str, Record], tuple[str, ...]]:
+    """Compile what changed.
+
+    Args:
+        notebooks: The chapters.
+        store: What they recall from.
+        work: The work folder.
+        jobs: Processes at a time.
+        options: The notebooks' command line.
+        strict: Refuse a kept chapter whose runs have left the store; else compile it anew.
+
+    Returns:
+        The record of every chapter by name, and the names of those that were compiled.
+
+    Raises:
+        BookError: A chapter cannot be compiled, or is stale under `strict`.
+    """
+    shelf = _Shelf(work / "chapters", options)
+    compiled: set[str] = set()
+    for _round in range(_ROUNDS):
+        present = store.runs()
+        records = {path.stem: shelf.kept(path, present, strict=strict) for path in notebooks}
+        todo = [path for path in notebooks if records[path.stem] is None]
+        if not todo:
+            break
+        with ThreadPoolExecutor(jobs) as pool:
+            list(pool.map(partial(_compile, shelf, store, present), todo))
+        compiled |= {path.stem for path in todo}
+    found = {path.stem: shelf.read(path) for path in notebooks}
+    return found, tuple(sorted(compiled))
+
+
+class _Shelf:
+    """Where compiled chapters are kept."""
+
+    def __init__(self, folder: Path, options: Mapping[str, str]) -> None:
+        self.folder = folder
+        self.options = options
+
+    def path(self, notebook: Path) -> Path:
+        return self.folder / f"{notebook.stem}.json"
+
+    def read(self, notebook: Path) -> Record:
+        return _record(json.loads(self.path(notebook).read_text(encoding="utf-8")))
+
+    def kept(self, notebook: Path, present: Sequence[str], *, strict: bool) -> Record | None:
+        """The record of a chapter that need not be compiled again."""
+        try:
+            record = self.read(notebook)
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+        if record.key != chapter_key(notebook, record.inputs, self.options):
+            return None
+        if absent := sorted(set(record.runs) - set(present)):
+            if strict:
+                raise BookError(
+                    f"the runs that {notebook.name} shows in the store",
+                    f"{len(absent)} of {len(record.runs)} gone, first {absent[0]}",
+                    "compute them again with `headbook run`, or build without --check",
+                )
+            return None
+        return None if record.whole_store and record.store != _digest(present) else record
+
+
+def _record(fields: dict[str, Any]) -> Record:
+    fields["runs"], fields["inputs"] = tuple(fields["runs"]), tuple(fields["inputs"])
+    return Record(**fields)
+
+
+def _digest(runs: Iterable[str]) -> str:
+    return digest(run.encode() for run in runs)
+
+
+def _compile(shelf: _Shelf, store: RunStore, present: Sequence[str], notebook: Path) -> None:
+    started = time.time()
+    result = shelf.folder / f"{notebook.stem}.result.json"
+    job = shelf.folder / f"{notebook.stem}.job.json"
+    arguments = [word for name, value in shelf.options.items() for word in (f"--{name}", value)]
+    folders = project_folders(notebook)
+    content = {
+        "notebook": str(notebook),
+        "arguments": arguments,
+        "folders": [str(folder) for folder in folders],
+        "result": str(result),
+    }
+    write_aside(job, json.dumps(content).encode())
+    _work(job, notebook, store.root)
+    made: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
+    made["key"] = chapter_key(notebook, made["inputs"], shelf.options)
+    record = _record(made)
+    if record.whole_store:
+        record = replace(record, store=_digest(present))
+    if _edited_since(started, notebook, record.inputs):
+        record = replace(record, key="")
+    write_aside(shelf.path(notebook), json.dumps(asdict(record), sort_keys=True).encode())
+    result.unlink()
+    job.unlink()
+
+
+def _edited_since(start: float, notebook: Path, inputs: Iterable[str]) -> bool:
+    """Whether a file changed while it was being run: then nobody knows what was run."""
+    places = [folder / name for name in inputs for folder in project_folders(notebook)]
+    files = [notebook, *(path for path in places if path.is_file())]
+    return any(path.stat().st_mtime >= start for path in files)
+
+
+def _work(job: Path, notebook: Path, root: Path) -> None:
+    """Run a worker to its end, its progress on a bar."""
+    search = os.pathsep.join([str(CHECKOUT), os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
+    environment = {
+        **os.environ,
+        "HEADBOOK_STORE": str(root),
+        "PYTHONPATH": search,
+        "PYTHONHASHSEED": "0",
+        "PYTHONUTF8": "1",
+    }
+    command = [sys.executable, "-m", "book.worker", str(job)]
+    error: list[str] | None = None
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as worker,
+        _bar(notebook.stem) as bar,
+    ):
+        try:
+            for line in worker.stdout or ():
+                message = json.loads(line)
+                error = message.get("error", error)
+                if "total" in message:
+                    bar.total = message["total"]
+                    bar.update(message["done"] - bar.n)
+        finally:
+            if sys.exc_info()[0] is not None:
+                worker.kill()
+    if error is not None:
+        raise BookError(*error)
+    if worker.returncode:
+        got = f"exit code {worker.returncode}"
+        raise BookError(f"the worker of {notebook.name} to finish", got, "see its message above")
+
+
+@contextmanager
+def _bar(title: str) -> Generator[tqdm[Any]]:
+    module: Any = importlib.import_module("tqdm")
+    with module.tqdm(desc=title, unit="state", file=sys.stderr, mininterval=0.5) as bar:
+        yield bar

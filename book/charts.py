@@ -1,0 +1,107 @@
+"""Charts as the page's script draws them: Vega-Lite specs, their data kept once by column."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from html import escape
+from typing import TYPE_CHECKING, Any, cast
+
+from .errors import BookError
+
+if TYPE_CHECKING:
+    from .page import Json, Page
+
+_DIGITS = 7
+"""Significant digits of chart data: what a float32 holds."""
+
+
+def is_chart(value: object) -> bool:
+    """Whether a value is a chart: it makes a spec and comes from the charting package."""
+    package = type(value).__module__.partition(".")[0]
+    return package == "altair" and hasattr(value, "to_dict") and hasattr(value, "_repr_mimebundle_")
+
+
+def chart_spec(chart: object) -> Json:
+    """The chart's spec with all of its rows, whatever transformer or cap the notebook has set."""
+    library: Any = sys.modules["altair"]
+    with library.data_transformers.enable("default", max_rows=None):
+        return cast("Any", chart).to_dict()
+
+
+def chart_html(spec: Json, page: Page, *, inner: bool) -> str:
+    """The place where the script draws a chart.
+
+    Args:
+        spec: A Vega-Lite spec with its data inside.
+        page: Keeps spec and data sets.
+        inner: The chart stands in a tab or fold, so its caption goes with it, without a number.
+
+    Returns:
+        An element that carries the chart's description as its text alternative.
+
+    Raises:
+        BookError: The chart has no description, or loads its data from elsewhere.
+    """
+    datasets = spec.get("datasets", {})
+    spec = {key: value for key, value in spec.items() if key not in {"$schema", "datasets"}}
+    if not spec.get("description"):
+        raise BookError(
+            "a chart with a description (it becomes the caption and the text alternative)",
+            f"a chart titled {_title(spec)!r} without one",
+            "pass `description=` in the plots module",
+        )
+    if _loads(spec):
+        raise BookError("a chart whose data is inside it", "a data url", "chart a polars frame")
+    page.data.update({name: by_column(rows) for name, rows in datasets.items()})
+    spec = _renumbered(spec)
+    name, label = page.chart(spec), escape(str(spec["description"]))
+    where = "data-inner " if inner else ""
+    box = (
+        f'<div class="hb-chart mathjax_ignore" {where}data-spec="{name}" role="img" '
+        f'aria-label="{label}"></div>'
+    )
+    return f'{box}<p class="hb-caption">{label}</p>' if inner else box
+
+
+def by_column(rows: list[Json]) -> Json:
+    """The rows of a data set as columns, which take a third of the room.
+
+    Args:
+        rows: Records; those that lack a key hold null there.
+
+    Returns:
+        `names` and `values`, one list a column; floats with seven significant digits.
+    """
+    names = list(dict.fromkeys(key for row in rows for key in row))
+    return {"names": names, "values": [[_short(row.get(name)) for row in rows] for name in names]}
+
+
+def _short(value: Any) -> Any:
+    return float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value
+
+
+def _renumbered(spec: Json) -> Json:
+    """Number the chart library's own names (`param_7`) from 1, so that equal charts are equal."""
+    text = json.dumps(spec)
+    own = list(dict.fromkeys(re.findall(r'"name": "((?:param|view)_\d+)"', text)))
+    new = {name: f"{name.partition('_')[0]}_{place}" for place, name in enumerate(own, 1)}
+    if not new or set(new) == set(new.values()):
+        return spec
+    return json.loads(
+        re.sub(r"\b(?:param|view)_\d+\b", lambda found: new.get(found[0], found[0]), text)
+    )
+
+
+def _title(spec: Json) -> str:
+    title: Any = spec.get("title", "")
+    return str(cast("Json", title).get("text", "")) if isinstance(title, dict) else str(title)
+
+
+def _loads(node: Any) -> bool:
+    if isinstance(node, dict):
+        fields = cast("Json", node)
+        data: Any = fields.get("data")
+        return (isinstance(data, dict) and "url" in data) or any(map(_loads, fields.values()))
+    return isinstance(node, list) and any(map(_loads, cast("list[Any]", node)))

@@ -1,0 +1,268 @@
+"""The command line: run experiments, build and serve the book, ask the store."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from analysis.errors import UserError
+from book.errors import BookError
+from store import StoreError, default_root
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = ROOT / "notebooks"
+MISTAKES = (UserError, StoreError, BookError)
+"""Errors that say expected, found and remedy: one line, exit code 2, no traceback."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Commands(click.Group):
+    """A group that keeps the order of its commands and turns mistakes into one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Commands in the order in which they are written here."""
+        del ctx
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; a user's mistake ends it with exit code 2."""
+        try:
+            return super().invoke(ctx)
+        except MISTAKES as error:
+            click.echo(f"headbook: {error}", err=True)
+            ctx.exit(2)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(0)
+        except KeyboardInterrupt:
+            click.echo("headbook: interrupted; what was finished is kept", err=True)
+            ctx.exit(130)
+
+
+def example(text: str) -> str:
+    """Examples for the end of a help page, kept line by line."""
+    return "\b\nExample:\n" + "\n".join(f"  {line}" for line in text.splitlines())
+
+
+def with_store(function: F) -> F:
+    """The option `--store`."""
+    return click.option(
+        "--store",
+        "store_path",
+        type=click.Path(path_type=Path),
+        default=default_root,
+        show_default="$HEADBOOK_STORE, else .headbook in the checkout",
+        help="Folder of the store.",
+    )(function)
+
+
+def with_request(function: F) -> F:
+    """The options that say which model is asked, and how much."""
+    options = (
+        click.option(
+            "--model",
+            default="reference",
+            show_default=True,
+            help="`reference`, a folder with config.json and *.safetensors, or a Hugging Face id.",
+        ),
+        click.option(
+            "--text",
+            default="reference",
+            show_default=True,
+            help="`reference`, a .txt, .jsonl or .parquet file, or hf:dataset[:split[:column]].",
+        ),
+        click.option(
+            "--profile",
+            type=click.Choice(["quick", "full"]),
+            default="quick",
+            show_default=True,
+            help="Size of every experiment.",
+        ),
+        click.option("--tokens", type=int, help="Length of sequences; the profile's by default."),
+        click.option("--sequences", type=int, help="How many; the profile's by default."),
+        click.option("--no-bos", is_flag=True, help="Do not start sequences with BOS."),
+        click.option("--heads", help="Heads whose patterns are kept, as L1H4,L2H0."),
+        click.option("--seed", type=int, default=0, show_default=True),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="headbook")
+def cli() -> None:
+    """What does this attention head do, and does the model need it?"""
+
+
+@cli.command(
+    epilog=example("headbook run --model reference\nheadbook run --model gpt2 --text notes.txt")
+)
+@with_request
+@with_store
+def run(store_path: Path, **asked: Any) -> None:
+    """Compute what the book asks of a model; finished runs are kept and never repeated."""
+    from analysis.experiments import HeadClaims, cost  # noqa: PLC0415 - imports torch
+    from analysis.models.load import load_model  # noqa: PLC0415
+    from store import Store, snapshot  # noqa: PLC0415
+
+    request = _request(asked)
+    store = Store.open(store_path)
+    experiments = request.experiments()
+    missing = [experiment for experiment in experiments if store.missing(experiment)]
+    if missing:
+        load_model(request.model)
+        names = ", ".join(type(unit).__name__ for unit in missing)
+        click.echo(f"to compute: {names}\nabout: {cost(missing)}", err=True)
+    answers = [store.recall(experiment) for experiment in experiments]
+    text, induction = answers[:2]
+    claims = store.recall(
+        HeadClaims(model=request.model, seed=request.seed, text=text, induction=induction)
+    )
+    path = snapshot(store) if missing else None
+    for row in claims["claims"].iter_rows(named=True):
+        ends = f"{row['estimate']:.3f} ({row['lower']:.3f} to {row['upper']:.3f})"
+        click.echo(f"{row['verdict']:>13}  {ends}  {row['statement']}")
+    click.echo(f"store: {store_path}" + (f"; snapshot: {path.name}" if path else ""), err=True)
+
+
+def _request(asked: dict[str, Any]) -> Any:
+    from analysis.experiments import Profile, Request  # noqa: PLC0415 - imports torch
+
+    heads = asked["heads"]
+    return Request(
+        model=asked["model"],
+        text=asked["text"],
+        profile=Profile(asked["profile"]),
+        bos=not asked["no_bos"],
+        n_sequences=asked["sequences"],
+        n_tokens=asked["tokens"],
+        heads=None if heads is None else tuple(heads.split(",")),
+        seed=asked["seed"],
+    )
+
+
+@cli.command(epilog=example("headbook build\nheadbook build --model gpt2 --out public --check"))
+@click.option("--model", default="reference", show_default=True, help="As for `headbook run`.")
+@click.option("--profile", type=click.Choice(["quick", "full"]), default="quick", show_default=True)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("_build/html"),
+    show_default=True,
+    help="Folder to publish.",
+)
+@click.option(
+    "--notebooks",
+    type=click.Path(path_type=Path),
+    default=NOTEBOOKS,
+    show_default="the chapters",
+)
+@click.option("--check", is_flag=True, help="Fail on any warning, dead link or stale result.")
+@click.option("--jobs", type=click.IntRange(1, 2), default=2, show_default=True)
+@with_store
+def build(  # noqa: PLR0913, PLR0917 - one parameter an option
+    model: str, profile: str, out: Path, notebooks: Path, check: bool, jobs: int, store_path: Path
+) -> None:
+    """Compile the notebooks into a static book; only what changed is made anew."""
+    from book.site import build as build_book  # noqa: PLC0415
+    from book.site import find_notebooks  # noqa: PLC0415
+
+    report = build_book(
+        store_path,
+        find_notebooks(notebooks),
+        out,
+        check=check,
+        jobs=jobs,
+        options={"model": model, "profile": profile},
+    )
+    for warning in report.warnings:
+        click.echo(warning, err=True)
+    state = "written" if report.written else "unchanged"
+    click.echo(
+        f"{out / 'index.html'}: {state}; {len(report.compiled)} chapters run, "
+        f"{len(report.kept)} kept, {report.states} control states, {report.runs} runs, "
+        f"{report.seconds:.1f} s"
+    )
+
+
+@cli.command(epilog=example("headbook serve --port 8000"))
+@click.argument("folder", type=click.Path(path_type=Path), default=Path("_build/html"))
+@click.option("--port", type=int, default=8000, show_default=True, help="0 picks a free one.")
+def serve(folder: Path, port: int) -> None:
+    """Serve a built book on this machine."""
+    from book.serve import serve as serve_folder  # noqa: PLC0415
+
+    serve_folder(folder, port, click.echo)
+
+
+@cli.command(epilog=example('headbook sql "SELECT * FROM strongest_heads"\nheadbook sql'))
+@click.argument("query", required=False)
+@click.option("--csv", "form", flag_value="csv", help="Print CSV.")
+@click.option("--json", "form", flag_value="json", help="Print one JSON object a line.")
+@with_store
+def sql(query: str | None, form: str | None, store_path: Path) -> None:
+    """Ask the store in SQL, read-only; without a query, in a shell."""
+    from book.shell import ask, shell  # noqa: PLC0415
+    from store import Store  # noqa: PLC0415
+
+    store = Store.open(store_path)
+    if query is None:
+        shell(store)
+    else:
+        click.echo(ask(store, query, form), nl=False)
+
+
+@cli.command(epilog=example("headbook store\nheadbook store compact"))
+@click.argument(
+    "action", type=click.Choice(["show", "verify", "compact", "prune", "snapshot"]), default="show"
+)
+@with_store
+def store(action: str, store_path: Path) -> None:
+    """What the store holds; or verify its hashes, merge small parts, drop damaged ones."""
+    from store import Store, compact, contents, damages, prune, snapshot  # noqa: PLC0415
+
+    opened = Store.open(store_path)
+    if action == "show":
+        click.echo(f"{store_path}: {len(opened.runs())} runs\n{contents(opened)}")
+    elif action == "verify":
+        found = damages(opened)
+        for error in found.values():
+            click.echo(error, err=True)
+        click.echo(f"{len(opened.runs())} runs, {len(found)} damaged parts")
+        click.get_current_context().exit(2 if found else 0)
+    elif action == "compact":
+        click.echo(f"{compact(opened)} parts merged")
+    elif action == "prune":
+        click.echo(f"{len(prune(opened))} parts dropped")
+    else:
+        click.echo(snapshot(opened))
+
+
+@cli.command(
+    name="train-reference",
+    epilog=example("headbook train-reference --corpus texts --out runs/reference --resume"),
+)
+@click.option("--corpus", type=click.Path(path_type=Path), required=True, help="Folder of .txt.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
+@click.option("--steps", type=click.IntRange(min=1), default=10_000, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--device", default="cpu", show_default=True, help="Such as cpu or cuda.")
+@click.option("--resume", is_flag=True, help="Go on from the folder's checkpoint.")
+def train_reference(
+    corpus: Path, out: Path, steps: int, seed: int, device: str, resume: bool
+) -> None:
+    """Train the reference model anew; a killed training goes on with --resume."""
+    from analysis.training.trainer import Corpus, Recipe, Trainer, train  # noqa: PLC0415
+    from store import terminal_bar  # noqa: PLC0415
+
+    trainer = Trainer(Recipe(seed=seed, n_steps=steps), Corpus.read(corpus), out, device)
+    with terminal_bar("training") as report:
+        folder = train(trainer, resume=resume, report=report)
+    click.echo(f"weights, tokenizer and card: {folder}")

@@ -1,0 +1,120 @@
+"""What one chapter puts beside its text: HTML fragments, chart specs, data sets, long tables.
+
+The text of a page is MyST; everything else stands in a file beside it and is referred to by
+number. So no data can close a fence, open a directive or start a tag in the text.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import BookError
+
+Json = dict[str, Any]
+
+MARKDOWN = re.compile(r'<hb-md data-key="(\d+)"></hb-md>')
+"""Where MyST text goes inside a rendered fragment."""
+
+_HEADING = re.compile(r"^#{1,6} ", re.MULTILINE)
+
+
+@dataclass
+class Page:
+    """Collects, while a chapter is rendered, what its text refers to.
+
+    `fragments` are pieces of HTML; `specs`, `data` and `tables` go into one JSON island that the
+    page's script reads; `runs` are the ids that the page links to.
+    """
+
+    fragments: list[Any] = field(default_factory=list)
+    specs: dict[str, Json] = field(default_factory=dict)
+    data: dict[str, Json] = field(default_factory=dict)
+    tables: dict[str, Json] = field(default_factory=dict)
+    runs: set[str] = field(default_factory=set)
+    _texts: list[str] = field(default_factory=list)
+    _known: dict[str, str] = field(default_factory=dict)
+    _radios: int = 0
+
+    def fragment(self, content: str | list[Any]) -> int:
+        """Keep a piece of HTML, or the captions of a figure, and return its number."""
+        self.fragments.append(content)
+        return len(self.fragments) - 1
+
+    def chart(self, spec: Json) -> str:
+        """Keep a chart's spec, once however often it is shown, and return its name."""
+        body = json.dumps(spec, sort_keys=True)
+        if body not in self._known:
+            self._known[body] = f"s{len(self.specs)}"
+            self.specs[self._known[body]] = spec
+        return self._known[body]
+
+    def table(self, columns: Json) -> str:
+        """Keep the rows of a long table and return its name."""
+        name = f"t{len(self.tables)}"
+        self.tables[name] = columns
+        return name
+
+    def radio_name(self) -> str:
+        """A name that no other group of radio buttons on the page has."""
+        self._radios += 1
+        return f"hb-radio-{self._radios}"
+
+    def text(self, myst: str) -> str:
+        """Mark the place of some MyST text inside a fragment."""
+        self._texts.append(myst)
+        return f'<hb-md data-key="{len(self._texts) - 1}"></hb-md>'
+
+    def block(self, html: str) -> str:
+        """MyST source of a rendered fragment: HTML by number, MyST text as it is.
+
+        Raises:
+            BookError: Text inside a fragment holds a heading, which only a chapter may have.
+        """
+        parts = MARKDOWN.split(html)
+        source: list[str] = []
+        for place, part in enumerate(parts):
+            if place % 2:
+                source.append(self._nested(self._texts[int(part)]))
+            elif part.strip():
+                source.append(f"```{{hb-html}} {self.fragment(part)}\n```")
+        return "\n\n".join(source)
+
+    def _nested(self, myst: str) -> str:
+        if heading := _HEADING.search(myst):
+            line = myst[heading.start() :].splitlines()[0]
+            raise BookError(
+                "headings only in mo.md at the end of a cell without controls",
+                f"{line!r} inside a stack, a tab or a state",
+                "give the heading a cell of its own",
+            )
+        return myst
+
+    def inline(self, html: str) -> str:
+        """MyST source of a fragment inside a line of text.
+
+        Raises:
+            BookError: The fragment holds text blocks, which cannot stand inside a line.
+        """
+        if MARKDOWN.search(html):
+            raise BookError(
+                "an element that fits into a line of text",
+                "a container with text blocks in it",
+                "put its {…} on a line of its own in mo.md",
+            )
+        return f"{{hb-inline}}`{self.fragment(html)}`"
+
+    def island(self) -> str:
+        """The JSON that the page's script reads, as one inert script element; may be empty."""
+        if not (self.specs or self.tables):
+            return ""
+        content = {"specs": self.specs, "data": self.data, "tables": self.tables}
+        text = json.dumps(content, separators=(",", ":"), sort_keys=True, allow_nan=False)
+        return f'<script type="application/json" id="hb-page">{inert(text)}</script>'
+
+
+def inert(text: str) -> str:
+    """JSON that cannot end or open an HTML element: every `<` is written as an escape."""
+    return text.replace("<", "\\u003c")

@@ -1,0 +1,198 @@
+"""Writes the pages: Sphinx's source from the compiled chapters, Sphinx, the folder to publish."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import BookError
+from .inputs import BOOK, CHECKOUT, digest, file_digest, write_aside
+from .links import RUNS_PAGE, page_name
+
+if TYPE_CHECKING:
+    from .chapters import Record
+
+SETTINGS = BOOK / "site_source"
+REFERENCES_PAGE = "references"
+
+_SPHINX = (
+    "sphinx",
+    "myst-parser",
+    "sphinx-book-theme",
+    "pydata-sphinx-theme",
+    "sphinxcontrib-bibtex",
+    "pygments",
+    "docutils",
+)
+_REFERENCES = "(references)=\n# References\n\n```{bibliography}\n:all:\n```\n"
+_PERCENT = re.compile(r"\[\s*(\d+)%\]")
+_ERROR = re.compile(r"[\w.]*(?:Error|Exception)\b")
+_NOT_PUBLISHED = re.compile(r"\.buildinfo.*|.*webpack-macros\.html|.*\.map")
+"""What Sphinx and its themes leave behind that no page loads."""
+
+
+class Pages:
+    """The pages of one book: their source in the work folder, the result in `out`."""
+
+    def __init__(self, work: Path, out: Path) -> None:
+        self.work = work
+        self.out = out
+        self.source = work / "source"
+        self._stamp = work / "site.json"
+
+    def refuse_foreign_folder(self) -> None:
+        """Refuse to write into a folder that holds something else than a book of ours.
+
+        Raises:
+            BookError: It does.
+        """
+        if self.out.is_file() or (self.out.is_dir() and any(self.out.iterdir())):
+            if self._stamped():
+                return
+            got = "a file" if self.out.is_file() else f"other files and no {self._stamp}"
+            expected = f"a new, empty or built folder at {self.out}"
+            raise BookError(expected, got, "choose another --out")
+
+    def _stamped(self) -> dict[str, Any]:
+        try:
+            return json.loads(self._stamp.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+
+    def write_sources(self, records: Mapping[str, Record], notebooks: Mapping[str, Path]) -> None:
+        """Write Sphinx's source; files that stay the same are not touched.
+
+        Args:
+            records: The chapters by name.
+            notebooks: Their files, which are published beside the pages.
+        """
+        names = {stem: page_name(stem) for stem in sorted(records)}
+        ends = _contents([name for name in names.values() if name != "index"])
+        wanted = {f"{REFERENCES_PAGE}.md": _REFERENCES, "index.md": f"# Headbook\n\n{ends}"}
+        for stem, name in names.items():
+            end = ends if name == "index" else ""
+            wanted[f"{name}.md"] = f"{records[stem].text}\n{end}"
+            wanted[f"{name}.fragments.json"] = json.dumps(records[stem].fragments)
+        for name, text in wanted.items():
+            write_aside(self.source / name, text.encode())
+        shutil.copyfile(SETTINGS / "refs.bib", self.source / "refs.bib")
+        published = self.work / "notebooks"
+        for path in notebooks.values():
+            write_aside(published / path.name, path.read_bytes())
+        kept = {*wanted, f"{RUNS_PAGE}.md", f"{RUNS_PAGE}.fragments.json", "refs.bib"}
+        _keep_only(self.source, kept)
+        _keep_only(published, {path.name for path in notebooks.values()})
+
+    def write(self, *, strict: bool) -> tuple[str, ...] | None:
+        """Run Sphinx and publish, unless nothing changed since the last time.
+
+        Args:
+            strict: Read and write everything anew and refuse warnings.
+
+        Returns:
+            Sphinx's warnings; None if nothing had to be written.
+
+        Raises:
+            BookError: Sphinx fails, or warns under `strict`.
+        """
+        key, stamp = self._key(), self._stamped()
+        if not strict and stamp.get("key") == key and self._published(stamp["files"]):
+            return None
+        warnings = self._sphinx(strict=strict)
+        shutil.copytree(self.work / "notebooks", self.work / "html" / "notebooks")
+        files = self._publish(set(stamp.get("files", {})))
+        write_aside(self._stamp, json.dumps({"key": key, "files": files}, sort_keys=True).encode())
+        return warnings
+
+    def _key(self) -> str:
+        ours = [*SETTINGS.rglob("*"), *(BOOK / "vendor").iterdir(), BOOK / "sphinx_ext.py"]
+        made = [*self.source.iterdir(), *(self.work / "notebooks").iterdir()]
+        paths = sorted(path for path in (*ours, *made) if path.is_file())
+        files = [(path.name, file_digest(path)) for path in paths if path.suffix != ".pyc"]
+        return digest([json.dumps([files, [version(name) for name in _SPHINX]]).encode()])
+
+    def _published(self, files: Mapping[str, int]) -> bool:
+        for name, size in files.items():
+            path = self.out / name
+            if not path.is_file() or path.stat().st_size != size:
+                return False
+        return True
+
+    def _sphinx(self, *, strict: bool) -> tuple[str, ...]:
+        html, log = self.work / "html", self.work / "warnings.txt"
+        shutil.rmtree(html, ignore_errors=True)
+        anew = ["-E", "-W", "--keep-going"] if strict else []
+        command = [sys.executable, "-m", "sphinx", "-b", "html", "-a", *anew, "-c", str(SETTINGS)]
+        command += ["-d", str(self.work / "doctrees"), "-w", str(log), str(self.source), str(html)]
+        search = os.pathsep.join([str(CHECKOUT), os.environ.get("PYTHONPATH", "")])
+        environment = {**os.environ, "PYTHONPATH": search.strip(os.pathsep), "PYTHONHASHSEED": "0"}
+        code, output = _with_bar(command, environment)
+        warnings = tuple(line for line in log.read_text(encoding="utf-8").splitlines() if line)
+        if code:
+            shown = " | ".join(warnings) or _failure(output)
+            expected = "Sphinx to write the pages without complaint"
+            raise BookError(expected, shown, "mend the notebook that it names")
+        return warnings
+
+    def _publish(self, before: set[str]) -> dict[str, int]:
+        """Bring `out` to the new pages; only files of an earlier build are removed."""
+        html, files = self.work / "html", dict[str, int]()
+        for path in sorted(html.rglob("*")):
+            if path.is_file() and not _NOT_PUBLISHED.fullmatch(path.name):
+                name = path.relative_to(html).as_posix()
+                content = path.read_bytes()
+                write_aside(self.out / name, content)
+                files[name] = len(content)
+        for name in before - files.keys():
+            (self.out / name).unlink(missing_ok=True)
+        return files
+
+
+def _keep_only(folder: Path, names: set[str]) -> None:
+    for path in folder.iterdir():
+        if path.name not in names:
+            path.unlink()
+
+
+def _failure(output: str) -> str:
+    """The line of Sphinx's report that says what went wrong."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    errors = [line for line in lines if _ERROR.match(line)]
+    return (errors or lines or ["no message"])[-1]
+
+
+def _contents(chapters: list[str]) -> str:
+    numbered = "\n".join(chapters)
+    return (
+        f"```{{toctree}}\n:hidden:\n:numbered: 1\n\n{numbered}\n```\n\n"
+        f"```{{toctree}}\n:hidden:\n\n{RUNS_PAGE}\n{REFERENCES_PAGE}\n```\n"
+    )
+
+
+def _with_bar(command: list[str], environment: Mapping[str, str]) -> tuple[int, str]:
+    """Run Sphinx, its progress on a bar: reading is the first half, writing the second."""
+    module: Any = importlib.import_module("tqdm")
+    output, half, last = "", 0, 0
+    with (
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+        ) as sphinx,
+        module.tqdm(desc="pages", total=200, file=sys.stderr, bar_format="{l_bar}{bar}|") as bar,
+    ):
+        for line in sphinx.stdout or ():
+            output += line
+            for percent in map(int, _PERCENT.findall(line)):
+                half += percent < last
+                last = percent
+                bar.update(max(0, min(200, 100 * min(half, 1) + percent) - bar.n))
+        bar.update(200 - bar.n)
+    return sphinx.returncode, output

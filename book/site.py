@@ -1,0 +1,130 @@
+"""Builds the book: chapters that changed, then the pages, then the folder to publish.
+
+Beside the output folder stands its work folder (`html.work` beside `html`): the compiled chapters
+with their keys, the pages' source, and what was written last. Removing it only costs time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .chapters import Record, compile_chapters, open_store
+from .check import problems
+from .errors import BookError
+from .links import page_name
+from .pages import Pages
+from .runs_page import write_runs
+
+MAX_JOBS = 2
+"""Chapters compiled at the same time, at most: each is a process with libraries of its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildReport:
+    """What a build did: names of chapters, counts, and the seconds it took.
+
+    `compiled` chapters were run, `kept` ones had not changed; `written` says whether any page
+    was written; `warnings` are Sphinx's, which only `check` refuses.
+    """
+
+    out: Path
+    compiled: tuple[str, ...]
+    kept: tuple[str, ...]
+    states: int
+    runs: int
+    written: bool
+    warnings: tuple[str, ...]
+    seconds: float
+
+
+def find_notebooks(folder: Path) -> tuple[Path, ...]:
+    """The chapters in a folder of notebooks: files named `NN_question.py`, in that order.
+
+    Raises:
+        BookError: There is none.
+    """
+    found = tuple(sorted(folder.glob("[0-9][0-9]_*.py")))
+    if not found:
+        remedy = "name the folder with the notebooks"
+        raise BookError("notebooks named NN_question.py", f"none in {folder}", remedy)
+    return found
+
+
+def work_folder(out: Path) -> Path:
+    """Where a book that is built into `out` keeps what it can reuse."""
+    return out.with_name(out.name + ".work")
+
+
+def build(
+    store_path: Path,
+    notebooks: Sequence[Path],
+    out: Path,
+    *,
+    check: bool,
+    jobs: int,
+    options: Mapping[str, str],
+) -> BuildReport:
+    """Build the book.
+
+    Args:
+        store_path: The store that the notebooks recall from (their `HEADBOOK_STORE`).
+        notebooks: The chapters; chapter 00 becomes the start page.
+        out: Folder to publish: new, empty, or a book built before.
+        check: Refuse warnings, broken links, requests to other hosts and results that have left
+            the store; all pages are read and written anew.
+        jobs: Chapters to compile at the same time, at most two.
+        options: What `mo.cli_args()` gives the notebooks, by name.
+
+    Returns:
+        What was done.
+
+    Raises:
+        BookError: The book cannot be built, or does not pass the check; `out` stays as it was,
+            unless it is the finished pages that do not pass.
+    """
+    start = time.perf_counter()
+    chapters = _in_order(notebooks)
+    out, work = out.absolute(), work_folder(out.absolute())
+    pages = Pages(work, out)
+    pages.refuse_foreign_folder()
+    store = open_store(store_path)
+    records, compiled = compile_chapters(
+        chapters, store, work, jobs=max(1, min(jobs, MAX_JOBS)), options=options, strict=check
+    )
+    runs = write_runs(pages.source, records, store)
+    pages.write_sources(records, {path.stem: path for path in chapters})
+    written = pages.write(strict=check)
+    if check and (found := problems(out)):
+        shown = "; ".join(found[:5])
+        raise BookError(
+            "a book that passes the check", f"{len(found)} problems: {shown}", "fix them"
+        )
+    return BuildReport(
+        out=out,
+        compiled=compiled,
+        kept=tuple(path.stem for path in chapters if path.stem not in compiled),
+        states=sum(record.states for record in records.values()),
+        runs=runs,
+        written=written is not None,
+        warnings=written or (),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _in_order(notebooks: Sequence[Path]) -> list[Path]:
+    chapters = sorted((path.absolute() for path in notebooks), key=lambda path: path.name)
+    if not chapters:
+        raise BookError("at least one notebook", "none", "name the folder with the notebooks")
+    for path in chapters:
+        if not path.is_file():
+            raise BookError(f"a notebook at {path}", "no file", "check the path")
+    pages = [page_name(path.stem) for path in chapters]
+    if doubled := {page for page in pages if pages.count(page) > 1}:
+        raise BookError("one notebook a page", f"two for {sorted(doubled)}", "rename one of them")
+    return chapters
+
+
+__all__ = ["BuildReport", "Record", "build", "find_notebooks", "work_folder"]

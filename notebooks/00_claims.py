@@ -1,0 +1,98 @@
+import marimo
+
+__generated_with = "0.25.2"
+app = marimo.App(width="medium", app_title="What holds")
+
+with app.setup:
+    import marimo as mo
+    import polars as pl
+
+    from analysis.experiments import HeadClaims, Profile, Request
+    from analysis.plots import claim_intervals
+    from store import Store
+
+
+@app.cell(hide_code=True)
+def finding(claims, request):
+    mo.md(f"""
+    # What holds, and what does not
+
+    Of {claims.height} claims about the model **{request.card.name}**,
+    **{claims.filter(verdict="supported").height} are supported**,
+    {claims.filter(verdict="not supported").height} are not, and
+    {claims.filter(verdict="undecided").height} are undecided. A claim is supported when its whole
+    95 % interval lies beyond the threshold *and* beyond its control; it is undecided when the
+    interval includes the threshold. Heads are chosen on one half of the sequences and judged on
+    the other. Verdicts are computed from the store.
+    """)
+
+
+@app.cell
+def question():
+    model = mo.ui.text(value=mo.cli_args().get("model") or "reference", label="model")
+    model
+    return (model,)
+
+
+@app.cell
+def answer(model):
+    request = Request(model=model.value, profile=Profile(mo.cli_args().get("profile") or "quick"))
+    store = Store.open()
+    judged = store.recall(
+        HeadClaims(
+            model=model.value,
+            seed=0,
+            text=store.recall(request.text_scores()),
+            induction=store.recall(request.induction_scores()),
+        )
+    )
+    claims = judged["claims"]
+    return claims, request
+
+
+@app.cell
+def intervals(claims):
+    claim_intervals(
+        claims,
+        f"{claims.filter(verdict='supported').height} of {claims.height} claims are supported",
+        "Every claim's estimate with its 95 % interval (colour: verdict), its control (grey) and "
+        "its threshold (tick), each on the scale of its own statistic.",
+    )
+
+
+@app.cell
+def table(claims):
+    claims.select(
+        "statement",
+        "verdict",
+        "estimate",
+        pl.format("{} to {}", pl.col("lower").round(3), pl.col("upper").round(3)).alias("95 %"),
+        "threshold",
+        "control",
+        "chapter",
+        chapter_link="chapter",
+        run=pl.lit("run"),
+        run_link=pl.format("run:{}", "run"),
+    )
+
+
+@app.cell
+def measured(claims):
+    mo.accordion({"What each claim measures": claims.select("claim", "statistic")})
+
+
+@app.cell(hide_code=True)
+def reading():
+    mo.md("""
+    ## How to read a row
+
+    *Estimate* and interval come from the sequences that the head was **not** chosen on; the
+    interval is a bootstrap over whole sequences {cite}`efron1979bootstrap`. The *control* is what
+    the same statistic gives where the effect must be absent: uniform attention, or a second copy
+    in random order. Each row links to the chapter that shows it and to the run that computed it,
+    with the model's hash, the parameters and the versions.
+    """)
+
+
+if __name__ == "__main__":
+    app.run()

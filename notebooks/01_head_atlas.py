@@ -1,0 +1,159 @@
+import marimo
+
+__generated_with = "0.25.2"
+app = marimo.App(width="medium", app_title="Head atlas")
+
+with app.setup:
+    import marimo as mo
+    import polars as pl
+
+    from analysis import plots
+    from analysis.atlas import LABELS, atlas, bars, label_counts
+    from analysis.experiments import Profile, Request, parse_heads
+    from store import Store
+
+
+@app.cell(hide_code=True)
+def finding(counts, heads, request):
+    mo.md(f"""
+    # What every head looks at
+
+    **{heads["labels"].ne("").sum()} of {heads.height} heads** of **{request.card.name}** earn at
+    least one label: {", ".join(f"{n} {label}" for label, n in counts.iter_rows() if n)}. A label
+    needs the whole 95 % interval of its score above the bar *and* above the control.
+    """)
+
+
+@app.cell
+def question():
+    model = mo.ui.text(value=mo.cli_args().get("model") or "reference", label="model")
+    model
+    return (model,)
+
+
+@app.cell
+def answer(model):
+    request = Request(model=model.value, profile=Profile(mo.cli_args().get("profile") or "quick"))
+    store = Store.open()
+    text = store.recall(request.text_scores())
+    induction = store.recall(request.induction_scores())
+    successor = store.recall(request.successor_scores())
+    gifts = store.recall(request.s_inhibition_scores())
+    return gifts, induction, request, successor, text
+
+
+@app.cell
+def gather(gifts, induction, successor, text):
+    answers = [text, induction, successor, gifts]
+    scores = pl.concat([a["head_scores"] for a in answers if "head_scores" in a])
+    absences = pl.concat([a["absences"] for a in answers if "absences" in a] or [pl.DataFrame()])
+    heads = atlas(scores)
+    counts = label_counts(heads)
+    return absences, counts, heads, scores
+
+
+@app.cell
+def atlas_table(heads):
+    heads
+
+
+@app.cell
+def label_bars():
+    mo.vstack([mo.md("What each label asks for:"), bars()])
+
+
+@app.cell
+def choose_score(scores):
+    score = mo.ui.dropdown(
+        [label.name for label in LABELS if not scores.filter(score=label.score).is_empty()],
+        value=LABELS[0].name,
+        label="score",
+    )
+    score
+    return (score,)
+
+
+@app.cell
+def grid(score, scores):
+    label = next(label for label in LABELS if label.name == score.value)
+    shown = scores.filter(pl.col("sequence").is_null(), score=label.score, data=label.data)
+    top = shown.sort("value").row(-1, named=True)
+    plots.head_grid(
+        shown,
+        label.neutral,
+        f"L{top['layer']}H{top['head']} leads as {label.name} head, at {top['value']:.2f}",
+        f"Score {label.score} of every head on {label.data}: mean over {top['n']} sequences; "
+        "the tooltip has the 95 % interval and chance.",
+    )
+
+
+@app.cell
+def choose_head(text):
+    names = (
+        text["patterns"]
+        .select(name=pl.format("L{}H{}", "layer", "head"))
+        .unique(maintain_order=True)["name"]
+        .to_list()
+    )
+    head = mo.ui.dropdown(names, value=names[0], label="head")
+    head
+    return (head,)
+
+
+@app.cell
+def pattern(head, request, text):
+    place = dict(zip(("layer", "head"), parse_heads([head.value], request.card)[0], strict=True))
+    plots.pattern_pair(
+        text["patterns"].filter(**place),
+        text["prompts"],
+        f"Where {head.value} looks in text",
+        f"Attention of {head.value} over the first positions, mean over sequences and on the "
+        "first one. Position 0 holds BOS where the model has one.",
+    )
+
+
+@app.cell
+def profile(head, request, text):
+    at = dict(zip(("layer", "head"), parse_heads([head.value], request.card)[0], strict=True))
+    profiles = text["head_profiles"].filter(profile="offset", **at)
+    peak = profiles.filter(pl.col("lag") > 0, data="text").sort("value").row(-1, named=True)
+    plots.offset_profile(
+        profiles,
+        f"{head.value} peaks {peak['lag']} back in text, at {peak['value']:.2f}",
+        f"Mean attention of {head.value} to the token d back, in text and on random tokens, "
+        f"with 95 % bands over {peak['n']} sequences; dashed: uniform attention.",
+    )
+
+
+@app.cell(hide_code=True)
+def sink(text):
+    bos = text["head_scores"].filter(pl.col("sequence").is_null(), score="bos")
+    strongest = bos.sort("value").row(-1, named=True)
+    mo.md(f"""
+    ## Position 0
+
+    L{strongest["layer"]}H{strongest["head"]} puts {strongest["value"]:.2f}
+    ({strongest["lower"]:.2f} to {strongest["upper"]:.2f}) of its attention on position 0
+    ({strongest["data"]}); uniform attention would put {strongest["chance"]:.2f} there. Whether
+    position 0 holds BOS or an ordinary token changes this as follows {{cite}}`xiao2023sinks`.
+    """)
+    return (bos,)
+
+
+@app.cell
+def bos_or_word(bos):
+    plots.by_data(
+        bos.with_columns(name=pl.format("L{}H{}", "layer", "head")),
+        "Attention to position 0, with BOS there and with an ordinary token",
+        "Mean attention to position 0 of every head, with 95 % intervals: text that starts with "
+        "BOS (text), the same text without it (text_no_bos), and random tokens after BOS.",
+    )
+
+
+@app.cell
+def untested(absences):
+    absences
+
+
+if __name__ == "__main__":
+    app.run()

@@ -1,0 +1,122 @@
+"""DuckDB files made from the parts: written aside, renamed, read-only, and never opened again.
+
+Opening a database file from a process that has it open elsewhere drops its lock, so nothing
+here opens, hashes or copies one that others may be reading.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from .disk import disk_errors, replace_file, sync_folder
+from .errors import StoreError
+from .keys import key_of
+from .pins import Pinned, live_comments, live_views, pin, quoted, scan_files
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from .parts import Parts
+
+STORAGE = "v1.5.0"
+"""Storage version of the files people open: DuckDB 2 files do not open in the 1.x shells."""
+
+_REFRESH_S = 5.0
+"""While units keep being published, the catalog follows at this interval."""
+
+
+def write_database(
+    path: Path, options: str, fill: Callable[[duckdb.DuckDBPyConnection], None]
+) -> None:
+    """Write a new DuckDB file and wait until the disk has it.
+
+    Args:
+        path: Where; must not exist, and nobody reads it before this returns.
+        options: Options of ATTACH, such as the storage version.
+        fill: Makes the content; the new database is the default one meanwhile.
+
+    Raises:
+        StoreError: DuckDB could not write it.
+    """
+    try:
+        with duckdb.connect() as connection:
+            connection.execute(f"ATTACH {quoted(str(path))} AS made ({options}); USE made")
+            fill(connection)
+            connection.execute("USE memory; DETACH made")
+        with path.open("rb") as handle:
+            os.fsync(handle.fileno())
+    except duckdb.Error as error:
+        path.unlink(missing_ok=True)
+        path.with_name(f"{path.name}.wal").unlink(missing_ok=True)
+        reason = str(error).partition("\n")[0]
+        raise StoreError(
+            f"expected to write {path}, got {reason}; check the disk with `df` and the parts "
+            "with `headbook store verify`"
+        ) from error
+
+
+class Catalog:
+    """`catalog.duckdb`: views over the parts, for the duckdb shell and other SQL clients."""
+
+    def __init__(self, root: Path, parts: Parts) -> None:
+        self.path = root / "catalog.duckdb"
+        self._stamp = root / "catalog.json"
+        self._parts = parts
+        self._written = time.monotonic()
+
+    def _wanted(self) -> str:
+        """What the catalog must show: these parts, in this folder (views hold absolute paths)."""
+        return key_of({"folder": str(self._parts.folder), "parts": self._parts.names()})
+
+    def is_current(self) -> bool:
+        """Whether it shows the parts published so far, where they are now."""
+        try:
+            stamp: object = json.loads(self._stamp.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False
+        return stamp == self._wanted() and self.path.is_file()
+
+    def refresh(self) -> bool:
+        """Rewrite it where it is not current.
+
+        A full or read-only disk or a damaged part leaves it as it was: it only repeats the
+        parts, and recall and SQL, which do not need it, report what is wrong with those.
+
+        Returns:
+            Whether it is current.
+        """
+        try:
+            while not self.is_current():  # again, if a part came meanwhile
+                wanted = self._wanted()
+                with disk_errors(self.path):
+                    self._write(pin(self._parts.current()))
+                    replace_file(self._stamp, json.dumps(wanted).encode())
+        except StoreError:
+            return False
+        self._written = time.monotonic()
+        return True
+
+    def refresh_now_and_then(self) -> None:
+        """Refresh it unless that was done a moment ago."""
+        if time.monotonic() - self._written > _REFRESH_S:
+            self.refresh()
+
+    def _write(self, pins: Sequence[Pinned]) -> None:
+        aside = self._parts.aside(self.path.name)
+        views = live_views(pins, scan_files) + live_comments()
+        write_database(aside, f"STORAGE_VERSION '{STORAGE}'", lambda made: _run(made, views))
+        aside.chmod(0o444)
+        aside.replace(self.path)
+        # whoever had the old file open for writing left a log that would spoil the new one
+        self.path.with_name(f"{self.path.name}.wal").unlink(missing_ok=True)
+        sync_folder(self.path.parent)
+
+
+def _run(connection: duckdb.DuckDBPyConnection, statements: str) -> None:
+    connection.execute(statements)

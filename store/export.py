@@ -1,0 +1,122 @@
+"""Snapshots: DuckDB files with real tables, for people to open and for the book to ship."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from .catalog import STORAGE, write_database
+from .disk import disk_errors, sync_folder
+from .experiment import terminal_bar
+from .pins import live_views, scan_files
+from .schema import schema
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import duckdb
+
+    from .experiment import Progress
+    from .results import Store
+
+SNAPSHOTS_KEPT = 3
+_SMALL_BYTES = 10_000_000
+_PAGE_STORAGE = "v1.0.0"
+"""The browser's build is DuckDB 1.4, which opens no later one."""
+
+
+def _write(store: Store, path: Path, options: str, progress: Progress | None) -> None:
+    """Copy every table with its comments and keys, then make the views over them."""
+    live = live_views(store.pins(), scan_files)
+    tables = schema().tables
+
+    def fill(made: duckdb.DuckDBPyConnection) -> None:
+        made.execute(f"USE memory; {live} USE made")
+        made.execute(f"BEGIN; {schema().create_tables} COMMIT")
+        with (progress or terminal_bar)(f"Writing {path.name}") as report:
+            for index, table in enumerate(tables):
+                report(index, len(tables), table)
+                made.execute(f"INSERT INTO {table} FROM memory.{table}")
+            report(len(tables), len(tables), "")
+        made.execute(f"BEGIN; {schema().create_views} COMMIT")
+
+    write_database(path, options, fill)
+
+
+def snapshots(store: Store) -> list[Path]:
+    """The snapshots of a store, oldest first.
+
+    Args:
+        store: The store.
+
+    Returns:
+        Their files.
+    """
+    numbers = {
+        int(match[1]): path
+        for path in store.root.iterdir()
+        if (match := re.fullmatch(r"results-(\d+)\.duckdb", path.name))
+    }
+    return [numbers[number] for number in sorted(numbers)]
+
+
+def snapshot(store: Store, progress: Progress | None = None) -> Path:
+    """Write the store as it is now to a new `results-<n>.duckdb`, and keep the newest few.
+
+    Every snapshot has a name of its own: a process that holds an older one open for writing
+    would leave a log beside a replaced file, and the new one could not be read.
+
+    Args:
+        store: The store.
+        progress: Shows a bar; None for one on stderr after two seconds.
+
+    Returns:
+        The new file: real tables with comments, keys on the small ones, mode 0444.
+
+    Raises:
+        StoreError: A part is damaged, or the disk refuses.
+    """
+    with disk_errors(store.root):
+        aside = store.parts.aside("snapshot.duckdb")
+        _write(store, aside, f"STORAGE_VERSION '{STORAGE}'", progress)
+        aside.chmod(0o444)
+        final = _numbered(store, aside)
+        for old in snapshots(store)[:-SNAPSHOTS_KEPT]:
+            old.unlink(missing_ok=True)
+            old.with_name(f"{old.name}.wal").unlink(missing_ok=True)
+        sync_folder(store.root)
+    return final
+
+
+def _numbered(store: Store, aside: Path) -> Path:
+    """Give the file the next free number; unlike a rename, a link never takes one in use."""
+    while True:
+        taken = [int(path.stem.removeprefix("results-")) for path in snapshots(store)]
+        final = store.root / f"results-{max(taken, default=0) + 1}.duckdb"
+        with suppress(FileExistsError):
+            os.link(aside, final)
+            aside.unlink()
+            return final
+
+
+def page_copy(store: Store, path: Path) -> None:
+    """Write the copy that a page of the book queries in the reader's browser.
+
+    Args:
+        store: The store.
+        path: Where; replaced at once if it exists.
+
+    Raises:
+        StoreError: A part is damaged, or the disk refuses.
+    """
+    pins = store.pins()
+    size = sum(file.bytes for pinned in pins for file in pinned.part.files.values())
+    blocks = ", BLOCK_SIZE 16384" if size < _SMALL_BYTES else ""
+    aside = path.with_name(f".{path.name}.{uuid4().hex}")
+    with disk_errors(path):
+        _write(store, aside, f"STORAGE_VERSION '{_PAGE_STORAGE}'{blocks}", None)
+        aside.replace(path)
+        sync_folder(path.parent)

@@ -1,0 +1,261 @@
+"""The store: ask an experiment's question, and get the stored answer or a fresh one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import polars as pl
+
+from .catalog import Catalog
+from .disk import disk_errors
+from .errors import StoreError
+from .experiment import part_of_whole, terminal_bar
+from .folder import check_marker, create, default_root
+from .keys import name_of, run_key
+from .parts import Parts, Unit
+from .pins import Pinned, live_views, pin, read_runs, scan_files
+from .provenance import run_row
+from .sandbox import answer, sandbox
+from .schema import SUBJECTS
+
+if TYPE_CHECKING:
+    from .experiment import Experiment, Progress, Report
+
+_PROVENANCE = r"""
+FROM runs
+LEFT JOIN (SELECT model, COLUMNS(* EXCLUDE (model)) AS 'model_\0' FROM models) USING (model)
+LEFT JOIN (SELECT text, COLUMNS(* EXCLUDE (text)) AS 'text_\0' FROM texts) USING (text)
+"""
+
+
+class Answer(dict[str, pl.DataFrame]):
+    """An experiment's tidy frames by table name, each with the column `run`."""
+
+    def __init__(
+        self, frames: dict[str, pl.DataFrame], experiment: str, runs: tuple[str, ...]
+    ) -> None:
+        super().__init__(frames)
+        self.experiment = experiment
+        self.runs = runs
+
+
+@dataclass(frozen=True)
+class Recalled:
+    """One thing that was asked of a store: what a page of the book depends on."""
+
+    experiment: str
+    """Name of the experiment, or "sql" for a query, whose answer depends on every run."""
+
+    question: dict[str, Any]
+    runs: tuple[str, ...]
+    computed: tuple[str, ...]
+    """Those of the runs that had to be computed."""
+
+
+class Store:
+    """Answers by question. Any number of processes may read and write one folder."""
+
+    def __init__(self, root: Path) -> None:
+        """Use `Store.open`, which checks the folder."""
+        self.root = root
+        self.parts = Parts(root)
+        self.log: list[Recalled] = []
+        self.catalog = Catalog(root, self.parts)
+
+    @classmethod
+    def open(cls, path: str | Path | None = None) -> Store:
+        """Open a store, creating it where there is none.
+
+        Args:
+            path: Its folder; None for `default_root()`.
+
+        Returns:
+            The store.
+
+        Raises:
+            StoreError: The folder is something else, or of a newer headbook, or the disk
+                refuses. An existing store on a read-only disk opens, but only for reading.
+        """
+        root = Path(path or default_root()).expanduser().absolute()
+        create(root)
+        check_marker(root)
+        store = cls(root)
+        with disk_errors(root):
+            store.parts.create()
+        store.catalog.refresh()
+        return store
+
+    def recall(self, experiment: Experiment, progress: Progress | None = None) -> Answer:
+        """Answer from disk, or compute what is missing, publish it, and answer.
+
+        Units are published as they are finished: after an interruption, the same call goes on
+        where it stopped. A unit that fails publishes nothing.
+
+        Args:
+            experiment: The question.
+            progress: Shows a bar while computing; None for one on stderr after two seconds.
+
+        Returns:
+            The rows of all units, in the order of the units, as they were computed.
+
+        Raises:
+            StoreError: A frame does not fit its table, a part is damaged, or the disk refuses.
+        """
+        units = {run_key(unit): unit for unit in experiment.units()}
+        present = self.present(units)
+        missing = {run: unit for run, unit in units.items() if run not in present}
+        name = name_of(experiment)
+        if missing:
+            with (progress or terminal_bar)(name) as report:
+                self._compute(missing, report)
+        frames = self._rows(tuple(units))
+        self.log.append(Recalled(name, experiment.question(), tuple(units), tuple(missing)))
+        return Answer(frames, name, tuple(units))
+
+    def missing(self, experiment: Experiment) -> list[Experiment]:
+        """The units that a recall would have to compute.
+
+        Args:
+            experiment: The question.
+
+        Returns:
+            Its units without an answer.
+        """
+        units = {run_key(unit): unit for unit in experiment.units()}
+        present = self.present(units)
+        return [unit for run, unit in units.items() if run not in present]
+
+    def _compute(self, units: dict[str, Experiment], report: Report) -> None:
+        try:
+            for index, (run, unit) in enumerate(units.items()):
+                self._publish(run, unit, part_of_whole(report, index, len(units)))
+                self.catalog.refresh_now_and_then()
+            report(len(units), len(units), "")
+        finally:
+            self.catalog.refresh()
+
+    def _publish(self, run: str, unit: Experiment, report: Report) -> None:
+        started = datetime.now(UTC)
+        answered = unit.run(report)
+        frames: dict[str, pl.DataFrame] = {"runs": run_row(unit, run, started)}
+        for table, frame in answered.items():
+            if table in (*SUBJECTS, "runs") or "run" in frame.columns:
+                raise StoreError(
+                    f"expected run() of {name_of(unit)} to answer with tables of results without "
+                    f"the column `run`, got `{table}` with {frame.columns}; see subjects()"
+                )
+            frames[table] = frame.with_columns(run=pl.lit(run))
+        subjects = unit.subjects()
+        if wrong := sorted(subjects.keys() - set(SUBJECTS)):
+            raise StoreError(f"expected subjects() to name only {SUBJECTS}, got {wrong}")
+        self.parts.publish(frames | subjects, {run: Unit(name_of(unit), sorted(answered))})
+
+    def pins(self, runs: Iterable[str] | None = None) -> list[Pinned]:
+        """Pin what a reader sees from now on, its bytes checked.
+
+        Args:
+            runs: Run ids; None for all.
+
+        Returns:
+            The parts that hold them, and the one with the empty tables.
+
+        Raises:
+            StoreError: One of them is damaged.
+        """
+        wanted = None if runs is None else set(runs)
+        pins = [
+            pinned
+            for pinned in pin(self.parts.current())
+            if wanted is None or not pinned.part.keys or not wanted.isdisjoint(pinned.runs)
+        ]
+        for pinned in pins:
+            self.parts.check(pinned.part)
+        return pins
+
+    def _rows(self, runs: tuple[str, ...]) -> dict[str, pl.DataFrame]:
+        pins = self.pins(runs)
+        units = {run: unit for pinned in pins for run, unit in pinned.part.keys.items()}
+        tables = sorted({table for run in runs for table in units[run].tables})
+        return {table: read_runs(pins, runs, table) for table in tables}
+
+    def runs(self) -> tuple[str, ...]:
+        """Ids of all runs in the store, sorted."""
+        return tuple(sorted({run for part in self.parts.current() for run in part.keys}))
+
+    def present(self, runs: Iterable[str]) -> set[str]:
+        """Which of some runs the store holds.
+
+        Args:
+            runs: Run ids.
+
+        Returns:
+            Those whose rows are stored.
+        """
+        return set(runs) & set(self.runs())
+
+    def run_rows(self, runs: Iterable[str]) -> pl.DataFrame:
+        """Where numbers come from: one row per run, with its model and its text.
+
+        Args:
+            runs: Run ids.
+
+        Returns:
+            The columns of `runs`, those of `models` as `model_...`, those of `texts` as
+            `text_...`; in the order asked for.
+
+        Raises:
+            StoreError: The store does not hold one of the runs.
+        """
+        wanted = tuple(dict.fromkeys(runs))
+        if absent := sorted(set(wanted) - self.present(wanted)):
+            raise StoreError(
+                f"expected runs of the store {self.root}, got {absent}; run them again"
+            )
+        pins = self.pins(wanted)
+        with duckdb.connect() as connection:
+            connection.execute(live_views(pins, scan_files))
+            rows = connection.sql(_PROVENANCE).pl()
+        order = pl.DataFrame({"run": wanted}, schema={"run": pl.String})
+        return order.join(rows, on="run", how="left", maintain_order="left")
+
+    def connect(self) -> duckdb.DuckDBPyConnection:
+        """Open DuckDB on the store as it is now: later runs do not change what it sees.
+
+        Returns:
+            A connection of the caller's own, with a view per table. Trusted code only: it can
+            reach every file that the process can; people's queries belong in `sql`.
+
+        Raises:
+            StoreError: A part is damaged.
+        """
+        views = live_views(self._pins_of_query("connect()"), scan_files)
+        connection = duckdb.connect(config={"temp_directory": str(self.parts.tmp / "spill")})
+        return connection.execute(views)
+
+    def sql(self, query: str, parameters: Sequence[Any] = ()) -> pl.DataFrame:
+        """Answer one query over the live tables, and let it touch nothing else.
+
+        Args:
+            query: One SELECT, or DESCRIBE, SHOW, SUMMARIZE, PIVOT or EXPLAIN.
+            parameters: Values for its `?`.
+
+        Returns:
+            The result.
+
+        Raises:
+            StoreError: The query writes, reaches beyond the tables, or is wrong; or a part is
+                damaged.
+        """
+        with sandbox(self._pins_of_query(query)) as connection:
+            return answer(connection, query, parameters)
+
+    def _pins_of_query(self, query: str) -> list[Pinned]:
+        pins = self.pins()
+        runs = sorted({run for pinned in pins for run in pinned.runs})
+        self.log.append(Recalled("sql", {"sql": query}, tuple(runs), ()))
+        return pins

@@ -1,0 +1,315 @@
+CREATE TABLE models (
+    model VARCHAR PRIMARY KEY,
+    name VARCHAR NOT NULL,
+    revision VARCHAR,
+    weights VARCHAR NOT NULL,
+    architecture VARCHAR NOT NULL,
+    n_layers INTEGER NOT NULL,
+    n_heads INTEGER NOT NULL,
+    n_kv_heads INTEGER NOT NULL,
+    d_model INTEGER NOT NULL,
+    d_head INTEGER NOT NULL,
+    n_params BIGINT NOT NULL,
+    vocab INTEGER NOT NULL
+);
+COMMENT ON TABLE models IS 'One row per model that any run has asked about';
+COMMENT ON COLUMN models.model IS 'Id of the model: 16 hex characters over weights and configuration';
+COMMENT ON COLUMN models.name IS 'Hugging Face id or folder name the model was loaded from';
+COMMENT ON COLUMN models.revision IS 'Commit of the Hugging Face repository; NULL for a local folder';
+COMMENT ON COLUMN models.weights IS 'Hash over the sorted weight tensors, or the commit that fixes them';
+COMMENT ON COLUMN models.architecture IS 'Class of the model as its configuration names it';
+COMMENT ON COLUMN models.n_layers IS 'Number of transformer blocks';
+COMMENT ON COLUMN models.n_heads IS 'Query heads per block';
+COMMENT ON COLUMN models.n_kv_heads IS 'Key and value heads per block; fewer than n_heads under grouped attention';
+COMMENT ON COLUMN models.d_model IS 'Width of the residual stream';
+COMMENT ON COLUMN models.d_head IS 'Width of one head';
+COMMENT ON COLUMN models.n_params IS 'Number of parameters, tied ones counted once';
+COMMENT ON COLUMN models.vocab IS 'Rows of the embedding';
+
+CREATE TABLE texts (
+    text VARCHAR PRIMARY KEY,
+    name VARCHAR NOT NULL,
+    source VARCHAR,
+    tokens VARCHAR NOT NULL,
+    n_sequences INTEGER NOT NULL,
+    n_tokens BIGINT NOT NULL,
+    bos BOOLEAN NOT NULL,
+    tokenizer VARCHAR
+);
+COMMENT ON TABLE texts IS 'One row per tokenised data set that any run has read';
+COMMENT ON COLUMN texts.text IS 'Id of the data set: 16 hex characters of the hash of its tokens';
+COMMENT ON COLUMN texts.name IS 'What the data set is called in the book';
+COMMENT ON COLUMN texts.source IS 'Where it came from: a file, or the generator and its seed';
+COMMENT ON COLUMN texts.tokens IS 'SHA-256 of the token ids with lengths and target positions';
+COMMENT ON COLUMN texts.n_sequences IS 'Number of sequences';
+COMMENT ON COLUMN texts.n_tokens IS 'Number of tokens in all sequences together, BOS included';
+COMMENT ON COLUMN texts.bos IS 'Whether position 0 of every sequence holds the BOS token';
+COMMENT ON COLUMN texts.tokenizer IS 'Hash of the tokenizer; NULL where token ids were drawn directly';
+
+CREATE TABLE runs (
+    run VARCHAR PRIMARY KEY,
+    experiment VARCHAR NOT NULL,
+    version INTEGER NOT NULL,
+    model VARCHAR,
+    text VARCHAR,
+    parameters VARCHAR NOT NULL,
+    started TIMESTAMP NOT NULL,
+    seconds DOUBLE NOT NULL,
+    status VARCHAR NOT NULL,
+    packages VARCHAR NOT NULL,
+    device VARCHAR NOT NULL,
+    git VARCHAR NOT NULL
+);
+COMMENT ON TABLE runs IS 'One row per answered question: where every number comes from';
+COMMENT ON COLUMN runs.run IS 'Id of the run: the key, 32 hex characters over name, version and question';
+COMMENT ON COLUMN runs.experiment IS 'Class name of the experiment';
+COMMENT ON COLUMN runs.version IS 'Version of the experiment, raised by hand when its numbers change meaning';
+COMMENT ON COLUMN runs.model IS 'The one model asked about (models.model), else what the question calls it; NULL for none or several';
+COMMENT ON COLUMN runs.text IS 'The one data set read (texts.text); NULL for none or several';
+COMMENT ON COLUMN runs.parameters IS 'The whole question as canonical JSON';
+COMMENT ON COLUMN runs.started IS 'When computing began, UTC';
+COMMENT ON COLUMN runs.seconds IS 'How long computing took, in seconds';
+COMMENT ON COLUMN runs.status IS 'Always done: a run that failed leaves no row';
+COMMENT ON COLUMN runs.packages IS 'JSON: versions of Python and of the packages used, and the host';
+COMMENT ON COLUMN runs.device IS 'What it ran on';
+COMMENT ON COLUMN runs.git IS 'Commit of the checkout, with -dirty after local changes; empty outside one';
+
+CREATE TABLE head_scores (
+    run VARCHAR NOT NULL,
+    model VARCHAR NOT NULL,
+    text VARCHAR,
+    score VARCHAR NOT NULL,
+    data VARCHAR NOT NULL,
+    layer SMALLINT NOT NULL,
+    head SMALLINT NOT NULL,
+    sequence INTEGER,
+    value DOUBLE NOT NULL,
+    lower DOUBLE,
+    upper DOUBLE,
+    n INTEGER,
+    chance DOUBLE
+);
+COMMENT ON TABLE head_scores IS 'What each attention head does: one row per head, score and data, per sequence and in aggregate';
+COMMENT ON COLUMN head_scores.run IS 'The run that computed the row (runs.run)';
+COMMENT ON COLUMN head_scores.model IS 'The model (models.model)';
+COMMENT ON COLUMN head_scores.text IS 'The data set (texts.text); NULL for scores of the weights alone';
+COMMENT ON COLUMN head_scores.score IS 'Name of the score, such as previous_token, induction or bos';
+COMMENT ON COLUMN head_scores.data IS 'What was read: text, repeated or ordinal, or a control such as random, shuffled or control';
+COMMENT ON COLUMN head_scores.layer IS 'Layer, from 0';
+COMMENT ON COLUMN head_scores.head IS 'Head within the layer, from 0';
+COMMENT ON COLUMN head_scores.sequence IS 'Sequence within the data set, from 0; NULL marks the aggregate over all';
+COMMENT ON COLUMN head_scores.value IS 'The score; shares of attention lie in [0, 1], larger is more; effects are ablated minus base';
+COMMENT ON COLUMN head_scores.lower IS 'Lower end of the 95 % bootstrap interval over sequences; aggregate rows only';
+COMMENT ON COLUMN head_scores.upper IS 'Upper end of the 95 % bootstrap interval over sequences; aggregate rows only';
+COMMENT ON COLUMN head_scores.n IS 'Number of sequences (or names, prompts) averaged';
+COMMENT ON COLUMN head_scores.chance IS 'The same score under uniform causal attention on the same tokens';
+
+CREATE TABLE head_profiles (
+    run VARCHAR NOT NULL,
+    model VARCHAR NOT NULL,
+    text VARCHAR,
+    profile VARCHAR NOT NULL,
+    data VARCHAR NOT NULL,
+    layer SMALLINT NOT NULL,
+    head SMALLINT NOT NULL,
+    lag INTEGER NOT NULL,
+    value DOUBLE NOT NULL,
+    lower DOUBLE,
+    upper DOUBLE,
+    n INTEGER,
+    chance DOUBLE
+);
+COMMENT ON TABLE head_profiles IS 'Where each head looks: mean attention by distance or by lag around a target';
+COMMENT ON COLUMN head_profiles.run IS 'The run that computed the row (runs.run)';
+COMMENT ON COLUMN head_profiles.model IS 'The model (models.model)';
+COMMENT ON COLUMN head_profiles.text IS 'The data set (texts.text)';
+COMMENT ON COLUMN head_profiles.profile IS 'offset: by distance from query back to key; induction_lag: by lag around the induction target';
+COMMENT ON COLUMN head_profiles.data IS 'What was read: text, repeated, or a control such as random or shuffled';
+COMMENT ON COLUMN head_profiles.layer IS 'Layer, from 0';
+COMMENT ON COLUMN head_profiles.head IS 'Head within the layer, from 0';
+COMMENT ON COLUMN head_profiles.lag IS 'offset: query minus key, 0 or more; induction_lag: key minus target, 0 is the target';
+COMMENT ON COLUMN head_profiles.value IS 'Mean attention, in [0, 1]';
+COMMENT ON COLUMN head_profiles.lower IS 'Lower end of the 95 % bootstrap interval over sequences';
+COMMENT ON COLUMN head_profiles.upper IS 'Upper end of the 95 % bootstrap interval over sequences';
+COMMENT ON COLUMN head_profiles.n IS 'Number of sequences averaged';
+COMMENT ON COLUMN head_profiles.chance IS 'The same mean under uniform causal attention';
+
+CREATE TABLE model_scores (
+    run VARCHAR NOT NULL,
+    model VARCHAR NOT NULL,
+    text VARCHAR,
+    score VARCHAR NOT NULL,
+    data VARCHAR NOT NULL,
+    sequence INTEGER,
+    value DOUBLE NOT NULL,
+    lower DOUBLE,
+    upper DOUBLE,
+    n INTEGER,
+    chance DOUBLE
+);
+COMMENT ON TABLE model_scores IS 'Numbers of the whole model, such as its loss on the first and second copy';
+COMMENT ON COLUMN model_scores.run IS 'The run that computed the row (runs.run)';
+COMMENT ON COLUMN model_scores.model IS 'The model (models.model)';
+COMMENT ON COLUMN model_scores.text IS 'The data set (texts.text)';
+COMMENT ON COLUMN model_scores.score IS 'Name of the number; losses are in nats per token';
+COMMENT ON COLUMN model_scores.data IS 'What was read: text, repeated, or a control such as random or shuffled';
+COMMENT ON COLUMN model_scores.sequence IS 'Sequence within the data set, from 0; NULL marks the aggregate over all';
+COMMENT ON COLUMN model_scores.value IS 'The number; a gain is first copy minus second copy, positive when repetition helps';
+COMMENT ON COLUMN model_scores.lower IS 'Lower end of the 95 % bootstrap interval over sequences; aggregate rows only';
+COMMENT ON COLUMN model_scores.upper IS 'Upper end of the 95 % bootstrap interval over sequences; aggregate rows only';
+COMMENT ON COLUMN model_scores.n IS 'Number of sequences averaged';
+COMMENT ON COLUMN model_scores.chance IS 'What a model without knowledge would have; NULL where nothing is meant';
+
+CREATE TABLE patterns (
+    run VARCHAR NOT NULL,
+    model VARCHAR NOT NULL,
+    text VARCHAR,
+    kind VARCHAR NOT NULL,
+    layer SMALLINT NOT NULL,
+    head SMALLINT NOT NULL,
+    query INTEGER NOT NULL,
+    key INTEGER NOT NULL,
+    weight FLOAT NOT NULL
+);
+COMMENT ON TABLE patterns IS 'Post-softmax attention of chosen heads, one row per query and key';
+COMMENT ON COLUMN patterns.run IS 'The run that computed the row (runs.run)';
+COMMENT ON COLUMN patterns.model IS 'The model (models.model)';
+COMMENT ON COLUMN patterns.text IS 'The data set (texts.text)';
+COMMENT ON COLUMN patterns.kind IS 'mean: averaged over sequences; example: one sequence, whose tokens are in prompts';
+COMMENT ON COLUMN patterns.layer IS 'Layer, from 0';
+COMMENT ON COLUMN patterns.head IS 'Head within the layer, from 0';
+COMMENT ON COLUMN patterns.query IS 'Position that attends, from 0';
+COMMENT ON COLUMN patterns.key IS 'Position attended to, from 0, never after the query';
+COMMENT ON COLUMN patterns.weight IS 'Attention from query to key, in [0, 1]; each query sums to 1';
+
+CREATE TABLE prompts (
+    run VARCHAR NOT NULL,
+    text VARCHAR,
+    sequence INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    token_id INTEGER NOT NULL,
+    token VARCHAR NOT NULL
+);
+COMMENT ON TABLE prompts IS 'The tokens of sequences that the book shows, one row per position';
+COMMENT ON COLUMN prompts.run IS 'The run that showed them (runs.run)';
+COMMENT ON COLUMN prompts.text IS 'The data set (texts.text)';
+COMMENT ON COLUMN prompts.sequence IS 'Sequence within the data set, from 0';
+COMMENT ON COLUMN prompts.position IS 'Position within the sequence, from 0';
+COMMENT ON COLUMN prompts.token_id IS 'Id of the token in the vocabulary';
+COMMENT ON COLUMN prompts.token IS 'The token as text, its spaces kept';
+
+CREATE TABLE absences (
+    run VARCHAR NOT NULL,
+    model VARCHAR NOT NULL,
+    score VARCHAR NOT NULL,
+    data VARCHAR NOT NULL,
+    reason VARCHAR NOT NULL
+);
+COMMENT ON TABLE absences IS 'Scores that the data or the tokenizer cannot test: absent for a reason, never 0';
+COMMENT ON COLUMN absences.run IS 'The run that looked (runs.run)';
+COMMENT ON COLUMN absences.model IS 'The model (models.model)';
+COMMENT ON COLUMN absences.score IS 'Name of the score that has no rows';
+COMMENT ON COLUMN absences.data IS 'The data it was asked on';
+COMMENT ON COLUMN absences.reason IS 'Why it cannot be tested, as a sentence';
+
+CREATE TABLE claims (
+    run VARCHAR NOT NULL,
+    claim VARCHAR NOT NULL,
+    statement VARCHAR NOT NULL,
+    statistic VARCHAR NOT NULL,
+    estimate DOUBLE,
+    lower DOUBLE,
+    upper DOUBLE,
+    control DOUBLE,
+    control_lower DOUBLE,
+    control_upper DOUBLE,
+    threshold DOUBLE,
+    verdict VARCHAR NOT NULL,
+    chapter VARCHAR NOT NULL,
+    evidence VARCHAR NOT NULL
+);
+COMMENT ON TABLE claims IS 'What the book says, each with its number, its control, its threshold and its verdict';
+COMMENT ON COLUMN claims.run IS 'The run that weighed the evidence (runs.run)';
+COMMENT ON COLUMN claims.claim IS 'Short name of the claim, stable over runs';
+COMMENT ON COLUMN claims.statement IS 'The claim as a sentence that could be false';
+COMMENT ON COLUMN claims.statistic IS 'Which number decides, in words';
+COMMENT ON COLUMN claims.estimate IS 'The number; NULL where it could not be computed';
+COMMENT ON COLUMN claims.lower IS 'Lower end of its 95 % interval';
+COMMENT ON COLUMN claims.upper IS 'Upper end of its 95 % interval';
+COMMENT ON COLUMN claims.control IS 'The same number under the control';
+COMMENT ON COLUMN claims.control_lower IS 'Lower end of the 95 % interval of the control';
+COMMENT ON COLUMN claims.control_upper IS 'Upper end of the 95 % interval of the control';
+COMMENT ON COLUMN claims.threshold IS 'What the interval must clear, fixed beforehand';
+COMMENT ON COLUMN claims.verdict IS 'supported, not supported or undecided';
+COMMENT ON COLUMN claims.chapter IS 'The notebook that argues it';
+COMMENT ON COLUMN claims.evidence IS 'JSON list of the runs it was derived from (runs.run)';
+
+CREATE VIEW head_atlas AS
+WITH best AS (
+    SELECT head_scores.*
+    FROM head_scores JOIN runs USING (run)
+    WHERE sequence IS NULL
+    QUALIFY row_number() OVER (
+        PARTITION BY head_scores.model, layer, head, score, data
+        ORDER BY n DESC NULLS LAST, started DESC, run
+    ) = 1
+)
+SELECT
+    model,
+    layer,
+    head,
+    'L' || layer || 'H' || head AS name,
+    max(value) FILTER (WHERE score = 'previous_token' AND data = 'text') AS previous_token,
+    max(value) FILTER (WHERE score = 'previous_token' AND data = 'random') AS previous_token_random,
+    max(value) FILTER (WHERE score = 'induction' AND data = 'repeated') AS induction,
+    max(value) FILTER (WHERE score = 'induction' AND data = 'shuffled') AS induction_shuffled,
+    max(value) FILTER (WHERE score = 'duplicate_token' AND data = 'text') AS duplicate_token,
+    max(value) FILTER (WHERE score = 'bos' AND data = 'text') AS bos,
+    max(value) FILTER (WHERE score = 'delimiter' AND data = 'text') AS delimiter,
+    max(value) FILTER (WHERE score = 'successor' AND data = 'ordinal') AS successor,
+    max(value) FILTER (WHERE score = 'successor' AND data = 'control') AS successor_control,
+    arg_max(value, coalesce(n, 0)) FILTER (WHERE score = 's_inhibition') AS s_inhibition,
+    arg_max(value, coalesce(n, 0)) FILTER (WHERE score = 'attention_to_io') AS attention_to_io,
+    arg_max(value, coalesce(n, 0)) FILTER (WHERE score = 'attention_to_s1') AS attention_to_s1,
+    arg_max(value, coalesce(n, 0)) FILTER (WHERE score = 'ov_copy') AS ov_copy,
+    arg_max(value, coalesce(n, 0)) FILTER (WHERE score = 'ov_copy_gain') AS ov_copy_gain,
+    arg_max(value, coalesce(n, 0)) FILTER (WHERE score = 'io_s_effect') AS io_s_effect,
+    max(value) FILTER (WHERE score = 'profile_peak' AND data = 'text') AS profile_peak
+FROM best
+GROUP BY model, layer, head;
+COMMENT ON VIEW head_atlas IS 'One row per model and head, a column per score: the aggregate with the most sequences behind it, then the latest';
+
+CREATE VIEW strongest_heads AS
+WITH ranked AS (
+    SELECT *, rank() OVER ranking AS rank, first_value(lower) OVER ranking AS top_lower
+    FROM head_scores
+    WHERE sequence IS NULL
+    WINDOW ranking AS (PARTITION BY run, model, text, score, data ORDER BY value DESC)
+)
+SELECT
+    model,
+    score,
+    data,
+    rank,
+    'L' || layer || 'H' || head AS name,
+    layer,
+    head,
+    value,
+    lower,
+    upper,
+    n,
+    chance,
+    run
+FROM ranked
+WHERE rank = 1 OR upper >= top_lower;
+COMMENT ON VIEW strongest_heads IS 'Per run, score and data: the head with the largest aggregate, and those whose interval reaches into its own';
+
+CREATE VIEW verdicts AS
+SELECT
+    claims.*,
+    runs.model,
+    runs.version,
+    runs.started,
+    runs.git
+FROM claims JOIN runs USING (run);
+COMMENT ON VIEW verdicts IS 'Every claim with its verdict and the run that weighed it';

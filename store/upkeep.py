@@ -1,0 +1,167 @@
+"""Looking after a store: what is in it, is it sound, merge small parts, drop what none needs."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from .errors import DamagedPartError
+from .experiment import terminal_bar
+from .parts import DAY_S, check_part, read_part
+from .pins import Pinned, pin
+from .schema import SUBJECTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from .experiment import Progress
+    from .results import Store
+
+SMALL_ROWS, SMALL_UNITS = 50_000, 64
+"""A part with fewer rows and fewer units than these is worth merging."""
+
+FULL_ROWS, FULL_UNITS = 1_000_000, 256
+"""A merged part grows no further than this."""
+
+
+def contents(store: Store) -> pl.DataFrame:
+    """What a store holds.
+
+    Args:
+        store: The store.
+
+    Returns:
+        One row per table: `table`, `rows`, `bytes`, and in how many `parts`.
+    """
+    files = [
+        {"table": table, "rows": file.rows, "bytes": file.bytes, "parts": int(file.rows > 0)}
+        for pinned in pin(store.parts.current())
+        for table, file in pinned.part.files.items()
+    ]
+    return pl.DataFrame(files).group_by("table", maintain_order=True).sum()
+
+
+def damages(store: Store, progress: Progress | None = None) -> dict[str, DamagedPartError]:
+    """Read every byte of every part, and compare with what was published.
+
+    Args:
+        store: The store.
+        progress: Shows a bar; None for one on stderr after two seconds.
+
+    Returns:
+        What is wrong, by the name of the part; empty for a sound store.
+    """
+    found: dict[str, DamagedPartError] = {}
+    names = store.parts.names()
+    with (progress or terminal_bar)("Verifying") as report:
+        for index, name in enumerate(names):
+            try:
+                check_part(read_part(store.parts.folder / name))
+            except DamagedPartError as error:
+                found[name] = error
+            report(index + 1, len(names), "")
+    return found
+
+
+def _rows(pinned: Pinned) -> int:
+    return sum(file.rows for file in pinned.part.files.values())
+
+
+def _groups(pins: Sequence[Pinned]) -> Iterator[list[Pinned]]:
+    """Small parts in groups that make a merged one; never a group of one."""
+    small = [
+        pinned
+        for pinned in pins
+        if 0 < len(pinned.runs) < SMALL_UNITS and _rows(pinned) < SMALL_ROWS
+    ]
+    group: list[Pinned] = []
+    for pinned in small:
+        units = sum(len(member.runs) for member in [*group, pinned])
+        if units > FULL_UNITS or sum(map(_rows, [*group, pinned])) > FULL_ROWS:
+            yield group
+            group = []
+        group.append(pinned)
+    if len(group) > 1:
+        yield group
+
+
+def _merged(group: Sequence[Pinned], table: str) -> pl.DataFrame:
+    frames: list[pl.DataFrame] = []
+    for pinned in group:
+        if table in pinned.part.files:
+            path = pinned.part.path(table)
+            frame = pl.read_parquet(path, glob=False, hive_partitioning=False)
+            if table not in SUBJECTS:
+                frame = frame.filter(pl.col("run").is_in(pinned.runs))
+            frames.append(frame)
+    merged = pl.concat(frames)
+    return merged.unique(maintain_order=True) if table in SUBJECTS else merged
+
+
+def compact(store: Store, progress: Progress | None = None) -> int:
+    """Merge small parts into larger ones, so that queries open fewer files.
+
+    The small ones stay until `prune`; readers skip them, and those that had pinned them before
+    go on undisturbed.
+
+    Args:
+        store: The store. Runs may be writing to it.
+        progress: Shows a bar; None for one on stderr after two seconds.
+
+    Returns:
+        How many parts were merged.
+
+    Raises:
+        StoreError: A part is damaged, or the disk refuses.
+    """
+    groups = list(_groups(store.pins()))
+    with (progress or terminal_bar)("Merging parts") as report:
+        for index, group in enumerate(groups):
+            tables = dict.fromkeys(table for pinned in group for table in pinned.part.files)
+            keys = {run: pinned.part.keys[run] for pinned in group for run in sorted(pinned.runs)}
+            store.parts.publish({table: _merged(group, table) for table in tables}, keys)
+            report(index + 1, len(groups), "")
+    store.catalog.refresh()
+    return sum(map(len, groups))
+
+
+def _covered(store: Store, grace_s: float) -> list[str]:
+    """Parts whose runs have all been shown by merged ones for longer than the grace."""
+    parts = store.parts.current()
+    pins = pin(parts)
+    shown = {pinned.part.name for pinned in pins}
+    since = {run: pinned.part.folder.stat().st_mtime for pinned in pins for run in pinned.runs}
+    latest = time.time() - grace_s
+    return [
+        part.name
+        for part in parts
+        if part.name not in shown and max(since[run] for run in part.keys) <= latest
+    ]
+
+
+def prune(store: Store, grace_s: float = DAY_S) -> list[str]:
+    """Drop damaged parts, parts that merged ones have replaced, and stale temporary files.
+
+    Args:
+        store: The store.
+        grace_s: Seconds that a replaced part is kept for readers that pinned it before, and
+            that a dropped one is kept in `tmp/`.
+
+    Returns:
+        Names of the dropped parts; the runs of damaged ones are computed anew when asked for.
+
+    Raises:
+        StoreError: The disk refuses.
+    """
+    dropped = list(damages(store))
+    for name in dropped:
+        store.parts.drop(name)
+    store.parts.create()
+    covered = _covered(store, grace_s)
+    for name in covered:
+        store.parts.drop(name)
+    store.parts.sweep(grace_s)
+    store.catalog.refresh()
+    return dropped + covered

@@ -1,0 +1,61 @@
+"""What all tests share: checked shapes, no network, few threads, and small saved models."""
+
+import os
+from copy import deepcopy
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import pytest
+import torch
+from hypothesis import settings
+from jaxtyping import install_import_hook
+from transformers import PreTrainedConfig
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Configs take any keyword, which their generated signatures do not say.
+PreTrainedConfig.__no_type_check__ = True
+install_import_hook("analysis", "beartype.beartype")
+
+torch.set_num_threads(1)
+settings.register_profile("headbook", deadline=None, max_examples=20, derandomize=True)
+settings.load_profile("headbook")
+
+
+def beside(path: str) -> Path:
+    """A file or folder of `shared`, a folder that may lie beside the checkout."""
+    found = ROOT.parent / "shared" / path
+    if not found.exists():
+        pytest.skip(f"needs `shared/{path}` beside the checkout; runs again once it lies there")
+    return found
+
+
+@pytest.fixture(scope="session")
+def stories260k() -> Path:
+    """A pretrained Llama of 260 k parameters: previous-token heads, no induction head."""
+    return beside("models/stories260k")
+
+
+@pytest.fixture(scope="session")
+def prose() -> Path:
+    """A public-domain book as plain text."""
+    return beside("corpus/oz_montecristo.txt")
+
+
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory):
+    """The folder of a random model of any architecture of `architectures`, saved once."""
+    from .architectures import BYPASSING, SUPPORTED, build  # noqa: PLC0415 - slow to import
+
+    folders: dict[str, Path] = {}
+
+    def folder(name: str) -> Path:
+        if name not in folders:
+            folders[name] = tmp_path_factory.mktemp(name) / name
+            config = deepcopy({**SUPPORTED, **BYPASSING}[name])
+            build(config).save_pretrained(folders[name])
+        return folders[name]
+
+    return folder

@@ -1,0 +1,176 @@
+"""The command line: answers, and one line with the remedy for every mistake."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+from click.testing import CliRunner
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from book.cli import cli
+
+from .architectures import SUPPORTED, build
+
+SMALL = ("--tokens", "16", "--sequences", "4")
+
+
+def invoke(*arguments: object):
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+def refused(*arguments: object) -> str:
+    """The one line of a command that must end with exit code 2 and no traceback."""
+    result = invoke(*arguments)
+    assert result.exit_code == 2, result.output
+    assert isinstance(result.exception, SystemExit)
+    lines = result.output.strip().splitlines()
+    assert len(lines) == 1, result.output
+    assert lines[0].startswith("headbook: expected ")
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def gpt2(tmp_path_factory) -> Path:
+    """A Hugging Face folder of random GPT-2 weights with a tokenizer of bytes."""
+    folder = tmp_path_factory.mktemp("models") / "gpt2"
+    build(SUPPORTED["gpt2"]).save_pretrained(folder)
+    letters = {chr(code): code - 32 for code in range(32, 127)}
+    tokenizer = Tokenizer(models.BPE(vocab=letters, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "isolated")
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+@pytest.fixture
+def prose(tmp_path) -> Path:
+    path = tmp_path / "prose.txt"
+    path.write_text("The cat sat on the mat, and the dog ran. " * 20)
+    return path
+
+
+def test_a_run_on_a_saved_folder_fills_the_store_and_is_not_repeated(gpt2, prose, tmp_path):
+    asked = ("run", "--model", gpt2, "--text", prose, *SMALL, "--store", tmp_path / "store")
+    first, again = invoke(*asked), invoke(*asked)
+    assert first.exit_code == again.exit_code == 0, first.output
+    assert "to compute" in first.stderr
+    assert "forward passes" in first.stderr
+    assert "to compute" not in again.stderr
+    assert first.stdout == again.stdout
+    query = "SELECT count(*) AS heads FROM head_atlas"
+    found = invoke("sql", query, "--json", "--store", tmp_path / "store")
+    assert json.loads(found.stdout) == {"heads": 8}
+
+
+def test_a_folder_without_a_tokenizer_is_scored_on_random_tokens(tmp_path):
+    build(SUPPORTED["gpt2"]).save_pretrained(tmp_path / "model")
+    store = ("--store", tmp_path / "store")
+    done = invoke("run", "--model", tmp_path / "model", *SMALL, *store)
+    assert done.exit_code == 0, done.output
+    query = "SELECT DISTINCT score FROM absences ORDER BY ALL"
+    absent = invoke("sql", query, "--csv", *store).stdout.split()[1:]
+    assert {"previous_token", "successor", "s_inhibition"} <= set(absent)
+
+
+@pytest.mark.parametrize("form", ["--csv", "--json", None])
+def test_sql_prints_what_was_asked_for(form, tmp_path):
+    options = [form] if form else []
+    done = invoke("sql", "SELECT 1 AS one, '<b>' AS text", *options, "--store", tmp_path / "store")
+    assert done.exit_code == 0
+    assert "one" in done.stdout
+    assert "<b>" in done.stdout
+
+
+def test_a_shell_survives_a_wrong_query(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", "import headbook; headbook.main()", "sql", "--store", "store"],
+        input="SELECT nothing;\nSELECT 6\n* 7 AS answer;\n",
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "42" in done.stdout
+    assert "nothing" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["run", "build", "serve", "sql", "store", "train-reference"])
+def test_every_command_shows_an_example(command):
+    shown = invoke(command, "--help").output
+    assert f"headbook {command}" in shown.split("Example:")[1]
+
+
+def test_unknown_model_and_folder():
+    assert "Hugging Face id" in refused("run", "--model", "./nowhere", *SMALL)
+    assert "offline cache" in refused("run", "--model", "nobody/nothing", *SMALL)
+
+
+def test_a_folder_without_weights_or_with_pickles_only(gpt2, tmp_path):
+    (tmp_path / "config.json").write_text((gpt2 / "config.json").read_text())
+    assert "found none" in refused("run", "--model", tmp_path)
+    torch.save({}, tmp_path / "pytorch_model.bin")
+    assert "pickles are never loaded" in refused("run", "--model", tmp_path)
+
+
+def test_a_model_that_is_not_causal(gpt2, tmp_path):
+    config = json.loads((gpt2 / "config.json").read_text()) | {"architectures": ["BertForMaskedLM"]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    save_file({"w": torch.zeros(1)}, tmp_path / "model.safetensors")
+    assert "causal" in refused("run", "--model", tmp_path, *SMALL, "--store", tmp_path / "store")
+
+
+def test_text_that_cannot_be_read(gpt2, tmp_path):
+    def run(text: object) -> str:
+        return refused("run", "--model", gpt2, "--text", text, "--store", tmp_path / "store")
+
+    assert "no file" in run(tmp_path / "missing.txt")
+    (tmp_path / "empty.txt").write_text("")
+    assert "empty" in run(tmp_path / "empty.txt")
+    (tmp_path / "latin.txt").write_bytes("café".encode("latin-1"))
+    assert "UTF-8" in run(tmp_path / "latin.txt")
+    pl.DataFrame({"body": ["x"]}).write_parquet(tmp_path / "table.parquet")
+    assert "found body" in run(tmp_path / "table.parquet")
+    (tmp_path / "short.txt").write_text("one")
+    assert "smaller --tokens" in run(tmp_path / "short.txt")
+
+
+def test_a_context_that_is_too_long(gpt2, tmp_path):
+    store = ("--store", tmp_path / "store")
+    assert "from 3 to 64" in refused("run", "--model", gpt2, "--tokens", 65, *store)
+
+
+def test_heads_that_do_not_exist(gpt2, prose, tmp_path):
+    asked = ("run", "--model", gpt2, "--text", prose, *SMALL, "--store", tmp_path / "store")
+    assert "L0H0 to L1H3" in refused(*asked, "--heads", "L9H99")
+    assert "L1H4,L2H0" in refused(*asked, "--heads", "head 3")
+
+
+def test_a_store_of_a_newer_schema_and_a_folder_that_is_no_store(tmp_path):
+    assert invoke("store", "--store", tmp_path / "store").exit_code == 0
+    marker = tmp_path / "store" / "store.json"
+    newer = json.loads(marker.read_text())
+    newer["schema"] = 10**6
+    marker.chmod(0o644)
+    marker.write_text(json.dumps(newer))
+    assert "newer" in refused("store", "--store", tmp_path / "store")
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "dear.txt").write_text("not a store")
+    assert "store" in refused("sql", "SELECT 1", "--store", tmp_path / "letters")
+
+
+def test_a_wrong_query(tmp_path):
+    refused("sql", "SELECT * FROM nowhere", "--store", tmp_path / "store")
+
+
+def test_a_missing_corpus_and_an_unknown_device(tmp_path):
+    corpus = tmp_path / "corpus"
+    asked = ("train-reference", "--out", tmp_path / "out", "--corpus", corpus)
+    assert "found no" in refused(*asked)
+    corpus.mkdir()
+    assert "none in" in refused(*asked)
+    (corpus / "a.txt").write_text("words " * 1000)
+    assert "--device cpu" in refused(*asked, "--device", "tpu9")

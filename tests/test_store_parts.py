@@ -1,0 +1,188 @@
+import os
+import time
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+from .store_fakes import Scores, Sweep, head_scores
+
+from store import Store, StoreError, compact, contents, damages, prune, run_key
+from store.parts import Unit, part_name
+from store.pins import pin
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store.open(tmp_path / "store")
+
+
+def part_of(store: Store, seed: int):
+    run = run_key(Scores(seed=seed))
+    return next(pinned.part for pinned in pin(store.parts.current()) if run in pinned.part.keys)
+
+
+def merged(store: Store, *seeds: int) -> None:
+    """Publish some stored units again, as one part."""
+    answer = store.recall(Sweep(seeds=seeds))
+    frames = {
+        "head_scores": answer["head_scores"],
+        "runs": store.run_rows(answer.runs).select(store.sql("FROM runs").columns),
+    }
+    units = dict.fromkeys(answer.runs, Unit("Scores", ["head_scores"]))
+    store.parts.publish(frames, units)
+
+
+def test_publishing_twice_changes_nothing(store):
+    frames = {"head_scores": head_scores(1, 5).with_columns(run=pl.lit("a"))}
+    units = {"a": Unit("Scores", ["head_scores"])}
+    name = store.parts.publish(frames, units)
+    before = sorted((path, path.stat().st_mtime_ns) for path in store.parts.folder.rglob("*"))
+    assert store.parts.publish(frames, units) == name == part_name(["a"])
+    assert before == sorted((p, p.stat().st_mtime_ns) for p in store.parts.folder.rglob("*"))
+    assert list(store.parts.tmp.iterdir()) == []
+
+
+def test_parts_are_plain_parquet_and_immutable(store):
+    store.recall(Scores(seed=1))
+    folder = part_of(store, 1).folder
+    files = sorted(path.name for path in folder.iterdir())
+    assert files == [
+        "head_scores.parquet",
+        "models.parquet",
+        "part.json",
+        "runs.parquet",
+        "texts.parquet",
+    ]
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o444}
+    assert pl.read_parquet(folder / "head_scores.parquet").height == 32
+
+
+def test_a_connection_sees_one_moment_across_tables(store):
+    store.recall(Scores(seed=1))
+    with store.connect() as connection:
+        for query in ("FROM head_scores", "FROM runs"):
+            before = connection.sql(query).pl()
+            store.recall(Scores(seed=before.height + 2))
+            assert_frame_equal(connection.sql(query).pl(), before)
+    assert store.sql("SELECT count(*) FROM runs").item() == 3
+
+
+def test_stale_leftovers_are_swept_and_fresh_ones_are_not(store):
+    store.recall(Scores(seed=1))
+    for name, age in (("dead", 2), ("alive", 0)):
+        (store.parts.tmp / name).mkdir()
+        (store.parts.tmp / name / "x.parquet").write_bytes(b"half")
+        then = time.time() - age * 24 * 3600
+        os.utime(store.parts.tmp / name, (then, then))
+    store.recall(Scores(seed=2))
+    assert [path.name for path in store.parts.tmp.iterdir()] == ["alive"]
+
+
+def damage(store: Store, seed: int, how: str) -> None:
+    path = part_of(store, seed).path("head_scores")
+    data = bytearray(path.read_bytes())
+    path.unlink()
+    if how == "flip":
+        data[len(data) // 2] ^= 1
+    elif how == "truncate":
+        del data[-10:]
+    if how == "symlink":
+        path.symlink_to("/etc/passwd")
+    elif how != "delete":
+        path.write_bytes(data)
+
+
+@pytest.mark.parametrize("how", ["flip", "truncate", "delete", "symlink"])
+def test_a_damaged_part_names_the_run_to_repeat_and_can_be_repaired(store, tmp_path, how):
+    undisturbed = store.recall(Sweep(seeds=(1, 2)))["head_scores"]
+    name = part_of(store, 1).name
+    damage(store, 1, how)
+    reader = Store.open(tmp_path / "store")
+    remedy = f"`headbook store prune`, then repeat the run {run_key(Scores(seed=1))} \\(Scores\\)"
+    for ask in (lambda: reader.recall(Scores(seed=1)), lambda: reader.sql("FROM runs")):
+        with pytest.raises(StoreError, match=remedy) as refusal:
+            ask()
+        assert "\n" not in str(refusal.value)
+    assert reader.recall(Scores(seed=2))["head_scores"].height == 32
+    assert list(damages(reader)) == [name]
+    assert prune(reader) == [name]
+    again = Sweep(seeds=(1, 2))
+    assert_frame_equal(reader.recall(again)["head_scores"], undisturbed)
+    assert again.runs == [1]
+    assert damages(store) == {}
+    assert_frame_equal(store.recall(again)["head_scores"], undisturbed)
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"keys": {}, "schema": 1, "files": {}}', "[]"])
+def test_a_damaged_manifest_is_damage(store, text):
+    store.recall(Scores(seed=1))
+    manifest = part_of(store, 1).folder / "part.json"
+    manifest.unlink()
+    manifest.write_text(text)
+    reader = Store.open(store.root)
+    with pytest.raises(StoreError, match=r"part\.json.*headbook store prune") as refusal:
+        reader.recall(Scores(seed=2))
+    assert manifest.parent.name in str(refusal.value)
+    prune(reader)
+    assert reader.recall(Scores(seed=1))["head_scores"].height == 32
+
+
+def test_a_part_of_a_newer_headbook_is_not_damage(store):
+    store.recall(Scores(seed=1))
+    manifest = part_of(store, 1).folder / "part.json"
+    newer = manifest.read_text().replace('"schema": 1', '"schema": 2')
+    manifest.unlink()
+    manifest.write_text(newer)
+    with pytest.raises(StoreError, match="got schema 2 .*update headbook"):
+        prune(Store.open(store.root))
+    assert manifest.exists()
+
+
+def test_compaction_changes_no_answer(store):
+    seeds = tuple(range(12))
+    before = store.recall(Sweep(seeds=seeds))
+    runs = store.sql("FROM runs ORDER BY run")
+    assert compact(store) == 12
+    assert compact(store) == 0 or len(pin(store.parts.current())) == 2
+    assert len(store.parts.names()) == 14
+    after = Sweep(seeds=seeds)
+    assert_frame_equal(store.recall(after)["head_scores"], before["head_scores"])
+    assert_frame_equal(store.sql("FROM runs ORDER BY run"), runs)
+    assert store.sql("SELECT count(*) FROM head_scores").item() == 12 * 32
+    assert prune(store) == []
+    assert len(prune(store, grace_s=-1)) == 12
+    assert_frame_equal(store.recall(after)["head_scores"], before["head_scores"])
+    assert after.runs == []
+    assert store.sql("FROM models").height == 1
+
+
+def test_a_reader_goes_on_through_compaction(store):
+    store.recall(Sweep(seeds=(1, 2, 3)))
+    with store.connect() as connection:
+        before = connection.sql("FROM head_scores").pl()
+        compact(store)
+        prune(store)
+        assert_frame_equal(connection.sql("FROM head_scores").pl(), before)
+
+
+def test_no_row_is_seen_twice_where_parts_overlap(store):
+    store.recall(Sweep(seeds=(1, 2, 3, 4)))
+    merged(store, 1, 2)
+    merged(store, 2, 3, 4)
+    merged(store, 1, 2, 4)
+    count = "SELECT count(*), count(DISTINCT (run, layer, head)) FROM head_scores"
+    assert store.sql(count).row(0) == (128, 128)
+    with store.connect() as connection:
+        assert connection.execute(count).fetchall() == [(128, 128)]
+    before = store.recall(Sweep(seeds=(4, 3, 2, 1)))["head_scores"]
+    compact(store)
+    prune(store, grace_s=-1)
+    assert store.sql(count).row(0) == (128, 128)
+    assert_frame_equal(store.recall(Sweep(seeds=(4, 3, 2, 1)))["head_scores"], before)
+
+
+def test_contents_count_what_is_visible(store):
+    store.recall(Sweep(seeds=(1, 2)))
+    row = contents(store).row(by_predicate=pl.col("table") == "head_scores", named=True)
+    assert (row["rows"], row["parts"]) == (64, 2)
+    assert contents(store).filter(table="claims")["rows"].item() == 0
