@@ -126,7 +126,7 @@ class Renderer:
         if node.name in HANDLERS:
             return HANDLERS[node.name](node, self)
         if node.name not in _TAGS:
-            remedy = "use an element of the list in the README, or escape the text"
+            remedy = "use a plain element, or mo.md for text that is data"
             raise BookError("HTML with a static form", f"<{node.name}>", remedy)
         attributes = "".join(
             self._attribute(name, text) for name, text in _classed(node.attrs).items()
@@ -165,7 +165,9 @@ class Renderer:
             parts: Iterable[object] = cast("Any", children).values() if named else children
             return '<div class="hb-row">' + "".join(map(self.html, parts)) + "</div>"
         name = inner.name if isinstance(inner, Tag) else "marimo-ui-element"
-        remedy = "show what it leads to instead; the list of elements is in the README"
+        remedy = (
+            "show what it leads to: a chart, a frame, mo.md, a stack, tabs, a callout or a stat"
+        )
         raise BookError("an element with a static form", f"<{name}>", remedy)
 
     def _control(self, element: mo.Html) -> str:

@@ -86,13 +86,12 @@ def build(
             unless it is the finished pages that do not pass.
     """
     start = time.perf_counter()
-    chapters = _in_order(notebooks)
-    out, work = out.absolute(), work_folder(out.absolute())
-    pages = Pages(work, out)
+    chapters, out = _in_order(notebooks), out.absolute()
+    pages = Pages(work_folder(out), out)
     pages.refuse_foreign_folder()
     store = open_store(store_path)
     records, compiled = compile_chapters(
-        chapters, store, work, jobs=max(1, min(jobs, MAX_JOBS)), options=options, strict=check
+        chapters, store, pages.work, jobs=max(1, min(jobs, MAX_JOBS)), options=options, strict=check
     )
     runs = write_runs(pages.source, records, store)
     pages.write_sources(records, {path.stem: path for path in chapters})
@@ -112,6 +111,12 @@ def build(
         warnings=written or (),
         seconds=time.perf_counter() - start,
     )
+
+
+def _refuse_problems(out: Path) -> None:
+    if found := problems(out):
+        got = f"{len(found)} problems: {'; '.join(found[:5])}"
+        raise BookError("a book that passes the check", got, "mend the notebooks named")
 
 
 def _in_order(notebooks: Sequence[Path]) -> list[Path]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import lru_cache
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -28,11 +29,12 @@ def fragments(env: BuildEnvironment) -> list[Any]:
     """The fragments of the page being read; Sphinx reads the page again when they change."""
     path = Path(env.doc2path(env.docname)).with_suffix(".fragments.json")
     env.note_dependency(str(path))
-    cached: tuple[str, list[Any]] | None = getattr(env, "hb_fragments", None)
-    if cached is None or cached[0] != env.docname:
-        cached = (env.docname, json.loads(path.read_text(encoding="utf-8")))
-        env.hb_fragments = cached  # pyright: ignore[reportAttributeAccessIssue]
-    return cached[1]
+    return _read(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _read(path: Path, _changed: int) -> list[Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def fragment_node(env: BuildEnvironment, number: str) -> nodes.raw:

@@ -28,6 +28,10 @@ PAGE_ROWS = 100
 LONG_ROWS = 200
 """Tables of more rows than this are paged."""
 
+TALL_ROWS = 25
+"""Tables of more rows than this scroll in a frame, their head in sight."""
+
+_WIDE_TEXT, _SHORT_TEXT = 40, 24
 _SUFFIX = "_link"
 
 
@@ -53,7 +57,12 @@ class _Column:
 
     @property
     def align(self) -> str:
-        return ' class="hb-n"' if self.numeric else ""
+        if self.numeric:
+            return ' class="hb-n"'
+        longest = max(map(len, self.texts), default=0)
+        if longest > _WIDE_TEXT:
+            return ' class="hb-wide"'
+        return ' class="hb-short"' if longest <= _SHORT_TEXT else ""
 
 
 def table_html(frame: pl.DataFrame, page: Page) -> str:
@@ -82,6 +91,7 @@ def table_html(frame: pl.DataFrame, page: Page) -> str:
         "<tr>" + "".join(column.cell(row) for column in columns) + "</tr>"
         for row in range(PAGE_ROWS if long else frame.height)
     )
+    tall = " hb-tall" if frame.height > TALL_ROWS else ""
     kept = f' data-rows="{page.table(_rows(columns, frame.height))}"' if long else ""
     pager = (
         f'<div class="hb-pager"><span>rows 1–{PAGE_ROWS} of {frame.height:,}</span></div>'
@@ -90,7 +100,8 @@ def table_html(frame: pl.DataFrame, page: Page) -> str:
     )
     empty = '<p class="hb-note">no rows</p>' if not frame.height else ""
     return (
-        f'<div class="hb-table mathjax_ignore"{kept}><div class="hb-scroll" tabindex="0"><table>'
+        f'<div class="hb-table{tall} mathjax_ignore"{kept}>'
+        '<div class="hb-scroll" tabindex="0"><table>'
         f"<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>{pager}{empty}</div>"
     )
 

@@ -127,8 +127,8 @@ def previous_text():
     mo.md(r"""
     ## The token before
 
-    An induction head needs to know which token came before each key. The previous-token score is the
-    mean of $A[i, i-1]$ over $i \ge 2$ in text; on uniformly random tokens the same score tells
+    An induction head needs to know which token came before each key. The previous-token score is
+    the mean of $A[i, i-1]$ over $i \ge 2$ in text; on uniformly random tokens the same score tells
     position from content.
     """)
 
@@ -151,7 +151,7 @@ def offsets(previous, text):
     near = back.filter(pl.col("lag") <= 16)
     plots.offset_profile(
         near,
-        f"{previous['name']} puts {previous['value']:.2f} of its attention one token back",
+        f"{previous['name']} puts {previous['value']:.2f} of its attention one back",
         f"Mean attention of {previous['name']} by distance, with 95 % bands over "
         f"{previous['n']} sequences; dashed: uniform attention.",
     )

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 STORAGE = "v1.5.0"
 """Storage version of the files people open: DuckDB 2 files do not open in the 1.x shells."""
 
+_ATTEMPTS = 2
+"""A part that came meanwhile deserves another; whoever published it refreshes as well."""
+
 _REFRESH_S = 5.0
 """While units keep being published, the catalog follows at this interval."""
 
@@ -92,7 +95,9 @@ class Catalog:
             Whether it is current.
         """
         try:
-            while not self.is_current():  # again, if a part came meanwhile
+            for _ in range(_ATTEMPTS):
+                if self.is_current():
+                    break
                 wanted = self._wanted()
                 with disk_errors(self.path):
                     self._write(pin(self._parts.current()))
@@ -100,7 +105,7 @@ class Catalog:
         except StoreError:
             return False
         self._written = time.monotonic()
-        return True
+        return self.is_current()
 
     def refresh_now_and_then(self) -> None:
         """Refresh it unless that was done a moment ago."""

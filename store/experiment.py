@@ -57,11 +57,8 @@ def terminal_bar(title: str) -> Generator[Report]:
     """
     from tqdm import tqdm  # noqa: PLC0415 (a stored answer needs no bar)
 
-    with tqdm(
-        desc=title,
-        delay=PATIENCE_S,
-        bar_format="{desc}: {l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}]",
-    ) as bar:
+    layout = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}]"
+    with tqdm(desc=title, delay=PATIENCE_S, bar_format=layout) as bar:
 
         def report(done: int, total: int, what: str) -> None:
             bar.total = total

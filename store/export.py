@@ -36,7 +36,7 @@ def _write(store: Store, path: Path, options: str, progress: Progress | None) ->
     def fill(made: duckdb.DuckDBPyConnection) -> None:
         made.execute(f"USE memory; {live} USE made")
         made.execute(f"BEGIN; {schema().create_tables} COMMIT")
-        with (progress or terminal_bar)(f"Writing {path.name}") as report:
+        with (progress or terminal_bar)("Copying tables") as report:
             for index, table in enumerate(tables):
                 report(index, len(tables), table)
                 made.execute(f"INSERT INTO {table} FROM memory.{table}")

@@ -133,11 +133,11 @@ def read_runs(pins: Iterable[Pinned], runs: Sequence[str], table: str) -> pl.Dat
         wanted = set(pinned.runs.intersection(runs))
         if not wanted or table not in pinned.part.files:
             continue
-        frame = pl.read_parquet(pinned.part.path(table), glob=False, hive_partitioning=False)
+        file = pl.scan_parquet(pinned.part.path(table), glob=False, hive_partitioning=False)
         if len(pinned.part.keys) == 1:
-            rows[wanted.pop()] = frame
-        else:
-            held = frame.filter(pl.col("run").is_in(wanted))
-            for run in held.partition_by("run", maintain_order=True):
-                rows[run["run"][0]] = run
+            rows[wanted.pop()] = file.collect()
+            continue
+        held = file.filter(pl.col("run").is_in(wanted)).collect()
+        for run in held.partition_by("run", maintain_order=True):
+            rows[run["run"][0]] = run
     return pl.concat([empty(table), *(rows[run] for run in runs if run in rows)])

@@ -60,4 +60,5 @@ def sample_folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="headbook-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     build(folder / "store", NOTEBOOKS, folder / "html", check=True, jobs=2, options={"model": "m"})
+    (folder / "index.html").write_text("a book under a sub-path: html/", encoding="utf-8")
     return folder

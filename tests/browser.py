@@ -6,7 +6,7 @@ import json
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ _FLAGS = (
     "--disable-background-networking --disable-component-update --disable-sync "
     "--disable-dev-shm-usage --window-size=1300,1000"
 )
+_TROUBLE = frozenset({"WARNING", "SEVERE"})
 _VISIBLE_UNDRAWN = """
 return [...document.querySelectorAll('.hb-chart')]
   .filter((box) => box.offsetParent !== null && !box.dataset.done)
@@ -61,7 +62,7 @@ return [...document.querySelectorAll('[data-controls]')]
 
 
 @contextmanager
-def browser(*flags: str) -> Iterator[webdriver.Chrome]:
+def browser(*flags: str) -> Generator[webdriver.Chrome]:
     """A headless Chromium with a profile of its own that logs its requests."""
     profile = tempfile.mkdtemp(prefix="headbook-chromium-")
     options = webdriver.ChromeOptions()
@@ -79,7 +80,7 @@ def browser(*flags: str) -> Iterator[webdriver.Chrome]:
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[str]:
+def served(folder: Path) -> Generator[str]:
     """The address of a built book, served on this machine."""
     with server_of(folder, 0) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -118,7 +119,8 @@ def page_problems(driver: webdriver.Chrome, url: str, *, every_state: bool = Tru
         driver.execute_async_script(_SCROLL)
     found = [f"chart {line}" for line in driver.execute_script(_VISIBLE_UNDRAWN)]
     found += [f"request {request}" for request in foreign_requests(driver, url)]
-    found += [f"console: {line['message']}" for line in logged(driver, "browser")]
+    lines = [line for line in logged(driver, "browser") if line["level"] in _TROUBLE]
+    found += [f"console: {line['message']}" for line in lines]
     return found
 
 
@@ -132,9 +134,9 @@ def foreign_requests(driver: webdriver.Chrome, url: str) -> list[str]:
     home = urlsplit(url)
     found: list[str] = []
     for entry in logged(driver, "performance"):
-        message = json.loads(entry["message"])["message"]
+        message: dict[str, Any] = json.loads(entry["message"])["message"]
         if message["method"] == "Network.requestWillBeSent":
-            asked = urlsplit(message["params"]["request"]["url"])
+            asked = urlsplit(str(message["params"]["request"]["url"]))
             local = asked.scheme in {"data", "blob", "about"}
             if not local and (asked.scheme, asked.netloc) != (home.scheme, home.netloc):
                 found.append(asked.geturl())
@@ -151,8 +153,9 @@ def shown_states(driver: webdriver.Chrome, control: str) -> list[str]:
 
 
 def controls_of(driver: webdriver.Chrome) -> dict[str, WebElement]:
-    """The first place of every working control on the page, by variable."""
-    places = driver.find_elements(By.CSS_SELECTOR, ".hb-control")
+    """The first visible place of every working control on the page, by variable."""
+    found = driver.find_elements(By.CSS_SELECTOR, ".hb-control")
+    places = [place for place in found if place.is_displayed()]
     return {str(place.get_attribute("data-control")): place for place in reversed(places)}
 
 
@@ -168,9 +171,9 @@ def dead_controls(driver: webdriver.Chrome, url: str) -> list[str]:
     """
     visit(driver, url)
     dead: list[str] = []
-    for name, place in controls_of(driver).items():
+    for name in controls_of(driver):
         before = shown_states(driver, name)
-        press(driver, place)
+        press(driver, controls_of(driver)[name])
         if shown_states(driver, name) == before:
             dead.append(name)
     visit(driver, url)

@@ -59,3 +59,36 @@ def saved(tmp_path_factory):
         return folders[name]
 
     return folder
+
+
+@pytest.fixture(scope="session")
+def real_book(tmp_path_factory):
+    """The book of the reference model, checked, from an empty store."""
+    from .real_book import RealBook  # noqa: PLC0415 - slow to import
+
+    book = RealBook(tmp_path_factory.mktemp("real"))
+    book.build("--check")
+    return book
+
+
+@pytest.fixture(scope="session")
+def worded(tmp_path_factory) -> Path:
+    """A random LlamaSimpleMLP whose tokenizer has a token for each word of the generated text."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers  # noqa: PLC0415, I001
+
+    from analysis.models.llama_simple_mlp import LlamaSimpleMLPConfig  # noqa: PLC0415
+    from analysis.text import words  # noqa: PLC0415
+    from .architectures import GQA, build  # noqa: PLC0415
+
+    tokenizer = Tokenizer(models.WordLevel(unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r" ?[A-Za-z]+|\d|."), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    every = [*words.single_token_words(), *words.FIRMS, *words.TRADES, *words.ADJECTIVES]
+    lists = (f"a {word}, {word}. " for word in every)
+    trainer = trainers.WordLevelTrainer(special_tokens=["<bos>", "<unk>"], show_progress=False)
+    tokenizer.train_from_iterator([*lists, *words.PHRASES, ' ;:!?"<>\n'], trainer)
+    folder = tmp_path_factory.mktemp("worded") / "worded"
+    sizes = {**GQA, "vocab_size": tokenizer.get_vocab_size(), "eos_token_id": None}
+    build(LlamaSimpleMLPConfig(**sizes)).save_pretrained(folder)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder

@@ -55,7 +55,7 @@ def test_a_control_changes_chart_caption_text_and_runs(driver, site):
     before = shown_states(driver, "layer")
     press(driver, controls_of(driver)["layer"])
     after = shown_states(driver, "layer")
-    assert len(before) == len(after) == 5, "chart, its caption, its runs, the table, the text"
+    assert len(before) == len(after) == 7, "chart and caption, table, text, and the runs of each"
     assert not set(before) & set(after)
     assert any("Scores of the heads of layer 2." in text for text in after)
     assert driver.find_element(By.CSS_SELECTOR, "[data-control=layer] output").text == "2"
@@ -63,12 +63,25 @@ def test_a_control_changes_chart_caption_text_and_runs(driver, site):
 
 def test_places_of_one_control_move_together(driver, site):
     visit(driver, f"{site}/01_controls.html")
-    places = "return [...document.querySelectorAll('[data-control=intervals] input')].map(i => i.checked)"
+    places = (
+        "return [...document.querySelectorAll('[data-control=intervals] input')]"
+        ".map((input) => input.checked)"
+    )
     assert set(driver.execute_script(places)) == {False}
     press(driver, controls_of(driver)["intervals"])
     assert set(driver.execute_script(places)) == {True}
-    heads = "[...document.querySelectorAll('.hb-state:not([hidden]) .hb-table th')].map(h => h.innerText)"
-    assert "lower" in driver.execute_script(f"return {heads}")
+    heads = driver.find_elements(By.CSS_SELECTOR, ".hb-state:not([hidden]) .hb-table th")
+    assert "lower" in [head.text for head in heads]
+
+
+def test_the_keyboard_stays_on_a_control_whose_block_is_exchanged(driver, site):
+    visit(driver, f"{site}/01_controls.html")
+    for name in ("unit", "intervals", "rounded"):
+        press(driver, controls_of(driver)[name])
+        focus = driver.switch_to.active_element
+        assert focus.is_displayed()
+        place = focus.find_element(By.XPATH, "ancestor::*[@data-control]")
+        assert place.get_attribute("data-control") == name
 
 
 def test_charts_are_drawn_again_in_the_colours_of_the_theme(driver, site):
@@ -110,7 +123,7 @@ def test_a_chart_can_be_exported_and_its_legend_selects(driver, site):
 
 def test_a_hostile_token_is_text_in_a_tooltip(driver, site):
     visit(driver, f"{site}/02_elements.html")
-    figure = driver.find_element(By.ID, "fig-hostile_chart")
+    figure = driver.find_element(By.ID, "fig-hostile-chart")
     driver.execute_script("arguments[0].scrollIntoView()", figure)
     wait = WebDriverWait(driver, 20)
     wait.until(lambda _: figure.find_elements(By.CSS_SELECTOR, ".hb-chart[data-done]"))

@@ -23,12 +23,11 @@ mo.hstack([a, b])
 
 def states_of(html: str) -> dict[str, str]:
     """What each state shows, over all blocks of a page."""
-    soup = BeautifulSoup(html, "html.parser")
-    return {
-        state: block.get_text(strip=True)
-        for block in soup.select(".hb-state")
-        for state in block["data-states"].split()
-    }
+    shown: dict[str, str] = {}
+    for block in BeautifulSoup(html, "html.parser").select(".hb-state"):
+        for state in block["data-states"].split():
+            shown[state] = shown.get(state, "") + block.get_text(strip=True)
+    return shown
 
 
 def test_every_state_shows_what_the_notebook_computes_in_it(tmp_path):

@@ -6,9 +6,10 @@ from typing import Any, ClassVar
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from .store_fakes import MODEL, Scores
 
 from store import canonical, key_of, run_key
+
+from .store_fakes import MODEL, Scores
 
 json_values = st.recursive(
     st.none()

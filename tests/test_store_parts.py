@@ -4,11 +4,12 @@ import time
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
-from .store_fakes import Scores, Sweep, head_scores
 
 from store import Store, StoreError, compact, contents, damages, prune, run_key
 from store.parts import Unit, part_name
 from store.pins import pin
+
+from .store_fakes import Scores, Sweep, head_scores
 
 
 @pytest.fixture
@@ -133,7 +134,7 @@ def test_a_part_of_a_newer_headbook_is_not_damage(store):
     newer = manifest.read_text().replace('"schema": 1', '"schema": 2')
     manifest.unlink()
     manifest.write_text(newer)
-    with pytest.raises(StoreError, match="got schema 2 .*update headbook"):
+    with pytest.raises(StoreError, match=r"got schema 2 .*update headbook"):
         prune(Store.open(store.root))
     assert manifest.exists()
 

@@ -7,10 +7,11 @@ from typing import Any, ClassVar
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
-from .store_fakes import MODEL, TEXT, Scores, Sweep, Told, head_scores
 
 from store import Store, StoreError, run_key
 from store.experiment import PATIENCE_S, terminal_bar
+
+from .store_fakes import MODEL, TEXT, Scores, Sweep, Told, head_scores
 
 
 @pytest.fixture

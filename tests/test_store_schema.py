@@ -1,10 +1,11 @@
 import duckdb
 import polars as pl
 import pytest
-from .store_fakes import MODEL, TEXT, Scores, Told, head_scores
 
 from store import Store, StoreError
 from store.schema import empty, schema
+
+from .store_fakes import MODEL, TEXT, Scores, Told, head_scores
 
 
 @pytest.fixture
@@ -14,7 +15,8 @@ def store(tmp_path):
 
 def test_every_table_view_and_column_of_a_table_says_what_it_means(store):
     silent = store.sql(
-        "SELECT view_name AS name FROM duckdb_views() WHERE NOT internal AND NOT temporary AND comment IS NULL "
+        "SELECT view_name AS name FROM duckdb_views() WHERE NOT internal AND NOT temporary "
+        "AND comment IS NULL "
         "UNION ALL SELECT table_name || '.' || column_name FROM duckdb_columns() "
         "WHERE table_name IN (SELECT unnest(?)) AND comment IS NULL",
         [list(schema().tables)],

@@ -1,9 +1,15 @@
+from pathlib import Path
+
 import duckdb
 import polars as pl
 import pytest
-from .store_fakes import Scores, Sweep
+from polars.testing import assert_frame_equal
 
 from store import Store, StoreError
+
+from .store_fakes import Scores, Sweep
+
+PACKAGE = Path(__file__).parents[1] / "store"
 
 
 @pytest.fixture
@@ -46,7 +52,7 @@ def test_an_answer_does_not_change_when_the_store_does(store):
 
 def test_sql_reads_the_very_rows_that_recall_does(store):
     rows = store.recall(Sweep(seeds=(2, 1)))["head_scores"].sort("n", "layer", "head")
-    pl.testing.assert_frame_equal(store.sql("FROM head_scores ORDER BY n, layer, head"), rows)
+    assert_frame_equal(store.sql("FROM head_scores ORDER BY n, layer, head"), rows)
 
 
 ESCAPES = [
@@ -94,7 +100,7 @@ def test_a_query_reaches_nothing_but_the_tables(store, tmp_path, query):
     before = {path: path.read_bytes() for path in store.root.rglob("*.parquet")}
     out = tmp_path / "out"
     filled = query.format(part=part, out=out, catalog=store.root / "catalog.duckdb")
-    with pytest.raises(StoreError, match="^expected ") as refusal:
+    with pytest.raises(StoreError, match=r"^expected ") as refusal:
         store.sql(filled)
     assert "\n" not in str(refusal.value)
     assert not out.exists()
@@ -105,12 +111,12 @@ def test_a_query_reaches_nothing_but_the_tables(store, tmp_path, query):
 
 def test_refusals_tell_what_to_do(store):
     with pytest.raises(
-        StoreError, match="expected one query such as SELECT, got COPY; .*read-only"
+        StoreError, match=r"expected one query such as SELECT, got COPY; .*read-only"
     ):
         store.sql("COPY runs TO 'x'")
     with pytest.raises(StoreError, match=r"reaches beyond them .*open catalog\.duckdb in a duckdb"):
         store.sql("FROM read_csv('/etc/passwd')")
-    with pytest.raises(StoreError, match="that DuckDB can answer, got: .*nonsense"):
+    with pytest.raises(StoreError, match=r"that DuckDB can answer, got: .*nonsense"):
         store.sql("SELECT nonsense FROM runs")
 
 
@@ -127,11 +133,7 @@ def test_what_an_allowed_path_would_have_cost(store, tmp_path):
 
 
 def test_nothing_in_the_package_can_unpickle():
-    from pathlib import Path
-
-    import store
-
-    sources = list(Path(store.__file__).parent.glob("*.py"))
+    sources = list(PACKAGE.glob("*.py"))
     assert sources
     for source in sources:
         text = source.read_text(encoding="utf-8")

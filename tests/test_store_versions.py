@@ -163,7 +163,7 @@ def test_an_experiment_that_is_gone_is_a_problem_of_the_lock(lab, tmp_path):
 
 
 def test_what_cannot_be_locked_is_refused(lab):
-    with pytest.raises(StoreError, match="expected one experiment `Asked` .*got another"):
+    with pytest.raises(StoreError, match=r"expected one experiment `Asked` .*got another"):
         lock_entries([experiment("Asked"), experiment("Asked", version=2)], ["labpkg"])
     with pytest.raises(StoreError, match="expected one experiment `Nowhere`"):
         lock_entries([experiment("Nowhere")], ["labpkg"])

@@ -18,7 +18,8 @@ def title():
     mo.md(r"""
     # Answers
 
-    What the heads do, after {cite:t}`olsson2022induction`; see {ref}`01_controls` and {numref}`fig-bars`.
+    What the heads do, after {cite:t}`olsson2022induction`;
+    see {ref}`01_controls` and {numref}`fig-bars`.
     """)
 
 

@@ -33,16 +33,28 @@
     all("[data-controls]").forEach((block) => choose(block, block.dataset.controls.split(" ")));
   }
 
+  /* The control that was used may stand in a state that is hidden now: go on in its twin. */
+  function follow(control, controls) {
+    if (control.offsetParent !== null) return;
+    const twin = controls.find((other) =>
+      other.dataset.control === control.dataset.control && other.offsetParent !== null);
+    twin?.querySelector("select, input:checked, input:not([type=radio])")?.focus();
+  }
+
   function startControls() {
     const controls = all(".hb-control");
+    const used = (control) => {
+      const place = (state[control.dataset.control] = read(control));
+      controls.filter((other) => other.dataset.control === control.dataset.control)
+        .forEach((other) => write(other, place));
+      apply();
+      follow(control, controls);
+    };
     controls.forEach((control) => {
       if (!(control.dataset.control in state)) state[control.dataset.control] = read(control);
-      control.addEventListener("input", () => {
-        const place = (state[control.dataset.control] = read(control));
-        controls.filter((other) => other.dataset.control === control.dataset.control)
-          .forEach((other) => write(other, place));
-        apply();
-      });
+      const dragged = control.querySelector("input[type=range]") && control.closest(".hb-state");
+      if (dragged) control.addEventListener("input", () => write(control, read(control)));
+      control.addEventListener(dragged ? "change" : "input", () => used(control));
     });
     controls.forEach((control) => write(control, state[control.dataset.control]));
     apply();
@@ -115,7 +127,7 @@
 
   function cellOf(column, row) {
     const cell = document.createElement("td");
-    if (column.numeric) cell.className = "hb-n";
+    cell.className = column.numeric ? "hb-n" : "";
     const links = column.links?.[row] ?? [];
     if (!links.length) cell.textContent = column.texts[row];
     links.forEach(([text, href], i) => {

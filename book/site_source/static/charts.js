@@ -2,6 +2,7 @@
 (() => {
   "use strict";
   const all = (selector) => [...document.querySelectorAll(selector)];
+  const SMALLEST = 0.7;
   let island = null;
 
   function content() {
@@ -55,7 +56,12 @@
       downloadFileName: figure?.id || "chart",
     };
     vegaEmbed(box, spec, options).then(
-      (drawn) => { box.hbView = drawn; box.dataset.done = "yes"; },
+      (drawn) => {
+        box.hbView = drawn;
+        box.dataset.done = "yes";
+        const picture = box.querySelector("svg.marks");  // shrinks to the page, but stays legible
+        picture.style.minWidth = `${SMALLEST * picture.getAttribute("width")}px`;
+      },
       (error) => { box.dataset.failed = "yes"; box.textContent = `This chart could not be drawn: ${error.message}`; });
   }
 

@@ -1,0 +1,75 @@
+"""The book of the reference model, as `make book` makes it: strict, offline, and working."""
+
+import time
+
+import pytest
+
+from .browser import (
+    CHROMIUM,
+    DRIVER,
+    NO_BROWSER,
+    browser,
+    dead_controls,
+    page_problems,
+    served,
+    visit,
+)
+from .test_notebooks import NOTEBOOKS
+
+in_browser = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason=NO_BROWSER)
+CHAPTERS = ["index", *(path.stem for path in NOTEBOOKS[1:])]
+PAGES = [*CHAPTERS, "runs", "references"]
+
+
+def test_every_notebook_is_a_chapter(real_book):
+    assert [page for page in PAGES if not (real_book.out / f"{page}.html").is_file()] == []
+
+
+def test_nothing_changed_is_fast_and_writes_nothing(real_book):
+    start = time.perf_counter()
+    again = real_book.build().stdout
+    assert time.perf_counter() - start < 6
+    assert "unchanged; 0 chapters run" in again
+
+
+@pytest.fixture(scope="module")
+def driver():
+    with browser() as chromium:
+        yield chromium
+
+
+@in_browser
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("scheme", ["http", "file"])
+def test_a_page_asks_no_other_host_and_draws_every_chart(driver, real_book, scheme, page):
+    with served(real_book.out) as address:
+        place = address if scheme == "http" else real_book.out.as_uri()
+        assert page_problems(driver, f"{place}/{page}.html") == []
+
+
+@in_browser
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_no_control_is_dead(driver, real_book, page):
+    assert dead_controls(driver, (real_book.out / f"{page}.html").as_uri()) == []
+
+
+@in_browser
+def test_a_claim_leads_to_its_run(driver, real_book):
+    visit(driver, (real_book.out / "index.html").as_uri())
+    link = driver.execute_script("return document.querySelector('td a[href*=\"run-\"]').href")
+    visit(driver, link)
+    run = link.rsplit("#", 1)[1]
+    shown = driver.execute_script(f"return document.getElementById('{run}').innerText")
+    assert "HeadClaims" in shown
+
+
+@in_browser
+def test_search_finds_a_word_of_a_chapter(driver, real_book):
+    with served(real_book.out) as address:
+        driver.get(f"{address}/search.html?q=induction")
+        for _ in range(100):
+            found = driver.execute_script("return document.querySelectorAll('.search li').length")
+            if found:
+                break
+            time.sleep(0.1)
+    assert found
