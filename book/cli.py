@@ -89,6 +89,7 @@ def with_request(function: F) -> F:
         click.option("--no-bos", is_flag=True, help="Do not start sequences with BOS."),
         click.option("--heads", help="Heads whose patterns are kept, as L1H4,L2H0."),
         click.option("--seed", type=int, default=0, show_default=True),
+        click.option("--device", default="cpu", show_default=True, help="Such as cpu or cuda."),
     )
     for option in reversed(options):
         function = option(function)
@@ -117,7 +118,7 @@ def run(store_path: Path, **asked: Any) -> None:
     experiments = request.experiments()
     missing = [experiment for experiment in experiments if store.missing(experiment)]
     if missing:
-        load_model(request.model)
+        load_model(request.model, request.device)
         names = ", ".join(type(unit).__name__ for unit in missing)
         click.echo(f"to compute: {names}\nabout: {cost(missing)}", err=True)
     answers = [store.recall(experiment) for experiment in experiments]
@@ -145,6 +146,7 @@ def _request(asked: dict[str, Any]) -> Any:
         n_tokens=asked["tokens"],
         heads=None if heads is None else tuple(heads.split(",")),
         seed=asked["seed"],
+        device=asked["device"],
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .chapters import Record, compile_chapters, open_store
+from .chapters import compile_chapters, open_store
 from .check import problems
 from .errors import BookError
 from .links import page_name
@@ -96,11 +96,8 @@ def build(
     runs = write_runs(pages.source, records, store)
     pages.write_sources(records, {path.stem: path for path in chapters})
     written = pages.write(strict=check)
-    if check and (found := problems(out)):
-        shown = "; ".join(found[:5])
-        raise BookError(
-            "a book that passes the check", f"{len(found)} problems: {shown}", "fix them"
-        )
+    if check:
+        _refuse_problems(out)
     return BuildReport(
         out=out,
         compiled=compiled,
@@ -130,6 +127,3 @@ def _in_order(notebooks: Sequence[Path]) -> list[Path]:
     if doubled := {page for page in pages if pages.count(page) > 1}:
         raise BookError("one notebook a page", f"two for {sorted(doubled)}", "rename one of them")
     return chapters
-
-
-__all__ = ["BuildReport", "Record", "build", "find_notebooks", "work_folder"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import hashlib
 import shutil
 import sys
 import tempfile
@@ -10,12 +11,15 @@ from functools import cache
 from pathlib import Path
 from textwrap import dedent, indent
 
+from bs4 import BeautifulSoup
+
 from book.chapter import Chapter, compile_chapter
 from book.site import BuildReport, build, find_notebooks
 
 FIXTURES = Path(__file__).resolve().parent / "book_fixtures"
 NOTEBOOKS = find_notebooks(FIXTURES)
 
+OPTIONS = {"model": "m"}
 SETUP = "import marimo as mo\nimport polars as pl"
 TITLE = "mo.md('# A title')"
 
@@ -47,6 +51,20 @@ def html_of(chapter: Chapter) -> str:
     return "\n".join(piece for piece in chapter.fragments if isinstance(piece, str))
 
 
+def page(folder: Path, name: str) -> BeautifulSoup:
+    """A page of the book built in `folder/html`."""
+    return BeautifulSoup((folder / "html" / name).read_text(encoding="utf-8"), "html.parser")
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Hash of every file in a folder, by path."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
 def build_sample(
     folder: Path, notebooks: tuple[Path, ...] = NOTEBOOKS, **options: str
 ) -> BuildReport:
@@ -59,6 +77,6 @@ def sample_folder() -> Path:
     """A folder with the sample book, built once a test process."""
     folder = Path(tempfile.mkdtemp(prefix="headbook-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    build(folder / "store", NOTEBOOKS, folder / "html", check=True, jobs=2, options={"model": "m"})
+    build(folder / "store", NOTEBOOKS, folder / "html", check=True, jobs=2, options=OPTIONS)
     (folder / "index.html").write_text("a book under a sub-path: html/", encoding="utf-8")
     return folder

@@ -137,7 +137,7 @@ def foreign_requests(driver: webdriver.Chrome, url: str) -> list[str]:
         message: dict[str, Any] = json.loads(entry["message"])["message"]
         if message["method"] == "Network.requestWillBeSent":
             asked = urlsplit(str(message["params"]["request"]["url"]))
-            local = asked.scheme in {"data", "blob", "about"}
+            local = asked.scheme in {"data", "blob", "about", "chrome"}
             if not local and (asked.scheme, asked.netloc) != (home.scheme, home.netloc):
                 found.append(asked.geturl())
         elif message["method"] == "Network.responseReceived":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import subprocess
 import sys
@@ -10,27 +9,22 @@ import time
 from pathlib import Path
 
 import pytest
-from bs4 import BeautifulSoup
 
 from book.errors import BookError
 from book.inputs import chapter_key
 from book.site import build, find_notebooks
-from tests.book_sample import FIXTURES, NOTEBOOKS, build_sample, sample_folder, write_notebook
+from tests.book_sample import (
+    FIXTURES,
+    NOTEBOOKS,
+    OPTIONS,
+    build_sample,
+    digests,
+    page,
+    sample_folder,
+    write_notebook,
+)
 
-OPTIONS = {"model": "m"}
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def page(folder: Path, name: str) -> BeautifulSoup:
-    return BeautifulSoup((folder / "html" / name).read_text(encoding="utf-8"), "html.parser")
-
-
-def digests(folder: Path) -> dict[str, str]:
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 @pytest.fixture

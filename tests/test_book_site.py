@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import urllib.request
 from pathlib import Path
 
 import polars as pl
 import pytest
-from bs4 import BeautifulSoup
 
 from book.errors import BookError
 from book.inputs import write_aside
 from book.runs_page import write_runs
 from book.serve import server_of
 from book.site import build, work_folder
-from tests.book_sample import FIXTURES, NOTEBOOKS, sample_folder
+from tests.book_sample import (
+    FIXTURES,
+    NOTEBOOKS,
+    digests,
+    page,
+    sample_folder,
+)
 from tests.browser import served
 
-OPTIONS = {"model": "m"}
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def page(folder: Path, name: str) -> BeautifulSoup:
-    return BeautifulSoup((folder / "html" / name).read_text(encoding="utf-8"), "html.parser")
-
-
-def digests(folder: Path) -> dict[str, str]:
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 # the sample book

@@ -16,8 +16,6 @@ from analysis.text.tokens import Tokens, Vocabulary
 Report = Callable[[int, int, str], None]
 """Told (done, total, what) while an experiment runs."""
 
-DEVICE = "cpu"
-
 
 def stage(report: Report, what: str, index: int, count: int) -> Report:
     """Report stage `index` of `count` as its share of the whole.
@@ -49,6 +47,8 @@ class Experiment(ABC):
     """What `load_model` takes."""
     seed: int
     """Of everything that is drawn: tokens, prompts, resamples."""
+    device: str = "cpu"
+    """Where to compute; the answer is stored under the same key whatever it is."""
 
     @cached_property
     def card(self) -> ModelCard:
@@ -74,7 +74,7 @@ class Experiment(ABC):
 
     def question(self) -> dict[str, Any]:
         """What the answer is stored under: model, tokens, parameters, dtype and seed."""
-        apart = {"model", "seed", "text"}
+        apart = {"model", "seed", "text", "device"}
         return {
             "model": self.card.identity,
             "tokens": [tokens.sha256 for tokens in self.data()],

@@ -15,7 +15,7 @@ from analysis.models.load import Model, load_model
 from analysis.text.repeats import repeated_tokens
 from analysis.text.tokens import Tokens
 
-from .experiment import DEVICE, Experiment, Report, stage
+from .experiment import Experiment, Report, stage
 from .stream import Score, chance, stream_scores, token_losses
 from .tables import Labels, head_profiles, head_scores, model_scores
 
@@ -64,7 +64,7 @@ class InductionScores(Experiment):
         Returns:
             `head_scores`, `head_profiles` and `model_scores`.
         """
-        model = load_model(self.model, DEVICE)
+        model = load_model(self.model, self.device)
         both = (("repeated", self._repeated), ("shuffled", self._shuffled))
         frames = [
             self._frames(model, data, tokens, stage(report, data, i, len(both)))

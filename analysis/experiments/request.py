@@ -82,6 +82,7 @@ class Request:
     heads: tuple[str, ...] | None = None
     """Heads whose patterns are kept; all by default in a model of at most 64 heads."""
     seed: int = 0
+    device: str = "cpu"
 
     @cached_property
     def card(self) -> ModelCard:
@@ -129,6 +130,7 @@ class Request:
             n_pictured=min(N_PICTURED, sizes.n_tokens - 1),
             pictured=pictured,
             seed=self.seed,
+            device=self.device,
         )
 
     def induction_scores(self) -> InductionScores:
@@ -139,6 +141,7 @@ class Request:
             block_len=self.sizes.block_len,
             max_shift=min(MAX_SHIFT, self.sizes.block_len - 2),
             seed=self.seed,
+            device=self.device,
         )
 
     def successor_scores(self) -> SuccessorScores:
@@ -148,11 +151,17 @@ class Request:
             n_sequences=self.sizes.n_lists,
             n_items=self.sizes.n_items,
             seed=self.seed,
+            device=self.device,
         )
 
     def s_inhibition_scores(self) -> SInhibitionScores:
         """Attention to the repeated name in gift sentences."""
-        return SInhibitionScores(model=self.model, n_sequences=self.sizes.n_gifts, seed=self.seed)
+        return SInhibitionScores(
+            model=self.model,
+            n_sequences=self.sizes.n_gifts,
+            seed=self.seed,
+            device=self.device,
+        )
 
     def experiments(self) -> tuple[Experiment, ...]:
         """Everything that the book asks, in the order that it is computed."""

@@ -20,7 +20,7 @@ from analysis.text.english import Gift, Split, gift
 from analysis.text.tokens import Tokens
 
 from .copying import ov_copy_scores
-from .experiment import DEVICE, Experiment, Report, stage
+from .experiment import Experiment, Report, stage
 from .stream import Score, chance, stream_scores
 from .tables import Labels, absence, head_scores, model_scores
 
@@ -108,7 +108,7 @@ class SInhibitionScores(Experiment):
         if prompts is None:
             reason = f"only {len(self._names)} of the names are single tokens"
             return {"absences": absence(self.card, "s_inhibition", "gifts", reason)}
-        model = load_model(self.model, DEVICE)
+        model = load_model(self.model, self.device)
         labels = Labels(card=self.card, tokens=prompts.tokens, data="gifts", seed=self.seed)
         base, effects = self._effects(model, prompts, stage(report, "zeroing heads", 0, 2))
         frames = [

@@ -15,7 +15,7 @@ from analysis.models.load import Model, load_model
 from analysis.text import words
 from analysis.text.tokens import Tokens, Vocabulary
 
-from .experiment import DEVICE, Experiment, Report, stage
+from .experiment import Experiment, Report, stage
 from .stream import Score, chance, stream_scores
 from .tables import Labels, absence, head_scores
 
@@ -111,7 +111,7 @@ class SuccessorScores(Experiment):
         frames: dict[str, pl.DataFrame] = {"absences": pl.concat(gaps)} if gaps else {}
         if not self._lists:
             return frames
-        model = load_model(self.model, DEVICE)
+        model = load_model(self.model, self.device)
         n_kinds = len(self._lists)
         pairs = [
             self._measure(model, lists, stage(report, lists.kind, i, n_kinds))

@@ -16,7 +16,7 @@ from analysis.models.load import Model, load_model
 from analysis.text.sources import read_source, windows
 from analysis.text.tokens import Tokens, Vocabulary
 
-from .experiment import DEVICE, Experiment, Report, stage
+from .experiment import Experiment, Report, stage
 from .heads import parse_heads
 from .stream import Score, chance, stream_scores
 from .tables import Labels, absence, head_profiles, head_scores
@@ -84,7 +84,7 @@ class TextScores(Experiment):
         Returns:
             `head_scores`, `head_profiles`, and for text `patterns`, `prompts` and `absences`.
         """
-        model = load_model(self.model, DEVICE)
+        model = load_model(self.model, self.device)
         frames = [self._random_frames(model, stage(report, "random tokens", 0, 3))]
         if self._text is None:
             names = ("previous_token", "bos", "duplicate_token", "delimiter")
