@@ -8,11 +8,10 @@ export HF_HUB_OFFLINE ?= 1
 .PHONY: book test lint lock clean
 
 book: .venv/ready
-	$(BIN)/headbook build --check-if-changed
+	$(BIN)/headbook build
 
 test: .venv/ready lint
 	$(BIN)/pytest
-	$(BIN)/headbook build --check --store _build/check/store --out _build/check/html
 
 lint: .venv/ready
 	$(BIN)/ruff format --check $(SOURCES)

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -22,6 +22,9 @@ from .inputs import CHECKOUT, chapter_key, digest, project_folders, write_aside
 if TYPE_CHECKING:
     import polars as pl
     from tqdm import tqdm
+
+MAX_JOBS = 2
+"""Chapters compiled at the same time: each is a process with libraries of its own."""
 
 _ROUNDS = 3
 """Times that a chapter with queries is compiled, at most, while others add to the store."""
@@ -70,7 +73,7 @@ def compile_chapters(
     store: RunStore,
     work: Path,
     *,
-    jobs: int,
+    prepare: Callable[[], None],
     options: Mapping[str, str],
     strict: bool,
 ) -> tuple[dict[str, Record], tuple[str, ...]]:
@@ -80,7 +83,7 @@ def compile_chapters(
         notebooks: The chapters.
         store: What they recall from.
         work: The work folder.
-        jobs: Processes at a time.
+        prepare: Called once before chapters are compiled, if any must be.
         options: The notebooks' command line.
         strict: Refuse a kept chapter whose runs have left the store; else compile it anew.
 
@@ -98,7 +101,9 @@ def compile_chapters(
         todo = [path for path in notebooks if records[path.stem] is None]
         if not todo:
             break
-        with ThreadPoolExecutor(jobs) as pool:
+        if not compiled:
+            prepare()
+        with ThreadPoolExecutor(MAX_JOBS) as pool:
             list(pool.map(partial(_compile, shelf, store, present), todo))
         compiled |= {path.stem for path in todo}
     found = {path.stem: shelf.read(path) for path in notebooks}

@@ -84,9 +84,15 @@ def with_request(function: F) -> F:
             show_default=True,
             help="Size of every experiment.",
         ),
-        click.option("--tokens", type=int, help="Length of sequences; the profile's by default."),
-        click.option("--sequences", type=int, help="How many; the profile's by default."),
-        click.option("--no-bos", is_flag=True, help="Do not start sequences with BOS."),
+        click.option(
+            "--tokens", "n_tokens", type=int, help="Length of sequences; the profile's by default."
+        ),
+        click.option(
+            "--sequences", "n_sequences", type=int, help="How many; the profile's by default."
+        ),
+        click.option(
+            "--bos/--no-bos", default=True, help="Start sequences with BOS, where there is one."
+        ),
         click.option("--heads", help="Heads whose patterns are kept, as L1H4,L2H0."),
         click.option("--seed", type=int, default=0, show_default=True),
         click.option("--device", default="cpu", show_default=True, help="Such as cpu or cuda."),
@@ -109,49 +115,49 @@ def cli() -> None:
 @with_store
 def run(store_path: Path, **asked: Any) -> None:
     """Compute what the book asks of a model; finished runs are kept and never repeated."""
+    claims = _compute(store_path, asked)
+    for row in claims.iter_rows(named=True):
+        ends = f"{row['estimate']:.3f} ({row['lower']:.3f} to {row['upper']:.3f})"
+        click.echo(f"{row['verdict']:>13}  {ends}  {row['statement']}")
+
+
+def _compute(store_path: Path, asked: dict[str, Any]) -> Any:
+    """Make sure that the store holds every answer; the rows of `claims`."""
     from analysis.experiments import HeadClaims, cost  # noqa: PLC0415 - imports torch
     from analysis.models.load import load_model  # noqa: PLC0415
     from store import Store, snapshot  # noqa: PLC0415
 
-    request = _request(asked)
-    store = Store.open(store_path)
+    request, store = _request(asked), Store.open(store_path)
     experiments = request.experiments()
     missing = [experiment for experiment in experiments if store.missing(experiment)]
     if missing:
         load_model(request.model, request.device)
         names = ", ".join(type(unit).__name__ for unit in missing)
         click.echo(f"to compute: {names}\nabout: {cost(missing)}", err=True)
-    answers = [store.recall(experiment) for experiment in experiments]
-    text, induction = answers[:2]
-    claims = store.recall(
-        HeadClaims(model=request.model, seed=request.seed, text=text, induction=induction)
-    )
-    path = snapshot(store) if missing else None
-    for row in claims["claims"].iter_rows(named=True):
-        ends = f"{row['estimate']:.3f} ({row['lower']:.3f} to {row['upper']:.3f})"
-        click.echo(f"{row['verdict']:>13}  {ends}  {row['statement']}")
-    click.echo(f"store: {store_path}" + (f"; snapshot: {path.name}" if path else ""), err=True)
+    text, induction, *_ = [store.recall(experiment) for experiment in experiments]
+    claims = HeadClaims(model=request.model, seed=request.seed, text=text, induction=induction)
+    judged = store.recall(claims)["claims"]
+    if missing:
+        click.echo(f"stored in {store_path}; snapshot {snapshot(store).name}", err=True)
+    return judged
 
 
 def _request(asked: dict[str, Any]) -> Any:
+    """What the options ask for."""
     from analysis.experiments import Profile, Request  # noqa: PLC0415 - imports torch
 
-    heads = asked["heads"]
-    return Request(
-        model=asked["model"],
-        text=asked["text"],
-        profile=Profile(asked["profile"]),
-        bos=not asked["no_bos"],
-        n_sequences=asked["sequences"],
-        n_tokens=asked["tokens"],
-        heads=None if heads is None else tuple(heads.split(",")),
-        seed=asked["seed"],
-        device=asked["device"],
-    )
+    heads = asked.get("heads")
+    parsed: dict[str, Any] = {
+        **asked,
+        "profile": Profile(asked["profile"]),
+        "heads": None if heads is None else tuple(heads.split(",")),
+    }
+    return Request(**parsed)
 
 
 @cli.command(epilog=example("headbook build\nheadbook build --model gpt2 --out public --check"))
 @click.option("--model", default="reference", show_default=True, help="As for `headbook run`.")
+@click.option("--text", default="reference", show_default=True, help="As for `headbook run`.")
 @click.option("--profile", type=click.Choice(["quick", "full"]), default="quick", show_default=True)
 @click.option(
     "--out",
@@ -167,11 +173,8 @@ def _request(asked: dict[str, Any]) -> Any:
     show_default="the chapters",
 )
 @click.option("--check", is_flag=True, help="Fail on any warning, dead link or stale result.")
-@click.option("--jobs", type=click.IntRange(1, 2), default=2, show_default=True)
 @with_store
-def build(  # noqa: PLR0913, PLR0917 - one parameter an option
-    model: str, profile: str, out: Path, notebooks: Path, check: bool, jobs: int, store_path: Path
-) -> None:
+def build(out: Path, notebooks: Path, check: bool, store_path: Path, **asked: str) -> None:
     """Compile the notebooks into a static book; only what changed is made anew."""
     from book.site import build as build_book  # noqa: PLC0415
     from book.site import find_notebooks  # noqa: PLC0415
@@ -181,8 +184,8 @@ def build(  # noqa: PLR0913, PLR0917 - one parameter an option
         find_notebooks(notebooks),
         out,
         check=check,
-        jobs=jobs,
-        options={"model": model, "profile": profile},
+        options=asked,
+        prepare=lambda: _compute(store_path, asked),
     )
     for warning in report.warnings:
         click.echo(warning, err=True)

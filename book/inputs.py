@@ -29,7 +29,17 @@ ANALYSIS = CHECKOUT / "analysis"
 _RENDERERS = ("marimo", "altair", "polars", "markdown-it-py", "mdit-py-plugins", "pygments")
 _PAGE_ONLY = frozenset(
     f"{name}.py"
-    for name in ("site", "chapters", "pages", "runs_page", "sphinx_ext", "check", "serve", "cli")
+    for name in (
+        "site",
+        "chapters",
+        "pages",
+        "runs_page",
+        "sphinx_ext",
+        "check",
+        "serve",
+        "cli",
+        "shell",
+    )
 )
 
 

@@ -7,7 +7,7 @@ with their keys, the pages' source, and what was written last. Removing it only 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +17,6 @@ from .errors import BookError
 from .links import page_name
 from .pages import Pages
 from .runs_page import write_runs
-
-MAX_JOBS = 2
-"""Chapters compiled at the same time, at most: each is a process with libraries of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,14 +55,18 @@ def work_folder(out: Path) -> Path:
     return out.with_name(out.name + ".work")
 
 
+def _nothing() -> None:
+    """No preparation."""
+
+
 def build(
     store_path: Path,
     notebooks: Sequence[Path],
     out: Path,
     *,
     check: bool,
-    jobs: int,
     options: Mapping[str, str],
+    prepare: Callable[[], None] = _nothing,
 ) -> BuildReport:
     """Build the book.
 
@@ -75,8 +76,9 @@ def build(
         out: Folder to publish: new, empty, or a book built before.
         check: Refuse warnings, broken links, requests to other hosts and results that have left
             the store; all pages are read and written anew.
-        jobs: Chapters to compile at the same time, at most two.
         options: What `mo.cli_args()` gives the notebooks, by name.
+        prepare: Called once before chapters are compiled, if any must be; what it stores, two
+            chapters that are compiled side by side need not both compute.
 
     Returns:
         What was done.
@@ -91,7 +93,7 @@ def build(
     pages.refuse_foreign_folder()
     store = open_store(store_path)
     records, compiled = compile_chapters(
-        chapters, store, pages.work, jobs=max(1, min(jobs, MAX_JOBS)), options=options, strict=check
+        chapters, store, pages.work, options=options, prepare=prepare, strict=check
     )
     runs = write_runs(pages.source, records, store)
     pages.write_sources(records, {path.stem: path for path in chapters})

@@ -7,7 +7,7 @@ with app.setup:
     import marimo as mo
     import polars as pl
 
-    from analysis.experiments import HeadClaims, Profile, Request
+    from analysis.experiments import HeadClaims, Request
     from analysis.plots import claim_intervals
     from store import Store
 
@@ -36,7 +36,7 @@ def question():
 
 @app.cell
 def answer(model):
-    request = Request(model=model.value, profile=Profile(mo.cli_args().get("profile") or "quick"))
+    request = Request.of(model.value, mo.cli_args())
     store = Store.open()
     judged = store.recall(
         HeadClaims(

@@ -9,7 +9,7 @@ with app.setup:
 
     from analysis import plots
     from analysis.atlas import LABELS, atlas, bars, label_counts
-    from analysis.experiments import Profile, Request, parse_heads
+    from analysis.experiments import Request, parse_heads
     from store import Store
 
 
@@ -33,7 +33,7 @@ def question():
 
 @app.cell
 def answer(model):
-    request = Request(model=model.value, profile=Profile(mo.cli_args().get("profile") or "quick"))
+    request = Request.of(model.value, mo.cli_args())
     store = Store.open()
     text = store.recall(request.text_scores())
     induction = store.recall(request.induction_scores())

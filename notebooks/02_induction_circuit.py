@@ -8,7 +8,7 @@ with app.setup:
     import polars as pl
 
     from analysis import plots
-    from analysis.experiments import Profile, Request
+    from analysis.experiments import Request
     from analysis.tables import beside, named, strongest
     from store import Store
 
@@ -36,7 +36,7 @@ def question():
 
 @app.cell
 def answer(model):
-    request = Request(model=model.value, profile=Profile(mo.cli_args().get("profile") or "quick"))
+    request = Request.of(model.value, mo.cli_args())
     store = Store.open()
     induction = store.recall(request.induction_scores())
     text = store.recall(request.text_scores())

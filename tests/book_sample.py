@@ -69,7 +69,7 @@ def build_sample(
     folder: Path, notebooks: tuple[Path, ...] = NOTEBOOKS, **options: str
 ) -> BuildReport:
     """Build notebooks into `folder/html`, recalling from `folder/store`."""
-    return build(folder / "store", notebooks, folder / "html", check=False, jobs=2, options=options)
+    return build(folder / "store", notebooks, folder / "html", check=False, options=options)
 
 
 @cache
@@ -77,6 +77,6 @@ def sample_folder() -> Path:
     """A folder with the sample book, built once a test process."""
     folder = Path(tempfile.mkdtemp(prefix="headbook-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    build(folder / "store", NOTEBOOKS, folder / "html", check=True, jobs=2, options=OPTIONS)
+    build(folder / "store", NOTEBOOKS, folder / "html", check=True, options=OPTIONS)
     (folder / "index.html").write_text("a book under a sub-path: html/", encoding="utf-8")
     return folder

@@ -5,10 +5,11 @@ from copy import deepcopy
 import pytest
 import torch
 import transformers as tf
-from .architectures import GQA, SUPPORTED, VOCAB, build
 
 from analysis import attention
 from analysis.attention import NAME, Site, Taps, Where
+
+from .architectures import GQA, SUPPORTED, VOCAB, build
 
 EXPLICIT = Taps(watch=lambda _where, _pattern: None)
 FAST = Taps()

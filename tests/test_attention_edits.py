@@ -4,11 +4,12 @@ from copy import deepcopy
 
 import pytest
 import torch
-from .architectures import SUPPORTED, VOCAB
 
 from analysis import attention
 from analysis.attention import Site, Taps, Where
 from analysis.models.load import hidden_states, load_model
+
+from .architectures import SUPPORTED, VOCAB
 
 IDS = torch.randint(2, VOCAB, (3, 9), generator=torch.Generator().manual_seed(1))
 N_LAYERS, N_HEADS = 2, 4

@@ -84,7 +84,7 @@ def test_a_run_that_left_the_store_is_computed_again_or_refused(workshop):
     shutil.rmtree(workshop / "store")
     notebooks = find_notebooks(workshop / "notebooks")
     with pytest.raises(BookError, match=r"the runs that 00_answers\.py shows in the store"):
-        build(workshop / "store", notebooks, workshop / "html", check=True, jobs=2, options=OPTIONS)
+        build(workshop / "store", notebooks, workshop / "html", check=True, options=OPTIONS)
     assert rebuild(workshop).compiled == ("00_answers", "01_controls")
 
 
@@ -116,7 +116,7 @@ def test_an_unchanged_book_needs_neither_notebooks_nor_sphinx():
         "from pathlib import Path\n"
         "from book.site import build, find_notebooks\n"
         "folder, notebooks = Path(sys.argv[1]), find_notebooks(Path(sys.argv[2]))\n"
-        "report = build(folder / 'store', notebooks, folder / 'html', check=False, jobs=2,"
+        "report = build(folder / 'store', notebooks, folder / 'html', check=False,"
         " options={'model': 'm'})\n"
         "assert not report.written and not report.compiled, report\n"
         "heavy = {'torch', 'transformers', 'marimo', 'sphinx', 'altair'} & sys.modules.keys()\n"
@@ -162,7 +162,7 @@ def test_a_reference_to_nothing_fails_the_check_and_warns_otherwise(tmp_path):
     with pytest.raises(BookError, match="nowhere"):
         build(
             tmp_path / "store", [folder / "01_refs.py"], tmp_path / "html",
-            check=True, jobs=1, options={},
+            check=True, options={},
         )  # fmt: skip
 
 
@@ -171,7 +171,7 @@ def test_a_link_to_nothing_fails_the_check(tmp_path):
         tmp_path / "01_links.py", ("links", "pl.DataFrame({'a_link': ['09_gone#here']})")
     )
     with pytest.raises(BookError, match=r"link 09_gone\.html#cell-here leads to no file"):
-        build(tmp_path / "store", [notebook], tmp_path / "html", check=True, jobs=1, options={})
+        build(tmp_path / "store", [notebook], tmp_path / "html", check=True, options={})
 
 
 @pytest.mark.parametrize("notebooks", [[], ["gone.py"], ["00_a.py", "00_b.py"]])
@@ -180,6 +180,6 @@ def test_a_wrong_list_of_notebooks_is_refused(tmp_path, notebooks):
         (tmp_path / name).touch()
     paths = [tmp_path / name for name in notebooks]
     with pytest.raises(BookError, match="notebook"):
-        build(tmp_path / "store", paths, tmp_path / "html", check=False, jobs=1, options={})
+        build(tmp_path / "store", paths, tmp_path / "html", check=False, options={})
     with pytest.raises(BookError, match="NN_question"):
         find_notebooks(tmp_path / "nowhere")

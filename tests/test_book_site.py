@@ -121,7 +121,6 @@ def test_two_builds_are_the_same_bytes(tmp_path):
         NOTEBOOKS,
         tmp_path / "html",
         check=False,
-        jobs=1,
         options={"model": "m"},
     )
     assert digests(tmp_path / "html") == digests(sample_folder() / "html")

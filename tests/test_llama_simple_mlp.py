@@ -117,7 +117,9 @@ def test_only_the_last_positions_are_unembedded_where_asked(net):
         whole = net(IDS).logits
         torch.testing.assert_close(net(IDS, logits_to_keep=2).logits, whole[:, -2:], **CLOSE)
         chosen = torch.tensor([0, 5])
-        torch.testing.assert_close(net(IDS, logits_to_keep=chosen).logits, whole[:, chosen], **CLOSE)
+        torch.testing.assert_close(
+            net(IDS, logits_to_keep=chosen).logits, whole[:, chosen], **CLOSE
+        )
 
 
 def test_the_loss_is_the_mean_over_next_tokens(net):
@@ -138,9 +140,7 @@ def test_later_tokens_change_no_earlier_logits(net):
     assert not torch.allclose(after[:, 6:], before[:, 6:], atol=1e-3)
 
 
-@given(
-    seed=st.integers(0, 2**32 - 1), offset=st.integers(0, 40), adjacent=st.booleans()
-)
+@given(seed=st.integers(0, 2**32 - 1), offset=st.integers(0, 40), adjacent=st.booleans())
 def test_rotation_keeps_norms_and_makes_scores_depend_on_distance_only(seed, offset, adjacent):
     generator = torch.Generator().manual_seed(seed)
     q, k = torch.randn(2, 1, 1, 1, 16, generator=generator, dtype=torch.float64)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
+from typing import Any
 
 from analysis.errors import UserError
 from analysis.models.card import ModelCard, read_card
@@ -83,6 +85,20 @@ class Request:
     """Heads whose patterns are kept; all by default in a model of at most 64 heads."""
     seed: int = 0
     device: str = "cpu"
+
+    @classmethod
+    def of(cls, model: str, options: Mapping[str, Any]) -> Request:
+        """A request from a notebook's command line.
+
+        Args:
+            model: What `load_model` takes.
+            options: `text` and `profile`, where they are given.
+
+        Returns:
+            The request, with defaults for the rest.
+        """
+        profile = Profile(options.get("profile") or Profile.QUICK)
+        return cls(model=model, text=str(options.get("text") or "reference"), profile=profile)
 
     @cached_property
     def card(self) -> ModelCard:
