@@ -17,10 +17,10 @@ def finding(claims, request):
     mo.md(f"""
     # What holds, and what does not
 
-    Of {claims.height} claims about the model **{request.card.name}**,
-    **{claims.filter(verdict="supported").height} are supported**,
-    {claims.filter(verdict="not supported").height} are not, and
-    {claims.filter(verdict="undecided").height} are undecided. A claim is supported when its whole
+    Claims about the model **{request.card.name}**:
+    **{claims.filter(verdict="supported").height} supported**,
+    **{claims.filter(verdict="not supported").height} not supported**,
+    **{claims.filter(verdict="undecided").height} undecided**. A claim is supported when its whole
     95 % interval lies beyond the threshold *and* beyond its control; it is undecided when the
     interval includes the threshold. Heads are chosen on one half of the sequences and judged on
     the other. Verdicts are computed from the store.
@@ -65,12 +65,10 @@ def table(claims):
     claims.select(
         "statement",
         "verdict",
-        "estimate",
+        pl.col("estimate", "control").round(3),
         pl.format("{} to {}", pl.col("lower").round(3), pl.col("upper").round(3)).alias("95 %"),
         "threshold",
-        "control",
-        "chapter",
-        chapter_link="chapter",
+        statement_link="chapter",
         run=pl.lit("run"),
         run_link=pl.format("run:{}", "run"),
     )

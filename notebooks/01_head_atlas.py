@@ -12,6 +12,8 @@ with app.setup:
     from analysis.experiments import Request, parse_heads
     from store import Store
 
+    GAP = ("score", "data", "reason")
+
 
 @app.cell(hide_code=True)
 def finding(counts, heads, request):
@@ -46,7 +48,8 @@ def answer(model):
 def gather(gifts, induction, successor, text):
     answers = [text, induction, successor, gifts]
     scores = pl.concat([a["head_scores"] for a in answers if "head_scores" in a])
-    absences = pl.concat([a["absences"] for a in answers if "absences" in a] or [pl.DataFrame()])
+    gaps = [a["absences"].select("score", "data", "reason") for a in answers if "absences" in a]
+    absences = pl.concat([pl.DataFrame(schema=dict.fromkeys(GAP, pl.String)), *gaps])
     heads = atlas(scores)
     counts = label_counts(heads)
     return absences, counts, heads, scores
@@ -54,7 +57,7 @@ def gather(gifts, induction, successor, text):
 
 @app.cell
 def atlas_table(heads):
-    heads
+    heads.with_columns(pl.selectors.float().round(3))
 
 
 @app.cell
@@ -88,14 +91,15 @@ def grid(score, scores):
 
 
 @app.cell
-def choose_head(text):
+def choose_head(heads, text):
     names = (
         text["patterns"]
         .select(name=pl.format("L{}H{}", "layer", "head"))
         .unique(maintain_order=True)["name"]
         .to_list()
     )
-    head = mo.ui.dropdown(names, value=names[0], label="head")
+    first = heads.sort("previous token")["head"][-1]
+    head = mo.ui.dropdown(names, value=first, label="head")
     head
     return (head,)
 
@@ -152,7 +156,15 @@ def bos_or_word(bos):
 
 @app.cell
 def untested(absences):
-    absences
+    mo.vstack(
+        [
+            mo.md(
+                f"**{absences.height} scores could not be tested on this model.** Such a score is "
+                "absent here, never 0."
+            ),
+            absences,
+        ]
+    )
 
 
 if __name__ == "__main__":

@@ -152,7 +152,6 @@ stream_scores(
     {
         "previous_token": lambda p, _: scores.previous_token_score(p),
         "offset": lambda p, _: scores.offset_profile(p, 128),
-        "duplicate_token": lambda p, rows: scores.duplicate_token_score(p, tokens[rows]),
     },
     lambda *_: None,
 )

@@ -123,7 +123,7 @@ def claim_intervals(claims: pl.DataFrame, title: str, description: str) -> alt.V
         base = alt.Chart(claims.filter(claim=claim), width=420, height=24).encode(
             y=alt.Y("claim:N", title=None, axis=alt.Axis(labelLimit=260, minExtent=190))
         )
-        x = alt.X("estimate:Q", title=None, scale=alt.Scale(zero=True))
+        x = alt.X("estimate:Q", title=None, axis=alt.Axis(tickCount=6))
         control = base.mark_rule(color=GREY, strokeWidth=6, opacity=0.6).encode(
             x=alt.X("control_lower:Q", title=None), x2="control_upper:Q"
         )

@@ -1,0 +1,322 @@
+"""Experiments: every row from data that can be checked, every absence with its reason."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from analysis import scores
+from analysis.attention import Taps
+from analysis.errors import UserError
+from analysis.experiments import InductionScores, Request, TextScores, cost, parse_heads
+from analysis.models.card import read_card
+from analysis.models.load import load_model
+from analysis.statistics import bootstrap
+
+N_LAYERS, N_HEADS, N_TOKENS, N_SEQUENCES = 2, 4, 24, 6
+TEXT = "Mary and John went to the shop, and Mary gave a red book to John. The dog was old! "
+
+
+def silent(*_args) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def prose_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("text") / "prose.txt"
+    path.write_text(TEXT * 20)
+    return path
+
+
+@pytest.fixture(scope="module")
+def question(worded, prose_file) -> TextScores:
+    return TextScores(
+        model=str(worded),
+        text=str(prose_file),
+        bos=True,
+        n_sequences=N_SEQUENCES,
+        n_tokens=N_TOKENS,
+        n_offsets=N_TOKENS - 1,
+        n_pictured=N_TOKENS,
+        pictured=("L0H0", "L1H3"),
+        seed=3,
+    )
+
+
+@pytest.fixture(scope="module")
+def answer(question):
+    return question.run(silent)
+
+
+@pytest.fixture(scope="module")
+def repeats(worded) -> InductionScores:
+    return InductionScores(model=str(worded), n_sequences=5, block_len=9, max_shift=3, seed=4)
+
+
+@pytest.fixture(scope="module")
+def repeated(repeats):
+    return repeats.run(silent)
+
+
+def patterns(model, ids: np.ndarray) -> torch.Tensor:
+    """(sequence, layer, head, query, key) of all rows at once."""
+    found: list[torch.Tensor] = []
+    with torch.no_grad():
+        taps = Taps(watch=lambda _where, pattern: found.append(pattern))
+        model.net(torch.from_numpy(ids).long(), use_cache=False, taps=taps)
+    return torch.stack(found, dim=1)
+
+
+def each(frame: pl.DataFrame, **where) -> np.ndarray:
+    """Values of single sequences as (sequence, layer, head)."""
+    rows = frame.filter(pl.col("sequence").is_not_null(), **where)
+    rows = rows.sort("sequence", "layer", "head")
+    return rows["value"].to_numpy().reshape(-1, N_LAYERS, N_HEADS)
+
+
+def every(frame: pl.DataFrame, **where) -> pl.DataFrame:
+    """The aggregate rows, by layer and head."""
+    return frame.filter(pl.col("sequence").is_null(), **where).sort("layer", "head")
+
+
+def test_text_scores_are_those_of_the_patterns(question, answer, worded):
+    text, random = question.data()
+    model = load_model(str(worded))
+    for data, ids in (("text", text.ids), ("random", random.ids), ("text_no_bos", text.ids[:, 1:])):
+        found = patterns(model, ids)
+        per_layer = {"bos": scores.bos_score, "previous_token": scores.previous_token_score}
+        for name, score in per_layer.items():
+            if (name, data) == ("previous_token", "text_no_bos"):
+                continue
+            expected = torch.stack([score(found[:, i]) for i in range(N_LAYERS)], dim=1)
+            values = each(answer["head_scores"], score=name, data=data)
+            np.testing.assert_allclose(values, expected.numpy(), atol=1e-6)
+
+
+def test_content_scores_are_those_of_the_patterns(question, answer, worded):
+    text = question.data()[0]
+    found = patterns(load_model(str(worded)), text.ids)
+    ids = torch.from_numpy(text.ids)
+    vocabulary = question.vocabulary
+    marks = {i for i in range(vocabulary.vocab) if vocabulary.display(i).strip(" ") in set(".,;:!?\n")}
+    marked = torch.from_numpy(np.isin(text.ids, sorted(marks)))
+    assert marked.any()
+    for layer in range(N_LAYERS):
+        duplicate = scores.duplicate_token_score(found[:, layer], ids).numpy()
+        values = each(answer["head_scores"], score="duplicate_token", data="text")
+        np.testing.assert_allclose(values[:, layer], duplicate, atol=1e-6)
+        mass = (found[:, layer, :, 1:] * marked[:, None, None]).sum(-1).mean(-1)
+        visible = marked.cumsum(1) / torch.arange(1, N_TOKENS + 1)
+        ratio = mass / visible[:, 1:].mean(1)[:, None]
+        values = each(answer["head_scores"], score="delimiter", data="text")
+        np.testing.assert_allclose(values[:, layer], ratio.numpy(), rtol=1e-5)
+
+
+def test_every_mean_comes_with_its_interval_count_and_chance(question, answer):
+    frame = answer["head_scores"]
+    for score, data in frame.select("score", "data").unique().iter_rows():
+        values = each(frame, score=score, data=data)
+        rows = every(frame, score=score, data=data)
+        estimate = bootstrap(values.reshape(len(values), -1), question.seed)
+        for column, expected in (("value", "mean"), ("lower",) * 2, ("upper",) * 2, ("n",) * 2):
+            np.testing.assert_allclose(rows[column].to_numpy(), getattr(estimate, expected))
+        assert (rows["lower"] < rows["value"]).all()
+        assert (rows["value"] < rows["upper"]).all()
+        assert rows["chance"].is_not_null().all()
+    previous = every(frame, score="previous_token", data="text")["chance"]
+    harmonic = np.mean([1 / (i + 1) for i in range(2, N_TOKENS)])
+    np.testing.assert_allclose(previous.to_numpy(), harmonic)
+    ratio = every(frame, score="delimiter", data="text")["chance"]
+    np.testing.assert_allclose(ratio.to_numpy(), 1.0)
+
+
+def test_chance_is_of_the_same_tokens(question, answer):
+    """Chance of attention to duplicates: earlier equal tokens over visible ones, row by row."""
+    frame = answer["head_scores"].filter(score="duplicate_token", layer=0, head=0)
+    found = frame.filter(pl.col("sequence").is_not_null()).sort("sequence")["chance"].to_list()
+    for row, chance in zip(question.data()[0].ids.tolist(), found, strict=True):
+        shares = [row[:i].count(token) / (i + 1) for i, token in enumerate(row) if token in row[:i]]
+        assert chance == pytest.approx(np.mean(shares))
+
+
+def test_scores_profile_and_mean_pattern_are_one_measurement(answer):
+    """The mean pattern's diagonals are the profile, and its rows the scores."""
+    profile = answer["head_profiles"].filter(data="text")
+    for layer, head in ((0, 0), (1, 3)):
+        where = {"layer": layer, "head": head}
+        weights = answer["patterns"].filter(kind="mean", **where)
+        mean = np.zeros((N_TOKENS, N_TOKENS))
+        mean[weights["query"], weights["key"]] = weights["weight"]
+        np.testing.assert_allclose(mean.sum(1), 1, atol=1e-5)
+        lags = profile.filter(**where).sort("lag")
+        assert lags["lag"].to_list() == list(range(N_TOKENS - 1))
+        diagonals = [np.diagonal(mean, -d).mean() for d in range(N_TOKENS - 1)]
+        np.testing.assert_allclose(lags["value"].to_numpy(), diagonals, atol=1e-6)
+        (previous,) = every(answer["head_scores"], score="previous_token", data="text", **where)["value"]
+        whole = (N_TOKENS - 1) * lags["value"][1]
+        assert whole == pytest.approx((N_TOKENS - 2) * previous + mean[1, 0], abs=1e-5)
+        (bos,) = every(answer["head_scores"], score="bos", data="text", **where)["value"]
+        assert bos == pytest.approx(mean[1:, 0].mean(), abs=1e-6)
+
+
+def test_pictures_show_the_prompt_and_the_first_sequence(question, answer, worded):
+    prompt = answer["prompts"].sort("position")
+    text = question.data()[0]
+    assert prompt["token_id"].to_list() == text.ids[0].tolist()
+    assert prompt["token"][0] == "<bos>"
+    assert "".join(prompt["token"].to_list()[1:]).strip() in TEXT * 20
+    example = answer["patterns"].filter(kind="example", layer=1, head=3)
+    own = patterns(load_model(str(worded)), text.ids)[0, 1, 3].numpy()
+    shown = own[example["query"], example["key"]]
+    np.testing.assert_allclose(example["weight"].to_numpy(), shown, atol=1e-6)
+
+
+def test_every_row_starts_with_one_bos_or_with_none(question, worded):
+    for tokens in question.data():
+        assert tokens.ids.shape == (N_SEQUENCES, N_TOKENS)
+        assert ((tokens.ids == 0).sum(1) == 1).all()
+        assert (tokens.ids[:, 0] == 0).all()
+    bare = replace(question, bos=False)
+    assert all((tokens.ids != 0).all() for tokens in bare.data())
+    frames = bare.run(silent)
+    assert set(frames["head_scores"]["data"]) == {"text", "random"}
+
+
+def test_a_model_without_a_tokenizer_is_scored_on_random_tokens_only(saved, question):
+    asked = replace(question, model=str(saved("llama")))
+    frames = asked.run(silent)
+    assert set(frames["head_scores"]["data"]) == {"random"}
+    assert set(frames["head_scores"]["score"]) == {"previous_token", "bos"}
+    absences = frames["absences"]
+    gone = {"previous_token", "bos", "duplicate_token", "delimiter"}
+    assert set(absences["score"]) == gone
+    assert (absences["data"] == "text").all()
+    assert absences["reason"].str.contains("tokenizer").all()
+
+
+@pytest.mark.parametrize(
+    ("line", "gone"),
+    [
+        ({"input_ids": [5, 6, 7] * 60}, {"delimiter"}),
+        ({"input_ids": list(range(60, 300))}, {"delimiter", "duplicate_token"}),
+    ],
+)
+def test_what_the_text_cannot_test_is_absent_with_a_reason(line, gone, question, tmp_path):
+    marks = {i for i in range(300) if question.vocabulary.display(i).strip(" ") in set(".,;:!?\n")}
+    path = tmp_path / "ids.jsonl"
+    path.write_text(json.dumps({"input_ids": [i for i in line["input_ids"] if i not in marks]}))
+    frames = replace(question, text=str(path), n_sequences=3).run(silent)
+    on_text = frames["head_scores"].filter(data="text")
+    assert not set(on_text["score"]) & gone
+    assert {"bos", "previous_token"} <= set(on_text["score"])
+    assert not frames["head_scores"]["value"].is_nan().any()
+    assert set(frames["absences"]["score"]) == gone
+
+
+def test_the_same_question_is_the_same_and_any_change_is_another(question, worded, saved, tmp_path):
+    first = json.dumps(question.question(), sort_keys=True)
+    assert json.dumps(replace(question).question(), sort_keys=True) == first
+    moved = shutil.copytree(worded, tmp_path / "elsewhere")
+    renamed = tmp_path / "renamed.txt"
+    renamed.write_text(TEXT * 20)
+    same = replace(question, model=str(moved), text=str(renamed))
+    assert json.dumps(same.question(), sort_keys=True) == first
+    other = tmp_path / "other.txt"
+    other.write_text(TEXT.replace("Mary", "Lucy") * 20)
+    changed = [
+        {"seed": 4},
+        {"n_tokens": 23},
+        {"n_sequences": 5},
+        {"n_offsets": 5},
+        {"pictured": ("L0H1",)},
+        {"bos": False},
+        {"text": str(other)},
+        {"text": "reference"},
+        {"model": str(saved("llama"))},
+    ]
+    found = [json.dumps(replace(question, **c).question(), sort_keys=True) for c in changed]
+    assert len({first, *found}) == len(changed) + 1
+
+
+def test_the_subjects_are_the_rows_that_the_answer_points_to(question, answer):
+    subjects = question.subjects()
+    assert subjects["models"]["model"].to_list() == [question.card.model]
+    assert set(answer["head_scores"]["text"]) <= set(subjects["texts"]["text"])
+    assert set(answer["head_scores"]["model"]) == {question.card.model}
+
+
+def test_induction_data_is_a_block_twice_and_its_control_a_permutation(repeats):
+    twice, shuffled = (tokens.ids for tokens in repeats.data())
+    assert twice.shape == shuffled.shape == (5, 19)
+    for ids in (twice, shuffled):
+        assert (ids[:, 0] == 0).all()
+        assert np.isin(ids[:, 1:], repeats.vocabulary.ordinary).all()
+    assert (twice[:, 1:10] == twice[:, 10:]).all()
+    assert (np.sort(shuffled[:, 1:10]) == np.sort(shuffled[:, 10:])).all()
+    assert (shuffled[:, 1:10] != shuffled[:, 10:]).any(1).all()
+
+
+def test_induction_scores_are_those_of_the_patterns(repeats, repeated, worded):
+    model = load_model(str(worded))
+    for data, tokens in zip(("repeated", "shuffled"), repeats.data(), strict=True):
+        found = patterns(model, tokens.ids)
+        expected = torch.stack([found[..., 9 + k, k + 1] for k in range(1, 9)]).mean(0)
+        values = each(repeated["head_scores"], score="induction", data=data)
+        np.testing.assert_allclose(values, expected.numpy(), atol=1e-6)
+        rows = every(repeated["head_scores"], score="induction", data=data)
+        chance = np.mean([1 / (9 + k + 1) for k in range(1, 9)])
+        np.testing.assert_allclose(rows["chance"].to_numpy(), chance)
+        lag = repeated["head_profiles"].filter(data=data, lag=0).sort("layer", "head")
+        for column in ("value", "lower", "upper", "n"):
+            np.testing.assert_allclose(lag[column].to_numpy(), rows[column].to_numpy())
+    assert sorted(repeated["head_profiles"]["lag"].unique()) == list(range(-3, 4))
+
+
+def test_copying_is_measured_on_either_copy(repeats, repeated, worded):
+    """The second copy's first token, which nothing announces, counts for neither."""
+    net = load_model(str(worded)).net
+    for data, tokens in zip(("repeated", "shuffled"), repeats.data(), strict=True):
+        ids = torch.from_numpy(tokens.ids).long()
+        with torch.no_grad():
+            logprobs = net(ids).logits.log_softmax(-1)
+        loss = -logprobs[:, :-1].gather(2, ids[:, 1:, None])[..., 0].numpy()
+        first, second = loss[:, :9].mean(1), loss[:, 10:].mean(1)
+        frame = repeated["model_scores"].filter(pl.col("sequence").is_not_null(), data=data)
+        for name, expected in (
+            ("first_copy_loss", first),
+            ("second_copy_loss", second),
+            ("second_minus_first_loss", second - first),
+        ):
+            found = frame.filter(score=name).sort("sequence")["value"].to_numpy()
+            np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_heads_are_named_by_layer_and_head(saved):
+    card = read_card(str(saved("llama")))
+    assert parse_heads(("L0H0", " L1H3 "), card) == ((0, 0), (1, 3))
+    for wrong in ("L2H0", "L0H4", "H1L0", "L-1H0", "", "L1H3x"):
+        with pytest.raises(UserError, match="expected heads from L0H0 to L1H3"):
+            parse_heads((wrong,), card)
+
+
+def test_a_request_asks_for_what_the_model_can_hold(worded, saved, prose_file):
+    request = Request(model=str(worded), text=str(prose_file))
+    assert request.sizes.n_tokens == 64
+    assert request.sizes.block_len == 31
+    assert request.text_scores().bos
+    for wrong, message in (
+        ({"n_tokens": 65}, "from 3 to 64"),
+        ({"n_tokens": 2}, "from 3 to 64"),
+        ({"n_sequences": 1}, "at least 2 sequences"),
+        ({"heads": ("L9H9",)}, "expected heads from L0H0"),
+    ):
+        with pytest.raises(UserError, match=message):
+            replace(request, **wrong).experiments()
+    small = replace(request, n_tokens=12, n_sequences=2)
+    estimate = cost([small.text_scores()])
+    assert (estimate.n_sequences, estimate.n_tokens) == (4, 48)
+    assert estimate.seconds > 0
