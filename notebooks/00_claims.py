@@ -9,6 +9,7 @@ with app.setup:
 
     from analysis.experiments import HeadClaims, Request
     from analysis.plots import claim_intervals
+    from book.live import progress_bar
     from store import Store
 
 
@@ -42,8 +43,8 @@ def answer(model):
         HeadClaims(
             model=model.value,
             seed=0,
-            text=store.recall(request.text_scores()),
-            induction=store.recall(request.induction_scores()),
+            text=store.recall(request.text_scores(), progress_bar),
+            induction=store.recall(request.induction_scores(), progress_bar),
         )
     )
     claims = judged["claims"]

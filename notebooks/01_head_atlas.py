@@ -10,6 +10,7 @@ with app.setup:
     from analysis import plots
     from analysis.atlas import LABELS, atlas, bars, label_counts
     from analysis.experiments import Request, parse_heads
+    from book.live import progress_bar
     from store import Store
 
     GAP = ("score", "data", "reason")
@@ -37,10 +38,10 @@ def question():
 def answer(model):
     request = Request.of(model.value, mo.cli_args())
     store = Store.open()
-    text = store.recall(request.text_scores())
-    induction = store.recall(request.induction_scores())
-    successor = store.recall(request.successor_scores())
-    gifts = store.recall(request.s_inhibition_scores())
+    text = store.recall(request.text_scores(), progress_bar)
+    induction = store.recall(request.induction_scores(), progress_bar)
+    successor = store.recall(request.successor_scores(), progress_bar)
+    gifts = store.recall(request.s_inhibition_scores(), progress_bar)
     return gifts, induction, request, successor, text
 
 

@@ -10,6 +10,7 @@ with app.setup:
     from analysis import plots
     from analysis.experiments import Request
     from analysis.tables import beside, named, strongest
+    from book.live import progress_bar
     from store import Store
 
 
@@ -38,8 +39,8 @@ def question():
 def answer(model):
     request = Request.of(model.value, mo.cli_args())
     store = Store.open()
-    induction = store.recall(request.induction_scores())
-    text = store.recall(request.text_scores())
+    induction = store.recall(request.induction_scores(), progress_bar)
+    text = store.recall(request.text_scores(), progress_bar)
     return induction, text
 
 

@@ -3,6 +3,7 @@
 import os
 from copy import deepcopy
 from pathlib import Path
+from random import Random
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -74,19 +75,30 @@ def real_book(tmp_path_factory):
 @pytest.fixture(scope="session")
 def worded(tmp_path_factory) -> Path:
     """A random LlamaSimpleMLP whose tokenizer has a token for each word of the generated text."""
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers  # noqa: PLC0415, I001
+    from tokenizers import (  # noqa: PLC0415
+        Regex,
+        Tokenizer,
+        decoders,
+        models,
+        pre_tokenizers,
+        trainers,
+    )
 
     from analysis.models.llama_simple_mlp import LlamaSimpleMLPConfig  # noqa: PLC0415
-    from analysis.text import words  # noqa: PLC0415
+    from analysis.text import english, words  # noqa: PLC0415
+
     from .architectures import GQA, build  # noqa: PLC0415
 
     tokenizer = Tokenizer(models.WordLevel(unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r" ?[A-Za-z]+|\d|."), "isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r" ?[A-Za-z]+|\d|[^A-Za-z\d]"), "isolated")
     tokenizer.decoder = decoders.Fuse()
     every = [*words.single_token_words(), *words.FIRMS, *words.TRADES, *words.ADJECTIVES]
-    lists = (f"a {word}, {word}. " for word in every)
+    rng = Random(0)
+    text = ["\n".join(words.LETTERS), *(f"a {word}, {word}. " for word in every)]
+    text += [english.paragraph(rng) for _ in range(300)]
+    text += [english.gift(rng, english.Split.TEST).text for _ in range(50)]
     trainer = trainers.WordLevelTrainer(special_tokens=["<bos>", "<unk>"], show_progress=False)
-    tokenizer.train_from_iterator([*lists, *words.PHRASES, ' ;:!?"<>\n'], trainer)
+    tokenizer.train_from_iterator(text, trainer)
     folder = tmp_path_factory.mktemp("worded") / "worded"
     sizes = {**GQA, "vocab_size": tokenizer.get_vocab_size(), "eos_token_id": None}
     build(LlamaSimpleMLPConfig(**sizes)).save_pretrained(folder)

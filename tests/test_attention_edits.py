@@ -179,19 +179,19 @@ def test_edits_of_rows_in_chunks_land_on_those_rows(model, monkeypatch):
         assert (z[[0, 2]].abs().sum((1, 2, 3)) > 0).all()
 
 
-class Boom(Exception):
+class TapError(Exception):
     pass
 
 
 def boom(*_args):
-    raise Boom
+    raise TapError
 
 
 @pytest.mark.parametrize("taps", [Taps(watch=boom), Taps(edits={Site.Z: boom})])
 @pytest.mark.parametrize("run", [logits, lambda m, t: hidden_states(m, IDS, t)])
 def test_nothing_stays_after_an_exception(model, taps, run):
     before = logits(model, Taps())
-    with pytest.raises(Boom):
+    with pytest.raises(TapError):
         run(model, taps)
     assert torch.equal(logits(model, Taps()), before)
     for module in model.net.modules():

@@ -11,14 +11,12 @@ import torch
 
 from analysis import scores
 from analysis.attention import Taps
-from analysis.errors import UserError
-from analysis.experiments import InductionScores, Request, TextScores, cost, parse_heads
-from analysis.models.card import read_card
+from analysis.experiments import TextScores
 from analysis.models.load import load_model
 from analysis.statistics import bootstrap
 
 N_LAYERS, N_HEADS, N_TOKENS, N_SEQUENCES = 2, 4, 24, 6
-TEXT = "Mary and John went to the shop, and Mary gave a red book to John. The dog was old! "
+TEXT = "Mary and John went to the shop, and Mary gave a red book to John. The lamp was old! "
 
 
 def silent(*_args) -> None:
@@ -50,16 +48,6 @@ def question(worded, prose_file) -> TextScores:
 @pytest.fixture(scope="module")
 def answer(question):
     return question.run(silent)
-
-
-@pytest.fixture(scope="module")
-def repeats(worded) -> InductionScores:
-    return InductionScores(model=str(worded), n_sequences=5, block_len=9, max_shift=3, seed=4)
-
-
-@pytest.fixture(scope="module")
-def repeated(repeats):
-    return repeats.run(silent)
 
 
 def patterns(model, ids: np.ndarray) -> torch.Tensor:
@@ -102,7 +90,9 @@ def test_content_scores_are_those_of_the_patterns(question, answer, worded):
     found = patterns(load_model(str(worded)), text.ids)
     ids = torch.from_numpy(text.ids)
     vocabulary = question.vocabulary
-    marks = {i for i in range(vocabulary.vocab) if vocabulary.display(i).strip(" ") in set(".,;:!?\n")}
+    marks = {
+        i for i in range(vocabulary.vocab) if vocabulary.display(i).strip(" ") in set(".,;:!?\n")
+    }
     marked = torch.from_numpy(np.isin(text.ids, sorted(marks)))
     assert marked.any()
     for layer in range(N_LAYERS):
@@ -156,7 +146,9 @@ def test_scores_profile_and_mean_pattern_are_one_measurement(answer):
         assert lags["lag"].to_list() == list(range(N_TOKENS - 1))
         diagonals = [np.diagonal(mean, -d).mean() for d in range(N_TOKENS - 1)]
         np.testing.assert_allclose(lags["value"].to_numpy(), diagonals, atol=1e-6)
-        (previous,) = every(answer["head_scores"], score="previous_token", data="text", **where)["value"]
+        (previous,) = every(answer["head_scores"], score="previous_token", data="text", **where)[
+            "value"
+        ]
         whole = (N_TOKENS - 1) * lags["value"][1]
         assert whole == pytest.approx((N_TOKENS - 2) * previous + mean[1, 0], abs=1e-5)
         (bos,) = every(answer["head_scores"], score="bos", data="text", **where)["value"]
@@ -247,76 +239,3 @@ def test_the_subjects_are_the_rows_that_the_answer_points_to(question, answer):
     assert subjects["models"]["model"].to_list() == [question.card.model]
     assert set(answer["head_scores"]["text"]) <= set(subjects["texts"]["text"])
     assert set(answer["head_scores"]["model"]) == {question.card.model}
-
-
-def test_induction_data_is_a_block_twice_and_its_control_a_permutation(repeats):
-    twice, shuffled = (tokens.ids for tokens in repeats.data())
-    assert twice.shape == shuffled.shape == (5, 19)
-    for ids in (twice, shuffled):
-        assert (ids[:, 0] == 0).all()
-        assert np.isin(ids[:, 1:], repeats.vocabulary.ordinary).all()
-    assert (twice[:, 1:10] == twice[:, 10:]).all()
-    assert (np.sort(shuffled[:, 1:10]) == np.sort(shuffled[:, 10:])).all()
-    assert (shuffled[:, 1:10] != shuffled[:, 10:]).any(1).all()
-
-
-def test_induction_scores_are_those_of_the_patterns(repeats, repeated, worded):
-    model = load_model(str(worded))
-    for data, tokens in zip(("repeated", "shuffled"), repeats.data(), strict=True):
-        found = patterns(model, tokens.ids)
-        expected = torch.stack([found[..., 9 + k, k + 1] for k in range(1, 9)]).mean(0)
-        values = each(repeated["head_scores"], score="induction", data=data)
-        np.testing.assert_allclose(values, expected.numpy(), atol=1e-6)
-        rows = every(repeated["head_scores"], score="induction", data=data)
-        chance = np.mean([1 / (9 + k + 1) for k in range(1, 9)])
-        np.testing.assert_allclose(rows["chance"].to_numpy(), chance)
-        lag = repeated["head_profiles"].filter(data=data, lag=0).sort("layer", "head")
-        for column in ("value", "lower", "upper", "n"):
-            np.testing.assert_allclose(lag[column].to_numpy(), rows[column].to_numpy())
-    assert sorted(repeated["head_profiles"]["lag"].unique()) == list(range(-3, 4))
-
-
-def test_copying_is_measured_on_either_copy(repeats, repeated, worded):
-    """The second copy's first token, which nothing announces, counts for neither."""
-    net = load_model(str(worded)).net
-    for data, tokens in zip(("repeated", "shuffled"), repeats.data(), strict=True):
-        ids = torch.from_numpy(tokens.ids).long()
-        with torch.no_grad():
-            logprobs = net(ids).logits.log_softmax(-1)
-        loss = -logprobs[:, :-1].gather(2, ids[:, 1:, None])[..., 0].numpy()
-        first, second = loss[:, :9].mean(1), loss[:, 10:].mean(1)
-        frame = repeated["model_scores"].filter(pl.col("sequence").is_not_null(), data=data)
-        for name, expected in (
-            ("first_copy_loss", first),
-            ("second_copy_loss", second),
-            ("second_minus_first_loss", second - first),
-        ):
-            found = frame.filter(score=name).sort("sequence")["value"].to_numpy()
-            np.testing.assert_allclose(found, expected, atol=1e-5)
-
-
-def test_heads_are_named_by_layer_and_head(saved):
-    card = read_card(str(saved("llama")))
-    assert parse_heads(("L0H0", " L1H3 "), card) == ((0, 0), (1, 3))
-    for wrong in ("L2H0", "L0H4", "H1L0", "L-1H0", "", "L1H3x"):
-        with pytest.raises(UserError, match="expected heads from L0H0 to L1H3"):
-            parse_heads((wrong,), card)
-
-
-def test_a_request_asks_for_what_the_model_can_hold(worded, saved, prose_file):
-    request = Request(model=str(worded), text=str(prose_file))
-    assert request.sizes.n_tokens == 64
-    assert request.sizes.block_len == 31
-    assert request.text_scores().bos
-    for wrong, message in (
-        ({"n_tokens": 65}, "from 3 to 64"),
-        ({"n_tokens": 2}, "from 3 to 64"),
-        ({"n_sequences": 1}, "at least 2 sequences"),
-        ({"heads": ("L9H9",)}, "expected heads from L0H0"),
-    ):
-        with pytest.raises(UserError, match=message):
-            replace(request, **wrong).experiments()
-    small = replace(request, n_tokens=12, n_sequences=2)
-    estimate = cost([small.text_scores()])
-    assert (estimate.n_sequences, estimate.n_tokens) == (4, 48)
-    assert estimate.seconds > 0

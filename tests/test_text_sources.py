@@ -1,0 +1,263 @@
+"""Reading text: rows of the right ids, the BOS exactly once, and one clear error otherwise."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+from tokenizers import Tokenizer, processors
+
+from analysis.errors import UserError
+from analysis.text.sources import Source, read_source, windows
+from analysis.text.tokens import Tokens, Vocabulary
+
+TEXT = "Mary and John went to the shop, and Mary gave a red book to John."
+DOCUMENTS = [TEXT, "The lamp was old!", TEXT]
+
+
+@pytest.fixture
+def vocabulary(worded) -> Vocabulary:
+    config = json.loads((worded / "config.json").read_text())
+    return Vocabulary(worded, config["vocab_size"])
+
+
+def rows_of(source, vocabulary, **changes) -> Tokens:
+    asked = {"n_sequences": 4, "n_tokens": 9, "bos": True, "seed": 0} | changes
+    return windows(source, vocabulary, **asked)
+
+
+def write(path, frame: pl.DataFrame) -> None:
+    frame.write_parquet(path) if path.suffix == ".parquet" else frame.write_ndjson(path)
+
+
+def one_line(error: pytest.ExceptionInfo[UserError]) -> str:
+    message = str(error.value)
+    assert "\n" not in message
+    assert message.startswith("expected ")
+    assert ";" in message
+    return message
+
+
+def test_a_text_file_is_one_document(tmp_path):
+    path = tmp_path / "prose.txt"
+    path.write_text(TEXT + "\nÄpfel", encoding="utf-8")
+    source = read_source(str(path), 0, 100)
+    assert source.documents == (TEXT + "\nÄpfel",)
+    assert source.name == str(path)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+@pytest.mark.parametrize("column", ["text", "input_ids"])
+def test_tables_hold_a_document_a_row(suffix, column, tmp_path):
+    documents = DOCUMENTS if column == "text" else [[5, 6, 7], [8], [9, 10]]
+    path = tmp_path / f"table{suffix}"
+    write(path, pl.DataFrame({"other": [1, 2, 3], column: documents}))
+    kept = tuple(documents) if column == "text" else ((5, 6, 7), (8,), (9, 10))
+    assert read_source(str(path), 0, 100).documents == kept
+
+
+def test_the_hash_is_of_the_content_alone(tmp_path):
+    paths = [tmp_path / name for name in ("a.jsonl", "b.parquet", "c.jsonl", "d.jsonl")]
+    changed = [DOCUMENTS[1], *DOCUMENTS[:1], DOCUMENTS[2]]
+    joined = [DOCUMENTS[0] + DOCUMENTS[1], DOCUMENTS[2]]
+    for path, documents in zip(paths, (DOCUMENTS, DOCUMENTS, changed, joined), strict=True):
+        write(path, pl.DataFrame({"text": documents}))
+    first, same, other, third = (read_source(str(path), 0, 100).sha256 for path in paths)
+    assert first == same
+    assert len({first, other, third}) == 3
+
+
+def test_generated_text_is_decided_by_its_seed():
+    first, again, other = (read_source("reference", seed, 200) for seed in (0, 0, 1))
+    assert first == again
+    assert first.sha256 != other.sha256
+    n_characters = sum(len(document) for document in first.documents)
+    assert 1200 <= n_characters < 6000
+
+
+@pytest.mark.parametrize("name", ["missing.txt", "missing.parquet", "folder", "nonsense"])
+def test_a_missing_file_is_an_error(name, tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UserError, match="found no file") as error:
+        read_source(str(tmp_path / name), 0, 10)
+    assert name in one_line(error)
+
+
+@pytest.mark.parametrize("name", ["empty.txt", "empty.jsonl", "none.jsonl"])
+def test_an_empty_file_is_an_error(name, tmp_path):
+    path = tmp_path / name
+    path.write_text('{"text": ""}\n' if name == "none.jsonl" else "")
+    with pytest.raises(UserError) as error:
+        read_source(str(path), 0, 10)
+    one_line(error)
+
+
+@pytest.mark.parametrize("name", ["latin.txt", "latin.jsonl"])
+def test_text_that_is_not_utf_8_is_an_error(name, tmp_path):
+    path = tmp_path / name
+    path.write_bytes('{"text": "Äpfel"}\n'.encode("latin-1"))
+    with pytest.raises(UserError, match=r"UTF-8|reading .* failed") as error:
+        read_source(str(path), 0, 10)
+    one_line(error)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_a_table_without_the_column_is_an_error(suffix, tmp_path):
+    path = tmp_path / f"table{suffix}"
+    write(path, pl.DataFrame({"words": DOCUMENTS, "id": [1, 2, 3]}))
+    with pytest.raises(UserError, match="column text or input_ids") as error:
+        read_source(str(path), 0, 10)
+    assert "words, id" in one_line(error)
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [("text", [1, 2]), ("input_ids", ["a", "b"]), ("input_ids", [1, 2]), ("input_ids", [[0.5]])],
+)
+def test_a_column_of_another_type_is_an_error(column, values, tmp_path, vocabulary):
+    path = tmp_path / "table.parquet"
+    write(path, pl.DataFrame({column: values}))
+    with pytest.raises(UserError) as error:
+        rows_of(read_source(str(path), 0, 10), vocabulary, n_tokens=3, n_sequences=1)
+    assert column in one_line(error)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_a_damaged_table_is_an_error(suffix, tmp_path):
+    path = tmp_path / f"table{suffix}"
+    path.write_text("{not a table")
+    with pytest.raises(UserError, match=r"reading .* failed") as error:
+        read_source(str(path), 0, 10)
+    one_line(error)
+
+
+def test_a_data_set_that_cannot_be_reached_is_an_error():
+    with pytest.raises(UserError, match="hf:no/such") as error:
+        read_source("hf:no/such:train:text", 0, 10)
+    one_line(error)
+
+
+def plain(vocabulary, text: str) -> list[int]:
+    return vocabulary.require().encode(text, add_special_tokens=False).ids
+
+
+def test_rows_are_the_stream_cut_in_order(vocabulary):
+    source = Source("x.txt", "0", (TEXT, TEXT))
+    stream = plain(vocabulary, TEXT) * 2
+    for bos in (True, False):
+        found = rows_of(source, vocabulary, bos=bos, n_sequences=100)
+        body = 8 if bos else 9
+        rows = [stream[i : i + body] for i in range(0, len(stream) - body + 1, body)]
+        assert found.ids[:, int(bos) :].tolist() == rows
+        assert found.ids.dtype == np.int32
+        assert found.bos == bos
+
+
+def test_fewer_rows_are_chosen_at_random_by_the_seed(vocabulary):
+    source = Source("x.txt", "0", (TEXT,) * 30)
+    everything = {tuple(row) for row in rows_of(source, vocabulary, n_sequences=1000).ids.tolist()}
+    first, again, other = (
+        rows_of(source, vocabulary, n_sequences=7, seed=seed).ids for seed in (0, 0, 1)
+    )
+    assert (first == again).all()
+    assert (first != other).any()
+    assert {tuple(row) for row in first.tolist()} <= everything
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["plain", "tokenizer adds a BOS"])
+@pytest.mark.parametrize("bos", [True, False])
+def test_the_bos_is_there_once_or_not_at_all(own, bos, vocabulary, worded, tmp_path):
+    """Even if the tokenizer adds one of its own, and if the ids hold some already."""
+    tokenizer = Tokenizer.from_file(str(worded / "tokenizer.json"))
+    if own:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="<bos> $A", special_tokens=[("<bos>", 0)]
+        )
+        assert tokenizer.encode("a shop").ids[0] == 0
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "config.json").write_text((worded / "config.json").read_text())
+    here = Vocabulary(tmp_path, vocabulary.vocab)
+    ids = tuple(plain(vocabulary, TEXT))
+    for documents in ((TEXT, TEXT), ("<bos>" + TEXT, TEXT), ((0, *ids), (0, 0, *ids))):
+        found = rows_of(Source("x", "0", documents), here, bos=bos).ids
+        assert ((found == 0).sum(1) == int(bos)).all()
+        assert ((found[:, 0] == 0) == bos).all()
+
+
+def test_a_bos_is_not_asked_of_a_tokenizer_without_one(vocabulary, worded, tmp_path):
+    config = json.loads((worded / "config.json").read_text()) | {"bos_token_id": None}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "tokenizer.json").write_text((worded / "tokenizer.json").read_text())
+    here = Vocabulary(tmp_path, vocabulary.vocab)
+    assert here.bos == ()
+    source = Source("x", "0", (TEXT,))
+    with pytest.raises(UserError, match="expected a BOS token") as error:
+        rows_of(source, here)
+    one_line(error)
+    assert rows_of(source, here, bos=False).ids.shape[1] == 9
+
+
+def test_a_text_shorter_than_one_row_is_an_error(vocabulary):
+    with pytest.raises(UserError, match=r"at least 40 tokens in short\.txt, found") as error:
+        rows_of(Source("short.txt", "0", (TEXT,)), vocabulary, n_tokens=41)
+    one_line(error)
+
+
+@pytest.mark.parametrize("wrong", [10**6, -1, 2**40])
+def test_ids_outside_the_vocabulary_are_an_error(wrong, vocabulary):
+    source = Source("ids.jsonl", "0", ((5, 6, 7, wrong, 8, 9, 10, 11, 12),))
+    with pytest.raises(UserError, match="token ids below") as error:
+        rows_of(source, vocabulary)
+    assert str(wrong) in one_line(error)
+
+
+def test_the_identity_of_rows_is_their_ids_and_shape(vocabulary):
+    found = rows_of(Source("x.txt", "0", (TEXT, TEXT)), vocabulary)
+    again = replace(found, name="other", source="elsewhere")
+    assert again.text == found.text
+    others = [
+        replace(found, ids=found.ids[:, ::-1].copy()),
+        replace(found, ids=found.ids.reshape(-1, 3)),
+        replace(found, ids=found.ids[1:]),
+        replace(found, targets=(1, 2)),
+    ]
+    assert len({found.text, *(o.text for o in others)}) == 5
+    row = found.row().row(0, named=True)
+    assert row["n_sequences"] * 9 == row["n_tokens"] == found.ids.size
+    assert row["text"] == found.sha256[:16]
+
+
+def test_random_tokens_are_drawn_from_ordinary_ones_only(vocabulary):
+    assert 0 not in vocabulary.ordinary
+    assert set(vocabulary.ordinary) == set(range(1, vocabulary.vocab)) - {
+        i for i, t in vocabulary.require().get_added_tokens_decoder().items() if t.special
+    }
+    assert Counter(vocabulary.ordinary).most_common(1)[0][1] == 1
+
+
+def test_single_tokens_are_those_of_a_word_in_mid_sentence(vocabulary):
+    found = vocabulary.single(["Mary", "shop", "Zanzibarbarian", "two words"])
+    assert {"Mary", "shop"} <= found.keys()
+    assert "two words" not in found
+    for word in ("Mary", "shop"):
+        assert vocabulary.display(found[word]) == f" {word}"
+
+
+def test_without_a_tokenizer_ids_are_shown_by_number(saved):
+    bare = Vocabulary(saved("llama"), 100)
+    assert bare.tokenizer is None
+    assert bare.hash == ""
+    assert bare.single(["Mary"]) == {}
+    assert bare.display(7) == "#7"
+    with pytest.raises(UserError, match=r"tokenizer\.json") as error:
+        bare.require()
+    one_line(error)
+
+
+def test_a_damaged_tokenizer_is_an_error(tmp_path):
+    (tmp_path / "tokenizer.json").write_text("{")
+    with pytest.raises(UserError, match="is damaged") as error:
+        _ = Vocabulary(tmp_path, 10).tokenizer
+    one_line(error)
