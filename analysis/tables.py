@@ -32,6 +32,15 @@ def beside(head_scores: pl.DataFrame, score: str, data: str, control_data: str) 
     return rows.join(control, on=("layer", "head"), how="left").sort("layer", "head")
 
 
+def sink_rows(head_scores: pl.DataFrame) -> pl.DataFrame:
+    """Aggregate attention to position 0, `data` saying what it holds: BOS or an ordinary token."""
+    rows = named(head_scores.filter(pl.col("sequence").is_null()))
+    place = pl.when(pl.col("score") == "bos").then(pl.lit("after")).otherwise(pl.lit("without"))
+    return rows.filter(pl.col("score").is_in(("bos", "position_0"))).with_columns(
+        data=pl.format("{} {} BOS", "data", place)
+    )
+
+
 def strongest(rows: pl.DataFrame) -> dict[str, Any]:
     """The row with the largest `value`."""
     return rows.sort("value", "layer", "head").row(-1, named=True)

@@ -10,6 +10,7 @@ with app.setup:
     from analysis import plots
     from analysis.atlas import LABELS, atlas, bars, label_counts
     from analysis.experiments import Request, parse_heads
+    from analysis.tables import sink_rows, strongest
     from book.live import progress_bar
     from store import Store
 
@@ -132,26 +133,26 @@ def profile(head, request, text):
 
 @app.cell(hide_code=True)
 def sink(text):
-    bos = text["head_scores"].filter(pl.col("sequence").is_null(), score="bos")
-    strongest = bos.sort("value").row(-1, named=True)
+    sinks = sink_rows(text["head_scores"])
+    top_sink = strongest(sinks)
     mo.md(f"""
     ## Position 0
 
-    L{strongest["layer"]}H{strongest["head"]} puts {strongest["value"]:.2f}
-    ({strongest["lower"]:.2f} to {strongest["upper"]:.2f}) of its attention on position 0
-    ({strongest["data"]}); uniform attention would put {strongest["chance"]:.2f} there. Whether
-    position 0 holds BOS or an ordinary token changes this as follows {{cite}}`xiao2023sinks`.
+    {top_sink["name"]} puts {top_sink["value"]:.2f} ({top_sink["lower"]:.2f} to
+    {top_sink["upper"]:.2f}) of its attention on position 0 in {top_sink["data"]}; uniform
+    attention would put {top_sink["chance"]:.2f} there. What changes when position 0 holds an
+    ordinary token instead {{cite}}`xiao2023sinks`:
     """)
-    return (bos,)
+    return (sinks,)
 
 
 @app.cell
-def bos_or_word(bos):
+def bos_or_word(sinks):
     plots.by_data(
-        bos.with_columns(name=pl.format("L{}H{}", "layer", "head")),
+        sinks,
         "Attention to position 0, with BOS there and with an ordinary token",
-        "Mean attention to position 0 of every head, with 95 % intervals: text that starts with "
-        "BOS (text), the same text without it (text_no_bos), and random tokens after BOS.",
+        "Mean attention to position 0 of every head, with 95 % intervals: text after BOS, the "
+        "same text without it, and random tokens after BOS.",
     )
 
 

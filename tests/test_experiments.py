@@ -72,17 +72,20 @@ def every(frame: pl.DataFrame, **where) -> pl.DataFrame:
 
 
 def test_text_scores_are_those_of_the_patterns(question, answer, worded):
-    text, random = question.data()
+    text, bare, random = question.data()
     model = load_model(str(worded))
-    for data, ids in (("text", text.ids), ("random", random.ids), ("text_no_bos", text.ids[:, 1:])):
-        found = patterns(model, ids)
-        per_layer = {"bos": scores.bos_score, "previous_token": scores.previous_token_score}
-        for name, score in per_layer.items():
-            if (name, data) == ("previous_token", "text_no_bos"):
-                continue
-            expected = torch.stack([score(found[:, i]) for i in range(N_LAYERS)], dim=1)
-            values = each(answer["head_scores"], score=name, data=data)
-            np.testing.assert_allclose(values, expected.numpy(), atol=1e-6)
+    for score, function, data, tokens in (
+        ("previous_token", scores.previous_token_score, "text", text),
+        ("previous_token", scores.previous_token_score, "random", random),
+        ("bos", scores.bos_score, "text", text),
+        ("bos", scores.bos_score, "random", random),
+        ("position_0", scores.bos_score, "text", bare),
+    ):
+        found = patterns(model, tokens.ids)
+        expected = torch.stack([function(found[:, i]) for i in range(N_LAYERS)], dim=1)
+        rows = answer["head_scores"].filter(text=tokens.text)
+        values = each(rows, score=score, data=data)
+        np.testing.assert_allclose(values, expected.numpy(), atol=1e-6)
 
 
 def test_content_scores_are_those_of_the_patterns(question, answer, worded):
@@ -116,7 +119,9 @@ def test_every_mean_comes_with_its_interval_count_and_chance(question, answer):
             np.testing.assert_allclose(rows[column].to_numpy(), getattr(estimate, expected))
         assert (rows["lower"] < rows["value"]).all()
         assert (rows["value"] < rows["upper"]).all()
-        assert rows["chance"].is_not_null().all()
+        single = frame.filter(pl.col("sequence").is_not_null(), score=score, data=data)
+        chance = single.group_by("layer", "head").agg(pl.col("chance").mean()).sort("layer", "head")
+        np.testing.assert_allclose(rows["chance"].to_numpy(), chance["chance"].to_numpy())
     previous = every(frame, score="previous_token", data="text")["chance"]
     harmonic = np.mean([1 / (i + 1) for i in range(2, N_TOKENS)])
     np.testing.assert_allclose(previous.to_numpy(), harmonic)
@@ -167,15 +172,30 @@ def test_pictures_show_the_prompt_and_the_first_sequence(question, answer, worde
     np.testing.assert_allclose(example["weight"].to_numpy(), shown, atol=1e-6)
 
 
-def test_every_row_starts_with_one_bos_or_with_none(question, worded):
-    for tokens in question.data():
+def test_every_row_starts_with_one_bos_or_with_none(question):
+    text, bare, random = question.data()
+    for tokens in (text, random):
         assert tokens.ids.shape == (N_SEQUENCES, N_TOKENS)
         assert ((tokens.ids == 0).sum(1) == 1).all()
         assert (tokens.ids[:, 0] == 0).all()
-    bare = replace(question, bos=False)
-    assert all((tokens.ids != 0).all() for tokens in bare.data())
-    frames = bare.run(silent)
-    assert set(frames["head_scores"]["data"]) == {"text", "random"}
+        assert tokens.bos
+    assert np.array_equal(bare.ids, text.ids[:, 1:])
+    assert not bare.bos
+
+
+def test_position_0_is_called_bos_only_where_it_holds_one(question, answer):
+    rows = answer["head_scores"]
+    held = {tokens.text: tokens.bos for tokens in question.data()}
+    for score, holds_bos in (("bos", True), ("position_0", False)):
+        assert {held[text] for text in rows.filter(score=score)["text"]} == {holds_bos}
+    without = replace(question, bos=False)
+    assert len(without.data()) == 2
+    assert all((tokens.ids != 0).all() and not tokens.bos for tokens in without.data())
+    frames = without.run(silent)
+    assert "bos" not in set(frames["head_scores"]["score"])
+    assert set(frames["head_scores"].filter(score="position_0")["data"]) == {"text", "random"}
+    (reason,) = frames["absences"].filter(score="bos")["reason"]
+    assert "ordinary token" in reason
 
 
 def test_a_model_without_a_tokenizer_is_scored_on_random_tokens_only(saved, question):

@@ -34,5 +34,7 @@ def test_a_request_asks_for_what_the_model_can_hold(worded, tmp_path):
             replace(request, **wrong).experiments()
     small = replace(request, n_tokens=12, n_sequences=2)
     estimate = cost([small.text_scores()])
-    assert (estimate.n_sequences, estimate.n_tokens) == (4, 48)
+    rows = [tokens.ids for tokens in small.text_scores().data()]
+    assert estimate.n_sequences == sum(len(ids) for ids in rows) >= 4
+    assert estimate.n_tokens == sum(ids.size for ids in rows) >= 48
     assert estimate.seconds > 0

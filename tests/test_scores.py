@@ -111,12 +111,8 @@ def items_loop(pattern: torch.Tensor, positions: list[int]) -> torch.Tensor:
 def test_every_score_equals_a_slow_loop(seed):
     pattern, tokens, marked = random_pattern(seed), random_tokens(seed), delimiters(seed)
     uniform = scores.uniform_pattern(N_POS)
-    between = torch.stack(
-        [
-            mean_over(pattern[i, None], [(q, k)])[0]
-            for i, (q, k) in enumerate(zip(QUERY, KEY, strict=True))
-        ]
-    )
+    pairs = list(zip(QUERY.tolist(), KEY.tolist(), strict=True))
+    between = torch.cat([mean_over(pattern[i, None], [pair]) for i, pair in enumerate(pairs)])
     ratio = delimiter_loop(pattern, marked) / delimiter_loop(uniform.expand(3, -1, -1, -1), marked)
     text = [(i, i - 1) for i in range(2, N_POS)]
     for found, expected in (

@@ -128,7 +128,7 @@ class HeadClaims(Experiment):
             ),
             self._copying(),
         ]
-        if "absences" not in self.text or not _has(self.text["absences"], "previous_token"):
+        if not _lacks(self.text, "previous_token"):
             rows = [*self._text_claims(copier), *rows]
         report(1, 1, "")
         return {"claims": pl.DataFrame(rows)}
@@ -136,7 +136,6 @@ class HeadClaims(Experiment):
     def _text_claims(self, copier: Head) -> list[dict[str, Any]]:
         scores = self.text["head_scores"]
         previous = _strongest(scores, "previous_token", "text")
-        sink = _strongest(scores, "bos", "text")
         on_text = _odd(scores, "previous_token", "text", previous)
         on_random = _odd(scores, "previous_token", "random", previous)
         by_chance = _odd(scores, "previous_token", "text", previous, "chance")
@@ -157,15 +156,20 @@ class HeadClaims(Experiment):
                 (by_chance, "uniform attention"),
             ),
             self._order(previous, copier),
-            self._claim(
-                "bos_sink",
-                f"{sink}, the strongest on the even sequences, puts more than half of its "
-                "attention on position 0",
-                "attention to position 0 on text, odd sequences",
-                (_odd(scores, "bos", "text", sink), 0.5),
-                (_odd(scores, "bos", "text", sink, "chance"), "uniform attention"),
-            ),
+            *([] if _lacks(self.text, "bos") else [self._sink()]),
         ]
+
+    def _sink(self) -> dict[str, Any]:
+        scores = self.text["head_scores"]
+        sink = _strongest(scores, "bos", "text")
+        return self._claim(
+            "bos_sink",
+            f"{sink}, the strongest on the even sequences, puts more than half of its attention "
+            "on BOS",
+            "attention to BOS on text, odd sequences",
+            (_odd(scores, "bos", "text", sink), 0.5),
+            (_odd(scores, "bos", "text", sink, "chance"), "uniform attention"),
+        )
 
     def _order(self, previous: Head, copier: Head) -> dict[str, Any]:
         """Which head comes first; the interval is over choices of heads on resampled sequences."""
@@ -239,8 +243,9 @@ class HeadClaims(Experiment):
         }
 
 
-def _has(absences: pl.DataFrame, score: str) -> bool:
-    return not absences.filter(score=score).is_empty()
+def _lacks(evidence: Evidence, score: str) -> bool:
+    """Whether the data could not test a score."""
+    return "absences" in evidence and not evidence["absences"].filter(score=score).is_empty()
 
 
 def _rows(scores: pl.DataFrame, **where: object) -> pl.DataFrame:

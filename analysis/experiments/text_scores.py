@@ -23,6 +23,7 @@ from .tables import Labels, absence, head_profiles, head_scores
 
 DELIMITERS = frozenset((".", ",", ";", ":", "!", "?", "\n"))
 NO_TOKENIZER = "the model's folder holds no tokenizer"
+NO_BOS = "position 0 holds an ordinary token: see position_0"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,9 +72,17 @@ class TextScores(Experiment):
         ids = np.array(rows, dtype=np.int32)
         return Tokens(ids, "random tokens", f"uniform, seed {self.seed}", self.bos, "")
 
+    @cached_property
+    def _bare(self) -> Tokens | None:
+        """The same text with an ordinary token first: is the sink its token or its place?"""
+        text = self._text
+        if text is None or not self.bos:
+            return None
+        return Tokens(text.ids[:, 1:], text.name, text.source, bos=False, tokenizer=text.tokenizer)
+
     def data(self) -> Sequence[Tokens]:
-        """The text, where the model has a tokenizer, and as many random tokens."""
-        return [self._random] if self._text is None else [self._text, self._random]
+        """Text with and without BOS, where the model has a tokenizer, and random tokens."""
+        return [found for found in (self._text, self._bare, self._random) if found is not None]
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Score every head.
@@ -91,8 +100,10 @@ class TextScores(Experiment):
             gaps = [absence(self.card, name, "text", NO_TOKENIZER) for name in names]
             return {**frames[0], "absences": pl.concat(gaps)}
         frames.append(self._text_frames(model, self._text, stage(report, "text", 1, 3)))
-        if self.bos:
-            frames.append(self._without_bos(model, self._text, stage(report, "no BOS", 2, 3)))
+        if self._bare is None:
+            frames.append({"absences": absence(self.card, "bos", "text", NO_BOS)})
+        else:
+            frames.append(self._bare_frames(model, self._bare, stage(report, "no BOS", 2, 3)))
         tables = dict.fromkeys(table for frame in frames for table in frame)
         return {t: pl.concat([frame[t] for frame in frames if t in frame]) for t in tables}
 
@@ -115,17 +126,17 @@ class TextScores(Experiment):
             frames["absences"] = absence(self.card, "delimiter", "text", gap)
         return frames
 
-    def _without_bos(self, model: Model, text: Tokens, report: Report) -> dict[str, pl.DataFrame]:
-        """The same text with an ordinary token first: is the sink its token or its place?"""
-        bare = Tokens(text.ids[:, 1:], text.name, text.source, bos=False, tokenizer=text.tokenizer)
-        labels = Labels(card=self.card, tokens=text, data="text_no_bos", seed=self.seed)
-        functions: dict[str, Score] = {"bos": lambda p, _: scores.bos_score(p)}
+    def _bare_frames(self, model: Model, bare: Tokens, report: Report) -> dict[str, pl.DataFrame]:
+        labels = Labels(card=self.card, tokens=bare, data="text", seed=self.seed)
+        functions: dict[str, Score] = {"position_0": lambda p, _: scores.bos_score(p)}
         return self._tables(stream_scores(model, bare.ids, functions, report), functions, labels)
 
     def _positional(self) -> dict[str, Score]:
+        """Scores of the place alone; position 0 is called BOS only when it holds one."""
+        first = "bos" if self.bos else "position_0"
         return {
             "previous_token": lambda p, _: scores.previous_token_score(p),
-            "bos": lambda p, _: scores.bos_score(p),
+            first: lambda p, _: scores.bos_score(p),
             "offset": lambda p, _: scores.offset_profile(p, self.n_offsets),
         }
 
@@ -144,9 +155,7 @@ class TextScores(Experiment):
     def _tables(
         self, found: dict[str, np.ndarray], functions: dict[str, Score], labels: Labels
     ) -> dict[str, pl.DataFrame]:
-        n_sequences = labels.tokens.ids.shape[0]
-        n_pos = labels.tokens.ids.shape[1] - (labels.data == "text_no_bos")
-        by_chance = {name: chance((n_sequences, n_pos), f) for name, f in functions.items()}
+        by_chance = {name: chance(labels.tokens.ids.shape, f) for name, f in functions.items()}
         frames = {
             "head_scores": pl.concat(
                 head_scores(found[name], by_chance[name], name, labels)

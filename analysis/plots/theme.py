@@ -11,7 +11,9 @@ BLUE, ORANGE, GREY = "#3b6ea8", "#d2762b", "#8c8c8c"
 COLORS = {
     "text": BLUE,
     "repeated": BLUE,
-    "text_no_bos": "#7a5ba6",
+    "text after BOS": BLUE,
+    "text without BOS": "#7a5ba6",
+    "random after BOS": ORANGE,
     "random": ORANGE,
     "shuffled": ORANGE,
 }

@@ -1,8 +1,9 @@
 """The figures of the model card: held-out items, with 95 % intervals."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +27,60 @@ _SEED = "model card"
 
 Figure = dict[str, float]
 """`estimate`, `lower`, `upper` (95 %) and `n`."""
+
+
+MEANING = {
+    "first_copy_loss": "loss on random tokens, nats per token",
+    "second_copy_loss": "loss on the same block shown again (10 to 200 tokens), nats per token",
+    "indirect_object": "receiver of a gift named, held-out names and templates",
+    "questions": "questions answered exactly, 4 filings in 512 tokens, held-out firms and values",
+    "successor": "next member of an ordered list, held-out templates",
+    "prose_loss": "loss on the held-out 5 % of every corpus file, nats per token",
+}
+
+
+def card(made: Mapping[str, Any]) -> str:
+    """The model card as Markdown.
+
+    Args:
+        made: `recipe`, `corpus` (SHA-256 by file) and `evaluation`, as in `evaluation.json`.
+
+    Returns:
+        Its text; every figure is the measured one.
+    """
+    recipe, corpus = made["recipe"], made["corpus"]
+    figures = [
+        f"| {MEANING[name]} | {f['estimate']:.3f} | {f['lower']:.3f} to {f['upper']:.3f} "
+        f"| {f['n']} |"
+        for name, f in made["evaluation"].items()
+    ]
+    lines = [
+        "# The reference model",
+        "",
+        "A `LlamaSimpleMLP` of 4 layers and 8 heads (4 key-value heads), trained on public-domain "
+        "prose and generated text. Made, and measured, by",
+        "",
+        "```",
+        f"headbook train-reference --corpus DIR --out RUN --steps {recipe['n_steps']} "
+        f"--seed {recipe['seed']}",
+        "```",
+        "",
+        *made.get("notes", []),
+        "| held-out ability | estimate | 95 % | n |",
+        "|---|---|---|---|",
+        *figures,
+        "",
+        "Shares have Wilson intervals, losses bootstrap intervals over sequences. Items and prose "
+        "are held out from training. Weights are stored in bfloat16.",
+        "",
+        "## Corpus",
+        "",
+        "| file | SHA-256 |",
+        "|---|---|",
+        *(f"| {name} | {digest} |" for name, digest in corpus.items()),
+        "",
+    ]
+    return "\n".join(lines)
 
 
 def share(hits: Sequence[bool]) -> Figure:

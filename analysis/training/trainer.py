@@ -19,9 +19,9 @@ from analysis.errors import UserError
 from analysis.models.llama_simple_mlp import LlamaSimpleMLPConfig, LlamaSimpleMLPForCausalLM
 
 from .abilities import abilities, token_losses
-from .evaluation import evaluate
+from .evaluation import card, evaluate
 from .mixture import Mixture, phase_at
-from .tokenizer import VOCAB_SIZE, train_tokenizer
+from .tokenizer import BOS, VOCAB_SIZE, train_tokenizer
 
 HELD_OUT_SHARE = 0.05
 CHECKPOINT_EVERY = 250
@@ -227,16 +227,22 @@ def train(trainer: Trainer, *, resume: bool, report: Callable[[int, int, str], N
 
 
 def write_model(trainer: Trainer) -> Path:
-    """Write weights (bfloat16), tokenizer, and what they were made of and can do."""
+    """Write weights (bfloat16), tokenizer, and a card of what they were made of and can do."""
     folder = trainer.out / "model"
     trainer.model.eval()
-    evaluation = evaluate(trainer.model, trainer.tokenizer, trainer.corpus.held_out)
     copy.deepcopy(trainer.model).bfloat16().save_pretrained(folder)
     trainer.tokenizer.save(str(folder / "tokenizer.json"))
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": BOS}
+    _write_json(folder / "tokenizer_config.json", settings)
     made = {
         "recipe": asdict(trainer.recipe),
         "corpus": trainer.corpus.files,
-        "evaluation": evaluation,
+        "evaluation": evaluate(trainer.model, trainer.tokenizer, trainer.corpus.held_out),
     }
-    (folder / "evaluation.json").write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
+    _write_json(folder / "evaluation.json", made)
+    (folder / "README.md").write_text(card(made), encoding="utf-8")
     return folder
+
+
+def _write_json(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
