@@ -121,5 +121,5 @@ def _judged(every: pl.DataFrame, label: Label) -> pl.DataFrame:
         score, data = label.control
         control = every.filter(score=score, data=data).select(*place, bar="upper")
         rows = rows.join(control, on=place, how="left")
-    passes = pl.col("lower") > pl.max_horizontal("bar", pl.lit(label.threshold))
+    passes = (pl.col("lower") > label.threshold) & (pl.col("lower") > pl.col("bar"))
     return rows.select(*place, pl.col("value").alias(label.name), passes.alias(f"is {label.name}"))

@@ -187,11 +187,12 @@ def attention_scores(
 def _softmax(
     scores: Float[Tensor, "batch head query key"], sinks: Float[Tensor, " head"] | None
 ) -> Float[Tensor, "batch head query key"]:
-    """Softmax over keys in float32; a sink takes its share and is dropped."""
+    """Softmax over keys in at least float32; a sink takes its share and is dropped."""
+    dtype = torch.promote_types(scores.dtype, torch.float32)
     if sinks is None:
-        return scores.softmax(-1, dtype=torch.float32)
+        return scores.softmax(-1, dtype=dtype)
     column = sinks.view(1, -1, 1, 1).expand(*scores.shape[:-1], 1)
-    return torch.cat([scores, column], dim=-1).softmax(-1, dtype=torch.float32)[..., :-1]
+    return torch.cat([scores, column], dim=-1).softmax(-1, dtype=dtype)[..., :-1]
 
 
 AttentionInterface.register(NAME, attention)

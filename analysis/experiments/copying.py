@@ -75,13 +75,16 @@ def _read(
         read[where.layer] = z[:, :, 0]
         return z
 
+    def fully(_where: Where, pattern: Tensor) -> Tensor:
+        return torch.ones_like(pattern)  # a learned sink would take its share
+
     def replace(_module: nn.Module, args: tuple[object, ...]) -> tuple[object, ...]:
         return (start, *args[1:])
 
     with ExitStack() as hooks:
         for layer in model.layers:
             hooks.callback(layer.register_forward_pre_hook(replace).remove)
-        _forward(model, tokens, {Site.Z: keep})
+        _forward(model, tokens, {Site.PATTERN: fully, Site.Z: keep})
     return read
 
 

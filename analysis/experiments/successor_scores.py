@@ -84,7 +84,7 @@ class SuccessorScores(Experiment):
     def _positions(self, ids: np.ndarray) -> tuple[int, ...]:
         """Where the items are: evenly spaced, the last one at the end."""
         n_bos = len(self.vocabulary.bos)
-        step = (ids.shape[1] - n_bos) // self.n_items if self.n_items else 1
+        step = (ids.shape[1] - n_bos + 1) // self.n_items
         return tuple(range(ids.shape[1] - 1 - step * (self.n_items - 1), ids.shape[1], step))
 
     def data(self) -> Sequence[Tokens]:
@@ -141,14 +141,14 @@ class SuccessorScores(Experiment):
         ordinal, control, by_chance = (
             np.concatenate(arrays) for arrays in zip(*pairs, strict=True)
         )
-        return self._three(ordinal, control, by_chance, (self._lists[0].ordinal, ""))
+        return self._three(ordinal, control, by_chance, (None, ""))
 
     def _three(
         self,
         ordinal: np.ndarray,
         control: np.ndarray,
         by_chance: np.ndarray,
-        named: tuple[Tokens, str],
+        named: tuple[Tokens | None, str],
     ) -> pl.DataFrame:
         tokens, suffix = named
         values = {

@@ -16,15 +16,17 @@ class Labels:
     """What all rows of one frame say alike."""
 
     card: ModelCard
-    tokens: Tokens
+    tokens: Tokens | None
+    """None for rows that pool several data sets."""
     data: str
     """Which data set: `text`, `random`, `repeated`, `shuffled`, ..."""
     seed: int
     """Of the bootstrap."""
 
-    def columns(self) -> dict[str, str]:
+    def columns(self) -> dict[str, str | None]:
         """The model's and the text's id, and the name of the data."""
-        return {"model": self.card.model, "text": self.tokens.text, "data": self.data}
+        text = None if self.tokens is None else self.tokens.text
+        return {"model": self.card.model, "text": text, "data": self.data}
 
 
 def head_scores(
@@ -144,10 +146,12 @@ _TYPES = {
 
 
 def _finished(
-    rows: pl.DataFrame, constants: Mapping[str, str], columns: tuple[str, ...]
+    rows: pl.DataFrame, constants: Mapping[str, str | None], columns: tuple[str, ...]
 ) -> pl.DataFrame:
     """Add what all rows share, order and type the columns, and drop what was not measured."""
-    known = rows.with_columns(**{name: pl.lit(value) for name, value in constants.items()})
+    known = rows.with_columns(
+        **{name: pl.lit(value, pl.String) for name, value in constants.items()}
+    )
     typed = known.select(columns).cast({c: t for c, t in _TYPES.items() if c in columns})
     measured = typed.filter(pl.col("value").is_not_nan())
     return measured.with_columns(pl.col("lower", "upper", "chance").fill_nan(None))

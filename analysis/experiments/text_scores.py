@@ -22,6 +22,10 @@ from .stream import Score, chance, stream_scores
 from .tables import Labels, absence, head_profiles, head_scores
 
 DELIMITERS = frozenset((".", ",", ";", ":", "!", "?", "\n"))
+_UNTESTED = {
+    "delimiter": "the text holds no token for . , ; : ! ? or newline",
+    "duplicate_token": "no sequence of the text holds a token twice",
+}
 NO_TOKENIZER = "the model's folder holds no tokenizer"
 NO_BOS = "position 0 holds an ordinary token: see position_0"
 
@@ -111,7 +115,7 @@ class TextScores(Experiment):
         labels = Labels(card=self.card, tokens=self._random, data="random", seed=self.seed)
         functions = self._positional()
         found = stream_scores(model, self._random.ids, functions, report)
-        return self._tables(found, functions, labels)
+        return self._tables(found, functions, labels, self._random.ids.shape)
 
     def _text_frames(self, model: Model, text: Tokens, report: Report) -> dict[str, pl.DataFrame]:
         labels = Labels(card=self.card, tokens=text, data="text", seed=self.seed)
@@ -119,17 +123,21 @@ class TextScores(Experiment):
         functions = {**self._positional(), **self._content(text, is_delimiter)}
         picture = Picture(parse_heads(self.pictured, self.card), self.n_pictured)
         found = stream_scores(model, text.ids, functions, report, watchers=[picture])
-        frames = self._tables(found, functions, labels)
+        frames = self._tables(found, functions, labels, text.ids.shape)
         frames |= picture.tables(self.card.model, text, self.vocabulary)
-        if not is_delimiter.any():
-            gap = "the text holds no token for . , ; : ! ? or newline"
-            frames["absences"] = absence(self.card, "delimiter", "text", gap)
-        return frames
+        measured = set(frames["head_scores"]["score"])
+        gaps = [
+            absence(self.card, score, "text", reason)
+            for score, reason in _UNTESTED.items()
+            if score not in measured
+        ]
+        return {**frames, "absences": pl.concat(gaps)} if gaps else frames
 
     def _bare_frames(self, model: Model, bare: Tokens, report: Report) -> dict[str, pl.DataFrame]:
         labels = Labels(card=self.card, tokens=bare, data="text", seed=self.seed)
         functions: dict[str, Score] = {"position_0": lambda p, _: scores.bos_score(p)}
-        return self._tables(stream_scores(model, bare.ids, functions, report), functions, labels)
+        found = stream_scores(model, bare.ids, functions, report)
+        return self._tables(found, functions, labels, bare.ids.shape)
 
     def _positional(self) -> dict[str, Score]:
         """Scores of the place alone; position 0 is called BOS only when it holds one."""
@@ -153,9 +161,13 @@ class TextScores(Experiment):
         }
 
     def _tables(
-        self, found: dict[str, np.ndarray], functions: dict[str, Score], labels: Labels
+        self,
+        found: dict[str, np.ndarray],
+        functions: dict[str, Score],
+        labels: Labels,
+        shape: tuple[int, ...],
     ) -> dict[str, pl.DataFrame]:
-        by_chance = {name: chance(labels.tokens.ids.shape, f) for name, f in functions.items()}
+        by_chance = {name: chance(shape, f) for name, f in functions.items()}
         frames = {
             "head_scores": pl.concat(
                 head_scores(found[name], by_chance[name], name, labels)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 
@@ -19,11 +19,17 @@ REFERENCE = Path(__file__).resolve().parent.parent / "reference"
 """The folder of the model that ships with the project."""
 
 _VOLATILE = {"transformers_version", "_name_or_path", "dtype", "torch_dtype", "use_cache"}
+_BUFFERS = (
+    *(".attn.bias", ".attn.masked_bias"),
+    *(".attention.bias", ".attention.masked_bias", ".rotary_emb.inv_freq"),
+)
+_POSITIONS = ("max_position_embeddings", "n_positions", "seq_length")
+_NO_LIMIT = 2048
+"""Context of a model that names none, since its positions are slopes."""
 _SIZES = {
     "n_layers": ("num_hidden_layers", "n_layer", "num_layers"),
     "n_heads": ("num_attention_heads", "n_head", "num_heads"),
     "d_model": ("hidden_size", "n_embd"),
-    "n_ctx": ("max_position_embeddings", "n_positions"),
     "vocab": ("vocab_size",),
 }
 
@@ -95,9 +101,15 @@ def read_card(name: str) -> ModelCard:
         architecture=str(config["architectures"][0]),
         n_kv_heads=config.get("num_key_value_heads") or n_heads,
         d_head=d_head,
-        n_params=sum(size for _, size, _ in _tensors(folder)),
+        n_params=sum(size for label, size, _ in _tensors(folder) if not _is_buffer(label)),
+        n_ctx=next((config[k] for k in _POSITIONS if isinstance(config.get(k), int)), _NO_LIMIT),
         **sizes,
     )
+
+
+def _is_buffer(label: str) -> bool:
+    """Whether a tensor is a mask or a frequency that old checkpoints of GPT-2 and NeoX hold."""
+    return label.split(" ", 1)[0].endswith(_BUFFERS)
 
 
 def tensors_hash(folder: Path) -> str:
@@ -186,10 +198,12 @@ def _config(folder: Path) -> dict[str, Any]:
             "give a folder written by save_pretrained"
         )
     try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        config: Any = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"expected JSON, {path} is not ({error}); write it again") from None
-    return config
+    if not isinstance(config, dict):
+        raise UserError(f"expected a JSON object, {path} holds another value; write it again")
+    return cast("dict[str, Any]", config)
 
 
 def _check_safe(folder: Path, config: Mapping[str, Any]) -> None:

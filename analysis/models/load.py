@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -97,16 +98,27 @@ def _load(name: str, device: str, _model: str) -> Model:
         )
     logging.disable_progress_bar()
     try:
-        net = AutoModelForCausalLM.from_pretrained(
-            card.folder, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            card.folder,
+            dtype=torch.float32,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
         )
+        net: PreTrainedModel = loaded[0]
+        missing: list[str] = sorted(loaded[1]["missing_keys"])
         nn.Module.to(net, device)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, AssertionError) as error:
         reason = str(error).splitlines()[0][:200]
         raise UserError(
             f"expected weights that fit {card.architecture} on {device}, loading {name} failed: "
             f"{reason}; check the folder and the device"
         ) from None
+    if missing:
+        raise UserError(
+            f"expected all weights of {card.architecture} in {card.folder}, found none for "
+            f"{', '.join(missing[:3])}; copy or save the folder again"
+        )
     return instrument(net.eval(), card)
 
 
@@ -160,7 +172,8 @@ def _anatomy(net: PreTrainedModel, card: ModelCard) -> Model:
         (name.rsplit(".", 1)[-1], module) for name, module in net.named_modules()
     ]
     layers = [m for name, m in parts if name in _LAYER_LISTS and isinstance(m, nn.ModuleList)]
-    norms = [module for name, module in parts if name in _FINAL_NORMS]
+    inside = {part for stack in layers for part in stack.modules()}
+    norms = [m for name, m in parts if name in _FINAL_NORMS and m not in inside]
     attentions = [module for _, module in parts if _is_attention(module)]
     head = net.get_output_embeddings()
     found = len(attentions) == card.n_layers and layers and norms

@@ -90,7 +90,7 @@ def windows(
             f"expected a BOS token, the tokenizer in {vocabulary.folder} has none; use --no-bos"
         )
     start = vocabulary.bos if bos else ()
-    stream = np.fromiter(_ids(source, vocabulary), dtype=np.int32)
+    stream = np.fromiter(_ids(source, vocabulary), dtype=np.int64)
     body = n_tokens - len(start)
     n_rows = len(stream) // body
     if n_rows == 0:
@@ -98,13 +98,14 @@ def windows(
             f"expected at least {body} tokens in {source.name}, found {len(stream)}; "
             "give a longer text or a smaller --tokens"
         )
-    if stream.max() >= vocabulary.vocab or stream.min() < 0:
+    outside = stream[(stream < 0) | (stream >= vocabulary.vocab)]
+    if outside.size:
         raise UserError(
             f"expected token ids below {vocabulary.vocab} in {source.name}, found "
-            f"{stream.max()}; give ids of this model's tokenizer"
+            f"{outside[0]}; give ids of this model's tokenizer"
         )
     chosen = sorted(Random(seed).sample(range(n_rows), min(n_sequences, n_rows)))
-    rows = stream[: n_rows * body].reshape(n_rows, body)[chosen]
+    rows = stream[: n_rows * body].reshape(n_rows, body)[chosen].astype(np.int32)
     first = np.full((len(rows), len(start)), start, dtype=np.int32)
     return Tokens(
         ids=np.concatenate([first, rows], axis=1),
@@ -172,6 +173,13 @@ def _read_file(path: Path) -> list[Any]:
 def _column(frame: pl.DataFrame, path: Path) -> list[Any]:
     for name in COLUMNS:
         if name in frame.columns:
+            kind = frame.schema[name]
+            holds_ids = isinstance(kind, pl.List) and kind.inner.is_integer()
+            if not (kind == pl.String if name == "text" else holds_ids):
+                wanted = "text" if name == "text" else "lists of integers"
+                raise UserError(
+                    f"expected {wanted} in the column {name} of {path}, found {kind}; convert it"
+                )
             values = frame[name].drop_nulls().to_list()
             return values if name == "text" else [tuple(ids) for ids in values]
     raise UserError(

@@ -1,7 +1,8 @@
 """Word lists of the generated text; the ones that scores ask about are single tokens.
 
 Words marked *held out* never fill the slot that an evaluation asks about during training: a
-held-out name is a character of stories but never the receiver of a gift.
+held-out name is a character of stories, but stands in no indirect-object sentence; a held-out
+state is mentioned, but in no filing.
 """
 
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")

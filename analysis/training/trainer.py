@@ -230,14 +230,15 @@ def write_model(trainer: Trainer) -> Path:
     """Write weights (bfloat16), tokenizer, and a card of what they were made of and can do."""
     folder = trainer.out / "model"
     trainer.model.eval()
-    copy.deepcopy(trainer.model).bfloat16().save_pretrained(folder)
+    stored = copy.deepcopy(trainer.model).bfloat16()
+    stored.save_pretrained(folder)
     trainer.tokenizer.save(str(folder / "tokenizer.json"))
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": BOS}
     _write_json(folder / "tokenizer_config.json", settings)
     made = {
         "recipe": asdict(trainer.recipe),
         "corpus": trainer.corpus.files,
-        "evaluation": evaluate(trainer.model, trainer.tokenizer, trainer.corpus.held_out),
+        "evaluation": evaluate(stored.float(), trainer.tokenizer, trainer.corpus.held_out),
     }
     _write_json(folder / "evaluation.json", made)
     (folder / "README.md").write_text(card(made), encoding="utf-8")
