@@ -185,7 +185,7 @@ def build(out: Path, notebooks: Path, check: bool, store_path: Path, **asked: st
         out,
         check=check,
         options=asked,
-        prepare=lambda: _compute(store_path, asked),
+        prepare=lambda: _prepare(store_path, asked),
     )
     for warning in report.warnings:
         click.echo(warning, err=True)
@@ -195,6 +195,16 @@ def build(out: Path, notebooks: Path, check: bool, store_path: Path, **asked: st
         f"{len(report.kept)} kept, {report.states} control states, {report.runs} runs, "
         f"{report.seconds:.1f} s"
     )
+
+
+def _prepare(store_path: Path, asked: dict[str, Any]) -> None:
+    """Compute what the chapters show, of a model that they can show."""
+    if _request(asked).vocabulary.tokenizer is None:
+        raise UserError(
+            f"expected a tokenizer beside {asked['model']}, found none, so that no chapter has "
+            "text to show; save tokenizer.json there, or use `headbook run` and `headbook sql`"
+        )
+    _compute(store_path, asked)
 
 
 @cli.command(epilog=example("headbook serve --port 8000"))

@@ -13,6 +13,8 @@ from store import StoreError
 if TYPE_CHECKING:
     from store import Store
 
+_TABLES = "SELECT view_name AS name FROM duckdb_views() WHERE NOT temporary AND NOT internal"
+
 WIDTH = 60
 """Longest text in a cell of a table on the terminal."""
 
@@ -55,7 +57,8 @@ def shell(store: Store) -> None:
     """
     readline.parse_and_bind("tab: complete")
     click.echo("SQL over the store, read-only. End a query with ; and the shell with Ctrl-D.")
-    click.echo("SHOW TABLES; lists the tables, DESCRIBE head_scores; a table's columns.")
+    tables = ", ".join(store.sql(_TABLES)["name"])
+    click.echo(f"Tables: {tables}. DESCRIBE head_scores; shows a table's columns.")
     lines: list[str] = []
     while True:
         try:

@@ -1,8 +1,11 @@
 """The book of the reference model, as `make book` makes it: strict, offline, and working."""
 
+import re
 import time
 
 import pytest
+
+from store import Store
 
 from .browser import (
     CHROMIUM,
@@ -14,11 +17,20 @@ from .browser import (
     served,
     visit,
 )
-from .test_notebooks import NOTEBOOKS
+from .test_notebooks import NOTEBOOKS, ROOT
 
 in_browser = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason=NO_BROWSER)
 CHAPTERS = ["index", *(path.stem for path in NOTEBOOKS[1:])]
 PAGES = [*CHAPTERS, "runs", "references"]
+
+
+def test_the_queries_of_the_readme_have_answers(real_book):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = re.search(r"```sql\n(.*?)```", readme, re.DOTALL)
+    queries = [query for query in block[1].split(";") if query.strip()] if block else []
+    assert len(queries) == 6
+    store = Store.open(real_book.store)
+    assert [query for query in queries if store.sql(query).is_empty()] == []
 
 
 def test_every_notebook_is_a_chapter(real_book):

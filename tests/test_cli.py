@@ -74,6 +74,8 @@ def test_a_folder_without_a_tokenizer_is_scored_on_random_tokens(tmp_path):
     query = "SELECT DISTINCT score FROM absences ORDER BY ALL"
     absent = invoke("sql", query, "--csv", *store).stdout.split()[1:]
     assert {"previous_token", "successor", "s_inhibition"} <= set(absent)
+    chapters = ("build", "--model", tmp_path / "model", *store, "--out", tmp_path / "html")
+    assert "save tokenizer.json" in refused(*chapters)
 
 
 @pytest.mark.parametrize("form", ["--csv", "--json", None])

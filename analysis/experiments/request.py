@@ -106,6 +106,11 @@ class Request:
         return read_card(self.model)
 
     @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The model's tokenizer."""
+        return Vocabulary(self.card.folder, self.card.vocab)
+
+    @cached_property
     def sizes(self) -> Sizes:
         """The profile's sizes, with what was asked for otherwise.
 
@@ -139,7 +144,7 @@ class Request:
         return TextScores(
             model=self.model,
             text=self.text,
-            bos=self.bos and bool(Vocabulary(self.card.folder, self.card.vocab).bos),
+            bos=self.bos and bool(self.vocabulary.bos),
             n_sequences=sizes.n_sequences,
             n_tokens=sizes.n_tokens,
             n_offsets=min(N_OFFSETS, sizes.n_tokens - 1),
