@@ -66,6 +66,16 @@ def test_a_run_on_a_saved_folder_fills_the_store_and_is_not_repeated(gpt2, prose
     assert json.loads(found.stdout) == {"heads": 8}
 
 
+def test_a_book_of_a_model_without_bos_and_single_token_names_passes_the_check(
+    gpt2, prose, tmp_path
+):
+    places = ("--store", tmp_path / "store", "--out", tmp_path / "html")
+    done = invoke("build", "--check", "--model", gpt2, "--text", prose, *places)
+    assert done.exit_code == 0, done.output
+    atlas = (tmp_path / "html" / "01_head_atlas.html").read_text(encoding="utf-8")
+    assert "position 0 holds an ordinary token" in atlas
+
+
 def test_a_folder_without_a_tokenizer_is_scored_on_random_tokens(tmp_path):
     build(SUPPORTED["gpt2"]).save_pretrained(tmp_path / "model")
     store = ("--store", tmp_path / "store")

@@ -14,6 +14,7 @@ COLORS = {
     "text after BOS": BLUE,
     "text without BOS": "#7a5ba6",
     "random after BOS": ORANGE,
+    "random without BOS": "#b98a3c",
     "random": ORANGE,
     "shuffled": ORANGE,
 }
