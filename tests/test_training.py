@@ -1,0 +1,149 @@
+"""Training of the reference model: the same seed gives the same rows, a kill loses nothing."""
+
+import json
+from random import Random
+
+import pytest
+import torch
+
+from analysis.errors import UserError
+from analysis.models.card import REFERENCE
+from analysis.models.load import load_model
+from analysis.text import words
+from analysis.text.tokens import Vocabulary
+from analysis.training import evaluation, trainer
+from analysis.training.evaluation import share
+from analysis.training.mixture import PHASES, Mixture, phase_at
+from analysis.training.tokenizer import VOCAB_SIZE
+from analysis.training.trainer import Corpus, Recipe, Trainer, train, write_model
+
+N_STEPS = 6
+
+
+def silent(*_: object) -> None:
+    """Report nothing."""
+
+
+@pytest.fixture(scope="module")
+def vocabulary() -> Vocabulary:
+    return Vocabulary(REFERENCE, VOCAB_SIZE)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> Corpus:
+    folder = tmp_path_factory.mktemp("corpus")
+    rng = Random(0)
+    text = " ".join(rng.choice((*words.OBJECTS, *words.NAMES)) for _ in range(20_000))
+    (folder / "words.txt").write_text(text)
+    return Corpus.read(folder)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Checkpoints every second step, and no measuring of abilities."""
+    monkeypatch.setattr(trainer, "CHECKPOINT_EVERY", 2)
+    monkeypatch.setattr(trainer, "abilities", lambda *_, **__: {})
+
+
+def new_trainer(folder, corpus: Corpus, seed: int = 0) -> Trainer:
+    """A run whose tokenizer is the shipped one, so that no test trains one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "tokenizer.json").write_bytes((REFERENCE / "tokenizer.json").read_bytes())
+    return Trainer(Recipe(seed=seed, n_steps=N_STEPS), corpus, folder, "cpu")
+
+
+def test_the_last_part_of_every_file_is_held_out(corpus):
+    (train_text,), (held_out,) = corpus.train, corpus.held_out
+    assert len(held_out) / (len(train_text) + len(held_out)) == pytest.approx(0.05, abs=1e-3)
+
+
+def test_every_word_that_scores_need_is_one_token_of_the_shipped_tokenizer(vocabulary):
+    needed = [word for word in words.single_token_words() if not word.isdigit()]
+    assert set(vocabulary.single(needed)) == set(needed)
+    assert all(len(vocabulary.encode(digit)) == 1 for digit in words.DIGITS)
+
+
+@pytest.mark.parametrize("phase", PHASES, ids=lambda phase: f"{phase.n_tokens} tokens")
+def test_batches_start_with_bos_have_the_phases_size_and_repeat_with_the_seed(vocabulary, phase):
+    n_steps = 1000
+    step = next(s for s in range(n_steps) if phase_at(s, n_steps) is phase)
+    prose = list(range(1, 2000))
+
+    def batch(seed: int) -> torch.Tensor:
+        return Mixture(vocabulary.require(), prose, seed, n_steps).batch(step)
+
+    first = batch(0)
+    assert first.shape == (phase.n_rows, phase.n_tokens + 1)
+    assert (first[:, 0] == 0).all()
+    assert first[:, 1:].min() > 0, "BOS stands at the start only"
+    assert first.max() < VOCAB_SIZE
+    assert torch.equal(first, batch(0))
+    assert not torch.equal(first, batch(1))
+
+
+def test_the_phases_share_all_steps():
+    assert sum(phase.share for phase in PHASES) == pytest.approx(1)
+    assert phase_at(10**6, 10) is PHASES[-1]
+
+
+def test_a_run_that_goes_on_ends_where_an_uninterrupted_one_does(quick, corpus, tmp_path):
+    whole = new_trainer(tmp_path / "whole", corpus)
+    whole.run(silent)
+    broken = new_trainer(tmp_path / "broken", corpus)
+
+    def interrupt(done: int, *_: object) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        broken.run(interrupt)
+    again = new_trainer(tmp_path / "broken", corpus)
+    again.resume()
+    assert again.step == 2, "the last checkpoint before the interruption"
+    again.run(silent)
+    for ours, theirs in zip(again.model.parameters(), whole.model.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_checkpoints_are_never_overwritten_or_misread(quick, corpus, tmp_path):
+    first = new_trainer(tmp_path / "run", corpus)
+    first.train_step()
+    first.save()
+    with pytest.raises(UserError, match="go on with --resume"):
+        train(new_trainer(tmp_path / "run", corpus), resume=False, report=silent)
+    with pytest.raises(UserError, match="checkpoint of this recipe"):
+        new_trainer(tmp_path / "run", corpus, seed=1).resume()
+    whole = first.checkpoint.read_bytes()
+    first.checkpoint.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match="is damaged"):
+        new_trainer(tmp_path / "run", corpus).resume()
+    assert first.checkpoint.exists()
+
+
+def test_the_written_folder_loads_and_its_card_holds_what_was_measured(
+    quick, corpus, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(evaluation, "N_ITEMS", 8)
+    monkeypatch.setattr(evaluation, "N_TOKENS", 300)
+    made = new_trainer(tmp_path / "run", corpus)
+    made.train_step()
+    folder = write_model(made)
+    model = load_model(str(folder))
+    tokens = torch.arange(1, 9)[None]
+    with torch.no_grad():
+        expected = made.model(tokens).logits
+        torch.testing.assert_close(model.net(tokens).logits, expected, atol=0.02, rtol=0.02)
+    measured = json.loads((folder / "evaluation.json").read_text())["evaluation"]
+    text = (folder / "README.md").read_text()
+    assert all(f"| {figure['estimate']:.3f} |" in text for figure in measured.values())
+    assert 7 < measured["first_copy_loss"]["estimate"] < 10
+
+
+def test_a_share_has_wilsons_interval():
+    figure = share([True] * 8 + [False] * 2)
+    assert (figure["lower"], figure["upper"]) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+
+
+def test_the_shipped_card_is_its_evaluation():
+    made = json.loads((REFERENCE / "evaluation.json").read_text())
+    assert evaluation.card(made) == (REFERENCE / "README.md").read_text()
