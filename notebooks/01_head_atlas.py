@@ -10,7 +10,7 @@ with app.setup:
     from analysis import plots
     from analysis.atlas import LABELS, atlas, bars, label_counts
     from analysis.experiments import Request, parse_heads
-    from analysis.tables import sink_rows, strongest
+    from analysis.tables import beside, sink_rows, strongest
     from book.live import progress_bar
     from store import Store
 
@@ -36,14 +36,34 @@ def question():
 
 
 @app.cell
-def answer(model):
+def ask(model):
     request = Request.of(model.value, mo.cli_args())
     store = Store.open()
+    return request, store
+
+
+@app.cell
+def text_answer(request, store):
     text = store.recall(request.text_scores(), progress_bar)
+    return (text,)
+
+
+@app.cell
+def induction_answer(request, store):
     induction = store.recall(request.induction_scores(), progress_bar)
+    return (induction,)
+
+
+@app.cell
+def successor_answer(request, store):
     successor = store.recall(request.successor_scores(), progress_bar)
+    return (successor,)
+
+
+@app.cell
+def gifts_answer(request, store):
     gifts = store.recall(request.s_inhibition_scores(), progress_bar)
-    return gifts, induction, request, successor, text
+    return (gifts,)
 
 
 @app.cell
@@ -93,15 +113,15 @@ def grid(score, scores):
 
 
 @app.cell
-def choose_head(heads, text):
+def choose_head(text):
     names = (
         text["patterns"]
         .select(name=pl.format("L{}H{}", "layer", "head"))
         .unique(maintain_order=True)["name"]
         .to_list()
     )
-    first = heads.sort("previous token")["head"][-1]
-    head = mo.ui.dropdown(names, value=first, label="head")
+    first = strongest(beside(text["head_scores"], "previous_token", "text", "random"))
+    head = mo.ui.dropdown(names, value=first["name"], label="head")
     head
     return (head,)
 

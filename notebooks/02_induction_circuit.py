@@ -36,25 +36,41 @@ def question():
 
 
 @app.cell
-def answer(model):
+def ask(model):
     request = Request.of(model.value, mo.cli_args())
     store = Store.open()
-    induction = store.recall(request.induction_scores(), progress_bar)
-    text = store.recall(request.text_scores(), progress_bar)
-    return induction, text
+    return request, store
 
 
 @app.cell
-def summarise(induction, text):
+def induction_answer(request, store):
+    induction = store.recall(request.induction_scores(), progress_bar)
+    return (induction,)
+
+
+@app.cell
+def text_answer(request, store):
+    text = store.recall(request.text_scores(), progress_bar)
+    return (text,)
+
+
+@app.cell
+def summarise_induction(induction):
     copying = beside(induction["head_scores"], "induction", "repeated", "shuffled")
-    looking_back = beside(text["head_scores"], "previous_token", "text", "random")
-    copier, previous = strongest(copying), strongest(looking_back)
+    copier = strongest(copying)
     behaviour = (
         induction["model_scores"]
         .filter(pl.col("sequence").is_null(), score="second_minus_first_loss", data="repeated")
         .row(0, named=True)
     )
-    return behaviour, copier, copying, looking_back, previous
+    return behaviour, copier, copying
+
+
+@app.cell
+def summarise_text(text):
+    looking_back = beside(text["head_scores"], "previous_token", "text", "random")
+    previous = strongest(looking_back)
+    return looking_back, previous
 
 
 @app.cell(hide_code=True)
