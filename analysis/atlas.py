@@ -98,7 +98,7 @@ def label_counts(heads: pl.DataFrame) -> pl.DataFrame:
 
 
 def bars() -> pl.DataFrame:
-    """What each label asks for: columns `label`, `score`, `data`, `above` and `and above`."""
+    """What each label asks for, one row a label."""
     return pl.DataFrame(
         {
             "label": label.name,

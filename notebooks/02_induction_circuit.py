@@ -121,8 +121,9 @@ def lags(copier_name, induction):
         around,
         f"{copier_name.value} peaks {place} the target, with {peak['value']:.2f}",
         f"Mean attention of {copier_name.value} to the tokens around the induction target, with "
-        f"95 % bands over {peak['n']} sequences. A head that copies from a fixed distance would "
-        "peak elsewhere; dashed: uniform attention.",
+        f"95 % bands over {peak['n']} sequences. A head that copies from another distance "
+        "peaks elsewhere; one that goes by position alone is as high on the shuffled block. "
+        "Dashed: uniform attention.",
     )
 
 

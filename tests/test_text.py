@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.text import english, records, words
-from analysis.text.english import GIFT_TEMPLATES, QUESTION_OF_LIST, Split
+from analysis.text.english import GIFT_TEMPLATES, LIST_TEMPLATES, Split
 from analysis.text.repeats import log_uniform, repeated_tokens, shown_again
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -108,7 +108,7 @@ def test_the_splits_share_no_names_firms_values_or_templates():
     assert not set(words.STATES) & set(words.HELD_OUT_STATES)
     train, test = Split.TRAIN, Split.TEST
     assert not set(GIFT_TEMPLATES[train]) & set(GIFT_TEMPLATES[test])
-    assert not set(QUESTION_OF_LIST[train]) & set(QUESTION_OF_LIST[test])
+    assert not set(LIST_TEMPLATES[train]) & set(LIST_TEMPLATES[test])
     for fact in records.FACTS:
         asked = (set(records.QUESTIONS[split][fact]) for split in (train, test))
         assert not set.intersection(*asked)
@@ -141,7 +141,7 @@ def test_training_text_never_asks_what_evaluation_asks():
 @given(seed=SEEDS, length=st.integers(1, 20))
 def test_ordered_lists_are_in_order_and_wrap(kind, seed, length):
     text = english.ordered_list(Random(seed), Split.TEST, kind, length)
-    (stem,) = (t.format(items="") for t in QUESTION_OF_LIST[Split.TEST] if text.startswith(t[:7]))
+    (stem,) = (t.format(items="") for t in LIST_TEMPLATES[Split.TEST] if text.startswith(t[:7]))
     items = text.removeprefix(stem).split(", ")
     assert len(items) == length
     sequence = words.SEQUENCES[kind]

@@ -84,7 +84,7 @@ class HeadClaims(Experiment):
     that the choice does not flatter the estimate.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     text: Evidence
     """Answer of `TextScores`."""
@@ -150,7 +150,8 @@ class HeadClaims(Experiment):
             ),
             self._claim(
                 "previous_token_positional",
-                f"{previous} looks at the token before whatever the tokens are",
+                f"{previous} looks at the token before with more than half of its attention even "
+                "when all tokens are random",
                 "previous-token score on random tokens, odd sequences",
                 (on_random, 0.5),
                 (by_chance, "uniform attention"),

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 
 from .experiment import Experiment
-from .s_inhibition_scores import SInhibitionScores
 from .stream import TOKENS_PER_BATCH
 
 _SIZE = 768
@@ -43,11 +42,9 @@ def cost(experiments: Iterable[Experiment]) -> Cost:
     n_sequences = n_tokens = longest = n_params = 0
     for experiment in experiments:
         n_params = experiment.card.n_params
-        n_heads = experiment.card.n_layers * experiment.card.n_heads
-        passes = n_heads + 2 if isinstance(experiment, SInhibitionScores) else 1
         for tokens in experiment.data():
-            n_sequences += passes * tokens.ids.shape[0]
-            n_tokens += passes * tokens.ids.size
+            n_sequences += experiment.n_passes * tokens.ids.shape[0]
+            n_tokens += experiment.n_passes * tokens.ids.size
             longest = max(longest, min(tokens.ids.size, TOKENS_PER_BATCH))
     flop = 2.5 * n_params * n_tokens
     activations = 4 * longest * 40 * (n_params / 12) ** (1 / 3)

@@ -60,6 +60,11 @@ class Experiment(ABC):
         """The model's tokenizer."""
         return Vocabulary(self.card.folder, self.card.vocab)
 
+    @property
+    def n_passes(self) -> int:
+        """How often the model is run over its data."""
+        return 1
+
     @abstractmethod
     def data(self) -> Sequence[Tokens]:
         """The rows of tokens that the model is run on, in order."""

@@ -91,6 +91,11 @@ class SInhibitionScores(Experiment):
         s1, s2 = (i for i, token in enumerate(row) if token == self._names[item.s])
         return row, (len(row) - 1, row.index(self._names[item.io]), s1, s2)
 
+    @property
+    def n_passes(self) -> int:
+        """Once for attention, once as a base, and once for each head that is zeroed."""
+        return 2 + self.card.n_layers * self.card.n_heads
+
     def data(self) -> Sequence[Tokens]:
         """The prompts, if the tokenizer has enough single-token names."""
         return [] if self._prompts is None else [self._prompts.tokens]

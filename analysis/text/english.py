@@ -59,7 +59,7 @@ GIFT_TEMPLATES = {
     ),
 }
 
-QUESTION_OF_LIST = {
+LIST_TEMPLATES = {
     Split.TRAIN: (
         "{items}",
         "The order is {items}",
@@ -146,7 +146,7 @@ def ordered_list(rng: Random, split: Split, kind: str, length: int) -> str:
     sequence = words.SEQUENCES[kind]
     start = rng.randrange(len(sequence))
     items = (sequence[(start + k) % len(sequence)] for k in range(length))
-    return rng.choice(QUESTION_OF_LIST[split]).format(items=", ".join(items))
+    return rng.choice(LIST_TEMPLATES[split]).format(items=", ".join(items))
 
 
 def snippet(rng: Random) -> str:

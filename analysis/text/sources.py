@@ -124,7 +124,11 @@ def _ids(source: Source, vocabulary: Vocabulary) -> Iterator[int]:
 
 
 def _generated(seed: int, n_characters: int) -> Iterator[str]:
-    """Held-out generated text: stories, gifts, lists, and filings with questions."""
+    """Stories, gifts, lists and filings from seeds that training never draws.
+
+    Gifts and filings also have held-out names, values and templates; the rest has new draws of
+    the same grammar.
+    """
     rng = Random(f"evaluation/{seed}")
     while n_characters > 0:
         document = _generated_document(rng)
