@@ -212,6 +212,170 @@ COMMENT ON COLUMN absences.score IS 'Name of the score that has no rows';
 COMMENT ON COLUMN absences.data IS 'The data it was asked on';
 COMMENT ON COLUMN absences.reason IS 'Why it cannot be tested, as a sentence';
 
+CREATE TABLE ablations (
+    run VARCHAR NOT NULL,
+    model VARCHAR NOT NULL,
+    text VARCHAR,
+    condition VARCHAR NOT NULL,
+    family VARCHAR NOT NULL,
+    site VARCHAR NOT NULL,
+    method VARCHAR NOT NULL,
+    heads VARCHAR NOT NULL,
+    size INTEGER NOT NULL,
+    positions VARCHAR NOT NULL,
+    receiver VARCHAR,
+    scope VARCHAR NOT NULL,
+    baseline VARCHAR NOT NULL,
+    draw INTEGER
+);
+COMMENT ON TABLE ablations IS 'Every condition that any run applied to a model: what was replaced, by what, where';
+COMMENT ON COLUMN ablations.run IS 'The run that computed the row (runs.run)';
+COMMENT ON COLUMN ablations.model IS 'The model (models.model)';
+COMMENT ON COLUMN ablations.text IS 'The data set (texts.text)';
+COMMENT ON COLUMN ablations.condition IS 'Name of the condition, unique within its run';
+COMMENT ON COLUMN ablations.family IS 'What it is for: single, top, random, layer_matched, path, or a name of the experiment';
+COMMENT ON COLUMN ablations.site IS 'Where it acts: z, pattern, v, scores, or the input of a receiver';
+COMMENT ON COLUMN ablations.method IS 'What stands in: zero, mean, resample, uniform, zero_value, mean_value, mask_key';
+COMMENT ON COLUMN ablations.heads IS 'Query heads, as L1H4,L2H0';
+COMMENT ON COLUMN ablations.size IS 'Number of heads';
+COMMENT ON COLUMN ablations.positions IS 'Query or key positions, comma separated, or all';
+COMMENT ON COLUMN ablations.receiver IS 'The one input that sees the change, as L3H4.k; NULL where everything downstream does';
+COMMENT ON COLUMN ablations.scope IS 'prefill, decode, or both';
+COMMENT ON COLUMN ablations.baseline IS 'What effects are measured against';
+COMMENT ON COLUMN ablations.draw IS 'Number of the random draw, from 0; NULL where nothing was drawn';
+
+CREATE TABLE ablation_effects (
+    run VARCHAR NOT NULL,
+    model VARCHAR NOT NULL,
+    text VARCHAR,
+    condition VARCHAR NOT NULL,
+    sequence INTEGER NOT NULL,
+    scope VARCHAR NOT NULL,
+    kl_base_ablated DOUBLE,
+    kl_ablated_base DOUBLE,
+    js DOUBLE,
+    top1_changed DOUBLE,
+    loss_change DOUBLE,
+    logit_change DOUBLE
+);
+COMMENT ON TABLE ablation_effects IS 'What a condition changes in the predictions on one sequence, averaged over positions';
+COMMENT ON COLUMN ablation_effects.run IS 'The run that computed the row (runs.run)';
+COMMENT ON COLUMN ablation_effects.model IS 'The model (models.model)';
+COMMENT ON COLUMN ablation_effects.text IS 'The data set (texts.text)';
+COMMENT ON COLUMN ablation_effects.condition IS 'The condition (ablations.condition of the same run)';
+COMMENT ON COLUMN ablation_effects.sequence IS 'Sequence within the data set, from 0';
+COMMENT ON COLUMN ablation_effects.scope IS 'Which positions: all, at the ablated ones, after the first of them, or a part of the sequence';
+COMMENT ON COLUMN ablation_effects.kl_base_ablated IS 'KL(base || ablated), nats, 0 or more';
+COMMENT ON COLUMN ablation_effects.kl_ablated_base IS 'KL(ablated || base), nats, 0 or more';
+COMMENT ON COLUMN ablation_effects.js IS 'Jensen-Shannon divergence, nats, in [0, ln 2]';
+COMMENT ON COLUMN ablation_effects.top1_changed IS 'Share of positions whose most probable token changed, in [0, 1]';
+COMMENT ON COLUMN ablation_effects.loss_change IS 'Next-token loss, ablated minus base, nats; positive where the model got worse';
+COMMENT ON COLUMN ablation_effects.logit_change IS 'Logit of the base most probable token, ablated minus base';
+
+CREATE TABLE ablation_means (
+    run VARCHAR NOT NULL,
+    model VARCHAR NOT NULL,
+    text VARCHAR,
+    condition VARCHAR NOT NULL,
+    scope VARCHAR NOT NULL,
+    metric VARCHAR NOT NULL,
+    value DOUBLE NOT NULL,
+    lower DOUBLE,
+    upper DOUBLE,
+    n INTEGER
+);
+COMMENT ON TABLE ablation_means IS 'Effects of conditions over all sequences, with intervals';
+COMMENT ON COLUMN ablation_means.run IS 'The run that computed the row (runs.run)';
+COMMENT ON COLUMN ablation_means.model IS 'The model (models.model)';
+COMMENT ON COLUMN ablation_means.text IS 'The data set (texts.text)';
+COMMENT ON COLUMN ablation_means.condition IS 'The condition (ablations.condition of the same run)';
+COMMENT ON COLUMN ablation_means.scope IS 'Which positions, as in ablation_effects';
+COMMENT ON COLUMN ablation_means.metric IS 'A column of ablation_effects';
+COMMENT ON COLUMN ablation_means.value IS 'The mean; effects are ablated minus base';
+COMMENT ON COLUMN ablation_means.lower IS 'Lower end of the 95 % bootstrap interval over sequences; aggregate rows only';
+COMMENT ON COLUMN ablation_means.upper IS 'Upper end of the 95 % bootstrap interval over sequences; aggregate rows only';
+COMMENT ON COLUMN ablation_means.n IS 'Number of sequences averaged';
+
+CREATE TABLE head_effects (
+    run VARCHAR NOT NULL,
+    model VARCHAR NOT NULL,
+    text VARCHAR,
+    condition VARCHAR NOT NULL,
+    score VARCHAR NOT NULL,
+    layer SMALLINT NOT NULL,
+    head SMALLINT NOT NULL,
+    sequence INTEGER,
+    value DOUBLE NOT NULL,
+    lower DOUBLE,
+    upper DOUBLE,
+    n INTEGER
+);
+COMMENT ON TABLE head_effects IS 'What a condition changes in the score of a head';
+COMMENT ON COLUMN head_effects.run IS 'The run that computed the row (runs.run)';
+COMMENT ON COLUMN head_effects.model IS 'The model (models.model)';
+COMMENT ON COLUMN head_effects.text IS 'The data set (texts.text)';
+COMMENT ON COLUMN head_effects.condition IS 'The condition (ablations.condition of the same run)';
+COMMENT ON COLUMN head_effects.score IS 'The score, as in head_scores';
+COMMENT ON COLUMN head_effects.layer IS 'Layer of the scored head, from 0';
+COMMENT ON COLUMN head_effects.head IS 'The scored head within its layer, from 0';
+COMMENT ON COLUMN head_effects.sequence IS 'Sequence within the data set, from 0; NULL marks the aggregate over all';
+COMMENT ON COLUMN head_effects.value IS 'The mean; effects are ablated minus base';
+COMMENT ON COLUMN head_effects.lower IS 'Lower end of the 95 % bootstrap interval over sequences; aggregate rows only';
+COMMENT ON COLUMN head_effects.upper IS 'Upper end of the 95 % bootstrap interval over sequences; aggregate rows only';
+COMMENT ON COLUMN head_effects.n IS 'Number of sequences averaged';
+
+CREATE TABLE head_pairs (
+    run VARCHAR NOT NULL,
+    model VARCHAR NOT NULL,
+    kind VARCHAR NOT NULL,
+    from_layer SMALLINT NOT NULL,
+    from_head SMALLINT NOT NULL,
+    to_layer SMALLINT NOT NULL,
+    to_head SMALLINT NOT NULL,
+    value DOUBLE NOT NULL,
+    z DOUBLE,
+    rank INTEGER,
+    n INTEGER
+);
+COMMENT ON TABLE head_pairs IS 'How one head bears on a later one: composition of their weights';
+COMMENT ON COLUMN head_pairs.run IS 'The run that computed the row (runs.run)';
+COMMENT ON COLUMN head_pairs.model IS 'The model (models.model)';
+COMMENT ON COLUMN head_pairs.kind IS 'k_composition, q_composition or v_composition';
+COMMENT ON COLUMN head_pairs.from_layer IS 'Layer of the earlier head, from 0';
+COMMENT ON COLUMN head_pairs.from_head IS 'The earlier head within its layer, from 0';
+COMMENT ON COLUMN head_pairs.to_layer IS 'Layer of the later head, from 0';
+COMMENT ON COLUMN head_pairs.to_head IS 'The later head within its layer, from 0';
+COMMENT ON COLUMN head_pairs.value IS 'The composition, in [0, 1]';
+COMMENT ON COLUMN head_pairs.z IS 'Standard deviations above the mean of all pairs of the same kind';
+COMMENT ON COLUMN head_pairs.rank IS 'Rank among the pairs of the same kind, 1 is the largest';
+COMMENT ON COLUMN head_pairs.n IS 'Number of pairs of the same kind';
+
+CREATE TABLE layer_profiles (
+    run VARCHAR NOT NULL,
+    model VARCHAR NOT NULL,
+    text VARCHAR,
+    profile VARCHAR NOT NULL,
+    data VARCHAR NOT NULL,
+    layer SMALLINT NOT NULL,
+    position INTEGER NOT NULL,
+    value DOUBLE NOT NULL,
+    lower DOUBLE,
+    upper DOUBLE,
+    n INTEGER
+);
+COMMENT ON TABLE layer_profiles IS 'A number of every layer and position, such as the norm of the residual stream';
+COMMENT ON COLUMN layer_profiles.run IS 'The run that computed the row (runs.run)';
+COMMENT ON COLUMN layer_profiles.model IS 'The model (models.model)';
+COMMENT ON COLUMN layer_profiles.text IS 'The data set (texts.text)';
+COMMENT ON COLUMN layer_profiles.profile IS 'Name of the number, such as residual_norm';
+COMMENT ON COLUMN layer_profiles.data IS 'What was read: text, or a control';
+COMMENT ON COLUMN layer_profiles.layer IS 'Layer, from 0; the residual stream entering it';
+COMMENT ON COLUMN layer_profiles.position IS 'Position within the sequence, from 0';
+COMMENT ON COLUMN layer_profiles.value IS 'The mean; effects are ablated minus base';
+COMMENT ON COLUMN layer_profiles.lower IS 'Lower end of the 95 % bootstrap interval over sequences; aggregate rows only';
+COMMENT ON COLUMN layer_profiles.upper IS 'Upper end of the 95 % bootstrap interval over sequences; aggregate rows only';
+COMMENT ON COLUMN layer_profiles.n IS 'Number of sequences averaged';
+
 CREATE TABLE claims (
     run VARCHAR NOT NULL,
     claim VARCHAR NOT NULL,
@@ -303,6 +467,26 @@ SELECT
 FROM ranked
 WHERE rank = 1 OR upper >= top_lower;
 COMMENT ON VIEW strongest_heads IS 'Per run, score and data: the head with the largest aggregate, and those whose interval reaches into its own';
+
+CREATE VIEW ablation_ranking AS
+SELECT
+    ablation_means.model,
+    ablations.method,
+    ablations.heads,
+    ablation_means.scope,
+    ablation_means.metric,
+    rank() OVER (
+        PARTITION BY ablation_means.run, ablations.method, ablation_means.scope, metric
+        ORDER BY value DESC
+    ) AS rank,
+    value,
+    lower,
+    upper,
+    n,
+    run
+FROM ablation_means JOIN ablations USING (run, condition)
+WHERE ablations.family = 'single' AND ablations.draw IS NULL;
+COMMENT ON VIEW ablation_ranking IS 'Single heads by what ablating them changes, per run, method, scope and metric';
 
 CREATE VIEW verdicts AS
 SELECT

@@ -110,7 +110,13 @@ class Mixture:
         elif kind < 0.75:
             block = rng.sample(self._prose(rng, n), n)
         else:
-            pool = (*words.OBJECTS, *words.NAMES, *words.PLACES, *words.STATES)
+            pool = (
+                *words.OBJECTS,
+                *words.NAMES,
+                *words.PLACES,
+                *words.STATES,
+                *words.HELD_OUT_STATES,
+            )
             joint = rng.choice((" ", ", "))
             text = joint.join(rng.choices(pool, k=1 + n // len(joint)))
             block = self.tokenizer.encode(" " + text + joint.rstrip()).ids

@@ -99,6 +99,7 @@ class Trainer:
             lr=recipe.learning_rate,
             betas=recipe.betas,
             weight_decay=recipe.weight_decay,
+            fused=True,
         )
         self.step = 0
 
@@ -146,7 +147,7 @@ class Trainer:
         for name, parameter in self.model.named_parameters():
             parameter.data.copy_(tensors[f"weight/{name}"])
             self.optimizer.state[parameter] = {
-                "step": torch.tensor(float(self.step)),
+                "step": torch.tensor(float(self.step), device=self.device),
                 "exp_avg": tensors[f"mean/{name}"],
                 "exp_avg_sq": tensors[f"square/{name}"],
             }

@@ -1,0 +1,29 @@
+"""What conditions change in a model's predictions."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from .kinds import Condition
+
+METRICS = {
+    "kl_base_ablated": "KL(base || ablated), nats",
+    "kl_ablated_base": "KL(ablated || base), nats",
+    "js": "Jensen-Shannon divergence of base and ablated, nats",
+    "top1_changed": "share of positions whose most probable token changed",
+    "loss_change": "next-token loss, ablated minus base, nats",
+    "logit_change": "logit of the base's most probable token, ablated minus base",
+}
+"""Every metric of an effect, and its unit."""
+
+
+@dataclass(frozen=True)
+class Effects:
+    """Means over positions, for each condition, scope and sequence."""
+
+    conditions: tuple[Condition, ...]
+    scopes: tuple[str, ...]
+    """Which positions are averaged: `all`, `at`, `after`, or a name given by the experiment."""
+    values: dict[str, Float[np.ndarray, "condition scope sequence"]]
+    """By metric; NaN where a scope has no position that can be measured."""
