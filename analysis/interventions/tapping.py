@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from analysis.attention import Edit, Site, Taps, Where
@@ -46,7 +46,8 @@ def taps(interventions: Sequence[Intervention], stand_ins: StandIns, n_rows: int
 def block_taps(blocks: Sequence[Block], stand_ins: StandIns) -> Taps:
     """The same for a batch whose blocks of rows have interventions of their own."""
     work = _Work(blocks, stand_ins)
-    methods = {one.method for block in blocks for one in block.interventions if one.heads}
+    wanted = [one for block in blocks for one in block.interventions]
+    methods = {one.method for one in wanted if one.heads and one.positions != ()}
     edits: dict[Site, Edit] = {}
     if any(method.at_z for method in methods):
         edits[Site.Z] = work.edit_z
@@ -83,7 +84,7 @@ class _Work:
 
     def _stand_in(
         self, one: Intervention, layer: int, z: Tensor, donors: slice
-    ) -> Float[Tensor, "batch head position d_head"] | float:
+    ) -> Float[Tensor, "*batch head position d_head"] | float:
         """What replaces z of one intervention's heads and positions."""
         if one.method is Method.ZERO:
             return 0.0
@@ -121,26 +122,32 @@ class _Work:
     ) -> Float[Tensor, "batch head query key"]:
         """Note what is visible; hide masked keys."""
         hidden = torch.finfo(scores.dtype).min
-        visible = scores > hidden / 2
+        visible, edited = scores > hidden / 2, scores
         for one, rows, _ in self._at(where):
             if one.method is Method.MASK_KEY:
+                edited = edited.clone() if edited is scores else edited
                 heads, keys = _index(one, where.layer, scores.transpose(-1, -2))
-                visible[rows].transpose(-1, -2)[:, heads[:, None], keys] = False
+                for tensor, masked in ((visible, False), (edited, hidden)):
+                    tensor[rows].transpose(-1, -2)[:, heads[:, None], keys] = masked
         self.visible[where.rows.start] = visible
-        return torch.where(visible, scores, hidden)
+        return edited
 
     def edit_pattern(
         self, where: Where, pattern: Float[Tensor, "batch head query key"]
     ) -> Float[Tensor, "batch head query key"]:
-        """Make patterns uniform; a query without any visible key attends to nothing."""
-        visible = self.visible.pop(where.rows.start)
-        edited = torch.where(visible, pattern, 0.0)
+        """Make patterns uniform; a query that masking left without a key attends to nothing."""
+        visible, edited = self.visible.pop(where.rows.start), pattern
         for one, rows, _ in self._at(where):
+            if one.site not in {"pattern", "scores"}:
+                continue
+            edited = edited.clone() if edited is pattern else edited
+            heads, queries = _index(one, where.layer, pattern)
             if one.method is Method.UNIFORM:
-                heads, queries = _index(one, where.layer, pattern)
                 seen = visible[rows][:, heads[:, None], queries].to(pattern.dtype)
                 share = seen / seen.sum(-1, keepdim=True).clamp(min=1)
                 edited[rows][:, heads[:, None], queries] = share
+            else:
+                edited[rows][:, heads] *= visible[rows][:, heads]
         return edited
 
     def _at(self, where: Where) -> Iterator[tuple[Intervention, slice, slice]]:
@@ -161,9 +168,8 @@ def _index(one: Intervention, layer: int, tensor: Tensor) -> tuple[Tensor, Tenso
     """Heads and positions (axes 1 and 2 of the tensor) as indices."""
     positions = range(tensor.shape[2]) if one.positions is None else one.positions
     device = tensor.device
-    return torch.tensor(one.in_layer(layer), device=device), torch.tensor(
-        list(positions), device=device
-    )
+    heads = torch.tensor(one.in_layer(layer), device=device)
+    return heads, torch.tensor(list(positions), device=device, dtype=torch.long)
 
 
 def _mean(average: Means | None, n_pos: int) -> Means:
@@ -182,8 +188,10 @@ def _mean(average: Means | None, n_pos: int) -> Means:
 
 
 def _at_positions(
-    average: Float[Tensor, "pos head d_head"], heads: Tensor, positions: Tensor
-) -> Float[Tensor, "head position d_head"]:
+    average: Float[Tensor, "pos head d_head"],
+    heads: Int[Tensor, " some_heads"],
+    positions: Int[Tensor, " some_positions"],
+) -> Float[Tensor, "some_heads some_positions d_head"]:
     """Means of some heads at some positions; a pooled mean is the same everywhere."""
     where = positions if average.shape[0] > 1 else torch.zeros_like(positions)
     return average[where[None, :], heads[:, None]]
