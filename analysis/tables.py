@@ -1,5 +1,6 @@
 """Rows of the store arranged for a reader: heads by name, scores beside their controls."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
@@ -44,3 +45,37 @@ def sink_rows(head_scores: pl.DataFrame) -> pl.DataFrame:
 def strongest(rows: pl.DataFrame) -> dict[str, Any]:
     """The row with the largest `value`."""
     return rows.sort("value", "layer", "head").row(-1, named=True)
+
+
+def single_effects(answers: Mapping[str, Mapping[str, pl.DataFrame]], metric: str) -> pl.DataFrame:
+    """Aggregate effects of single heads under several kinds.
+
+    Args:
+        answers: Tables `ablations` and `ablation_means` by kind.
+        metric: Which effect.
+
+    Returns:
+        Columns `name`, `kind`, `value`, `lower`, `upper` and `n`, over all positions.
+    """
+    frames = [
+        answer["ablation_means"]
+        .filter(scope="all", metric=metric)
+        .join(answer["ablations"].select("condition", name="heads"), on="condition")
+        .select("name", "value", "lower", "upper", "n", kind=pl.lit(kind))
+        for kind, answer in answers.items()
+    ]
+    return pl.concat(frames)
+
+
+def effects_beside(effects: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
+    """Every head's effect with another effect of the same head.
+
+    Args:
+        effects: Rows of `single_effects` of one kind.
+        others: The same of another.
+
+    Returns:
+        Columns `name`, `value`, `lower`, `upper`, `other`, `other_lower` and `other_upper`.
+    """
+    other = others.select("name", other="value", other_lower="lower", other_upper="upper")
+    return effects.select("name", "value", "lower", "upper").join(other, on="name")

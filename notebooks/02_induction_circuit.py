@@ -7,24 +7,32 @@ with app.setup:
     import marimo as mo
     import polars as pl
 
+    from analysis import circuit_views as views
     from analysis import plots
     from analysis.experiments import Request
+    from analysis.experiments.circuit_claims import CircuitClaims
+    from analysis.experiments.induction_circuit import circuit_heads
+    from analysis.plots import circuit
     from analysis.tables import beside, named, strongest
     from book.live import progress_bar
     from store import Store
 
 
 @app.cell(hide_code=True)
-def finding(behaviour, copier, previous):
+def finding(behaviour, claims, copier_head, heads, request):
     mo.md(f"""
-    # The induction circuit: its two heads
+    # Does the previous-token head feed the induction head?
 
-    **{copier["name"]}** looks one past the previous copy with {copier["value"]:.2f} of its
-    attention ({copier["lower"]:.2f} to {copier["upper"]:.2f}), and with
-    {copier["control"]:.2f} when the second copy is shuffled. **{previous["name"]}** looks at the
-    token before with {previous["value"]:.2f} ({previous["lower"]:.2f} to
-    {previous["upper"]:.2f}). On a random block shown again, the model's loss falls by
-    {-behaviour["value"]:.2f} nats per token. Both scores follow {{cite:t}}`olsson2022induction`.
+    In **{request.card.name}**, the induction head **{copier_head}** and the previous-token head
+    **{heads.previous}** below it. Without {heads.previous}, attention of {copier_head} to its
+    target falls by {views.finding(claims, "previous_needed_resample")} for other heads of the
+    layer; with another block's contribution in the *keys* of {copier_head} alone, by
+    {views.finding(claims, "key_path_resample")} in its queries alone. On a block shown again, the
+    loss falls by {-behaviour["value"]:.2f} nats per token; without
+    {", ".join(map(str, heads.copiers))}, it rises on the second copy by
+    {views.finding(claims, "copiers_needed")} for as many other heads of their layers. Of
+    {claims.height} claims about the circuit, {claims.filter(verdict="supported").height} are
+    supported.
     """)
 
 
@@ -52,6 +60,109 @@ def induction_answer(request, store):
 def text_answer(request, store):
     text = store.recall(request.text_scores(), progress_bar)
     return (text,)
+
+
+@app.cell
+def choose_heads(induction, text):
+    heads = circuit_heads(text, induction)
+    copier_head = str(heads.copiers[0])
+    return copier_head, heads
+
+
+@app.cell
+def composition_answer(request, store):
+    composition = store.recall(request.composition(), progress_bar)
+    return (composition,)
+
+
+@app.cell
+def necessity_answer(induction, request, store, text):
+    necessity = store.recall(request.circuit_necessity(text, induction), progress_bar)
+    return (necessity,)
+
+
+@app.cell
+def paths_answer(induction, request, store, text):
+    paths = store.recall(request.path_patching(text, induction), progress_bar)
+    return (paths,)
+
+
+@app.cell
+def second_copy_answer(request, store):
+    second_copy = store.recall(request.second_copy(), progress_bar)
+    return (second_copy,)
+
+
+@app.cell
+def measured(composition, induction, necessity, paths, second_copy, text):
+    evidence = {
+        "text": text,
+        "induction": induction,
+        "composition": composition,
+        "necessity": necessity,
+        "paths": paths,
+        "second_copy": second_copy,
+    }
+    return (evidence,)
+
+
+@app.cell
+def judge(evidence, model, store):
+    judged = store.recall(CircuitClaims(model=model.value, seed=0, **evidence))
+    claims = judged["claims"]
+    return (claims,)
+
+
+@app.cell
+def claim_chart(claims):
+    plots.claim_intervals(
+        claims,
+        f"{claims.filter(verdict='supported').height} of {claims.height} claims about the circuit "
+        "are supported",
+        "Every claim's estimate with its 95 % interval (colour: verdict), its control (grey) and "
+        "its threshold (tick), each on the scale of its own statistic.",
+    )
+
+
+@app.cell
+def claim_table(claims):
+    claims.select(
+        "statement",
+        "verdict",
+        pl.col("estimate", "control").round(3),
+        "statistic",
+        run=pl.lit("run"),
+        run_link=pl.format("run:{}", "run"),
+    )
+
+
+@app.cell(hide_code=True)
+def published_text():
+    mo.md("""
+    ## Published, and ours
+
+    The published heads are those of another model, so that their names need not agree. Here heads
+    are chosen on the even sequences of both scores, and all else is measured on sequences drawn
+    apart.
+    """)
+
+
+@app.cell
+def published(claims, copier_head, heads):
+    untested = "not tested"
+    pl.DataFrame(
+        [
+            ("circuit", "L1H1 feeds L2H4", f"{heads.previous} feeds {copier_head}?"),
+            ("inferred from", "two scores alone", "ablation, path patching, weights"),
+            ("needed", untested, views.finding(claims, "previous_needed_resample")),
+            ("through the keys", untested, views.finding(claims, "key_path_resample")),
+            ("no other head does", untested, views.finding(claims, "key_path_specific")),
+            ("K-composition, z", untested, views.finding(claims, "k_composition_outlier")),
+            ("copying needs it", untested, views.finding(claims, "copiers_needed")),
+        ],
+        schema=["about", "published", "ours"],
+        orient="row",
+    )
 
 
 @app.cell
@@ -172,6 +283,166 @@ def offsets(previous, text):
         f"{previous['name']} puts {previous['value']:.2f} of its attention one back",
         f"Mean attention of {previous['name']} by distance, with 95 % bands over "
         f"{previous['n']} sequences; dashed: uniform attention.",
+    )
+
+
+@app.cell(hide_code=True)
+def necessity_text(heads):
+    mo.md(f"""
+    ## Is the previous-token head needed?
+
+    {heads.previous} is ablated by four methods: it writes nothing (`zero`), what it writes on
+    average at that position (`mean`), what it writes on another block (`resample`), or the mean of
+    all values it sees (`uniform`). The control is every other head of its layer, each alone.
+    """)
+
+
+@app.cell
+def needed(claims, copier_head, heads, necessity):
+    circuit.ablation_strip(
+        views.score_falls(necessity, copier_head),
+        (f"change of the induction score of {copier_head}", "ablated by"),
+        f"{copier_head} without {heads.previous} (resample): falls by "
+        f"{views.finding(claims, 'previous_needed_resample')}",
+        f"Change of the induction score of {copier_head} when one head is ablated, with 95 % "
+        f"intervals over sequences: {heads.previous}, every other head of its layer, and "
+        f"{heads.previous} where the second copy is shuffled and there is no score to lose.",
+    )
+
+
+@app.cell(hide_code=True)
+def path_text(copier_head, heads):
+    mo.md(f"""
+    ## By which path?
+
+    Ablation changes all that lies downstream. Here the contribution $z W_O$ of one sender is
+    changed in the residual stream that enters the layer of {copier_head}, and *only* where its
+    keys, or its queries, are computed: all other heads, and all other layers, see what they saw.
+    Were {heads.previous} the one that tells {copier_head} which token came before each key, the
+    change would lie in the keys. Values cannot change a pattern: their path is measured in the
+    loss {{cite}}`wang2022ioi`.
+    """)
+
+
+@app.cell
+def path_control():
+    path_method = mo.ui.radio(["resample", "zero"], value="resample", label="contribution")
+    path_method
+    return (path_method,)
+
+
+@app.cell
+def path_effects(claims, copier_head, heads, path_method, paths):
+    circuit.path_grid(
+        views.path_falls(paths, copier_head, path_method.value),
+        f"{heads.previous} into the keys of {copier_head}: falls by "
+        f"{views.finding(claims, f'key_path_{path_method.value}')}",
+        f"Change of the induction score of {copier_head} when the contribution of one earlier head "
+        "is changed in one of its inputs (resample: comes from another block; zero: is taken "
+        f"out). Framed: {heads.previous}. Other large cells are other senders to the same input.",
+    )
+
+
+@app.cell
+def path_loss(claims, copier_head, heads, paths):
+    circuit.ablation_strip(
+        views.path_losses(paths, copier_head),
+        ("change of the loss on the second copy, nats per token", "into"),
+        f"The path from {heads.previous} to the keys of {copier_head} costs "
+        f"{views.finding(claims, 'key_path_loss')}",
+        f"Change of the loss on the second copy when {copier_head} alone sees the change of one "
+        f"head's contribution, with 95 % intervals over sequences: {heads.previous}, and the other "
+        "heads of its layer (keys, and all three inputs).",
+    )
+
+
+@app.cell(hide_code=True)
+def weights_text():
+    mo.md(r"""
+    ## Do the weights say so?
+
+    For an earlier head with $W_{OV} = W_V W_O$ and a later one with $W_{QK} = W_Q W_K^\top$, the
+    K-composition is $\lVert W_{OV} W_{QK}^\top \rVert_F / (\lVert W_{OV} \rVert_F \lVert W_{QK}
+    \rVert_F)$, likewise with the queries and values {cite}`elhage2021framework`. The gain of the
+    norm before attention is folded in. Rotary positions are left out, so that weights are those of
+    a query and a key at the same place.
+    """)
+
+
+@app.cell
+def weights(claims, composition, copier_head, heads):
+    circuit.composition_strip(
+        views.compositions(composition["head_pairs"], heads.previous, heads.copiers),
+        f"{heads.previous} → {copier_head}, K-composition: "
+        f"z = {views.finding(claims, 'k_composition_outlier')}",
+        "Composition of every pair of heads in different layers by their weights, in standard "
+        "deviations above the mean of its kind; blue: the pairs of the circuit.",
+    )
+
+
+@app.cell(hide_code=True)
+def copying_text(copier_head):
+    mo.md(f"""
+    ## Does copying need the induction heads?
+
+    One head alone may be replaced by others that do the same; so the induction heads are ablated
+    one by one and together, beside random sets of as many other heads in the same layers. The
+    direct logit is what a head adds to the logit of the next token, beyond what it adds to the
+    average token: $z W_O$ through the final norm, its scale frozen, and $W_U$. {copier_head} would
+    have to raise the token that it looks at.
+    """)
+
+
+@app.cell
+def copying_loss(claims, heads, necessity):
+    circuit.ablation_strip(
+        views.loss_rises(necessity),
+        ("change of the loss on the second copy, nats per token", "ablated by"),
+        f"Without {', '.join(map(str, heads.copiers))}: rises by "
+        f"{views.finding(claims, 'copiers_needed')}",
+        "Change of the loss on the second copy with 95 % intervals over sequences: each induction "
+        "head alone, all together, and random sets of other heads in the same layers.",
+    )
+
+
+@app.cell
+def direct_logits(claims, copier_head, second_copy):
+    plots.head_grid(
+        second_copy["head_scores"].filter(
+            pl.col("sequence").is_null(), score="direct_logit", data="repeated"
+        ),
+        0.0,
+        f"{copier_head} adds {views.finding(claims, 'copier_writes_next_token')} to the next token",
+        "Direct logit of the next token on the second copy, for every head; the control of the "
+        "title is the same where the second copy is shuffled.",
+    )
+
+
+@app.cell
+def looks(heads, second_copy):
+    where = views.places(second_copy["head_scores"], [str(head) for head in heads.copiers])
+    missing = views.largest_elsewhere(where.filter(name=str(heads.copiers[0])))
+    return missing, where
+
+
+@app.cell(hide_code=True)
+def imperfect_text():
+    mo.md("""
+    ## Why not perfect?
+
+    What an induction head does not put on its target goes to BOS, where it rests, to the first copy
+    of its own token, to the token before, or elsewhere.
+    """)
+
+
+@app.cell
+def imperfect(missing, where):
+    circuit.place_bars(
+        where,
+        f"{missing['name']} puts {missing['value']:.2f} on {missing['place']}, the most beside the "
+        "target",
+        "Mean attention from the queries of the second copy, for each induction head; pale: second "
+        f"copy shuffled. Over {missing['n']} sequences; shares add up to 1.",
     )
 
 

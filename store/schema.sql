@@ -296,6 +296,58 @@ COMMENT ON COLUMN ablation_means.lower IS 'Lower end of the 95 % bootstrap inter
 COMMENT ON COLUMN ablation_means.upper IS 'Upper end of the 95 % bootstrap interval over sequences; aggregate rows only';
 COMMENT ON COLUMN ablation_means.n IS 'Number of sequences averaged';
 
+CREATE TABLE ablation_curves (
+    run VARCHAR NOT NULL,
+    model VARCHAR NOT NULL,
+    method VARCHAR NOT NULL,
+    metric VARCHAR NOT NULL,
+    family VARCHAR NOT NULL,
+    size INTEGER NOT NULL,
+    value DOUBLE NOT NULL,
+    lower DOUBLE,
+    upper DOUBLE,
+    n INTEGER NOT NULL,
+    p DOUBLE,
+    p_holm DOUBLE
+);
+COMMENT ON TABLE ablation_curves IS 'Ablating the top k heads together, against random sets of the same size';
+COMMENT ON COLUMN ablation_curves.run IS 'The run that computed the row (runs.run)';
+COMMENT ON COLUMN ablation_curves.model IS 'The model (models.model)';
+COMMENT ON COLUMN ablation_curves.method IS 'What stands in, as in ablations';
+COMMENT ON COLUMN ablation_curves.metric IS 'A column of ablation_effects';
+COMMENT ON COLUMN ablation_curves.family IS 'top, random (drawn among all other heads) or layer_matched (as many in each layer)';
+COMMENT ON COLUMN ablation_curves.size IS 'Heads ablated together, k';
+COMMENT ON COLUMN ablation_curves.value IS 'top: mean over sequences that the heads were not chosen on; else the mean over draws of such means';
+COMMENT ON COLUMN ablation_curves.lower IS 'Lower end of 95 %: of the bootstrap interval for top, of the draws for the others';
+COMMENT ON COLUMN ablation_curves.upper IS 'Upper end of 95 %: of the bootstrap interval for top, of the draws for the others';
+COMMENT ON COLUMN ablation_curves.n IS 'top: sequences; else draws, or all sets where there are not more';
+COMMENT ON COLUMN ablation_curves.p IS 'Permutation p of the top heads against this family, (1 + draws at least as large) / (draws + 1)';
+COMMENT ON COLUMN ablation_curves.p_holm IS 'The same, adjusted by Holm over all sizes';
+
+CREATE TABLE rank_agreements (
+    run VARCHAR NOT NULL,
+    model VARCHAR NOT NULL,
+    metric VARCHAR NOT NULL,
+    kind VARCHAR NOT NULL,
+    other VARCHAR NOT NULL,
+    value DOUBLE NOT NULL,
+    lower DOUBLE,
+    upper DOUBLE,
+    overlap DOUBLE,
+    n INTEGER NOT NULL
+);
+COMMENT ON TABLE rank_agreements IS 'Do two measures rank the heads alike';
+COMMENT ON COLUMN rank_agreements.run IS 'The run that computed the row (runs.run)';
+COMMENT ON COLUMN rank_agreements.model IS 'The model (models.model)';
+COMMENT ON COLUMN rank_agreements.metric IS 'What both measure, as a column of ablation_effects';
+COMMENT ON COLUMN rank_agreements.kind IS 'One measure: a kind of ablation, or an estimate';
+COMMENT ON COLUMN rank_agreements.other IS 'The other';
+COMMENT ON COLUMN rank_agreements.value IS 'Spearman rank correlation over heads, in [-1, 1]';
+COMMENT ON COLUMN rank_agreements.lower IS 'Lower end of its 95 % bootstrap interval over sequences';
+COMMENT ON COLUMN rank_agreements.upper IS 'Upper end of its 95 % bootstrap interval over sequences';
+COMMENT ON COLUMN rank_agreements.overlap IS 'Share of the heads that both have among their strongest quarter, in [0, 1]';
+COMMENT ON COLUMN rank_agreements.n IS 'Number of heads';
+
 CREATE TABLE head_effects (
     run VARCHAR NOT NULL,
     model VARCHAR NOT NULL,

@@ -1,4 +1,4 @@
-"""Composition of weights: the published formula with whole matrices, and a circuit that is known."""
+"""Composition of weights: the formula with whole matrices, and a circuit that is known."""
 
 from copy import deepcopy
 

@@ -15,6 +15,7 @@ from analysis.interventions import (
     Condition,
     Head,
     Intervention,
+    Measurement,
     Method,
     Metrics,
     Pooling,
@@ -161,9 +162,11 @@ class AblationSweep(TextSweep):
             self.tokens.ids,
             self.conditions(),
             Source(means=average, donor_of=donors),
-            scopes={"all": np.ones(self.tokens.ids.shape, dtype=bool)},
-            metrics=Metrics.FULL,
-            max_rows=MAX_ROWS,
-            report=report,
+            Measurement(
+                scopes={"all": np.ones(self.tokens.ids.shape, dtype=bool)},
+                metrics=Metrics.FULL,
+                max_rows=MAX_ROWS,
+            ),
+            report,
         )
         return effect_rows(effects, self.labels())

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from analysis import scores
 from analysis.errors import UserError
-from analysis.interventions import Head, Method
+from analysis.interventions import METRICS, Head, Method
 from analysis.interventions.averages import Measurement
 from analysis.interventions.predictions import Metrics
 from analysis.interventions.sweep import sweep
@@ -24,10 +24,10 @@ from analysis.text.tokens import Tokens
 from .effect_tables import effect_rows
 from .experiment import Experiment, Report, stage
 from .sink_conditions import OWN, Plan, removed
+from .sink_data import BOS_FIRST, WORD_FIRST, queries, repeated_and_fresh, two_by_two
 from .sink_measures import (
     attention_to,
     carried,
-    has_earlier_copy,
     mean_where,
     over_the_rest,
     places,
@@ -38,12 +38,6 @@ from .sink_tables import head_effects, layer_profiles
 from .stream import Score, chance, stream_scores
 from .tables import Labels, absence, head_scores, model_scores
 from .text_scores import NO_TOKENIZER, delimiter_ids
-
-BOS_FIRST, WORD_FIRST, BOS_MOVED, BOS_TWICE = DESIGNS = (
-    *("bos_first", "word_first"),
-    *("bos_moved", "bos_twice"),
-)
-"""The 2 x 2: BOS or an ordinary word at position 0, and at a position in the middle."""
 
 MIN_TOKENS = 8
 """Shorter sequences leave no queries after the middle, or no position to compare 0 with."""
@@ -82,7 +76,7 @@ class BosSink(Experiment):
 
     @cached_property
     def _designs(self) -> dict[str, Tokens]:
-        """The same text four times; only position 0 and the middle differ."""
+        """The same text in every design, by name; none without a tokenizer."""
         if self.vocabulary.tokenizer is None:
             return {}
         n_tokens = self.n_tokens + self.bos
@@ -94,18 +88,7 @@ class BosSink(Experiment):
             bos=self.bos,
             seed=self.seed,
         )
-        if not self.bos:
-            return {WORD_FIRST: text}
-        bos, word = text.ids[0, 0], text.ids[:, 1:]
-        rows = {name: word.copy() for name in DESIGNS}
-        for name in (BOS_FIRST, BOS_TWICE):
-            rows[name][:, 0] = bos
-        for name in (BOS_MOVED, BOS_TWICE):
-            rows[name][:, self.moved_to] = bos
-        return {
-            name: Tokens(ids, text.name, text.source, ids[0, 0] == bos, text.tokenizer)
-            for name, ids in rows.items()
-        }
+        return two_by_two(text, self.moved_to) if self.bos else {WORD_FIRST: text}
 
     @property
     def _main(self) -> str:
@@ -115,22 +98,10 @@ class BosSink(Experiment):
     @cached_property
     def _repeats(self) -> dict[str, Tokens]:
         """A random block shown twice, and the same block followed by a fresh one."""
-        rng, ordinary = Random(f"sink repeats/{self.seed}"), self.vocabulary.ordinary
         bos = self.vocabulary.bos if self.bos else ()
-        blocks = [
-            [rng.choices(ordinary, k=self.block_len) for _ in range(2)]
-            for _ in range(self.n_sequences)
-        ]
-        rows = {
-            "repeated": [[*bos, *first, *first] for first, _ in blocks],
-            "fresh": [[*bos, *first, *second] for first, second in blocks],
-        }
-        names = {"repeated": "random block twice", "fresh": "random block, then a fresh one"}
-        source = f"uniform, seed {self.seed}"
-        return {
-            data: Tokens(np.array(ids, dtype=np.int32), names[data], source, bool(bos), "")
-            for data, ids in rows.items()
-        }
+        return repeated_and_fresh(
+            self.vocabulary.ordinary, bos, (self.n_sequences, self.block_len), self.seed
+        )
 
     @property
     def n_passes(self) -> int:
@@ -167,9 +138,8 @@ class BosSink(Experiment):
         plan = self._plan(masses[self._main]["sink_mass"])
         frames += [
             {"head_scores": self._mass_rows(masses)},
-            self._carrying(model),
+            *self._sizes(model, plan),
             self._moving(model, plan),
-            self._norms(model, plan),
             self._effects(model, plan, lambda n, of, what: report(2 * of + 6 * n, 8 * of, what)),
         ]
         return _joined(frames)
@@ -191,11 +161,13 @@ class BosSink(Experiment):
         tokens = {**self._designs, **self._repeats}[data]
         return Labels(card=self.card, tokens=tokens, data=data, seed=self.seed)
 
-    def _scored(self, model: Model, data: str, functions: dict[str, Score]) -> pl.DataFrame:
+    def _scored(
+        self, model: Model, data: str, functions: dict[str, Score], report: Report
+    ) -> pl.DataFrame:
         """Rows of scores whose values nobody else needs."""
         labels = self._labels(data)
         ids = {**self._designs, **self._repeats}[data].ids
-        found = stream_scores(model, ids, functions, lambda *_: None)
+        found = stream_scores(model, ids, functions, report)
         return pl.concat(
             head_scores(found[name], chance(ids.shape, function), name, labels)
             for name, function in functions.items()
@@ -206,15 +178,10 @@ class BosSink(Experiment):
         frames: list[pl.DataFrame] = []
         n_bos = int(self.bos)
         for index, (data, tokens) in enumerate(self._repeats.items()):
-            ids = torch.from_numpy(tokens.ids)
-            copied, second = has_earlier_copy(ids), torch.zeros_like(ids, dtype=torch.bool)
-            second[:, n_bos + self.block_len :] = True
-            first = ~second & ~copied
-            first[:, 0] = False
-            functions = resting_scores(first, second & (copied == (data == "repeated")))
+            functions = resting_scores(*queries(tokens.ids, n_bos, self.block_len))
             functions["induction"] = lambda p, _: scores.induction_score(p, n_bos)
-            frames.append(self._scored(model, data, functions))
-            report(index + 1, len(self._repeats), "")
+            part = stage(report, "random blocks", index, len(self._repeats))
+            frames.append(self._scored(model, data, functions, part))
         return {"head_scores": pl.concat(frames)}
 
     def _masses(self, model: Model, report: Report) -> dict[str, dict[str, np.ndarray]]:
@@ -222,8 +189,8 @@ class BosSink(Experiment):
         found: dict[str, dict[str, np.ndarray]] = {}
         for index, (name, tokens) in enumerate(self._designs.items()):
             functions = self._mass_functions()
-            found[name] = stream_scores(model, tokens.ids, functions, lambda *_: None)
-            report(index + 1, len(self._designs), "")
+            part = stage(report, "attention", index, len(self._designs))
+            found[name] = stream_scores(model, tokens.ids, functions, part)
         return found
 
     def _mass_functions(self) -> dict[str, Score]:
@@ -257,11 +224,31 @@ class BosSink(Experiment):
             seed=self.seed,
         )
 
-    def _carrying(self, model: Model) -> dict[str, pl.DataFrame]:
-        labels = self._labels(self._main)
-        found = carried(model, self._designs[self._main].ids)
+    def _sizes(self, model: Model, plan: Plan) -> list[dict[str, pl.DataFrame]]:
+        """Norms of values, of what heads read from position 0, and of the residual stream."""
+        ids, labels = self._designs[self._main].ids, self._labels(self._main)
+        norms, found = residual_norms(model, ids), carried(model, ids)
+        stream = norms[..., 1:].mean(-1)[..., None]
+        found["carried_over_residual"] = found.pop("carried_norm") / stream
         rows = [head_scores(values, None, name, labels) for name, values in found.items()]
-        return {"head_scores": pl.concat(rows)}
+        tables = [{"head_scores": pl.concat(rows)}, self._norms(norms, plan, labels)]
+        if self._main != WORD_FIRST:
+            bare = residual_norms(model, self._designs[WORD_FIRST].ids)
+            tables.append(self._norms(bare, plan, self._labels(WORD_FIRST)))
+        return tables
+
+    def _norms(self, norms: np.ndarray, plan: Plan, labels: Labels) -> dict[str, pl.DataFrame]:
+        """Norm of the residual stream by layer and position, and over the rest at position 0."""
+        ratio = over_the_rest(norms, 0)
+        control = np.mean([over_the_rest(norms, p) for p in plan.elsewhere], axis=0)
+        values: dict[str, np.ndarray] = {}
+        for layer in range(self.card.n_layers):
+            values[f"residual_norm_ratio L{layer}"] = ratio[:, layer]
+            values[f"residual_norm_ratio_elsewhere L{layer}"] = control[:, layer]
+        return {
+            "layer_profiles": layer_profiles(norms, "residual_norm", labels),
+            "model_scores": model_scores(values, {}, labels),
+        }
 
     def _moving(self, model: Model, plan: Plan) -> dict[str, pl.DataFrame]:
         """Where attention goes once position 0 is masked in the top heads, or in all."""
@@ -281,31 +268,18 @@ class BosSink(Experiment):
                 changes.append(head_effects(values - base[place], named, heads, labels))
         return {"head_scores": pl.concat(rows), "head_effects": pl.concat(changes)}
 
-    def _norms(self, model: Model, plan: Plan) -> dict[str, pl.DataFrame]:
-        """Norm of the residual stream at position 0, at others, and with a word at position 0."""
-        frames: list[dict[str, pl.DataFrame]] = []
-        for data in dict.fromkeys((self._main, WORD_FIRST)):
-            labels, norms = self._labels(data), residual_norms(model, self._designs[data].ids)
-            ratio = over_the_rest(norms, 0)
-            control = np.mean([over_the_rest(norms, p) for p in plan.elsewhere], axis=0)
-            values: dict[str, np.ndarray] = {}
-            for layer in range(self.card.n_layers):
-                values[f"residual_norm_ratio L{layer}"] = ratio[:, layer]
-                values[f"residual_norm_ratio_elsewhere L{layer}"] = control[:, layer]
-            profiles = layer_profiles(norms, "residual_norm", labels)
-            scored = model_scores(values, {}, labels)
-            frames.append({"layer_profiles": profiles, "model_scores": scored})
-        return _joined(frames)
-
     def _effects(self, model: Model, plan: Plan, report: Report) -> dict[str, pl.DataFrame]:
         ids = self._designs[self._main].ids
         half = np.zeros(ids.shape, dtype=bool)
         half[:, self.n_tokens // 2 :] = True
         measured = Measurement(
-            scopes={"second_half": half}, metrics=Metrics.FULL, max_rows=MAX_ROWS
+            scopes={"second_half": half}, metrics=Metrics.LEAN, max_rows=MAX_ROWS
         )
         effects = sweep(model, ids, plan.conditions(), OWN, measured, report)
-        return effect_rows(effects, self._labels(self._main))
+        frames = effect_rows(effects, self._labels(self._main))
+        each = frames["ablation_effects"]
+        unmeasured = {m: pl.lit(None, pl.Float64) for m in METRICS if m not in each.columns}
+        return {**frames, "ablation_effects": each.with_columns(**unmeasured)}
 
 
 def resting_scores(first: Tensor, second: Tensor) -> dict[str, Score]:

@@ -2,82 +2,27 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
 
-from analysis.statistics import N_RESAMPLES, bootstrap
-from analysis.text.tokens import Tokens
+from analysis.interventions import Head
+from analysis.statistics import N_RESAMPLES
 
-from .experiment import Experiment, Report
+from .experiment import Report
+from .judgement import Bar, Evidence, Judgement, Statement, Verdict, decided, judged, verdict
 
-
-class Verdict(Enum):
-    """What an interval says about a claim."""
-
-    SUPPORTED = "supported"
-    """The whole interval lies beyond the threshold and beyond the control."""
-
-    NOT_SUPPORTED = "not supported"
-    """The whole interval lies on the other side of the threshold or within the control."""
-
-    UNDECIDED = "undecided"
-    """The interval includes the threshold, or overlaps the control."""
+__all__ = ["Evidence", "HeadClaims", "Verdict", "verdict"]
 
 
-def verdict(
-    interval: tuple[float, float], threshold: float, control: tuple[float, float]
-) -> Verdict:
-    """Judge a claim that a statistic is larger than a threshold and than its control.
-
-    Args:
-        interval: 95 % interval of the statistic.
-        threshold: What it must exceed.
-        control: 95 % interval of the control.
-
-    Returns:
-        The verdict; NaN anywhere in the intervals makes it undecided.
-    """
-    lower, upper = interval
-    if lower > threshold and lower > control[1]:
-        return Verdict.SUPPORTED
-    if upper < threshold or upper < control[0]:
-        return Verdict.NOT_SUPPORTED
-    return Verdict.UNDECIDED
-
-
-@runtime_checkable
-class Evidence(Protocol):
-    """Stored frames by table name, and the runs that they came from."""
-
-    @property
-    def runs(self) -> tuple[str, ...]:
-        """Run ids."""
-        ...
-
-    def __getitem__(self, table: str, /) -> pl.DataFrame: ...
-
-    def __contains__(self, table: object, /) -> bool: ...
+CHAPTER = "02_induction_circuit"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Head:
-    """A head that was chosen on the even sequences."""
-
-    layer: int
-    head: int
-
-    def __str__(self) -> str:
-        return f"L{self.layer}H{self.head}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class HeadClaims(Experiment):
+class HeadClaims(Judgement):
     """Has the model a previous-token head, an induction head, a BOS sink?
 
     The strongest head of each kind is chosen on the even sequences and judged on the odd ones, so
@@ -90,21 +35,6 @@ class HeadClaims(Experiment):
     """Answer of `TextScores`."""
     induction: Evidence
     """Answer of `InductionScores`."""
-
-    def data(self) -> Sequence[Tokens]:
-        """No tokens of its own: it judges what was measured."""
-        return ()
-
-    def question(self) -> dict[str, Any]:
-        """The runs that are judged."""
-        evidence = {"text": self.text.runs, "induction": self.induction.runs}
-        return {
-            "model": self.card.identity,
-            "tokens": [],
-            "parameters": {"evidence": evidence},
-            "dtype": "float64",
-            "seed": self.seed,
-        }
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Judge every claim.
@@ -177,28 +107,17 @@ class HeadClaims(Experiment):
         gaps = _choices(self.induction["head_scores"], ("induction", "repeated"), self.seed)
         gaps = gaps - _choices(self.text["head_scores"], ("previous_token", "text"), self.seed + 1)
         lower, upper = np.quantile(gaps, (0.025, 0.975))
-        return {
-            "claim": "previous_token_below_induction",
-            "statement": f"The strongest previous-token head, {previous}, lies in a lower layer "
-            f"than the strongest induction head, {copier}",
-            "statistic": "layers from the one to the other, heads chosen anew on resampled even "
-            f"sequences (n = {len(gaps)} choices; control: the same layer)",
-            "estimate": float(copier.layer - previous.layer),
-            "lower": float(lower),
-            "upper": float(upper),
-            "control": 0.0,
-            "control_lower": 0.0,
-            "control_upper": 0.0,
-            "threshold": 0.5,
-            "verdict": verdict((lower, upper), 0.5, (0.0, 0.0)).value,
-            **self._source("02_induction_circuit"),
-        }
-
-    def _source(self, chapter: str) -> dict[str, str]:
-        return {
-            "chapter": chapter,
-            "evidence": json.dumps([*self.text.runs, *self.induction.runs]),
-        }
+        said = Statement(
+            claim="previous_token_below_induction",
+            statement=f"The strongest previous-token head, {previous}, lies in a lower layer than "
+            f"the strongest induction head, {copier}",
+            statistic="layers from the one to the other, heads chosen anew on resampled even "
+            "sequences",
+            chapter=CHAPTER,
+        )
+        estimate = float(copier.layer - previous.layer), float(lower), float(upper)
+        note = f"n = {len(gaps)} choices; control: the same layer"
+        return decided(said, estimate, (0.0, 0.0, 0.0), (0.5, note), self.runs())
 
     def _copying(self) -> dict[str, Any]:
         scores = self.induction["model_scores"].filter(pl.col("sequence").is_not_null())
@@ -224,24 +143,10 @@ class HeadClaims(Experiment):
         tested: tuple[np.ndarray, float],
         compared: tuple[np.ndarray, str],
     ) -> dict[str, Any]:
-        (values, threshold), (control, control_name) = tested, compared
-        found, base = (bootstrap(v[:, None], self.seed) for v in (values, control))
-        ends = float(found.lower[0]), float(found.upper[0])
-        base_ends = float(base.lower[0]), float(base.upper[0])
-        return {
-            "claim": claim,
-            "statement": statement,
-            "statistic": f"{statistic} (n = {found.n[0]}; control: {control_name})",
-            "estimate": float(found.mean[0]),
-            "lower": ends[0],
-            "upper": ends[1],
-            "control": float(base.mean[0]),
-            "control_lower": base_ends[0],
-            "control_upper": base_ends[1],
-            "threshold": threshold,
-            "verdict": verdict(ends, threshold, base_ends).value,
-            **self._source("01_head_atlas" if claim == "bos_sink" else "02_induction_circuit"),
-        }
+        chapter = "01_head_atlas" if claim == "bos_sink" else CHAPTER
+        said = Statement(claim=claim, statement=statement, statistic=statistic, chapter=chapter)
+        bar = Bar(threshold=tested[1], control=compared[0], control_name=compared[1])
+        return judged(said, tested[0], bar, self.seed, self.runs())
 
 
 def _lacks(evidence: Evidence, score: str) -> bool:
@@ -258,7 +163,7 @@ def _strongest(scores: pl.DataFrame, score: str, data: str) -> Head:
     even = _rows(scores, score=score, data=data).filter(pl.col("sequence") % 2 == 0)
     means = even.group_by("layer", "head").agg(pl.col("value").mean())
     layer, head, _ = means.sort("value", "layer", "head").row(-1)
-    return Head(layer=layer, head=head)
+    return Head(layer, head)
 
 
 def _choices(scores: pl.DataFrame, named: tuple[str, str], seed: int) -> np.ndarray:

@@ -157,6 +157,7 @@ def _rows(layers: Sequence[Factors], site: Site, kind: str, model: str) -> pl.Da
             "n": len(value),
         }
     )
-    places = ("from_layer", "from_head", "to_layer", "to_head")
-    types = {**dict.fromkeys(places, pl.Int16), "rank": pl.Int32, "n": pl.Int32}
-    return frame.cast(types).with_columns(pl.col("z").fill_nan(None))
+    places = pl.col("from_layer", "from_head", "to_layer", "to_head")
+    counts = pl.col("rank", "n")
+    typed = frame.with_columns(places.cast(pl.Int16), counts.cast(pl.Int32))
+    return typed.with_columns(pl.col("z").fill_nan(None))

@@ -4,65 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from enum import Enum
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from analysis.errors import UserError
+from analysis.interventions import (
+    Head,
+    HeadSet,
+    Method,
+    Pooling,
+    layer_matched_sets,
+    random_sets,
+)
 from analysis.models.card import ModelCard, read_card
 from analysis.text.tokens import Vocabulary
 
+from .ablation_identities import AblationIdentities
+from .ablation_sweep import AblationSweep
 from .experiment import Experiment
+from .head_estimates import DirectEffects, GradientEstimates
 from .heads import all_heads, parse_heads
 from .induction_scores import InductionScores
+from .judgement import Evidence
+from .kind_claims import KindClaims, KindEvidence, ranking
+from .profiles import SIZES, Profile, Sizes
 from .s_inhibition_scores import SInhibitionScores
 from .successor_scores import SuccessorScores
 from .text_scores import TextScores
 
-
-class Profile(Enum):
-    """How large every experiment is. Both sizes live in one store."""
-
-    QUICK = "quick"
-    """Minutes on two cores for the whole book; every control and interval is there."""
-
-    FULL = "full"
-    """The sizes that the methods name."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sizes:
-    """How much of everything one profile measures."""
-
-    n_sequences: int
-    n_tokens: int
-    n_repeats: int
-    block_len: int
-    n_lists: int
-    n_items: int
-    n_gifts: int
-
-
-SIZES = {
-    Profile.QUICK: Sizes(
-        n_sequences=64,
-        n_tokens=256,
-        n_repeats=64,
-        block_len=50,
-        n_lists=24,
-        n_items=8,
-        n_gifts=100,
-    ),
-    Profile.FULL: Sizes(
-        n_sequences=256,
-        n_tokens=512,
-        n_repeats=256,
-        block_len=100,
-        n_lists=100,
-        n_items=10,
-        n_gifts=500,
-    ),
+KINDS = {
+    "zero": (Method.ZERO, Pooling.PER_POSITION, None),
+    "mean per position": (Method.MEAN, Pooling.PER_POSITION, None),
+    "mean pooled": (Method.MEAN, Pooling.POOLED, None),
+    "resample": (Method.RESAMPLE, Pooling.PER_POSITION, None),
+    "uniform": (Method.UNIFORM, Pooling.PER_POSITION, None),
+    "mean value": (Method.MEAN_VALUE, Pooling.PER_POSITION, None),
+    "zero value at 0": (Method.ZERO_VALUE, Pooling.PER_POSITION, (0,)),
+    "mask key 0": (Method.MASK_KEY, Pooling.PER_POSITION, (0,)),
 }
+"""The kinds of ablation that the book compares: method, what means are over, positions."""
+N_IDENTITY = 8
+"""Sequences on which interventions are compared exactly."""
 N_OFFSETS = 128
 N_PICTURED = 32
 MAX_SHIFT = 8
@@ -183,6 +167,94 @@ class Request:
             seed=self.seed,
             device=self.device,
         )
+
+    def ablation_kinds(self) -> dict[str, AblationSweep]:
+        """Every head alone, under every kind of ablation."""
+        names = all_heads(self.card) or tuple(
+            str(Head(layer, head))
+            for layer in range(self.card.n_layers)
+            for head in range(self.card.n_heads)
+        )
+        return {
+            kind: self._sweep("single", tuple((name,) for name in names), None, kind)
+            for kind in KINDS
+        }
+
+    def ablated_sets(self, singles: Evidence) -> dict[str, AblationSweep]:
+        """The heads that matter most alone, zeroed together, and random sets beside them.
+
+        Args:
+            singles: Every head alone under `zero`; the ranking is by its even sequences.
+
+        Returns:
+            Sweeps by family; `layer_matched` has only the sizes that the layers have room for.
+        """
+        card = self.card
+        every = [Head(*head) for head in np.ndindex(card.n_layers, card.n_heads)]
+        ranked = [Head(*head) for head in parse_heads(ranking(singles), card)]
+        sizes = [size for size in self.sizes.set_sizes if size <= len(every) // 3]
+        sets: dict[str, list[HeadSet]] = {"top": [], "random": [], "layer_matched": []}
+        for size in sizes:
+            top = tuple(ranked[:size])
+            n, seed = self.sizes.n_draws, self.seed
+            sets["top"].append(top)
+            sets["random"] += random_sets(every, top, size, n, seed)
+            try:
+                sets["layer_matched"] += layer_matched_sets(every, top, n, seed)
+            except UserError:
+                continue
+        return {
+            family: self._sweep(
+                family,
+                tuple(tuple(map(str, heads)) for heads in found),
+                None if family == "top" else 0,
+                "zero",
+            )
+            for family, found in sets.items()
+            if found
+        }
+
+    def _sweep(
+        self, family: str, sets: tuple[tuple[str, ...], ...], first_draw: int | None, kind: str
+    ) -> AblationSweep:
+        method, pooling, positions = KINDS[kind]
+        return AblationSweep(
+            **self._ablated(),
+            method=method.value,
+            pooling=pooling.value,
+            positions=positions,
+            family=family,
+            sets=sets,
+            first_draw=first_draw,
+        )
+
+    def _ablated(self, n_sequences: int | None = None) -> dict[str, Any]:
+        """The text that effects are measured on."""
+        return {
+            "model": self.model,
+            "text": self.text,
+            "bos": self.bos and bool(self.vocabulary.bos),
+            "n_sequences": n_sequences or self.sizes.n_ablated,
+            "n_tokens": min(self.sizes.ablated_tokens, self.card.n_ctx),
+            "seed": self.seed,
+            "device": self.device,
+        }
+
+    def ablation_identities(self) -> AblationIdentities:
+        """Which ways to switch a head off are the same."""
+        return AblationIdentities(**self._ablated(N_IDENTITY))
+
+    def direct_effects(self) -> DirectEffects:
+        """Every head's own part of a logit."""
+        return DirectEffects(**self._ablated())
+
+    def gradient_estimates(self) -> GradientEstimates:
+        """What one gradient says of every head."""
+        return GradientEstimates(**self._ablated(), method="zero")
+
+    def kind_claims(self, evidence: KindEvidence) -> KindClaims:
+        """What ablations show whichever way they are done."""
+        return KindClaims(model=self.model, seed=self.seed, evidence=evidence)
 
     def experiments(self) -> tuple[Experiment, ...]:
         """Everything that the book asks, in the order that it is computed."""

@@ -1,15 +1,31 @@
 """What is done to a sink: its value or its key removed, from some heads, here or elsewhere."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from random import Random
 
 import numpy as np
 from jaxtyping import Int
 
-from analysis.interventions import Condition, Head, Intervention, Method, StandIns, read_z
+from analysis.interventions import (
+    Condition,
+    Head,
+    HeadSet,
+    Intervention,
+    Method,
+    StandIns,
+    layer_matched_sets,
+    random_sets,
+    read_z,
+)
 from analysis.interventions.sweep import Source, on_device
 from analysis.models.load import Model
+
+OTHER_HEADS = {
+    "layer_matched": "other heads of the same layers",
+    "random": "other heads of any layer",
+}
+"""By family: what the strongest sinks are compared with."""
 
 METHODS = (Method.ZERO_VALUE, Method.MASK_KEY)
 """Whether the value at a position is needed, and whether the attention to it is."""
@@ -60,15 +76,15 @@ class Plan:
     elsewhere: tuple[int, ...]
     """Random positions in the first half, to compare position 0 with."""
     n_draws: int
-    """Layer-matched sets of other heads."""
+    """Sets of other heads, at most."""
     seed: int
 
     def conditions(self) -> list[Condition]:
         """Everything that the sweep applies.
 
         Families: `single`, `top` and `all` remove position 0 from one, the top or all heads;
-        `..._elsewhere` remove a random position instead; `layer_matched` removes position 0 from
-        random other heads; `..._and_query_0` also changes what position 0 itself reads.
+        `..._elsewhere` remove a random position instead; `layer_matched`, or else `random`, hides
+        position 0 from other heads; `..._and_query_0` also changes what position 0 itself reads.
         """
         found: list[Condition] = []
         sets = [*(("single", (head,)) for head in self.top), ("top", self.top), ("all", self.every)]
@@ -82,28 +98,23 @@ class Plan:
                         found.append(_condition(what, who, f"{family}_elsewhere", heads, draw))
                 if family != "single":
                     found.append(_whole(method, who, heads))
-        for draw, heads in enumerate(self.matched()):
+        family, others = self.others()
+        for draw, heads in enumerate(others):
             what = (Method.MASK_KEY, 0)
-            found.append(_condition(what, f"draw {draw}", "layer_matched", heads, draw))
+            found.append(_condition(what, f"draw {draw}", family, heads, draw))
         return found
 
-    def matched(self) -> list[tuple[Head, ...]]:
+    def others(self) -> tuple[str, list[HeadSet]]:
         """Random sets of other heads, with as many in each layer as the top ones have.
 
-        A layer with too few others is made up for by others of any layer.
+        Where a layer has too few others, heads are drawn from all layers.
         """
-        rng = Random(f"layer matched/{self.seed}")
-        others = [head for head in self.every if head not in self.top]
-        return [self._drawn(rng, others) for _ in range(self.n_draws)]
-
-    def _drawn(self, rng: Random, others: list[Head]) -> tuple[Head, ...]:
-        drawn: list[Head] = []
-        for layer in sorted({head.layer for head in self.top}):
-            here = [head for head in others if head.layer == layer]
-            wanted = sum(head.layer == layer for head in self.top)
-            drawn += rng.sample(here, min(wanted, len(here)))
-        rest = [head for head in others if head not in drawn]
-        return tuple(sorted([*drawn, *rng.sample(rest, len(self.top) - len(drawn))]))
+        top, every = Counter(h.layer for h in self.top), Counter(h.layer for h in self.every)
+        if all(2 * n <= every[layer] for layer, n in top.items()):
+            matched = layer_matched_sets(self.every, self.top, self.n_draws, self.seed)
+            return "layer_matched", matched
+        size = len(self.top)
+        return "random", random_sets(self.every, self.top, size, self.n_draws, self.seed)
 
 
 def _condition(

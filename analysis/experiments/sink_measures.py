@@ -127,11 +127,13 @@ class _Carried:
     def keep_z(self, where: Where, z: Tensor) -> Tensor:
         W_O = self.model.W_O(where.layer)
         value, output = written_norms(self.v, W_O), written_norms(z, W_O)
-        share, by_attention = carried_share(torch.cat(self.columns), value, output)
+        column = torch.cat(self.columns)
+        share, by_attention = carried_share(column, value, output)
         scores = {
             "value_norm_ratio": value_norm_ratio(self.v),
             "carried_share": share,
             "carried_by_attention": by_attention,
+            "carried_norm": column[..., 1:].mean(-1) * value[..., 0],
         }
         for name, values in scores.items():
             self.found.setdefault(name, []).append(values.cpu())
@@ -148,8 +150,9 @@ def carried(
         ids: Token ids.
 
     Returns:
-        `value_norm_ratio`, `carried_share` and `carried_by_attention` of every head. Biases of
-        the output projection are not part of a head's output; value biases are part of values.
+        `value_norm_ratio`, `carried_share`, `carried_by_attention` and `carried_norm`, the mean
+        of A[q, 0] ||v_0 W_O||, of every head. Biases of the output projection are not part of a
+        head's output; value biases are part of values.
     """
     batches: list[dict[str, Tensor]] = []
     for tokens in _batches(model, ids):
@@ -169,7 +172,9 @@ def residual_norms(
     for tokens in _batches(model, ids):
         entering: list[Tensor] = []
 
-        def keep(_layer: nn.Module, args: tuple[Tensor, ...], kept: list[Tensor] = entering) -> None:
+        def keep(
+            _layer: nn.Module, args: tuple[Tensor, ...], kept: list[Tensor] = entering
+        ) -> None:
             kept.append(args[0].norm(dim=-1).cpu())
 
         with ExitStack() as hooks, torch.inference_mode():

@@ -1,8 +1,15 @@
 """Interventions: what stands in for what heads read, and what that changes."""
 
+from .attribution import estimated_loss_change, spearman
+from .averages import Measurement
+from .direct import DirectEffects, direct_effects
+from .draws import HeadSet, holm, layer_matched_sets, permutation_p, random_sets
 from .effects import METRICS, Effects
 from .kinds import Condition, Head, Intervention, Method, check
+from .predictions import Metrics
+from .slow_sweep import slow_sweep
 from .stand_ins import NOTHING, Means, Pooling, StandIns, derangement, means, read_z
+from .sweep import Source, sweep
 from .tapping import Block, block_taps, taps
 
 __all__ = [
@@ -10,17 +17,31 @@ __all__ = [
     "NOTHING",
     "Block",
     "Condition",
+    "DirectEffects",
     "Effects",
     "Head",
+    "HeadSet",
     "Intervention",
     "Means",
+    "Measurement",
     "Method",
+    "Metrics",
     "Pooling",
+    "Source",
     "StandIns",
     "block_taps",
     "check",
     "derangement",
+    "direct_effects",
+    "estimated_loss_change",
+    "holm",
+    "layer_matched_sets",
     "means",
+    "permutation_p",
+    "random_sets",
     "read_z",
+    "slow_sweep",
+    "spearman",
+    "sweep",
     "taps",
 ]

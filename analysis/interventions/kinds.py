@@ -112,9 +112,10 @@ def check(interventions: Iterable[Intervention], card: ModelCard, n_pos: int) ->
         n_pos: Positions of every sequence, BOS included.
 
     Raises:
-        UserError: A head or position does not exist, or two methods claim the same z.
+        UserError: A head or position does not exist, or two methods claim the same z or value.
     """
-    claimed: dict[tuple[Head, int], Method] = {}
+    of_queries: dict[tuple[Head, int], Method] = {}
+    of_keys: dict[tuple[Head, int], Method] = {}
     for one in interventions:
         for head in one.heads:
             if not (0 <= head.layer < card.n_layers and 0 <= head.head < card.n_heads):
@@ -128,12 +129,12 @@ def check(interventions: Iterable[Intervention], card: ModelCard, n_pos: int) ->
                     f"expected positions from 0 to {n_pos - 1}, the last of a sequence of "
                     f"{n_pos} tokens, got {position}; choose positions inside it"
                 )
-        if one.method.of_queries:
-            _claim(one, n_pos, claimed)
+        if one.method is not Method.MASK_KEY:
+            _claim(one, n_pos, of_queries if one.method.of_queries else of_keys)
 
 
 def _claim(one: Intervention, n_pos: int, claimed: dict[tuple[Head, int], Method]) -> None:
-    """Note which z are replaced; a second, different replacement is a contradiction."""
+    """Note what is replaced; a second, different replacement is a contradiction."""
     positions: Sequence[int] = range(n_pos) if one.positions is None else one.positions
     for head in one.heads:
         for position in positions:

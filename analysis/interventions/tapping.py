@@ -34,10 +34,8 @@ def taps(interventions: Sequence[Intervention], stand_ins: StandIns, n_rows: int
         n_rows: Rows of the batch.
 
     Returns:
-        Taps for one call of the model on such a batch.
-
-    Raises:
-        UserError: A method needs a stand-in that is not there, or that does not fit.
+        Taps for one call of the model on such a batch. They raise a `UserError` there if a
+        stand-in that a method needs is missing or does not fit.
     """
     rows = slice(0, n_rows)
     return block_taps([Block(rows, tuple(interventions), rows)], stand_ins)
@@ -92,14 +90,15 @@ class _Work:
         if one.method is Method.MEAN:
             average = _mean(self.stand_ins.means, z.shape[2])
             return _at_positions(average.z[layer], heads, positions).to(z.dtype)
-        given = self.stand_ins.donors
-        if given is None or given[layer, donors].shape != z.shape:
-            found = "none" if given is None else f"of shape {tuple(given[layer, donors].shape)}"
+        every = self.stand_ins.donors
+        given = None if every is None or layer >= len(every) else every[layer, donors]
+        if given is None or given.shape != z.shape:
+            found = "none" if given is None else f"some of shape {tuple(given.shape)}"
             raise UserError(
-                f"expected donors for resample of shape {tuple(z.shape)}, got {found}; "
-                "read them from a derangement of the same sequences"
+                f"expected donors of shape {tuple(z.shape)} to resample layer {layer}, got "
+                f"{found}; read them from a derangement of the same sequences"
             )
-        return given[layer, donors][:, heads[:, None], positions].to(z.dtype)
+        return given[:, heads[:, None], positions].to(z.dtype)
 
     def edit_v(
         self, where: Where, v: Float[Tensor, "batch head key d_head"]

@@ -120,7 +120,7 @@ def surroundings(model: Model, layer: int) -> Surroundings:
         result: Tensor = output[0] if isinstance(output, tuple) else output
         if module is attention and given is not None:
             read.append(given)
-        elif outputs and outputs[-1][0] is attention and given is outputs[-1][1]:
+        elif given is not None and any(m is attention and given is out for m, out in outputs):
             after.extend([] if torch.equal(result, given) else [module])
         outputs.append((module, result))
 

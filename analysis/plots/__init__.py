@@ -1,13 +1,23 @@
 """Every chart of the book. Titles say the finding; scores share [0, 1]."""
 
+from .ablation import (
+    agreement_grid,
+    cumulative_curve,
+    effect_against_effect,
+    effect_grid,
+)
 from .comparisons import against_control, by_data, claim_intervals, losses
 from .grids import head_grid, pattern_pair
 from .profiles import induction_lag, offset_profile
 
 __all__ = [
     "against_control",
+    "agreement_grid",
     "by_data",
     "claim_intervals",
+    "cumulative_curve",
+    "effect_against_effect",
+    "effect_grid",
     "head_grid",
     "induction_lag",
     "losses",

@@ -27,19 +27,19 @@ class Phase:
 
 PHASES = (
     Phase(
-        share=0.28,
+        share=0.32,
         n_rows=32,
         n_tokens=64,
         mixture={"prose": 0.4, "repeats": 0.6},
     ),
     Phase(
-        share=0.24,
+        share=0.25,
         n_rows=16,
         n_tokens=256,
         mixture={"prose": 0.25, "english": 0.2, "records": 0.3, "repeats": 0.25},
     ),
     Phase(
-        share=0.48,
+        share=0.43,
         n_rows=8,
         n_tokens=512,
         mixture={"prose": 0.2, "english": 0.2, "records": 0.4, "repeats": 0.2},

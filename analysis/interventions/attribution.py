@@ -1,0 +1,129 @@
+"""An estimate of what replacing each head costs, from one gradient. It never replaces a sweep.
+
+A first-order estimate is right for small changes; replacing a head is none. So it comes with
+its rank correlation with what the sweep measures.
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from analysis.attention import Edit, Site, Taps, Where
+from analysis.errors import UserError
+from analysis.models.load import Model, hidden_states, unembed
+
+from .kinds import Condition, Head, Intervention, Method
+from .stand_ins import StandIns
+from .sweep import Report, Source, chunks, in_use, on_device
+from .tapping import taps
+
+
+def estimated_loss_change(
+    model: Model,
+    ids: Int[np.ndarray, "sequence pos"],
+    method: Method,
+    source: Source,
+    max_rows: int,
+    report: Report,
+) -> Float[np.ndarray, "layer head sequence"]:
+    """Estimate how the loss changes where one head's z is replaced everywhere.
+
+    The loss is the mean over a sequence's next tokens; the estimate is the sum over positions of
+    (stand-in - z) . d loss / d z, all heads from one forward and one backward pass, and a pass
+    over the donors where z is resampled.
+
+    Args:
+        model: The model.
+        ids: Sequences of one length, at least 2 tokens, without padding.
+        method: `zero`, `mean` or `resample`.
+        source: Where stand-ins come from.
+        max_rows: Sequences in one batch.
+        report: Told how many sequences are done.
+
+    Returns:
+        Estimates in nats.
+
+    Raises:
+        UserError: The method does not replace z, or its stand-ins are missing.
+
+    Source:
+        Nanda 2023, "Attribution Patching: Activation Patching At Industrial Scale".
+    """
+    if not method.at_z:
+        raise UserError(
+            f"expected zero, mean or resample to estimate from a gradient, got {method.value}; "
+            "run the sweep"
+        )
+    if ids.shape[1] < 2:
+        raise UserError(f"expected at least 2 tokens, got {ids.shape[1]}; use longer sequences")
+    card = model.card
+    found = np.empty((card.n_layers, card.n_heads, len(ids)))
+    heads = tuple(Head(at, head) for at in range(card.n_layers) for head in range(card.n_heads))
+    every = Intervention(method=method, heads=heads, positions=None)
+    used = in_use(source, [Condition(name="", family="", interventions=(every,))])
+    for rows in chunks(len(ids), max_rows):
+        stand_ins = used.stand_ins(model, ids, rows)
+        found[..., rows] = _estimates(model, on_device(model, ids[rows]), every, stand_ins)
+        report(rows.stop, len(ids), "attribution")
+    return found
+
+
+def spearman(estimated: Float[np.ndarray, " n"], exact: Float[np.ndarray, " n"]) -> float:
+    """Rank correlation of an estimate with what it estimates.
+
+    Args:
+        estimated: Estimates.
+        exact: What was measured, in the same order.
+
+    Returns:
+        Pearson correlation of ranks, ties sharing their mean rank, in [-1, 1]; NaN where all of
+        one are equal.
+
+    Source:
+        Spearman 1904, "The Proof and Measurement of Association between Two Things".
+    """
+    a, b = (ranks - ranks.mean() for ranks in (_ranks(estimated), _ranks(exact)))
+    size = np.sqrt((a @ a) * (b @ b))
+    return float(a @ b / size) if size > 0 else np.nan
+
+
+def _estimates(
+    model: Model, tokens: Int[Tensor, "row pos"], every: Intervention, stand_ins: StandIns
+) -> Float[np.ndarray, "layer head row"]:
+    kept: list[Tensor] = []
+
+    def keep(_where: Where, z: Tensor) -> Tensor:
+        kept.append(z if z.requires_grad else z.requires_grad_())
+        return kept[-1]
+
+    with torch.enable_grad():
+        hidden = hidden_states(model, tokens, Taps(edits={Site.Z: keep}))
+        gradients = torch.autograd.grad(hidden, kept, _loss_gradient(model, hidden, tokens))
+    edit: Edit = taps([every], stand_ins, len(tokens)).edits[Site.Z]
+    estimates: list[Tensor] = []
+    with torch.no_grad():
+        for layer, (z, gradient) in enumerate(zip(kept, gradients, strict=True)):
+            change = edit(Where(layer, slice(0, len(z))), z) - z
+            estimates.append((change * gradient).double().sum((-1, -2)).T)
+    return torch.stack(estimates).cpu().numpy()
+
+
+def _loss_gradient(
+    model: Model, hidden: Float[Tensor, "row pos d_model"], tokens: Int[Tensor, "row pos"]
+) -> Float[Tensor, "row pos d_model"]:
+    """Gradient of every row's mean loss by what the unembedding reads, one row's logits at once."""
+    gradients: list[Tensor] = []
+    for row, following in zip(hidden.detach(), tokens[:, 1:], strict=True):
+        leaf = row.requires_grad_()
+        loss = F.cross_entropy(unembed(model, leaf[:-1]), following)
+        gradients.append(torch.autograd.grad(loss, leaf)[0])
+    return torch.stack(gradients)
+
+
+def _ranks(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Ranks from 0; equal values share the mean of theirs."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return (last - (counts + 1) / 2)[place]

@@ -1,0 +1,160 @@
+"""What every head adds to a logit by itself, whatever later layers make of it.
+
+With the scale of each norm frozen at its value in the base's pass, a logit is a sum over what
+is written to the residual stream. A head's part of it is its direct effect; where zeroing the
+head changes the logit less than that, later layers repair it.
+"""
+
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from analysis.errors import UserError
+from analysis.models.load import Model, unembed
+
+from .staircase import trace
+from .sweep import Report, chunks, on_device
+
+_LARGE = 1e6
+"""Beside its square, what a norm adds to the mean square is nothing."""
+
+
+@dataclass(frozen=True)
+class DirectEffects:
+    """Change of a logit, in nats, if a head wrote nothing and later layers did not notice.
+
+    Means over positions; logits are those before a final soft cap.
+    """
+
+    top1: Float[np.ndarray, "layer head sequence"]
+    """Of the base's most probable token, over all positions."""
+    correct: Float[np.ndarray, "layer head sequence"]
+    """Of the next token, over all positions but the last."""
+
+
+def direct_effects(
+    model: Model, ids: Int[np.ndarray, "sequence pos"], max_rows: int, report: Report
+) -> DirectEffects:
+    """The direct effect of zeroing every head.
+
+    Args:
+        model: The model.
+        ids: Sequences of one length, at least 2 tokens, without padding.
+        max_rows: Sequences in one batch.
+        report: Told how many sequences are done.
+
+    Returns:
+        Effects on two logits, negative where a head raises it.
+
+    Raises:
+        UserError: The model multiplies what layers write, which is not accounted for.
+    """
+    multiplier = model.card.config.get("residual_multiplier", 1.0)
+    if multiplier != 1.0:
+        raise UserError(
+            f"expected layers that add what they write, {model.card.architecture} multiplies it "
+            f"by {multiplier}; choose another architecture"
+        )
+    card, (n_sequences, n_pos) = model.card, ids.shape
+    if n_pos < 2:
+        raise UserError(f"expected at least 2 tokens in a sequence, got {n_pos}; use longer ones")
+    found = np.empty((2, card.n_layers, card.n_heads, n_sequences))
+    for rows in chunks(n_sequences, max_rows):
+        with torch.inference_mode():
+            parts = head_contributions(model, on_device(model, ids[rows])).double()
+        found[0, :, :, rows] = -parts[0].mean(-1).transpose(1, 2).cpu().numpy()
+        found[1, :, :, rows] = -parts[1, ..., :-1].mean(-1).transpose(1, 2).cpu().numpy()
+        report(rows.stop, n_sequences, "direct effects")
+    return DirectEffects(*found)
+
+
+def head_contributions(
+    model: Model, tokens: Int[Tensor, "row pos"]
+) -> Float[Tensor, "two layer row head pos"]:
+    """What every head adds to the logits of the most probable token and of the next one.
+
+    Args:
+        model: The model.
+        tokens: Sequences without padding; the last position's next token is a dummy.
+
+    Returns:
+        Contributions through the frozen norms.
+    """
+    with _kept_input(model.final_norm) as inputs:
+        base = trace(model, tokens, range(model.card.n_layers))
+    top1 = torch.stack([unembed(model, row).argmax(-1) for row in base.hidden])
+    directions = model.W_U[torch.stack([top1, tokens.roll(-1, 1)])]
+    readers = frozen(model.final_norm, inputs[0], directions)
+    layers: list[Tensor] = []
+    for layer, norm in enumerate(_norms_of_attn_out(model, tokens[:1])):
+        read = readers if norm is None else frozen(norm, base.attn_out[layer], readers)
+        of_z = torch.einsum("krpm,hdm->krhpd", read, model.W_O(layer))
+        layers.append((of_z * base.z[layer]).sum(-1))
+    return torch.stack(layers, dim=1)
+
+
+def frozen(
+    norm: nn.Module,
+    at: Float[Tensor, "row pos d_model"],
+    directions: Float[Tensor, "k row pos d_model"],
+) -> Float[Tensor, "k row pos d_model"]:
+    """What reads from before a norm what some directions read after it, its scale held.
+
+    RMSNorm and LayerNorm map x to `gain * C x / s + bias`, where C takes the mean away or does
+    nothing and the scale s depends on x; gain, bias, C and s are found by what the norm answers.
+
+    Args:
+        norm: An RMSNorm or a LayerNorm.
+        at: Its input, which fixes the scale.
+        directions: What is read after it; several for each position.
+
+    Returns:
+        Directions r, so that `r . x` is `direction . (norm(x) - norm(0))` at that input.
+    """
+    ones = torch.ones_like(at[0, 0])
+    sign = ones.clone()
+    sign[1::2] = -1
+    bias = norm(torch.zeros_like(ones))
+    gain = (norm(_LARGE * sign) - norm(-_LARGE * sign)) * sign / 2
+    centred = torch.allclose(norm(ones), bias)
+    linear = gain * (at - at.mean(-1, keepdim=True) if centred else at)
+    inverse_scale = ((norm(at) - bias) * linear).sum(-1) / linear.square().sum(-1)
+    read = directions * gain * inverse_scale[..., None]
+    return read - read.mean(-1, keepdim=True) if centred else read
+
+
+@contextmanager
+def _kept_input(module: nn.Module) -> Generator[list[Tensor]]:
+    """What a module is called with."""
+    inputs: list[Tensor] = []
+    hook = module.register_forward_pre_hook(lambda _module, args: inputs.append(args[0]))
+    try:
+        yield inputs
+    finally:
+        hook.remove()
+
+
+def _norms_of_attn_out(model: Model, tokens: Int[Tensor, "one pos"]) -> list[nn.Module | None]:
+    """Each layer's norm between attention and residual stream: what is called with `attn_out`."""
+    found: list[nn.Module | None] = []
+    with ExitStack() as stack:
+        children = [
+            [(child, stack.enter_context(_kept_input(child))) for child in _norms(layer, attention)]
+            for layer, attention in zip(model.layers, model.attentions, strict=True)
+        ]
+        base = trace(model, tokens, range(len(model.layers)))
+    for layer, pairs in enumerate(children):
+        read = [child for child, inputs in pairs if inputs[0] is base.attn_out[layer]]
+        found.append(read[0] if read else None)
+    return found
+
+
+def _norms(layer: nn.Module, attention: nn.Module) -> list[nn.Module]:
+    """Modules of a layer that may norm what its attention writes."""
+    others = [child for child in layer.children() if child is not attention]
+    return [child for child in others if "norm" in type(child).__name__.lower()]

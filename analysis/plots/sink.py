@@ -1,0 +1,195 @@
+"""The sink at position 0: whose it is, what it carries, and where attention goes without it."""
+
+import altair as alt
+import polars as pl
+
+from .theme import BLUE, GREY, INTERVAL, ORANGE, SHARE
+
+_PLACES = {
+    "position 0": BLUE,
+    "self": "#7a5ba6",
+    "previous": ORANGE,
+    "delimiter": "#b98a3c",
+    "other": "#c9c9c9",
+}
+
+
+def two_by_two(rows: pl.DataFrame, title: str, description: str) -> alt.LayerChart:
+    """Attention of one head to position 0 and to the middle, with BOS or a word at either.
+
+    Args:
+        rows: Columns `design`, `key`, `holds` (`BOS` or `word`), `value`, `lower`, `upper`,
+            `chance` and `n`.
+        title: The finding.
+        description: The caption.
+
+    Returns:
+        Two points a design with 95 % intervals, in [0, 1]; uniform attention as a grey tick.
+    """
+    holds = alt.Scale(domain=["BOS", "word"], range=[BLUE, ORANGE])
+    base = alt.Chart(rows, height=alt.Step(26)).encode(
+        y=alt.Y("design:N", title=None, sort=None),
+        yOffset=alt.YOffset("key:N", sort=["position 0", "middle"]),
+        color=alt.Color("holds:N", title="the position holds", scale=holds),
+    )
+    name = "mean attention"
+    tooltip = ["design:N", "key:N", "holds:N", *INTERVAL]
+    shape = alt.Shape("key:N", title="attention to", sort=["position 0", "middle"])
+    rule = base.mark_rule().encode(x=alt.X("lower:Q", title=name, scale=SHARE), x2="upper:Q")
+    chance = base.mark_tick(thickness=2, size=12).encode(
+        x=alt.X("chance:Q", title=name), color=alt.value(GREY)
+    )
+    point = base.mark_point(size=60, filled=True).encode(
+        x=alt.X("value:Q", title=name, scale=SHARE), shape=shape, tooltip=tooltip
+    )
+    return alt.LayerChart(
+        layer=[chance, rule, point], width=420, title=title, description=description
+    )
+
+
+def value_norms(rows: pl.DataFrame, title: str, description: str) -> alt.LayerChart:
+    """Every head's value at position 0, against how much of its attention goes there.
+
+    Args:
+        rows: Columns `name`, `mass`, `value`, `lower` and `upper`: the ratio of norms.
+        title: The finding.
+        description: The caption.
+
+    Returns:
+        A point a head with its interval; at the dashed line the value is as large as others.
+    """
+    name = "norm of the value at position 0, over the others"
+    x = alt.X("mass:Q", title="attention to position 0", scale=SHARE)
+    base = alt.Chart(rows).encode(x=x)
+    rule = base.mark_rule(color=BLUE).encode(y=alt.Y("lower:Q", title=name), y2="upper:Q")
+    tooltip = ["name:N", alt.Tooltip("mass:Q", format=".3f"), *INTERVAL[:3]]
+    point = base.mark_circle(size=50, color=BLUE).encode(
+        y=alt.Y("value:Q", title=name, scale=alt.Scale(domainMin=0)), tooltip=tooltip
+    )
+    label = base.mark_text(align="left", dx=6, fontSize=10, color=GREY).encode(
+        y=alt.Y("value:Q", title=name), text="name:N"
+    )
+    ends = pl.DataFrame({"mass": [0.0, 1.0], "value": [1.0, 1.0]})
+    equal = alt.Chart(ends).mark_line(color=GREY, strokeDash=[4, 4]).encode(x=x, y="value:Q")
+    return alt.LayerChart(
+        layer=[equal, rule, point, label],
+        width=420,
+        height=280,
+        title=title,
+        description=description,
+    )
+
+
+def sink_effects(rows: pl.DataFrame, title: str, description: str) -> alt.LayerChart:
+    """What removing position 0 from some heads changes, beside its controls.
+
+    Args:
+        rows: Columns `condition`, `group`, `value`, `lower`, `upper` and `n`: KL in nats.
+        title: The finding.
+        description: The caption.
+
+    Returns:
+        A point a condition with its 95 % interval.
+    """
+    name = "KL(base || ablated), nats"
+    groups = rows["group"].unique(maintain_order=True).to_list()
+    color = alt.Scale(domain=groups, range=[BLUE, ORANGE, GREY][: len(groups)])
+    base = alt.Chart(rows, height=alt.Step(20)).encode(
+        y=alt.Y("condition:N", title=None, sort=None, axis=alt.Axis(labelLimit=260)),
+        color=alt.Color("group:N", title=None, scale=color),
+    )
+    rule = base.mark_rule().encode(x=alt.X("lower:Q", title=name), x2="upper:Q")
+    tooltip = [
+        "condition:N",
+        *(alt.Tooltip(f"{c}:Q", format=".4f") for c in ("value", "lower", "upper")),
+    ]
+    point = base.mark_circle(size=60).encode(
+        x=alt.X("value:Q", title=name, scale=alt.Scale(domainMin=0)), tooltip=tooltip
+    )
+    return alt.LayerChart(layer=[rule, point], width=420, title=title, description=description)
+
+
+def attention_moved(rows: pl.DataFrame, title: str, description: str) -> alt.Chart:
+    """Where one head looks as it is, and once position 0 is hidden.
+
+    Args:
+        rows: Columns `state`, `place` (as in `_PLACES`) and `value`, five rows a state.
+        title: The finding.
+        description: The caption.
+
+    Returns:
+        One stacked bar a state, adding up to 1.
+    """
+    scale = alt.Scale(domain=list(_PLACES), range=list(_PLACES.values()))
+    ranks = {place: rank for rank, place in enumerate(_PLACES)}
+    ranked = rows.with_columns(rank=pl.col("place").replace_strict(ranks))
+    return (
+        alt.Chart(ranked, width=420, height=alt.Step(34), title=title, description=description)
+        .mark_bar()
+        .encode(
+            x=alt.X("value:Q", title="share of attention", scale=SHARE),
+            y=alt.Y("state:N", title=None, sort=None),
+            color=alt.Color("place:N", title="attention to", scale=scale),
+            order="rank:Q",
+            tooltip=["state:N", "place:N", alt.Tooltip("value:Q", format=".3f")],
+        )
+    )
+
+
+def residual_norms(rows: pl.DataFrame, title: str, description: str) -> alt.LayerChart:
+    """Norm of the residual stream entering each layer, by position.
+
+    Args:
+        rows: Rows of `layer_profiles`, `data` saying what position 0 holds.
+        title: The finding.
+        description: The caption.
+
+    Returns:
+        A line a layer and text on a logarithmic axis, with 95 % bands.
+    """
+    kinds = rows["data"].unique(maintain_order=True).to_list()
+    y = alt.Y("value:Q", title="norm of the residual stream", scale=alt.Scale(type="log"))
+    base = alt.Chart(rows).encode(
+        x=alt.X("position:Q", title="position", axis=alt.Axis(tickMinStep=1)),
+        color=alt.Color("layer:O", title="entering layer", scale=alt.Scale(scheme="viridis")),
+        strokeDash=alt.StrokeDash("data:N", title=None, sort=kinds),
+        tooltip=["layer:O", "position:Q", "data:N", *INTERVAL[:3]],
+    )
+    band = base.mark_area(opacity=0.15).encode(
+        y=alt.Y("lower:Q", title=""), y2="upper:Q", detail="data:N"
+    )
+    line = base.mark_line(point=alt.OverlayMarkDef(size=14)).encode(y=y)
+    return alt.LayerChart(
+        layer=[band, line], width=480, height=260, title=title, description=description
+    )
+
+
+def resting_place(rows: pl.DataFrame, title: str, description: str) -> alt.LayerChart:
+    """Attention of one head to position 0 from the first and from the second block.
+
+    Args:
+        rows: Columns `data` (what the second block is), `block`, `value`, `lower`, `upper`,
+            `chance` and `n`.
+        title: The finding.
+        description: The caption.
+
+    Returns:
+        Points with 95 % intervals in [0, 1]; uniform attention as a grey tick.
+    """
+    name = "mean attention to position 0"
+    blocks = alt.Scale(domain=["first block", "second block"], range=[BLUE, ORANGE])
+    base = alt.Chart(rows, height=alt.Step(24)).encode(
+        y=alt.Y("data:N", title=None, sort=None),
+        yOffset="block:N",
+        color=alt.Color("block:N", title="queries in", scale=blocks),
+    )
+    chance = base.mark_tick(thickness=2, size=10).encode(
+        x=alt.X("chance:Q", title=name), color=alt.value(GREY)
+    )
+    rule = base.mark_rule().encode(x=alt.X("lower:Q", title=name, scale=SHARE), x2="upper:Q")
+    point = base.mark_circle(size=60).encode(
+        x=alt.X("value:Q", title=name, scale=SHARE), tooltip=["data:N", "block:N", *INTERVAL]
+    )
+    return alt.LayerChart(
+        layer=[chance, rule, point], width=420, title=title, description=description
+    )

@@ -1,0 +1,338 @@
+import marimo
+
+__generated_with = "0.25.2"
+app = marimo.App(width="medium", app_title="BOS sink")
+
+with app.setup:
+    import marimo as mo
+    import polars as pl
+
+    from analysis import sink_views as views
+    from analysis.experiments import Request
+    from analysis.experiments.sink_claims import PUBLISHED_MASS
+    from analysis.plots import claim_intervals, head_grid
+    from analysis.plots import sink as plots
+    from analysis.tables import strongest
+    from book.live import progress_bar
+    from store import Store
+
+
+@app.cell(hide_code=True)
+def finding(lasting, needed, top, unused, verdicts):
+    mo.md(f"""
+    # The sink at position 0
+
+    **{top["name"]}** puts {top["value"]:.2f} ({top["lower"]:.2f} to {top["upper"]:.2f}) of its
+    attention on position 0; uniform attention would put {top["chance"]:.2f} there. "No-op sink":
+    **{verdicts.get("no_op_sink", "not tested")}**. Without the value at position 0 the predictions
+    of the strongest sinks move by {unused["value"]:.4f} nats; without the *attention* to it, by
+    {needed["value"]:.3f}. Moved to the middle, BOS keeps {lasting:.2f} of the attention of
+    {top["name"]}. The sink is the token and not the position:
+    **{verdicts.get("sink_is_token", "not tested")}**; it needs both together:
+    **{verdicts.get("sink_needs_both", "not tested")}**.
+    """)
+
+
+@app.cell
+def question():
+    model = mo.ui.text(value=mo.cli_args().get("model") or "reference", label="model")
+    model
+    return (model,)
+
+
+@app.cell
+def ask(model):
+    request = Request.of(model.value, mo.cli_args())
+    store = Store.open()
+    return request, store
+
+
+@app.cell
+def answer(request, store):
+    sink = store.recall(request.bos_sink(), progress_bar)
+    return (sink,)
+
+
+@app.cell
+def judged(request, sink, store):
+    claims = store.recall(request.sink_claims(sink))["claims"]
+    verdicts = dict(claims.select("claim", "verdict").iter_rows())
+    return claims, verdicts
+
+
+@app.cell
+def summarise(sink):
+    main = views.main_design(sink["head_scores"])
+    masses = views.every(sink["head_scores"]).filter(score="sink_mass", data=main)
+    top = strongest(masses)
+    middle = views.design_rows(sink["head_scores"], top["name"]).filter(key="middle", holds="BOS")
+    lasting = middle.filter(design="BOS in the middle")["value"].sum()
+    return lasting, main, masses, top
+
+
+@app.cell
+def summarise_removals(sink):
+    values = views.removal_rows(sink, "zero_value", "second_half", "kl_base_ablated")
+    keys = views.removal_rows(sink, "mask_key", "after", "kl_base_ablated")
+    unused = values.row(by_predicate=pl.col("condition") == "0 of top", named=True)
+    needed = keys.row(by_predicate=pl.col("condition") == "0 of top", named=True)
+    return keys, needed, unused, values
+
+
+@app.cell(hide_code=True)
+def published(verdicts):
+    mo.md(rf"""
+    ## What was published, and what is asked
+
+    Published {{cite}}`xiao2023sinks`: many heads of trained models attend to the first token
+    whatever it is. Published for a model with 4 layers of 6 heads: the heads of layer 2 put
+    {PUBLISHED_MASS[0]} to {PUBLISHED_MASS[1]} of their attention on position 0; that data had no
+    BOS at all, so position 0 held an arbitrary token; "no-op sink" was stated as a hypothesis.
+    The same in our data, a sink without any BOS:
+    **{verdicts.get("sink_without_bos", "not tested")}**.
+
+    The sink mass of a head is the mean over queries $q \ge 1$ of $A[q, 0]$, on text:
+    """)
+
+
+@app.cell
+def grid(masses, top):
+    head_grid(
+        masses,
+        None,
+        f"{top['name']} puts {top['value']:.2f} of its attention on position 0",
+        f"Mean attention of every head to position 0, over {top['n']} sequences of text; the "
+        "tooltip has the 95 % interval and the share under uniform attention.",
+    )
+
+
+@app.cell(hide_code=True)
+def design_text():
+    mo.md(r"""
+    ## The token, or the position?
+
+    The same sequences four times; only two positions differ. Position 0 holds BOS or the word that
+    stands there in the text, and so does a position $m$ in the middle. All means are over the same
+    queries $q > m$, so that differences are paired. A sink that is its *token* follows BOS to $m$;
+    one that is its *position* stays when a word is put there. No model was trained with BOS in the
+    middle, so a head that does not follow it there may need the position as well, or may tell a
+    first BOS by what the layers below made of it.
+    """)
+
+
+@app.cell
+def choose_head(masses):
+    ranked = masses.sort("value", descending=True)["name"].to_list()[:8]
+    head = mo.ui.dropdown(ranked, value=ranked[0], label="head")
+    head
+    return (head,)
+
+
+@app.cell
+def designs(head, sink):
+    rows = views.design_rows(sink["head_scores"], head.value)
+    best = strongest(rows.with_columns(layer=0, head=0))
+    plots.two_by_two(
+        rows,
+        f"{head.value} looks most at the {best['key']} when it holds a {best['holds']} "
+        f"({best['design']}): {best['value']:.2f}",
+        f"Mean attention of {head.value} to position 0 and to the middle, from the queries after "
+        f"the middle, with 95 % intervals over {best['n']} sequences; grey: uniform attention.",
+    )
+
+
+@app.cell(hide_code=True)
+def carry_text():
+    mo.md(r"""
+    ## Does it carry anything?
+
+    What query $q$ reads from position 0 is $A[q, 0]\, v_0 W_O$. Its norm over the norm of the
+    head's whole output is the *share*. A head that looks at little else can have a large share of
+    a small output, so two companions stand beside it: the share that the same attention would give
+    to a value of mean norm (*by attention*), and the same norm over that of the residual stream
+    which it is added to (*over residual*).
+    """)
+
+
+@app.cell
+def carried(sink):
+    values_carried = views.carried_rows(sink["head_scores"])
+    first = values_carried.row(0, named=True)
+    plots.value_norms(
+        values_carried,
+        f"The value that {first['name']} finds at position 0 is {first['value']:.2f} times as "
+        "large as others",
+        "Norm of the value at position 0 over the mean norm at other positions, against attention "
+        "to position 0, for every head with 95 % intervals; dashed: equally large.",
+    )
+    return (values_carried,)
+
+
+@app.cell
+def carried_table(values_carried):
+    values_carried.select(
+        "name",
+        attention="mass",
+        value_norm_ratio="value",
+        share="share",
+        by_attention="by_attention",
+        over_residual="over_residual",
+    ).with_columns(pl.selectors.float().round(3))
+
+
+@app.cell(hide_code=True)
+def removal_text(sink):
+    heads = sink["ablations"].filter(family="top")["heads"][0].replace(",", ", ")
+    mo.md(rf"""
+    ## Is it needed?
+
+    Two interventions separate what is read from the act of looking. `zero_value` keeps the pattern
+    and sets $v_0$ to 0: whatever changes was *carried*. `mask_key` hides key 0 and renormalises,
+    $A'[q, k] = A[q, k] / (1 - A[q, 0])$: whatever changes more was kept *away* by the sink. Both
+    act on what later positions read; position 0 keeps what it reads itself, since query 0 sees
+    nothing else. They are applied to single sinks, to the strongest together ({heads}, chosen on
+    the even sequences), and to all heads. The controls remove a random other position instead, or
+    hide position 0 from other heads of the same layers.
+    """)
+
+
+@app.cell
+def value_effects(unused, values):
+    plots.sink_effects(
+        values,
+        f"Without the value at position 0 the strongest sinks change predictions by "
+        f"{unused['value']:.4f} nats",
+        "KL(base || values zeroed) over the second half of the sequences, with 95 % intervals over "
+        f"{unused['n']} sequences: at position 0, and at random positions of the first half.",
+    )
+
+
+@app.cell
+def key_effects(keys, needed):
+    plots.sink_effects(
+        keys,
+        f"Without attention to position 0 the strongest sinks change predictions by "
+        f"{needed['value']:.3f} nats",
+        "KL(base || key masked) over the positions after the masked one, with 95 % intervals over "
+        f"{needed['n']} sequences.",
+    )
+
+
+@app.cell
+def loss_table(sink):
+    losses = [
+        views.removal_rows(sink, method, "after", "loss_change").with_columns(method=pl.lit(method))
+        for method in ("zero_value", "mask_key")
+    ]
+    pl.concat(losses).select(
+        "method", "condition", "heads", loss_change="value", lower="lower", upper="upper"
+    ).with_columns(pl.selectors.float().round(4))
+
+
+@app.cell
+def moved(head, sink):
+    shares = views.moved_rows(sink, head.value, "mask_key 0 of all")
+    gains = shares.filter(pl.col("place") != "position 0").sort("change")
+    gain = gains.row(-1, named=True)
+    plots.attention_moved(
+        shares,
+        f"Hidden position 0: {head.value} turns to {gain['place']}, by {gain['change']:+.2f} "
+        f"({gain['lower']:+.2f} to {gain['upper']:+.2f})",
+        f"Where {head.value} looks from queries 2 and later, as it is and with position 0 hidden "
+        "from all heads. A key counts for the first place that fits; layers above also see "
+        "what the layers below write differently.",
+    )
+
+
+@app.cell(hide_code=True)
+def resting_text(verdicts):
+    mo.md(rf"""
+    ## A resting place?
+
+    An induction head has nothing to copy when its token has no earlier copy. On `BOS, s, s` for a
+    random block $s$, that is so in the first block, and never in the second. If the sink is where
+    such a head rests, its mass must fall from the first block to the second, and by more than for
+    `BOS, s, t` with a fresh $t$, where only the position differs. The strongest induction head
+    rests there: **{verdicts["sink_rests"]}**.
+    """)
+
+
+@app.cell
+def choose_copier(sink):
+    by_copying = (
+        views.every(sink["head_scores"])
+        .filter(score="induction", data="repeated")
+        .sort("value", descending=True)["name"]
+        .to_list()[:8]
+    )
+    copier = mo.ui.dropdown(by_copying, value=by_copying[0], label="induction head")
+    copier
+    return (copier,)
+
+
+@app.cell
+def resting(copier, sink):
+    differences = views.every(sink["head_scores"]).filter(score="resting", name=copier.value)
+    fall = differences.row(by_predicate=pl.col("data") == "repeated", named=True)
+    control = differences.row(by_predicate=pl.col("data") == "fresh", named=True)
+    plots.resting_place(
+        views.resting_rows(sink["head_scores"], copier.value),
+        f"{copier.value} puts {fall['value']:+.2f} ({fall['lower']:+.2f} to {fall['upper']:+.2f}) "
+        f"more on position 0 when it has nothing to copy; {control['value']:+.2f} by position",
+        f"Mean attention of {copier.value} to position 0, with 95 % intervals over {fall['n']} "
+        "sequences, from tokens without an earlier copy, and (second block repeated) from tokens "
+        "with one; grey: uniform attention.",
+    )
+
+
+@app.cell(hide_code=True)
+def massive_text():
+    mo.md(r"""
+    ## Massive activations
+
+    Published {cite}`sun2024massive`: in large models the residual stream at the first token has
+    coordinates thousands of times as large as others, and sinks go with them. Here: the norm of the
+    residual stream that enters each layer, by position, with BOS and with a word at position 0.
+    """)
+
+
+@app.cell
+def massive(main, sink):
+    norms = sink["layer_profiles"].filter(pl.col("position") < 16)
+    here = norms.filter(data=main)
+    at_0 = strongest(here.filter(position=0).with_columns(head=0))
+    rest = here.filter(pl.col("position") > 0, layer=at_0["layer"])["value"].mean()
+    plots.residual_norms(
+        norms.with_columns(data=pl.col("data").replace_strict(views.POSITION_0)),
+        f"Entering layer {at_0['layer']}, the norm at position 0 is {at_0['value'] / rest:.1f} "
+        "times that of the positions after it",
+        "Norm of the residual stream entering each layer, at the first positions, with 95 % bands "
+        f"over {at_0['n']} sequences; logarithmic.",
+    )
+
+
+@app.cell
+def claims_chart(claims):
+    claim_intervals(
+        claims,
+        f"{claims.filter(verdict='supported').height} of {claims.height} claims about the sink "
+        "are supported",
+        "Every claim's estimate with its 95 % interval (colour: verdict), its control (grey) and "
+        "its threshold (tick), on the sequences that did not choose the heads.",
+    )
+
+
+@app.cell
+def claims_table(claims):
+    claims.select(
+        "statement",
+        "verdict",
+        pl.col("estimate", "control").round(3),
+        pl.format("{} to {}", pl.col("lower").round(3), pl.col("upper").round(3)).alias("95 %"),
+        "threshold",
+        "statistic",
+    )
+
+
+if __name__ == "__main__":
+    app.run()

@@ -1,0 +1,272 @@
+import marimo
+
+__generated_with = "0.25.2"
+app = marimo.App(width="medium", app_title="What ablate means")
+
+with app.setup:
+    import marimo as mo
+    import polars as pl
+
+    from analysis import plots
+    from analysis.experiments import KindEvidence, Request
+    from analysis.tables import effects_beside, single_effects
+    from book.live import progress_bar
+    from store import Store
+
+
+@app.cell(hide_code=True)
+def finding(farthest, nearest, request, top):
+    mo.md(f"""
+    # What "ablate" means
+
+    Every head of **{request.card.name}** alone, under each kind of ablation. The kind closest to
+    `zero` in how it ranks the heads is `{nearest["other"]}` (Spearman {nearest["value"]:.2f},
+    {nearest["lower"]:.2f} to {nearest["upper"]:.2f}); the farthest is `{farthest["other"]}`
+    ({farthest["value"]:.2f}, {farthest["lower"]:.2f} to {farthest["upper"]:.2f}). Zeroing the
+    {top["size"]} heads that matter most alone changes predictions by {top["value"]:.2f} nats.
+    """)
+
+
+@app.cell
+def question():
+    model = mo.ui.text(value=mo.cli_args().get("model") or "reference", label="model")
+    model
+    return (model,)
+
+
+@app.cell
+def ask(model):
+    request = Request.of(model.value, mo.cli_args())
+    store = Store.open()
+    return request, store
+
+
+@app.cell
+def kinds_answer(request, store):
+    kinds = {
+        kind: store.recall(sweep, progress_bar) for kind, sweep in request.ablation_kinds().items()
+    }
+    return (kinds,)
+
+
+@app.cell
+def sets_answer(kinds, request, store):
+    sets = {
+        family: store.recall(sweep, progress_bar)
+        for family, sweep in request.ablated_sets(kinds["zero"]).items()
+    }
+    return (sets,)
+
+
+@app.cell
+def identities_answer(request, store):
+    identities = store.recall(request.ablation_identities(), progress_bar)
+    return (identities,)
+
+
+@app.cell
+def direct_answer(request, store):
+    direct = store.recall(request.direct_effects(), progress_bar)
+    return (direct,)
+
+
+@app.cell
+def estimate_answer(request, store):
+    estimate = store.recall(request.gradient_estimates(), progress_bar)
+    return (estimate,)
+
+
+@app.cell
+def judge(estimate, identities, kinds, request, sets, store):
+    evidence = KindEvidence(
+        kinds=kinds, estimates={"one gradient": estimate}, sets=sets, identities=identities
+    )
+    judged = store.recall(request.kind_claims(evidence))
+    agreements, curves, claims = (
+        judged[table] for table in ("rank_agreements", "ablation_curves", "claims")
+    )
+    return agreements, claims, curves
+
+
+@app.cell
+def summarise(agreements, curves):
+    others = agreements.filter(pl.col("other") != "zero", kind="zero")
+    swept = others.filter(pl.col("other") != "one gradient").sort("value")
+    nearest, farthest = swept.row(-1, named=True), swept.row(0, named=True)
+    top = curves.filter(family="top").sort("size").row(-1, named=True)
+    return farthest, nearest, top
+
+
+@app.cell(hide_code=True)
+def kinds_text():
+    mo.md(r"""
+    ## The kinds
+
+    | kind | what a head then writes |
+    |---|---|
+    | `zero` | nothing: $z_h = 0$ before $W_O$ |
+    | `mean per position`, `mean pooled` | its mean over other rows of the same text |
+    | `resample` | what it wrote on another row (a random derangement) |
+    | `uniform` | the mean of the visible values |
+    | `mean value` | its pattern, over values that are all their mean |
+    | `zero value at 0` | the value at position 0 is 0, the pattern unchanged |
+    | `mask key 0` | position 0 is invisible, the pattern renormalised |
+
+    Each head is ablated alone, at every position, on the same rows; effects are
+    $\mathrm{KL}(\text{base} \,\|\, \text{ablated})$ in nats, averaged over positions.
+    """)
+
+
+@app.cell
+def choose_metric():
+    metric = mo.ui.dropdown(
+        {"KL(base || ablated)": "kl_base_ablated", "loss change": "loss_change"},
+        value="KL(base || ablated)",
+        label="effect",
+    )
+    metric
+    return (metric,)
+
+
+@app.cell
+def every_head(kinds, metric):
+    singles = single_effects(kinds, metric.value)
+    worst = singles.sort("value").row(-1, named=True)
+    plots.effect_grid(
+        singles,
+        f"{metric.selected_key}, nats",
+        f"The largest effect of one head is {worst['value']:.2f} nats: {worst['name']}, "
+        f"{worst['kind']}",
+        f"{metric.selected_key} of every head alone under every kind, mean over {worst['n']} "
+        "sequences; the tooltip has the 95 % interval.",
+    )
+
+
+@app.cell
+def agreement(agreements, farthest):
+    plots.agreement_grid(
+        agreements.filter(pl.col("other") != "one gradient"),
+        f"`zero` and `{farthest['other']}` agree least: {farthest['value']:.2f}",
+        f"Spearman correlation over {farthest['n']} heads of KL(base || ablated) between every "
+        "two kinds; 95 % bootstrap intervals over sequences in the tooltip.",
+    )
+
+
+@app.cell
+def choose_pair(kinds):
+    first = mo.ui.dropdown(list(kinds), value="zero", label="upward")
+    second = mo.ui.dropdown(list(kinds), value="resample", label="across")
+    mo.hstack([first, second], justify="start")
+    return first, second
+
+
+@app.cell
+def pair(first, kinds, second):
+    both = effects_beside(
+        single_effects({first.value: kinds[first.value]}, "kl_base_ablated"),
+        single_effects({second.value: kinds[second.value]}, "kl_base_ablated"),
+    )
+    larger = both.filter(pl.col("value") > pl.col("other")).height
+    plots.effect_against_effect(
+        both,
+        (f"{second.value}, nats", f"{first.value}, nats"),
+        f"`{first.value}` is the larger effect for {larger} of {both.height} heads",
+        "KL(base || ablated) of every head alone, with 95 % intervals over the same sequences. "
+        "On the dashed line both kinds cost the same.",
+    )
+
+
+@app.cell(hide_code=True)
+def identity_text(identities):
+    worst_of = (
+        identities["head_scores"]
+        .filter(pl.col("sequence").is_not_null())
+        .group_by("score")
+        .agg(pl.col("value").max())
+    )
+    apart = dict(worst_of.iter_rows())
+    of_model = dict(
+        identities["model_scores"]
+        .filter(pl.col("sequence").is_null())
+        .select("score", "value")
+        .iter_rows()
+    )
+    mo.md(f"""
+    ## The same under another name, and traps
+
+    Setting a head's query to 0 after RoPE, or its scores to a constant, *is* `uniform`: what heads
+    read differs by at most {apart["q_zero_from_uniform"]:.1g} and
+    {apart["constant_scores_from_uniform"]:.1g} anywhere. Neither is `zero`, which differs by up
+    to {apart["zero_from_uniform"]:.2f}. Setting scores to 0 *after* the causal mask was added
+    puts {of_model["future_attention_unmasked_scores"]:.2f} of the attention on tokens that the
+    model must not see. With all scores at $-\\infty$ the softmax is not a number in
+    {of_model["nan_when_all_scores_are_minus_inf"]:.0%} of rows; here such a head reads nothing.
+    """)
+
+
+@app.cell
+def top_against_random(curves, top):
+    against = curves.filter(pl.col("p").is_not_null())
+    largest = against["p_holm"].max()
+    plots.cumulative_curve(
+        curves,
+        "KL(base || ablated), nats",
+        f"The top {top['size']} heads cost {top['value']:.2f} nats; against random sets the "
+        f"largest p after Holm is {largest:.3f}",
+        f"Zeroing the heads that matter most alone, chosen on the even sequences, on the "
+        f"{top['n']} odd ones (95 % bootstrap), against random sets of the same size drawn among "
+        "all other heads, and as many in each layer (mean and 95 % of draws).",
+    )
+
+
+@app.cell
+def random_table(curves):
+    curves.select("family", "size", pl.col("value", "lower", "upper", "p", "p_holm").round(4), "n")
+
+
+@app.cell
+def direct_and_total(direct, kinds):
+    total = single_effects({"total": kinds["zero"]}, "logit_change")
+    own = single_effects({"direct": direct}, "logit_change")
+    repair = effects_beside(total, own)
+    repaired = repair.filter(pl.col("other").abs() > pl.col("value").abs()).height
+    plots.effect_against_effect(
+        repair,
+        ("direct effect on the logit", "total effect on the logit"),
+        f"For {repaired} of {repair.height} heads the direct effect is larger than the total one",
+        "Change of the logit of the base's most probable token when a head writes nothing: by its "
+        "own path through the frozen final norm (across), and in all (upward). Above the dashed "
+        "line later layers make up for a loss; a head far below it acts through others.",
+    )
+
+
+@app.cell
+def estimated(agreements, estimate, kinds):
+    exact = single_effects({"exact": kinds["zero"]}, "loss_change")
+    guessed = single_effects({"estimate": estimate}, "loss_change")
+    rank = agreements.filter(kind="zero", other="one gradient").row(0, named=True)
+    plots.effect_against_effect(
+        effects_beside(exact, guessed),
+        ("estimate from one gradient, nats", "exact loss change, nats"),
+        f"One gradient ranks the heads with a Spearman correlation of {rank['value']:.2f}",
+        f"Loss change of zeroing every head: the first-order estimate of one backward pass against "
+        f"the sweep. Rank correlation {rank['value']:.2f} ({rank['lower']:.2f} to "
+        f"{rank['upper']:.2f}): an estimate, never a replacement.",
+    )
+
+
+@app.cell
+def verdicts(claims):
+    claims.select(
+        "statement",
+        "verdict",
+        pl.col("estimate", "control").round(3),
+        pl.format("{} to {}", pl.col("lower").round(3), pl.col("upper").round(3)).alias("95 %"),
+        "threshold",
+        run=pl.lit("run"),
+        run_link=pl.format("run:{}", "run"),
+    )
+
+
+if __name__ == "__main__":
+    app.run()
