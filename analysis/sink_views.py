@@ -48,7 +48,7 @@ def design_rows(head_scores: pl.DataFrame, name: str) -> pl.DataFrame:
     for data, (design, first, middle) in DESIGNS.items():
         for score, key, holds in (
             ("attention_to_0", "position 0", first),
-            ("attention_to_middle", "middle", middle),
+            ("attention_to_middle", "the middle", middle),
         ):
             found = rows.filter(data=data, score=score).select(_FIGURES)
             words = {"design": design, "key": key, "holds": holds}
@@ -115,18 +115,18 @@ def moved_rows(answer: Mapping[str, pl.DataFrame], name: str, condition: str) ->
         condition: One that masks position 0.
 
     Returns:
-        Columns `state`, `place`, `value`, and `change` with its `lower` and `upper`; five places a
-        state.
+        Columns `state`, `place`, `value`, and the `change` with its interval, `change_lower` and
+        `change_upper`; five places a state.
     """
     place = pl.col("score").str.strip_prefix("attention_to_").str.replace("_", " ").alias("place")
     changes = named(answer["head_effects"].filter(pl.col("sequence").is_null()))
     change = changes.filter(name=name, condition=condition).select(
-        "score", change="value", lower="lower", upper="upper"
+        "score", change="value", change_lower="lower", change_upper="upper"
     )
     base = every(answer["head_scores"]).filter(name=name).join(change, on="score")
     after = base.with_columns(value=pl.col("value") + pl.col("change"))
     states = (("as it is", base), ("position 0 hidden", after))
-    columns = (place, "value", "change", "lower", "upper")
+    columns = (place, "value", "change", "change_lower", "change_upper")
     return pl.concat(rows.select(pl.lit(state).alias("state"), *columns) for state, rows in states)
 
 

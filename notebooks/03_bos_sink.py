@@ -24,10 +24,9 @@ def finding(lasting, needed, top, unused, verdicts):
 
     **{top["name"]}** puts {top["value"]:.2f} ({top["lower"]:.2f} to {top["upper"]:.2f}) of its
     attention on position 0; uniform attention would put {top["chance"]:.2f} there. "No-op sink":
-    **{verdicts.get("no_op_sink", "not tested")}**. Without the value at position 0 the predictions
-    of the strongest sinks move by {unused["value"]:.4f} nats; without the *attention* to it, by
-    {needed["value"]:.3f}. Moved to the middle, BOS keeps {lasting:.2f} of the attention of
-    {top["name"]}. The sink is the token and not the position:
+    **{verdicts.get("no_op_sink", "not tested")}**. Without the value that the strongest sinks read
+    there, predictions change by {unused["value"]:.4f} nats; without the *attention* to it, by
+    {needed["value"]:.3f}. {lasting} The sink is the token and not the position:
     **{verdicts.get("sink_is_token", "not tested")}**; it needs both together:
     **{verdicts.get("sink_needs_both", "not tested")}**.
     """)
@@ -65,8 +64,13 @@ def summarise(sink):
     main = views.main_design(sink["head_scores"])
     masses = views.every(sink["head_scores"]).filter(score="sink_mass", data=main)
     top = strongest(masses)
-    middle = views.design_rows(sink["head_scores"], top["name"]).filter(key="middle", holds="BOS")
-    lasting = middle.filter(design="BOS in the middle")["value"].sum()
+    moved_bos = views.design_rows(sink["head_scores"], top["name"]).filter(
+        design="BOS in the middle", holds="BOS"
+    )
+    lasting = "".join(
+        f"Moved to the middle, BOS gets {value:.2f} of the same head's attention."
+        for value in moved_bos["value"]
+    )
     return lasting, main, masses, top
 
 
@@ -114,9 +118,9 @@ def design_text():
     The same sequences four times; only two positions differ. Position 0 holds BOS or the word that
     stands there in the text, and so does a position $m$ in the middle. All means are over the same
     queries $q > m$, so that differences are paired. A sink that is its *token* follows BOS to $m$;
-    one that is its *position* stays when a word is put there. No model was trained with BOS in the
-    middle, so a head that does not follow it there may need the position as well, or may tell a
-    first BOS by what the layers below made of it.
+    one that is its *position* stays when a word is put there. A model that never met BOS in the middle
+    while it was trained may do neither: its layers make of BOS what they make of it at position 0
+    only, and the sink then needs both.
     """)
 
 
@@ -131,13 +135,16 @@ def choose_head(masses):
 @app.cell
 def designs(head, sink):
     rows = views.design_rows(sink["head_scores"], head.value)
-    best = strongest(rows.with_columns(layer=0, head=0))
+    apart = (pl.col("holds") == "BOS") & pl.col("design").is_in(["BOS first", "BOS in the middle"])
+    bare = (pl.col("design") == "no BOS") & (pl.col("key") == "position 0")
+    told = rows.filter(apart | bare).select(
+        pl.format("{} on a {} at {}", pl.col("value").round(2), "holds", "key")
+    )
     plots.two_by_two(
         rows,
-        f"{head.value} looks most at the {best['key']} when it holds a {best['holds']} "
-        f"({best['design']}): {best['value']:.2f}",
+        f"{head.value} puts " + ", ".join(told.to_series()),
         f"Mean attention of {head.value} to position 0 and to the middle, from the queries after "
-        f"the middle, with 95 % intervals over {best['n']} sequences; grey: uniform attention.",
+        f"the middle, with 95 % intervals over {rows['n'][0]} sequences; grey: uniform attention.",
     )
 
 
@@ -237,7 +244,7 @@ def moved(head, sink):
     plots.attention_moved(
         shares,
         f"Hidden position 0: {head.value} turns to {gain['place']}, by {gain['change']:+.2f} "
-        f"({gain['lower']:+.2f} to {gain['upper']:+.2f})",
+        f"({gain['change_lower']:+.2f} to {gain['change_upper']:+.2f})",
         f"Where {head.value} looks from queries 2 and later, as it is and with position 0 hidden "
         "from all heads. A key counts for the first place that fits; layers above also see "
         "what the layers below write differently.",
@@ -299,15 +306,19 @@ def massive_text():
 @app.cell
 def massive(main, sink):
     norms = sink["layer_profiles"].filter(pl.col("position") < 16)
-    here = norms.filter(data=main)
-    at_0 = strongest(here.filter(position=0).with_columns(head=0))
-    rest = here.filter(pl.col("position") > 0, layer=at_0["layer"])["value"].mean()
+    ratio = (
+        sink["model_scores"]
+        .filter(pl.col("sequence").is_null(), pl.col("score").str.contains("norm_ratio L"))
+        .filter(data=main)
+        .sort("value")
+        .row(-1, named=True)
+    )
     plots.residual_norms(
         norms.with_columns(data=pl.col("data").replace_strict(views.POSITION_0)),
-        f"Entering layer {at_0['layer']}, the norm at position 0 is {at_0['value'] / rest:.1f} "
-        "times that of the positions after it",
+        f"Entering {ratio['score'].split()[-1]}, the norm at position 0 is {ratio['value']:.1f} "
+        "times the mean of the others",
         "Norm of the residual stream entering each layer, at the first positions, with 95 % bands "
-        f"over {at_0['n']} sequences; logarithmic.",
+        f"over {ratio['n']} sequences; logarithmic.",
     )
 
 

@@ -114,6 +114,14 @@ def test_a_head_is_ablated_alone(model, given, base, method):
         assert not torch.equal(found.z[layer][:, head.head], base.z[layer][:, head.head])
 
 
+def test_no_layer_before_the_first_changes(model, given, base):
+    for method in Method:
+        one = done(method, Head(1, 3), Head(1, 0))
+        condition = Condition(name="late", family="single", interventions=(done(method), one))
+        assert one.first_layer == condition.first_layer == 1
+        assert torch.equal(intervened(model, one, given=given).z[0], base.z[0])
+
+
 @pytest.mark.parametrize("head", HEADS, ids=str)
 def test_uniform_reads_the_mean_of_the_visible_values(model, base, head):
     v = base.v[head.layer][:, head.head]

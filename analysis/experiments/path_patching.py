@@ -163,7 +163,7 @@ class PathPatching(CircuitExperiment):
     layer (`zero`), or exchanged for its contribution on another random block (`resample`), only
     where the receiver's keys, or queries, or values are computed. Every head below a receiver is
     a sender for the induction score; the loss is measured for the previous-token head and, into
-    the first receiver, for the other heads of its layer.
+    the first receiver, for the other heads of its layer (keys, and the direct path).
 
     Source:
         Wang et al. 2022, "Interpretability in the Wild".
@@ -234,7 +234,7 @@ class PathPatching(CircuitExperiment):
     def _loses(self, path: Path) -> bool:
         """Whether the loss is measured along a path."""
         if path.family == "layer_matched":
-            return path.receiver == self.heads.copiers[0]
+            return path.receiver == self.heads.copiers[0] and path.into in {"k", "qkv"}
         return path.family == "path"
 
     def _measure(

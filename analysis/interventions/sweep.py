@@ -66,8 +66,7 @@ def sweep(
         Effects of the conditions in the order given, in float64.
 
     Raises:
-        UserError: A condition does not fit the model or its stand-ins are missing, or logits are
-            not finite.
+        UserError: A condition does not fit, a stand-in is missing, or logits are not finite.
     """
     averages = prepared(model, ids, conditions, source, measurement)
     acting = [i for i, c in enumerate(conditions) if c.first_layer < model.card.n_layers]

@@ -29,12 +29,12 @@ def two_by_two(rows: pl.DataFrame, title: str, description: str) -> alt.LayerCha
     holds = alt.Scale(domain=["BOS", "word"], range=[BLUE, ORANGE])
     base = alt.Chart(rows, height=alt.Step(26)).encode(
         y=alt.Y("design:N", title=None, sort=None),
-        yOffset=alt.YOffset("key:N", sort=["position 0", "middle"]),
+        yOffset=alt.YOffset("key:N", sort=["position 0", "the middle"]),
         color=alt.Color("holds:N", title="the position holds", scale=holds),
     )
     name = "mean attention"
     tooltip = ["design:N", "key:N", "holds:N", *INTERVAL]
-    shape = alt.Shape("key:N", title="attention to", sort=["position 0", "middle"])
+    shape = alt.Shape("key:N", title="attention to", sort=["position 0", "the middle"])
     rule = base.mark_rule().encode(x=alt.X("lower:Q", title=name, scale=SHARE), x2="upper:Q")
     chance = base.mark_tick(thickness=2, size=12).encode(
         x=alt.X("chance:Q", title=name), color=alt.value(GREY)

@@ -1,0 +1,69 @@
+"""Another process that sweeps. It imports once, and forks for every line on stdin.
+
+A line is `<store> <model> <text>`. The fork prints `start <pid>` and `done <set>` whenever a set of
+heads has been measured and stored; when it is gone, `gone <status>`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import torch
+
+from analysis.experiments import AblationSweep
+from store import Store
+
+
+def question(model: str, text: str) -> AblationSweep:
+    """Twelve sets, stored one by one."""
+    return AblationSweep(
+        model=model,
+        text=text,
+        bos=True,
+        n_sequences=4,
+        n_tokens=16,
+        seed=3,
+        method="resample",
+        pooling="pooled",
+        positions=None,
+        family="single",
+        sets=tuple((f"L{layer}H{head}",) for layer in range(2) for head in range(4)),
+        first_draw=None,
+    )
+
+
+def say(*words: object) -> None:
+    """One line, at once and whole."""
+    os.write(1, (" ".join(map(str, words)) + "\n").encode())
+
+
+def work(root: str, model: str, text: str) -> None:
+    """Measure what is missing, set by set."""
+    say("start", os.getpid())
+    store, whole = Store.open(root), question(model, text)
+    for unit in whole.units():
+        store.recall(unit)
+        say("done", *unit.sets[0])
+
+
+def main() -> None:
+    """One fork a line."""
+    from analysis.experiments import ablation_sweep  # noqa: PLC0415 - to set what a unit holds
+
+    ablation_sweep.UNIT = 1
+    torch.set_num_threads(1)
+    say("ready")
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            work(*line.split())
+            os._exit(0)
+        say("gone", os.waitpid(child, 0)[1])
+
+
+if __name__ == "__main__":
+    main()
