@@ -1,7 +1,7 @@
 """Answers about the induction circuit arranged for a reader: heads, methods, places by name."""
 
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -24,6 +24,7 @@ KINDS = {
     "v_composition": "with the values",
 }
 UNTESTED = "cannot be tested on this architecture"
+"""The verdict on a claim that has no row."""
 
 _EFFECTS = ("condition", "value", "lower", "upper", "n")
 _PATHS = {
@@ -40,17 +41,40 @@ _PATHS = {
 }
 
 
-def finding(claims: pl.DataFrame, claim: str) -> str:
-    """A claim's numbers and verdict in a line; a plain word where it has none."""
+class Said(NamedTuple):
+    """A claim's numbers in words."""
+
+    estimate: str
+    """With its interval."""
+    control: str
+    verdict: str
+
+    def __str__(self) -> str:
+        return f"{self.estimate}, control {self.control}: {self.verdict}"
+
+
+def said(claims: pl.DataFrame, claim: str) -> Said:
+    """What was found about a claim.
+
+    Args:
+        claims: Rows of the table.
+        claim: Which one.
+
+    Returns:
+        Its numbers in words; unknown ones where the architecture could not show it.
+    """
     rows = claims.filter(claim=claim)
     if rows.is_empty():
-        return UNTESTED
+        return Said("an unknown number", "unknown", UNTESTED)
     row = rows.row(0, named=True)
-    control = "" if row["control"] is None else f" against {row['control']:.2f}"
-    if row["lower"] == row["upper"]:
-        return f"{row['estimate']:.2f}{control}, {row['verdict']}"
-    ends = f"{row['lower']:.2f} to {row['upper']:.2f}"
-    return f"{row['estimate']:.2f} ({ends}){control}, {row['verdict']}"
+    estimate = _number(row["estimate"])
+    if row["lower"] != row["upper"]:
+        estimate += f" ({_number(row['lower'])} to {_number(row['upper'])})"
+    return Said(estimate, _number(row["control"]), row["verdict"])
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.2f}"
 
 
 def score_falls(answer: Mapping[str, pl.DataFrame], copier: str) -> pl.DataFrame:
@@ -133,9 +157,7 @@ def path_losses(answer: Mapping[str, pl.DataFrame], copier: str) -> pl.DataFrame
     )
 
 
-def compositions(
-    head_pairs: pl.DataFrame, previous: Head, copiers: Collection[Head]
-) -> pl.DataFrame:
+def compositions(head_pairs: pl.DataFrame, previous: Head, copiers: Sequence[Head]) -> pl.DataFrame:
     """All pairs of heads, those of the circuit marked.
 
     Args:
@@ -144,7 +166,8 @@ def compositions(
         copiers: The induction heads.
 
     Returns:
-        Columns `kind` in words, `pair`, `value`, `z`, `rank`, `n` and `circuit`.
+        Columns `kind` in words, `pair`, `value`, `z`, `rank`, `n`, and whether the pair is of the
+        `circuit`, and of its `strongest` induction head.
     """
     chosen = [f"{previous} → {copier}" for copier in copiers]
     sender = pl.format("L{}H{}", "from_layer", "from_head")
@@ -152,15 +175,15 @@ def compositions(
     pair = pl.format("{} → {}", sender, receiver)
     return head_pairs.select(
         pl.col("kind").replace_strict(KINDS), pair.alias("pair"), "value", "z", "rank", "n"
-    ).with_columns(circuit=pl.col("pair").is_in(chosen))
+    ).with_columns(circuit=pl.col("pair").is_in(chosen), strongest=pl.col("pair") == chosen[0])
 
 
-def places(head_scores: pl.DataFrame, heads: Collection[str]) -> pl.DataFrame:
+def places(head_scores: pl.DataFrame, heads: Sequence[str]) -> pl.DataFrame:
     """Where some heads look from the second copy.
 
     Args:
         head_scores: Answer of `SecondCopy`.
-        heads: Their names.
+        heads: Their names, in the order to show.
 
     Returns:
         Columns `name`, `data`, `place`, `order`, `value`, `lower`, `upper`, `n`, `chance`.
@@ -168,7 +191,8 @@ def places(head_scores: pl.DataFrame, heads: Collection[str]) -> pl.DataFrame:
     every = named(head_scores.filter(pl.col("sequence").is_null()))
     rows = every.filter(pl.col("name").is_in(heads), pl.col("score").is_in(list(PLACES)))
     order = {score: i for i, score in enumerate(PLACES)}
-    return rows.select(
+    shown = rows.sort(pl.col("name").replace_strict({name: i for i, name in enumerate(heads)}))
+    return shown.select(
         *("name", "data"),
         pl.col("score").replace_strict(PLACES).alias("place"),
         pl.col("score").replace_strict(order).alias("order"),

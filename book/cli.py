@@ -123,7 +123,7 @@ def run(store_path: Path, **asked: Any) -> None:
 
 def _compute(store_path: Path, asked: dict[str, Any]) -> Any:
     """Make sure that the store holds every answer; the rows of `claims`."""
-    from analysis.experiments import HeadClaims, cost  # noqa: PLC0415 - imports torch
+    from analysis.experiments import cost, findings  # noqa: PLC0415 - imports torch
     from analysis.models.load import load_model  # noqa: PLC0415
     from store import Store, snapshot  # noqa: PLC0415
 
@@ -134,9 +134,7 @@ def _compute(store_path: Path, asked: dict[str, Any]) -> Any:
         load_model(request.model, request.device)
         names = ", ".join(type(unit).__name__ for unit in missing)
         click.echo(f"to compute: {names}\nabout: {cost(missing)}", err=True)
-    text, induction, *_ = [store.recall(experiment) for experiment in experiments]
-    claims = HeadClaims(model=request.model, seed=request.seed, text=text, induction=induction)
-    judged = store.recall(claims)["claims"]
+    judged = findings(request, store.recall)
     if missing:
         click.echo(f"stored in {store_path}; snapshot {snapshot(store).name}", err=True)
     return judged
@@ -281,41 +279,3 @@ def train_reference(
     with terminal_bar("training") as report:
         folder = train(trainer, resume=resume, report=report)
     click.echo(f"weights, tokenizer and card: {folder}")
-
-
-@cli.command(
-    name="evaluate-reference",
-    epilog=example(
-        "headbook evaluate-reference --only questions --only successor\n"
-        "headbook evaluate-reference --corpus texts"
-    ),
-)
-@click.option("--model", default="reference", show_default=True, help="`reference`, or a folder.")
-@click.option("--only", multiple=True, help="A figure of the card; all by default.")
-@click.option("--corpus", type=click.Path(path_type=Path), help="Folder of the training texts.")
-@click.option("--device", default="cpu", show_default=True, help="Such as cpu or cuda.")
-def evaluate_reference(model: str, only: tuple[str, ...], corpus: Path | None, device: str) -> None:
-    """Measure the figures of the reference model's card again."""
-    from analysis.models.load import load_model  # noqa: PLC0415 - imports torch
-    from analysis.text.tokens import Vocabulary  # noqa: PLC0415
-    from analysis.training.corpus import Corpus  # noqa: PLC0415
-    from analysis.training.evaluation import ABILITIES, Subject, evaluate  # noqa: PLC0415
-    from store import terminal_bar  # noqa: PLC0415
-
-    unknown = set(only) - set(ABILITIES)
-    if unknown:
-        raise UserError(
-            f"expected figures of the card, got {', '.join(sorted(unknown))}; "
-            f"choose among {', '.join(ABILITIES)}"
-        )
-    names = only or [n for n, ability in ABILITIES.items() if corpus or not ability.on_prose]
-    loaded = load_model(model, device)
-    tokenizer = Vocabulary(loaded.card.folder, loaded.card.vocab).require()
-    subject = Subject(loaded, tokenizer, Corpus.read(corpus) if corpus else None)
-    with terminal_bar("evaluating") as report:
-        figures = evaluate(subject, names, report)
-    for name, figure in figures.items():
-        click.echo(
-            f"{figure['estimate']:8.3f}  ({figure['lower']:.3f} to {figure['upper']:.3f}, "
-            f"n = {figure['n']})  {figure.get('head', '')}  {ABILITIES[name].meaning}"
-        )

@@ -7,7 +7,7 @@ with app.setup:
     import marimo as mo
     import polars as pl
 
-    from analysis.experiments import HeadClaims, Request
+    from analysis.experiments import Request, findings
     from analysis.plots import claim_intervals
     from book.live import progress_bar
     from store import Store
@@ -39,15 +39,7 @@ def question():
 def answer(model):
     request = Request.of(model.value, mo.cli_args())
     store = Store.open()
-    judged = store.recall(
-        HeadClaims(
-            model=model.value,
-            seed=0,
-            text=store.recall(request.text_scores(), progress_bar),
-            induction=store.recall(request.induction_scores(), progress_bar),
-        )
-    )
-    claims = judged["claims"]
+    claims = findings(request, lambda question: store.recall(question, progress_bar))
     return claims, request
 
 

@@ -10,7 +10,6 @@ with app.setup:
     from analysis import circuit_views as views
     from analysis import plots
     from analysis.experiments import Request
-    from analysis.experiments.circuit_claims import CircuitClaims
     from analysis.experiments.induction_circuit import circuit_heads
     from analysis.plots import circuit
     from analysis.tables import beside, named, strongest
@@ -19,20 +18,20 @@ with app.setup:
 
 
 @app.cell(hide_code=True)
-def finding(behaviour, claims, copier_head, heads, request):
+def finding(behaviour, claims, copier_head, heads, lines, request):
     mo.md(f"""
     # Does the previous-token head feed the induction head?
 
-    In **{request.card.name}**, the induction head **{copier_head}** and the previous-token head
-    **{heads.previous}** below it. Without {heads.previous}, attention of {copier_head} to its
-    target falls by {views.finding(claims, "previous_needed_resample")} for other heads of the
-    layer; with another block's contribution in the *keys* of {copier_head} alone, by
-    {views.finding(claims, "key_path_resample")} in its queries alone. On a block shown again, the
-    loss falls by {-behaviour["value"]:.2f} nats per token; without
-    {", ".join(map(str, heads.copiers))}, it rises on the second copy by
-    {views.finding(claims, "copiers_needed")} for as many other heads of their layers. Of
-    {claims.height} claims about the circuit, {claims.filter(verdict="supported").height} are
-    supported.
+    In **{request.card.name}**, the induction head **{copier_head}** loses
+    {lines["needed"].estimate} of attention to its target when the previous-token head
+    **{heads.previous}** is resampled (other heads of that layer: {lines["needed"].control};
+    *{lines["needed"].verdict}*). Through the keys of {copier_head} alone it loses
+    {lines["keys"].estimate}, through its queries alone {lines["keys"].control}
+    (*{lines["keys"].verdict}*). Shown again, a random block costs {-behaviour["value"]:.2f} nats
+    per token less; without {", ".join(map(str, heads.copiers))} the second copy costs
+    {lines["together"].estimate} more (as many other heads: {lines["together"].control};
+    *{lines["together"].verdict}*). Of {claims.height} claims about the circuit,
+    {claims.filter(verdict="supported").height} are supported.
     """)
 
 
@@ -107,10 +106,19 @@ def measured(composition, induction, necessity, paths, second_copy, text):
 
 
 @app.cell
-def judge(evidence, model, store):
-    judged = store.recall(CircuitClaims(model=model.value, seed=0, **evidence))
+def judge(evidence, request, store):
+    judged = store.recall(request.circuit_claims(evidence))
     claims = judged["claims"]
     return (claims,)
+
+
+@app.cell
+def say(claims):
+    needed = views.said(claims, "previous_needed_resample")
+    keys = views.said(claims, "key_path_resample")
+    together = views.said(claims, "copiers_needed")
+    lines = {"needed": needed, "keys": keys, "together": together}
+    return (lines,)
 
 
 @app.cell
@@ -148,17 +156,17 @@ def published_text():
 
 
 @app.cell
-def published(claims, copier_head, heads):
+def published(claims, copier_head, heads, lines):
     untested = "not tested"
     pl.DataFrame(
         [
             ("circuit", "L1H1 feeds L2H4", f"{heads.previous} feeds {copier_head}?"),
             ("inferred from", "two scores alone", "ablation, path patching, weights"),
-            ("needed", untested, views.finding(claims, "previous_needed_resample")),
-            ("through the keys", untested, views.finding(claims, "key_path_resample")),
-            ("no other head does", untested, views.finding(claims, "key_path_specific")),
-            ("K-composition, z", untested, views.finding(claims, "k_composition_outlier")),
-            ("copying needs it", untested, views.finding(claims, "copiers_needed")),
+            ("needed", untested, str(lines["needed"])),
+            ("through the keys", untested, str(lines["keys"])),
+            ("no other head does", untested, str(views.said(claims, "key_path_specific"))),
+            ("K-composition, z", untested, str(views.said(claims, "k_composition_outlier"))),
+            ("copying needs it", untested, str(lines["together"])),
         ],
         schema=["about", "published", "ours"],
         orient="row",
@@ -298,12 +306,11 @@ def necessity_text(heads):
 
 
 @app.cell
-def needed(claims, copier_head, heads, necessity):
+def ablated(copier_head, heads, lines, necessity):
     circuit.ablation_strip(
         views.score_falls(necessity, copier_head),
         (f"change of the induction score of {copier_head}", "ablated by"),
-        f"{copier_head} without {heads.previous} (resample): falls by "
-        f"{views.finding(claims, 'previous_needed_resample')}",
+        f"Without {heads.previous} (resample), {copier_head} loses {lines['needed']}",
         f"Change of the induction score of {copier_head} when one head is ablated, with 95 % "
         f"intervals over sequences: {heads.previous}, every other head of its layer, and "
         f"{heads.previous} where the second copy is shuffled and there is no score to lose.",
@@ -335,8 +342,8 @@ def path_control():
 def path_effects(claims, copier_head, heads, path_method, paths):
     circuit.path_grid(
         views.path_falls(paths, copier_head, path_method.value),
-        f"{heads.previous} into the keys of {copier_head}: falls by "
-        f"{views.finding(claims, f'key_path_{path_method.value}')}",
+        f"From {heads.previous} into the keys of {copier_head}: "
+        f"{views.said(claims, f'key_path_{path_method.value}')}",
         f"Change of the induction score of {copier_head} when the contribution of one earlier head "
         "is changed in one of its inputs (resample: comes from another block; zero: is taken "
         f"out). Framed: {heads.previous}. Other large cells are other senders to the same input.",
@@ -348,8 +355,8 @@ def path_loss(claims, copier_head, heads, paths):
     circuit.ablation_strip(
         views.path_losses(paths, copier_head),
         ("change of the loss on the second copy, nats per token", "into"),
-        f"The path from {heads.previous} to the keys of {copier_head} costs "
-        f"{views.finding(claims, 'key_path_loss')}",
+        f"The path from {heads.previous} to the keys of {copier_head} is worth "
+        f"{views.said(claims, 'key_path_loss')}",
         f"Change of the loss on the second copy when {copier_head} alone sees the change of one "
         f"head's contribution, with 95 % intervals over sequences: {heads.previous}, and the other "
         "heads of its layer (keys, and all three inputs).",
@@ -374,7 +381,7 @@ def weights(claims, composition, copier_head, heads):
     circuit.composition_strip(
         views.compositions(composition["head_pairs"], heads.previous, heads.copiers),
         f"{heads.previous} → {copier_head}, K-composition: "
-        f"z = {views.finding(claims, 'k_composition_outlier')}",
+        f"z = {views.said(claims, 'k_composition_outlier')}",
         "Composition of every pair of heads in different layers by their weights, in standard "
         "deviations above the mean of its kind; blue: the pairs of the circuit.",
     )
@@ -394,12 +401,11 @@ def copying_text(copier_head):
 
 
 @app.cell
-def copying_loss(claims, heads, necessity):
+def copying_loss(heads, lines, necessity):
     circuit.ablation_strip(
         views.loss_rises(necessity),
         ("change of the loss on the second copy, nats per token", "ablated by"),
-        f"Without {', '.join(map(str, heads.copiers))}: rises by "
-        f"{views.finding(claims, 'copiers_needed')}",
+        f"Without {', '.join(map(str, heads.copiers))}, the loss rises by {lines['together']}",
         "Change of the loss on the second copy with 95 % intervals over sequences: each induction "
         "head alone, all together, and random sets of other heads in the same layers.",
     )
@@ -412,7 +418,7 @@ def direct_logits(claims, copier_head, second_copy):
             pl.col("sequence").is_null(), score="direct_logit", data="repeated"
         ),
         0.0,
-        f"{copier_head} adds {views.finding(claims, 'copier_writes_next_token')} to the next token",
+        f"{copier_head} adds to the next token {views.said(claims, 'copier_writes_next_token')}",
         "Direct logit of the next token on the second copy, for every head; the control of the "
         "title is the same where the second copy is shuffled.",
     )
@@ -439,8 +445,8 @@ def imperfect_text():
 def imperfect(missing, where):
     circuit.place_bars(
         where,
-        f"{missing['name']} puts {missing['value']:.2f} on {missing['place']}, the most beside the "
-        "target",
+        f"Where {missing['name']} looks most beside the target: {missing['place']} "
+        f"({missing['value']:.2f})",
         "Mean attention from the queries of the second copy, for each induction head; pale: second "
         f"copy shuffled. Over {missing['n']} sequences; shares add up to 1.",
     )

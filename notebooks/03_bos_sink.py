@@ -118,9 +118,9 @@ def design_text():
     The same sequences four times; only two positions differ. Position 0 holds BOS or the word that
     stands there in the text, and so does a position $m$ in the middle. All means are over the same
     queries $q > m$, so that differences are paired. A sink that is its *token* follows BOS to $m$;
-    one that is its *position* stays when a word is put there. A model that never met BOS in the middle
-    while it was trained may do neither: its layers make of BOS what they make of it at position 0
-    only, and the sink then needs both.
+    one that is its *position* stays when a word is put there. A model that never met BOS in the
+    middle while it was trained may do neither: its layers make of BOS what they make of it at
+    position 0 only, and the sink then needs both.
     """)
 
 
@@ -138,7 +138,7 @@ def designs(head, sink):
     apart = (pl.col("holds") == "BOS") & pl.col("design").is_in(["BOS first", "BOS in the middle"])
     bare = (pl.col("design") == "no BOS") & (pl.col("key") == "position 0")
     told = rows.filter(apart | bare).select(
-        pl.format("{} on a {} at {}", pl.col("value").round(2), "holds", "key")
+        pl.format("{} on {} at {}", pl.col("value").round(2), "holds", "key")
     )
     plots.two_by_two(
         rows,

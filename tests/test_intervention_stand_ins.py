@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 import transformers as tf
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from transformer_lens.model_bridge.sources import build_bridge_from_module
 
 from analysis import attention
-from analysis.attention import Taps
+from analysis.attention import Site, Taps, Where
 from analysis.errors import UserError
 from analysis.interventions import (
     Block,
@@ -27,6 +27,7 @@ from analysis.interventions import (
     derangement,
     means,
     read_z,
+    taps,
 )
 from analysis.models.load import load_model
 
@@ -152,6 +153,7 @@ def drawn_interventions(rng: np.random.Generator) -> list[Intervention]:
     ]
 
 
+@settings(max_examples=8)
 @given(seed=SEEDS)
 def test_the_order_of_interventions_does_not_matter(model, ready, seed):
     several = drawn_interventions(np.random.default_rng(seed))
@@ -163,6 +165,7 @@ def test_the_order_of_interventions_does_not_matter(model, ready, seed):
     assert all(torch.equal(one, found[0]) for one in found)
 
 
+@settings(max_examples=8)
 @given(seed=SEEDS)
 def test_an_intervention_at_several_heads_and_positions_is_one_at_each(model, ready, seed):
     several = drawn_interventions(np.random.default_rng(seed))[0]
@@ -224,6 +227,25 @@ def test_weights_inputs_and_stand_ins_are_never_written_to(model, ready):
         logits(model, done(method, *HEADS), done(Method.MASK_KEY, *HEADS), given=ready)
     assert all(torch.equal(a, b) for a, b in zip(kept, copies, strict=True))
     assert torch.equal(tapped(model, Taps()), plain)
+
+
+def test_no_edit_writes_to_what_it_is_given(model, ready):
+    sites: list[Site] = []
+
+    def guarded(site: Site, edit):
+        def checked(where: Where, tensor: torch.Tensor) -> torch.Tensor:
+            copy = tensor.clone()
+            sites.append(site)
+            edited = edit(where, tensor)
+            assert torch.equal(tensor, copy)
+            return edited
+
+        return checked
+
+    for method in Method:
+        edits = taps([done(method, *HEADS)], ready, len(IDS)).edits
+        tapped(model, Taps(edits={site: guarded(site, edit) for site, edit in edits.items()}))
+    assert set(sites) == {Site.Z, Site.V, Site.SCORES, Site.PATTERN}
 
 
 @pytest.fixture(scope="module", params=["llama", "gpt2"])

@@ -82,7 +82,7 @@ def test_every_path_says_what_it_replaces_for_whom(known):
 
 
 def seen(model, tokens, taps: Taps, added: torch.Tensor | None):
-    """q, k, v and patterns of layer 1, and hidden states, if its attention reads something added."""
+    """q, k, v and patterns of layer 1, and hidden states, when its attention reads more."""
     found: dict[Site, torch.Tensor] = {}
     patterns: list[torch.Tensor] = []
 

@@ -5,11 +5,13 @@ from .ablation_sweep import AblationSweep
 from .claims import HeadClaims, Verdict, verdict
 from .cost import Cost, cost
 from .experiment import Experiment, Report
+from .findings import findings, kind_evidence
 from .head_estimates import DirectEffects, GradientEstimates
 from .heads import parse_heads
 from .induction_scores import InductionScores
 from .kind_claims import KindClaims, KindEvidence
-from .request import Profile, Request
+from .profiles import Profile
+from .request import Request
 from .s_inhibition_scores import SInhibitionScores
 from .successor_scores import SuccessorScores
 from .text_scores import TextScores
@@ -33,6 +35,8 @@ __all__ = [
     "TextScores",
     "Verdict",
     "cost",
+    "findings",
+    "kind_evidence",
     "parse_heads",
     "verdict",
 ]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from analysis import scores
 from analysis.errors import UserError
-from analysis.interventions import METRICS, Head, Method
+from analysis.interventions import Head, Method
 from analysis.interventions.averages import Measurement
 from analysis.interventions.predictions import Metrics
 from analysis.interventions.sweep import sweep
@@ -276,10 +276,7 @@ class BosSink(Experiment):
             scopes={"second_half": half}, metrics=Metrics.LEAN, max_rows=MAX_ROWS
         )
         effects = sweep(model, ids, plan.conditions(), OWN, measured, report)
-        frames = effect_rows(effects, self._labels(self._main))
-        each = frames["ablation_effects"]
-        unmeasured = {m: pl.lit(None, pl.Float64) for m in METRICS if m not in each.columns}
-        return {**frames, "ablation_effects": each.with_columns(**unmeasured)}
+        return effect_rows(effects, self._labels(self._main))
 
 
 def resting_scores(first: Tensor, second: Tensor) -> dict[str, Score]:

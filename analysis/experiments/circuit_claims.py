@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import isnan
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -241,7 +242,7 @@ class CircuitClaims(Judgement):
 
 
 def _unknown(value: object) -> bool:
-    return isinstance(value, float) and np.isnan(value)
+    return isinstance(value, float) and isnan(value)
 
 
 def _central(values: np.ndarray) -> Interval:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import polars as pl
 
-from analysis.interventions import Condition, Effects
+from analysis.interventions import METRICS, Condition, Effects
 from analysis.statistics import bootstrap
 
 from .tables import Labels
@@ -69,9 +69,10 @@ def effect_rows(effects: Effects, labels: Labels) -> dict[str, pl.DataFrame]:
         for metric, array in effects.values.items()
     )
     constants = {name: pl.lit(labels.columns()[name], pl.String) for name in ("model", "text")}
+    unmeasured = {name: pl.lit(None, pl.Float64) for name in METRICS if name not in metrics}
     return {
         "ablations": condition_rows(effects.conditions, labels),
-        "ablation_effects": measured.with_columns(**constants).with_columns(
+        "ablation_effects": measured.with_columns(**constants, **unmeasured).with_columns(
             pl.col(metrics).fill_nan(None)
         ),
         "ablation_means": means.with_columns(**constants),

@@ -29,6 +29,8 @@ class Sizes:
     """Sequences of text that ablations are measured on."""
     ablated_tokens: int
     """Their length."""
+    n_blocks: int
+    """Random blocks that the circuit is tested on, and rows of text of the sink."""
     n_draws: int
     """Random sets of heads beside each chosen one."""
     set_sizes: tuple[int, ...]
@@ -46,6 +48,7 @@ SIZES = {
         n_gifts=100,
         n_ablated=16,
         ablated_tokens=128,
+        n_blocks=32,
         n_draws=50,
         set_sizes=(1, 2, 4, 8),
     ),
@@ -59,6 +62,7 @@ SIZES = {
         n_gifts=500,
         n_ablated=64,
         ablated_tokens=256,
+        n_blocks=64,
         n_draws=200,
         set_sizes=(1, 2, 3, 4, 6, 8, 10),
     ),

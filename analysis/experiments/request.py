@@ -1,10 +1,9 @@
-"""What a reader asks for: a model, a text and a size, and the experiments that answer it."""
+"""Every experiment and claim that the book makes of a model, at a reader's sizes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,21 +17,24 @@ from analysis.interventions import (
     layer_matched_sets,
     random_sets,
 )
-from analysis.models.card import ModelCard, read_card
-from analysis.text.tokens import Vocabulary
 
 from .ablation_identities import AblationIdentities
 from .ablation_sweep import AblationSweep
+from .asked import Asked
+from .bos_sink import BosSink
+from .circuit_claims import CircuitClaims
+from .claims import HeadClaims
+from .composition import Composition
 from .experiment import Experiment
 from .head_estimates import DirectEffects, GradientEstimates
 from .heads import all_heads, parse_heads
-from .induction_scores import InductionScores
+from .induction_circuit import CircuitHeads, circuit_heads
 from .judgement import Evidence
 from .kind_claims import KindClaims, KindEvidence, ranking
-from .profiles import SIZES, Profile, Sizes
-from .s_inhibition_scores import SInhibitionScores
-from .successor_scores import SuccessorScores
-from .text_scores import TextScores
+from .necessity import CircuitNecessity
+from .path_patching import PathPatching
+from .second_copy import SecondCopy
+from .sink_claims import SinkClaims
 
 KINDS = {
     "zero": (Method.ZERO, Pooling.PER_POSITION, None),
@@ -45,128 +47,17 @@ KINDS = {
     "mask key 0": (Method.MASK_KEY, Pooling.PER_POSITION, (0,)),
 }
 """The kinds of ablation that the book compares: method, what means are over, positions."""
+N_SINKS = 4
+"""Heads that interventions on the sink act on together, at most."""
+N_PLACES = 4
+"""Random positions, and layer-matched sets, beside each of them."""
 N_IDENTITY = 8
 """Sequences on which interventions are compared exactly."""
-N_OFFSETS = 128
-N_PICTURED = 32
-MAX_SHIFT = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
-    """A model, a text and a size."""
-
-    model: str
-    text: str = "reference"
-    profile: Profile = Profile.QUICK
-    bos: bool = True
-    """Start sequences with the tokenizer's BOS; a model without one is scored without it."""
-    n_sequences: int | None = None
-    """Sequences of text; the profile's number by default."""
-    n_tokens: int | None = None
-    """Length of sequences; the profile's, or the model's context if that is shorter."""
-    heads: tuple[str, ...] | None = None
-    """Heads whose patterns are kept; all by default in a model of at most 64 heads."""
-    seed: int = 0
-    device: str = "cpu"
-
-    @classmethod
-    def of(cls, model: str, options: Mapping[str, Any]) -> Request:
-        """A request from a notebook's command line.
-
-        Args:
-            model: What `load_model` takes.
-            options: `text` and `profile`, where they are given.
-
-        Returns:
-            The request, with defaults for the rest.
-        """
-        profile = Profile(options.get("profile") or Profile.QUICK)
-        return cls(model=model, text=str(options.get("text") or "reference"), profile=profile)
-
-    @cached_property
-    def card(self) -> ModelCard:
-        """Which model that is."""
-        return read_card(self.model)
-
-    @cached_property
-    def vocabulary(self) -> Vocabulary:
-        """The model's tokenizer."""
-        return Vocabulary(self.card.folder, self.card.vocab)
-
-    @cached_property
-    def sizes(self) -> Sizes:
-        """The profile's sizes, with what was asked for otherwise.
-
-        Raises:
-            UserError: Sequences would be longer than the model's context, or empty.
-        """
-        sizes = SIZES[self.profile]
-        n_ctx = self.card.n_ctx
-        if self.n_tokens is not None and not 3 <= self.n_tokens <= n_ctx:
-            raise UserError(
-                f"expected --tokens from 3 to {n_ctx}, the context of {self.card.name}, "
-                f"got {self.n_tokens}; choose a length in that range"
-            )
-        if self.n_sequences is not None and self.n_sequences < 2:
-            raise UserError(
-                f"expected at least 2 sequences for an interval, got {self.n_sequences}; "
-                "raise --sequences"
-            )
-        return replace(
-            sizes,
-            n_sequences=self.n_sequences or sizes.n_sequences,
-            n_tokens=self.n_tokens or min(sizes.n_tokens, n_ctx),
-            block_len=min(sizes.block_len, (n_ctx - 1) // 2),
-        )
-
-    def text_scores(self) -> TextScores:
-        """What heads look at in text and on random tokens."""
-        sizes = self.sizes
-        pictured = all_heads(self.card) if self.heads is None else self.heads
-        parse_heads(pictured, self.card)
-        return TextScores(
-            model=self.model,
-            text=self.text,
-            bos=self.bos and bool(self.vocabulary.bos),
-            n_sequences=sizes.n_sequences,
-            n_tokens=sizes.n_tokens,
-            n_offsets=min(N_OFFSETS, sizes.n_tokens - 1),
-            n_pictured=min(N_PICTURED, sizes.n_tokens - 1),
-            pictured=pictured,
-            seed=self.seed,
-            device=self.device,
-        )
-
-    def induction_scores(self) -> InductionScores:
-        """Induction and copying on a random block shown twice."""
-        return InductionScores(
-            model=self.model,
-            n_sequences=self.sizes.n_repeats,
-            block_len=self.sizes.block_len,
-            max_shift=min(MAX_SHIFT, self.sizes.block_len - 2),
-            seed=self.seed,
-            device=self.device,
-        )
-
-    def successor_scores(self) -> SuccessorScores:
-        """Attention along ordered lists."""
-        return SuccessorScores(
-            model=self.model,
-            n_sequences=self.sizes.n_lists,
-            n_items=self.sizes.n_items,
-            seed=self.seed,
-            device=self.device,
-        )
-
-    def s_inhibition_scores(self) -> SInhibitionScores:
-        """Attention to the repeated name in gift sentences."""
-        return SInhibitionScores(
-            model=self.model,
-            n_sequences=self.sizes.n_gifts,
-            seed=self.seed,
-            device=self.device,
-        )
+class Request(Asked):
+    """A model, a text and a size, and everything that is asked of them."""
 
     def ablation_kinds(self) -> dict[str, AblationSweep]:
         """Every head alone, under every kind of ablation."""
@@ -256,11 +147,89 @@ class Request:
         """What ablations show whichever way they are done."""
         return KindClaims(model=self.model, seed=self.seed, evidence=evidence)
 
+    def composition(self) -> Composition:
+        """Whose output heads read, by the weights alone."""
+        return Composition(model=self.model, seed=self.seed, device=self.device)
+
+    def circuit_necessity(self, text: Evidence, induction: Evidence) -> CircuitNecessity:
+        """What is lost without the heads of an induction circuit."""
+        return CircuitNecessity(
+            **self._circuit(circuit_heads(text, induction)), n_draws=self.sizes.n_draws
+        )
+
+    def path_patching(self, text: Evidence, induction: Evidence) -> PathPatching:
+        """Into which input of an induction head an earlier head's contribution matters."""
+        return PathPatching(**self._circuit(circuit_heads(text, induction)))
+
+    def second_copy(self) -> SecondCopy:
+        """Where heads look from the second copy, and which token they raise."""
+        return SecondCopy(**self._blocks())
+
+    def circuit_claims(self, evidence: Mapping[str, Evidence]) -> CircuitClaims:
+        """What holds of the induction circuit.
+
+        Args:
+            evidence: `text`, `induction`, `composition`, `necessity`, `paths`, `second_copy`.
+        """
+        known: dict[str, Any] = dict(evidence)
+        return CircuitClaims(model=self.model, seed=self.seed, **known)
+
+    def _circuit(self, heads: CircuitHeads) -> dict[str, Any]:
+        copiers = tuple(map(str, heads.copiers))
+        return {**self._blocks(), "previous": str(heads.previous), "copiers": copiers}
+
+    def _blocks(self) -> dict[str, Any]:
+        """The random blocks that the circuit is tested on."""
+        return {
+            "model": self.model,
+            "n_sequences": self.sizes.n_blocks,
+            "block_len": self.sizes.block_len,
+            "seed": self.seed,
+            "device": self.device,
+        }
+
+    def bos_sink(self) -> BosSink:
+        """What happens at position 0, and what for."""
+        n_tokens = min(self.sizes.ablated_tokens, self.card.n_ctx - 1)
+        return BosSink(
+            model=self.model,
+            text=self.text,
+            bos=self.bos and bool(self.vocabulary.bos),
+            n_sequences=self.sizes.n_blocks,
+            n_tokens=n_tokens,
+            moved_to=n_tokens // 4,
+            n_top=max(1, min(N_SINKS, self.card.n_layers * self.card.n_heads // 2)),
+            n_draws=N_PLACES,
+            block_len=self.sizes.block_len,
+            seed=self.seed,
+            device=self.device,
+        )
+
+    def sink_claims(self, sink: Evidence) -> SinkClaims:
+        """What holds of the sink."""
+        return SinkClaims(model=self.model, seed=self.seed, sink=sink)
+
+    def head_claims(self, text: Evidence, induction: Evidence) -> HeadClaims:
+        """What holds of single heads."""
+        return HeadClaims(model=self.model, seed=self.seed, text=text, induction=induction)
+
     def experiments(self) -> tuple[Experiment, ...]:
-        """Everything that the book asks, in the order that it is computed."""
-        return (
+        """Everything that is asked before anything is known, in the order that it is computed."""
+        scores = (
             self.text_scores(),
             self.induction_scores(),
             self.successor_scores(),
             self.s_inhibition_scores(),
+        )
+        if self.vocabulary.tokenizer is None:
+            return (*scores, self.composition(), self.second_copy())
+        return (
+            *scores,
+            self.composition(),
+            self.second_copy(),
+            self.bos_sink(),
+            *self.ablation_kinds().values(),
+            self.ablation_identities(),
+            self.direct_effects(),
+            self.gradient_estimates(),
         )

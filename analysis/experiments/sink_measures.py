@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -173,13 +174,18 @@ def residual_norms(
         entering: list[Tensor] = []
 
         def keep(
-            _layer: nn.Module, args: tuple[Tensor, ...], kept: list[Tensor] = entering
+            _layer: nn.Module,
+            args: tuple[Any, ...],
+            kwargs: dict[str, Any],
+            kept: list[Tensor] = entering,
         ) -> None:
-            kept.append(args[0].norm(dim=-1).cpu())
+            stream: Tensor = args[0] if args else kwargs["hidden_states"]
+            kept.append(stream.norm(dim=-1).cpu())
 
         with ExitStack() as hooks, torch.inference_mode():
             for layer in model.layers:
-                hooks.callback(layer.register_forward_pre_hook(keep).remove)
+                handle = layer.register_forward_pre_hook(keep, with_kwargs=True)
+                hooks.callback(handle.remove)
             hidden_states(model, tokens, Taps())
         batches.append(torch.stack(entering, dim=1))
     return torch.cat(batches).double().numpy()

@@ -5,7 +5,15 @@ import polars as pl
 
 from .theme import BLUE, GREY, INTERVAL, ORANGE, SHARE
 
-_ROLES = (BLUE, GREY, ORANGE)
+_ROLES = {
+    "previous-token head": BLUE,
+    "all of them": BLUE,
+    "one induction head": "#7a5ba6",
+    "other heads of its layer": GREY,
+    "as many other heads": GREY,
+    "the same, second copy shuffled": ORANGE,
+}
+"""What is claimed, and its controls, from top to bottom."""
 _PLACES = (BLUE, "#7a5ba6", "#b98a3c", ORANGE, "#c9c9c9")
 _DIVERGING = ["#c0653a", "#f7f7f7", "#3b6ea8"]
 
@@ -22,11 +30,12 @@ def ablation_strip(
         description: The caption.
 
     Returns:
-        A row for each group and a point with its interval for each condition; colours by role
-        in the order of the rows; 0 is no effect.
+        A row for each group and a point with its interval for each condition, coloured by role;
+        0 is no effect.
     """
-    roles = rows["role"].unique(maintain_order=True).to_list()
-    scale = alt.Scale(domain=roles, range=list(_ROLES[: len(roles)]))
+    present = set(rows["role"])
+    roles = [role for role in _ROLES if role in present]
+    scale = alt.Scale(domain=roles, range=[_ROLES[role] for role in roles])
     farthest = _farthest(rows)
     x = alt.X("value:Q", title=names[0], scale=alt.Scale(domain=[-farthest, farthest]))
     base = alt.Chart(rows, height=alt.Step(16)).encode(
@@ -72,7 +81,7 @@ def path_grid(rows: pl.DataFrame, title: str, description: str) -> alt.HConcatCh
         frame = base.transform_filter("datum.role === 'previous-token head'").mark_rect(
             fillOpacity=0, stroke="black", strokeWidth=2
         )
-        return alt.LayerChart(layer=[cells, numbers, frame], title=f"into its {into}")
+        return alt.LayerChart(layer=[cells, numbers, frame], title=into)
 
     inputs = rows["into"].unique(maintain_order=True).to_list()
     return alt.HConcatChart(
@@ -81,10 +90,10 @@ def path_grid(rows: pl.DataFrame, title: str, description: str) -> alt.HConcatCh
 
 
 def composition_strip(rows: pl.DataFrame, title: str, description: str) -> alt.LayerChart:
-    """Compositions of all pairs of heads, those of the circuit named.
+    """Compositions of all pairs of heads, those of the circuit marked.
 
     Args:
-        rows: Columns `kind`, `pair`, `value`, `z`, `rank`, `n` and `circuit`.
+        rows: Columns `kind`, `pair`, `value`, `z`, `rank`, `n`, `circuit` and `strongest`.
         title: The finding.
         description: The caption.
 
@@ -104,7 +113,8 @@ def composition_strip(rows: pl.DataFrame, title: str, description: str) -> alt.L
     ticks = base.mark_tick(color=GREY, opacity=0.4, size=14)
     ours = base.transform_filter("datum.circuit")
     points = ours.mark_circle(color=BLUE, size=60, opacity=1)
-    labels = ours.mark_text(color=BLUE, dy=-15, fontSize=10).encode(text="pair:N")
+    strongest = base.transform_filter("datum.strongest")
+    labels = strongest.mark_text(color=BLUE, dy=-15, fontSize=10).encode(text="pair:N")
     return alt.LayerChart(layer=[ticks, points, labels], title=title, description=description)
 
 

@@ -151,8 +151,18 @@ def residual_norms(rows: pl.DataFrame, title: str, description: str) -> alt.Laye
     y = alt.Y("value:Q", title="norm of the residual stream", scale=alt.Scale(type="log"))
     base = alt.Chart(rows).encode(
         x=alt.X("position:Q", title="position", axis=alt.Axis(tickMinStep=1)),
-        color=alt.Color("layer:O", title="entering layer", scale=alt.Scale(scheme="viridis")),
-        strokeDash=alt.StrokeDash("data:N", title=None, sort=kinds),
+        color=alt.Color(
+            "layer:O",
+            title="entering layer",
+            scale=alt.Scale(scheme="viridis"),
+            legend=alt.Legend(symbolOpacity=1),
+        ),
+        strokeDash=alt.StrokeDash(
+            "data:N",
+            title=None,
+            sort=kinds,
+            legend=alt.Legend(symbolType="stroke", symbolOpacity=1),
+        ),
         tooltip=["layer:O", "position:Q", "data:N", *INTERVAL[:3]],
     )
     band = base.mark_area(opacity=0.15).encode(

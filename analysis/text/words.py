@@ -61,33 +61,20 @@ ADJECTIVES = (
 STATES = (
     *("Ohio", "Texas", "Nevada", "Florida", "Oregon", "Kansas", "Georgia", "Maine", "Utah"),
     *("Iowa", "Idaho", "Alaska", "Virginia", "Arizona", "Vermont", "Delaware", "Indiana"),
-    *("Montana", "Colorado", "Michigan", "Arkansas", "California", "Connecticut", "Kentucky"),
-    *("Louisiana", "Maryland", "Massachusetts", "Minnesota", "Oklahoma", "Pennsylvania"),
-    *("Tennessee", "Washington"),
+    *("Montana", "Colorado", "Michigan"),
 )
-HELD_OUT_STATES = (
-    *("Nebraska", "Hawaii", "Alabama", "Wyoming", "Illinois", "Missouri", "Wisconsin"),
-    "Mississippi",
+HELD_OUT_STATES = ("Nebraska", "Hawaii", "Alabama", "Wyoming", "Illinois", "Missouri")
+FIRMS = (
+    *("Harlan", "Mercer", "Calder", "Benton", "Ashford", "Norwood", "Preston", "Selby"),
+    *("Thornton", "Granger", "Whitman", "Dalton", "Hollis", "Kendall", "Lambert", "Marlow"),
+    *("Osborn", "Pemberton", "Quincy", "Radford", "Sutton", "Tilden", "Underhill", "Vaughan"),
+    *("Walden", "Yardley", "Abbott", "Barlow", "Crosby", "Denton", "Ellison", "Farrow"),
+    *("Garland", "Hadley", "Irving", "Jarvis", "Keating", "Langley", "Mowbray", "Newell"),
 )
-_STARTS = (
-    *("Har", "Mer", "Cal", "Ben", "Ash", "Nor", "Pres", "Sel", "Thorn", "Gran", "Whit", "Dal"),
-    *("Hol", "Ken", "Lam", "Mar", "Os", "Pem", "Rad", "Sut", "Til", "Vau", "Wal", "Yard"),
-    *("Bar", "Cros", "Den", "El", "Far", "Gar"),
+HELD_OUT_FIRMS = (
+    *("Oakley", "Parrish", "Rowland", "Stafford", "Tremont", "Upton", "Vernon", "Wendell"),
+    *("Bexley", "Colton", "Drayton", "Everett"),
 )
-_ENDS = (
-    *("lan", "cer", "der", "ton", "ford", "wood", "by", "ger", "man", "lis", "dall", "bert"),
-    *("low", "born", "ley", "son", "field", "wick", "stead", "more", "ham", "well", "dale"),
-)
-FIRMS, HELD_OUT_FIRMS = (
-    tuple(
-        start + end
-        for i, start in enumerate(_STARTS)
-        for j, end in enumerate(_ENDS)
-        if ((i + j) % 7 == 0) == held_out
-    )
-    for held_out in (False, True)
-)
-"""Names in two parts: every part is trained on, the held-out pairs of parts are not."""
 TRADES = (
     *("Timber", "Steel", "Motors", "Foods", "Paper", "Textiles", "Energy", "Shipping"),
     *("Glass", "Chemicals", "Tools", "Mining"),

@@ -27,19 +27,19 @@ class Phase:
 
 PHASES = (
     Phase(
-        share=0.32,
+        share=0.18,
         n_rows=32,
         n_tokens=64,
-        mixture={"prose": 0.4, "repeats": 0.6},
+        mixture={"prose": 0.5, "repeats": 0.5},
     ),
     Phase(
-        share=0.25,
+        share=0.27,
         n_rows=16,
         n_tokens=256,
         mixture={"prose": 0.25, "english": 0.2, "records": 0.3, "repeats": 0.25},
     ),
     Phase(
-        share=0.43,
+        share=0.55,
         n_rows=8,
         n_tokens=512,
         mixture={"prose": 0.2, "english": 0.2, "records": 0.4, "repeats": 0.2},
@@ -110,13 +110,7 @@ class Mixture:
         elif kind < 0.75:
             block = rng.sample(self._prose(rng, n), n)
         else:
-            pool = (
-                *words.OBJECTS,
-                *words.NAMES,
-                *words.PLACES,
-                *words.STATES,
-                *words.HELD_OUT_STATES,
-            )
+            pool = (*words.OBJECTS, *words.NAMES, *words.PLACES, *words.STATES)
             joint = rng.choice((" ", ", "))
             text = joint.join(rng.choices(pool, k=1 + n // len(joint)))
             block = self.tokenizer.encode(" " + text + joint.rstrip()).ids

@@ -1,0 +1,119 @@
+"""The models that are timed: random weights of stated sizes, and the reference model."""
+
+from copy import deepcopy
+from dataclasses import dataclass
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel
+from transformers.utils import logging
+
+from analysis.errors import UserError
+from analysis.models.load import Model, load_model
+
+REFERENCE = "reference"
+SEED = 0
+"""Of random weights and of tokens."""
+_N_CTX = 2048
+
+
+@dataclass(frozen=True)
+class Size:
+    """A Llama with as many key heads as query heads, an MLP of 4 d_model, untied embeddings."""
+
+    n_layers: int
+    n_heads: int
+    d_model: int
+    d_vocab: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.n_layers} layers, {self.n_heads} heads, d_model {self.d_model}, "
+            f"d_vocab {self.d_vocab}"
+        )
+
+
+SIZES = {"small": Size(4, 8, 256, 4096), "large": Size(12, 12, 768, 50257)}
+"""Random-weight models by name."""
+
+NAMES = (*SIZES, REFERENCE)
+
+
+def bench_model(name: str, device: str) -> Model:
+    """A model that is timed.
+
+    Args:
+        name: One of `NAMES`.
+        device: Where to put it.
+
+    Returns:
+        The instrumented model in float32.
+
+    Raises:
+        UserError: There is no such name.
+    """
+    if name == REFERENCE:
+        return load_model(REFERENCE, device)
+    if name not in SIZES:
+        raise UserError(f"expected a model to time, got {name!r}; choose among {', '.join(NAMES)}")
+    return random_model(SIZES[name], device)
+
+
+def random_model(size: Size, device: str) -> Model:
+    """A Llama with weights of standard deviation d_model^-0.5, which keeps activations of order 1.
+
+    Smaller ones would make every ablation's effect too small for a comparison to mean anything.
+
+    Args:
+        size: Its sizes.
+        device: Where to put it.
+
+    Returns:
+        The instrumented model; the same weights for the same size.
+    """
+    config = LlamaConfig(
+        vocab_size=size.d_vocab,
+        hidden_size=size.d_model,
+        intermediate_size=4 * size.d_model,
+        num_hidden_layers=size.n_layers,
+        num_attention_heads=size.n_heads,
+        num_key_value_heads=size.n_heads,
+        max_position_embeddings=_N_CTX,
+        tie_word_embeddings=False,
+    )
+    logging.disable_progress_bar()
+    net: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+    generator = torch.Generator().manual_seed(SEED)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(std=size.d_model**-0.5, generator=generator)
+    with TemporaryDirectory() as folder:
+        net.save_pretrained(folder)
+        return load_model(folder, device)
+
+
+def stock(model: Model, implementation: str) -> PreTrainedModel:
+    """The same network, sharing its weights, with an attention of transformers.
+
+    Args:
+        model: The instrumented model, which stays as it is.
+        implementation: What transformers calls the attention, `sdpa` or `eager`.
+
+    Returns:
+        A network of its own: whatever is hooked or wrapped there is there alone.
+    """
+    net = deepcopy(model.net, {id(weight): weight for weight in model.net.parameters()})
+    net.set_attn_implementation(implementation)
+    return net
+
+
+def attention_paths(model: Model) -> list[str]:
+    """Where the attention of each layer is in the network, such as `model.layers.0.self_attn`."""
+    return [path_of(model, attention) for attention in model.attentions]
+
+
+def path_of(model: Model, wanted: nn.Module) -> str:
+    """Where a module is in the network."""
+    return next(path for path, module in model.net.named_modules() if module is wanted)

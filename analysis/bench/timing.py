@@ -1,0 +1,181 @@
+"""Seconds, memory and arithmetic rates, measured so that contenders can be compared."""
+
+import ctypes
+import gc
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+MATMUL = (1024, 4096)
+"""Rows, and both sides of the square weight, of the product whose rate is measured."""
+
+OURS, USUAL = 2**20, 2**25
+"""Blocks from this size on go back to the system when freed: as `analysis.experiments.stream`
+has it, and as glibc itself ends up when it is left alone."""
+
+_N_PRODUCTS = 3
+_STATUS = Path("/proc/self/status")
+_CLEAR = Path("/proc/self/clear_refs")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Lap:
+    """One measured call."""
+
+    seconds: float
+    extra_bytes: int | None
+    """Peak memory during the call above what was held before; None where it cannot be known."""
+
+
+def timed(function: Callable[[], T], device: torch.device) -> tuple[T, Lap]:
+    """Call a function once, by the clock.
+
+    Args:
+        function: What to measure.
+        device: Where it computes; a GPU is waited for before every look at the clock.
+
+    Returns:
+        What it returned, and what it took.
+    """
+    gc.collect()
+    _synchronize(device)
+    before = _start_peak(device)
+    started = time.perf_counter()
+    answer = function()
+    _synchronize(device)
+    seconds = time.perf_counter() - started
+    after = _peak(device)
+    extra = None if before is None or after is None else max(0, after - before)
+    return answer, Lap(seconds, extra)
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _start_peak(device: torch.device) -> int | None:
+    """Forget earlier peaks; bytes that are held now."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return torch.cuda.memory_allocated(device)
+    _trim()
+    try:
+        _CLEAR.write_text("5", encoding="ascii")
+    except OSError:
+        return None
+    return _status("VmRSS")
+
+
+def _peak(device: torch.device) -> int | None:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return _status("VmHWM")
+
+
+def _status(field: str) -> int | None:
+    """A size in bytes from the kernel's account of this process."""
+    try:
+        lines = _STATUS.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    found = next((line for line in lines if line.startswith(f"{field}:")), None)
+    return None if found is None else 1024 * int(found.split()[1])
+
+
+def _trim() -> None:
+    """Give what earlier contenders freed back, so that the next one does not get it for free."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
+
+
+@contextmanager
+def blocks_returned_from(threshold: int) -> Generator[None]:
+    """Set glibc's bound for a contender, so that none runs under another's setting.
+
+    Our stream of patterns lowers the bound for the whole process, which costs the others page
+    faults that they would not have on their own.
+
+    Args:
+        threshold: `OURS` or `USUAL`.
+
+    Yields:
+        Nothing; `OURS` holds again afterwards.
+    """
+    _set_bound(threshold)
+    try:
+        yield
+    finally:
+        _set_bound(OURS)
+
+
+def _set_bound(threshold: int) -> None:
+    m_mmap_threshold, m_trim_threshold = -3, -1
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(m_mmap_threshold, threshold)
+        mallopt(m_trim_threshold, 2 * threshold)
+
+
+def matmul_rate(dtype: torch.dtype, device: torch.device) -> float:
+    """Floating-point operations a second of a matrix product: the best of a few.
+
+    Args:
+        dtype: Of both factors.
+        device: Where to compute.
+
+    Returns:
+        2 m n k over the seconds of a product of `MATMUL`'s sizes.
+    """
+    rows, width = MATMUL
+    a = torch.ones(rows, width, dtype=dtype, device=device)
+    b = torch.ones(width, width, dtype=dtype, device=device)
+    _ = a @ b
+    laps = [timed(lambda: a @ b, device)[1].seconds for _ in range(_N_PRODUCTS)]
+    return 2 * rows * width * width / min(laps)
+
+
+def machine(device: torch.device) -> dict[str, str]:
+    """What the numbers depend on beside the programs."""
+    found = {
+        "processor": _processor(),
+        "cores": str(os.cpu_count()),
+        "threads": str(torch.get_num_threads()),
+        "Python": platform.python_version(),
+    }
+    if device.type == "cuda":
+        found["GPU"] = torch.cuda.get_device_name(device)
+    return found
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
+
+
+def versions(packages: tuple[str, ...]) -> dict[str, str]:
+    """Installed versions; `-` for what is not installed."""
+    found: dict[str, str] = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "-"
+    return found

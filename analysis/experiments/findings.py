@@ -1,0 +1,62 @@
+"""All that the book says of a model: every experiment asked, and its claims."""
+
+from collections.abc import Callable
+
+import polars as pl
+
+from .experiment import Experiment
+from .judgement import Evidence
+from .kind_claims import KindEvidence
+from .request import Request
+
+Recall = Callable[[Experiment], Evidence]
+"""Answers a question, from a store or by computing it."""
+
+
+def findings(request: Request, recall: Recall) -> pl.DataFrame:
+    """Ask everything, and judge it.
+
+    Args:
+        request: Of which model, on what text, how much.
+        recall: Answers a question.
+
+    Returns:
+        Rows of `claims`: heads, induction circuit, BOS sink, kinds of ablation. What the model's
+        tokenizer or depth does not allow to be asked has none.
+    """
+    text, induction = recall(request.text_scores()), recall(request.induction_scores())
+    recall(request.successor_scores())
+    recall(request.s_inhibition_scores())
+    judged = [recall(request.head_claims(text, induction))]
+    if request.card.n_layers > 1:
+        judged.append(_circuit(request, recall, text, induction))
+    if request.vocabulary.tokenizer is not None:
+        judged.append(recall(request.sink_claims(recall(request.bos_sink()))))
+        judged.append(recall(request.kind_claims(kind_evidence(request, recall))))
+        recall(request.direct_effects())
+    return pl.concat([answer["claims"] for answer in judged if "claims" in answer])
+
+
+def kind_evidence(request: Request, recall: Recall) -> KindEvidence:
+    """What the kinds of ablation are judged by."""
+    kinds = {kind: recall(sweep) for kind, sweep in request.ablation_kinds().items()}
+    sets = request.ablated_sets(kinds["zero"])
+    return KindEvidence(
+        kinds=kinds,
+        estimates={"one gradient": recall(request.gradient_estimates())},
+        sets={family: recall(sweep) for family, sweep in sets.items()},
+        identities=recall(request.ablation_identities()),
+    )
+
+
+def _circuit(request: Request, recall: Recall, text: Evidence, induction: Evidence) -> Evidence:
+    """Claims on the induction circuit."""
+    evidence = {
+        "text": text,
+        "induction": induction,
+        "composition": recall(request.composition()),
+        "necessity": recall(request.circuit_necessity(text, induction)),
+        "paths": recall(request.path_patching(text, induction)),
+        "second_copy": recall(request.second_copy()),
+    }
+    return recall(request.circuit_claims(evidence))
