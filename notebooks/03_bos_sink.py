@@ -100,7 +100,7 @@ def published(verdicts):
 
 
 @app.cell
-def grid(masses, top):
+def sink_grid(masses, top):
     head_grid(
         masses,
         None,

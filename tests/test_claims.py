@@ -47,7 +47,6 @@ def evidence(induction: dict[tuple[int, int], float], gain: float = 4.0) -> dict
     on_text = [
         scores("previous_token", "text", {(0, 1): 0.9}, 2),
         scores("previous_token", "random", {(0, 1): 0.45}, 3),
-        scores("bos", "text", {(1, 0): 0.5}, 4),
     ]
     on_repeats = [
         scores("induction", "repeated", induction, 5),
@@ -72,7 +71,6 @@ def test_verdicts_follow_the_scores(worded):
         "previous_token_head": "supported",
         "previous_token_positional": "not supported",
         "previous_token_below_induction": "supported",
-        "bos_sink": "undecided",
         "induction_head": "supported",
         "model_copies": "supported",
     }

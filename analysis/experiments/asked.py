@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, TypeVar
 
 from analysis.errors import UserError
 from analysis.models.card import ModelCard, read_card
@@ -18,6 +18,7 @@ from .s_inhibition_scores import SInhibitionScores
 from .successor_scores import SuccessorScores
 from .text_scores import TextScores
 
+A = TypeVar("A", bound="Asked")
 N_OFFSETS = 128
 N_PICTURED = 32
 MAX_SHIFT = 8
@@ -42,7 +43,7 @@ class Asked:
     device: str = "cpu"
 
     @classmethod
-    def of(cls, model: str, options: Mapping[str, Any]) -> Self:
+    def of(cls: type[A], model: str, options: Mapping[str, Any]) -> A:
         """A request from a notebook's command line.
 
         Args:

@@ -23,6 +23,8 @@ from analysis.text.tokens import Tokens
 
 from .effect_tables import effect_rows
 from .experiment import Experiment, Report, stage
+from .head_effects import head_effects
+from .layer_profiles import layer_profiles
 from .sink_conditions import OWN, Plan, removed
 from .sink_data import BOS_FIRST, WORD_FIRST, queries, repeated_and_fresh, two_by_two
 from .sink_measures import (
@@ -34,7 +36,6 @@ from .sink_measures import (
     residual_norms,
     scores_under,
 )
-from .sink_tables import head_effects, layer_profiles
 from .stream import Score, chance, stream_scores
 from .tables import Labels, absence, head_scores, model_scores
 from .text_scores import NO_TOKENIZER, delimiter_ids
@@ -264,8 +265,16 @@ class BosSink(Experiment):
         for who, heads in (("top", plan.top), ("all", plan.every)):
             masked = scores_under(model, tokens.ids, removed(Method.MASK_KEY, 0, heads), score)
             for place, values in masked.items():
-                named = (f"mask_key 0 of {who}", f"attention_to_{place}")
-                changes.append(head_effects(values - base[place], named, heads, labels))
+                at = [(values - base[place])[:, head.layer, head.head] for head in heads]
+                changes.append(
+                    head_effects(
+                        np.stack(at, axis=1)[None],
+                        [f"mask_key 0 of {who}"],
+                        heads,
+                        f"attention_to_{place}",
+                        labels,
+                    )
+                )
         return {"head_scores": pl.concat(rows), "head_effects": pl.concat(changes)}
 
     def _effects(self, model: Model, plan: Plan, report: Report) -> dict[str, pl.DataFrame]:

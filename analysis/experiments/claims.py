@@ -23,13 +23,13 @@ CHAPTER = "02_induction_circuit"
 
 @dataclass(frozen=True, kw_only=True)
 class HeadClaims(Judgement):
-    """Has the model a previous-token head, an induction head, a BOS sink?
+    """Has the model a previous-token head and an induction head?
 
     The strongest head of each kind is chosen on the even sequences and judged on the odd ones, so
     that the choice does not flatter the estimate.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     text: Evidence
     """Answer of `TextScores`."""
@@ -87,20 +87,7 @@ class HeadClaims(Judgement):
                 (by_chance, "uniform attention"),
             ),
             self._order(previous, copier),
-            *([] if _lacks(self.text, "bos") else [self._sink()]),
         ]
-
-    def _sink(self) -> dict[str, Any]:
-        scores = self.text["head_scores"]
-        sink = _strongest(scores, "bos", "text")
-        return self._claim(
-            "bos_sink",
-            f"{sink}, the strongest on the even sequences, puts more than half of its attention "
-            "on BOS",
-            "attention to BOS on text, odd sequences",
-            (_odd(scores, "bos", "text", sink), 0.5),
-            (_odd(scores, "bos", "text", sink, "chance"), "uniform attention"),
-        )
 
     def _order(self, previous: Head, copier: Head) -> dict[str, Any]:
         """Which head comes first; the interval is over choices of heads on resampled sequences."""
@@ -143,8 +130,7 @@ class HeadClaims(Judgement):
         tested: tuple[np.ndarray, float],
         compared: tuple[np.ndarray, str],
     ) -> dict[str, Any]:
-        chapter = "01_head_atlas" if claim == "bos_sink" else CHAPTER
-        said = Statement(claim=claim, statement=statement, statistic=statistic, chapter=chapter)
+        said = Statement(claim=claim, statement=statement, statistic=statistic, chapter=CHAPTER)
         bar = Bar(threshold=tested[1], control=compared[0], control_name=compared[1])
         return judged(said, tested[0], bar, self.seed, self.runs())
 

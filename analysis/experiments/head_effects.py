@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from analysis.interventions import METRICS, Condition, Effects, Head
+from analysis.interventions import Condition, Effects, Head
 from analysis.models.card import ModelCard
 from analysis.statistics import bootstrap
 
@@ -18,14 +18,16 @@ def head_effects(
     changes: Float[np.ndarray, "condition sequence head"],
     conditions: Sequence[str],
     heads: Sequence[Head],
+    score: str,
     labels: Labels,
 ) -> pl.DataFrame:
-    """What conditions change in the induction scores of some heads.
+    """What conditions change in a score of some heads.
 
     Args:
         changes: Ablated minus base.
         conditions: Names of the conditions.
         heads: The scored heads.
+        score: Its name.
         labels: What the rows are about.
 
     Returns:
@@ -57,7 +59,7 @@ def head_effects(
     return pl.concat([every, *each], how="diagonal").select(
         *(pl.lit(about[name], pl.String).alias(name) for name in ("model", "text")),
         "condition",
-        pl.lit("induction").alias("score"),
+        pl.lit(score).alias("score"),
         *("layer", "head", "sequence", "value", "lower", "upper", "n"),
     )
 
@@ -79,11 +81,7 @@ def loss_effects(
     Returns:
         Frames by table; other metrics are NULL.
     """
-    frames = effect_rows(Effects(tuple(conditions), scopes, {"loss_change": changes}), labels)
-    each = frames["ablation_effects"]
-    unmeasured = [metric for metric in METRICS if metric not in each.columns]
-    empty = {metric: pl.lit(None, pl.Float64) for metric in unmeasured}
-    return {**frames, "ablation_effects": each.with_columns(**empty)}
+    return effect_rows(Effects(tuple(conditions), scopes, {"loss_change": changes}), labels)
 
 
 def scattered(

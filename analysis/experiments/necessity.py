@@ -174,7 +174,7 @@ class CircuitNecessity(CircuitExperiment):
         base = scattered(found.base, copiers, self.card)
         return {
             **loss_effects(found.losses, conditions, SCOPES, labels),
-            "head_effects": head_effects(found.scores, names, copiers, labels),
+            "head_effects": head_effects(found.scores, names, copiers, "induction", labels),
             "head_scores": head_scores(base, None, "induction", labels),
         }
 

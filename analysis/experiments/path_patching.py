@@ -273,6 +273,8 @@ class PathPatching(CircuitExperiment):
         for receiver in self.heads.copiers:
             of = [i for i, p in enumerate(paths) if p.receiver == receiver and p.into in _SCORED]
             names = [paths[i].name for i in of]
-            scored.append(head_effects(scores[of][..., None], names, [receiver], labels))
+            scored.append(
+                head_effects(scores[of][..., None], names, [receiver], "induction", labels)
+            )
         effects = loss_effects(losses, conditions, SCOPES, labels)
         return {**effects, "ablations": rows, "head_effects": pl.concat(scored)}

@@ -1,7 +1,5 @@
 """Run a model over rows of tokens and score every pattern as it streams by."""
 
-import ctypes
-import sys
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -9,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from analysis.allocator import freed_memory_returned
 from analysis.attention import Taps, Where
 from analysis.models.load import Model, hidden_states, unembed
 from analysis.scores import uniform_pattern
@@ -23,21 +22,6 @@ Watch = Callable[[int, slice, Tensor], None]
 
 TOKENS_PER_BATCH = 16_384
 _CHANCE_ROWS = 32
-
-
-def _return_freed_memory() -> None:
-    """Have glibc give freed blocks of 1 MiB and more back at once.
-
-    It would move that bound up to 32 MiB, keep blocks as large as patterns on its heap and fail
-    to reuse them, since they are aligned: memory would grow by a layer's patterns each layer.
-    """
-    m_mmap_threshold = -3
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(m_mmap_threshold, 2**20)
-
-
-_return_freed_memory()
 
 
 def stream_scores(
@@ -78,7 +62,7 @@ def stream_scores(
             for watcher in watchers:
                 watcher(where.layer, rows, pattern)
 
-        with torch.inference_mode():
+        with torch.inference_mode(), freed_memory_returned():
             hidden = hidden_states(model, batch, Taps(watch=watch))
             for function in also:
                 function(slice(start, start + len(batch)), hidden)
