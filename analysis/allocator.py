@@ -30,9 +30,12 @@ def _keep_freed_memory() -> None:
 
 @contextmanager
 def freed_memory_returned() -> Generator[None]:
-    """Have freed blocks of 1 MiB and more given back at once."""
+    """Have freed blocks of 1 MiB and more given back at once, and those that were kept before."""
     _set(_MMAP_THRESHOLD, _MIB)
     _set(_TRIM_THRESHOLD, _MIB)
+    trim = getattr(_libc, "malloc_trim", None)
+    if trim is not None:
+        trim(0)
     try:
         yield
     finally:

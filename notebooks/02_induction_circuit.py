@@ -138,10 +138,16 @@ def claim_table(claims):
         "statement",
         "verdict",
         pl.col("estimate", "control").round(3),
-        "statistic",
+        pl.format("{} to {}", pl.col("lower").round(3), pl.col("upper").round(3)).alias("95 %"),
+        "threshold",
         run=pl.lit("run"),
         run_link=pl.format("run:{}", "run"),
     )
+
+
+@app.cell
+def claims_measured(claims):
+    mo.accordion({"What each claim measures": claims.select("claim", "statistic")})
 
 
 @app.cell(hide_code=True)

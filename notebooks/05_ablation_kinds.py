@@ -146,7 +146,7 @@ def every_head(kinds, metric):
 def agreement(agreements, farthest):
     plots.agreement_grid(
         agreements.filter(pl.col("other") != "one gradient"),
-        f"`zero` and `{farthest['other']}` agree least: {farthest['value']:.2f}",
+        f"zero and {farthest['other']} agree least: {farthest['value']:.2f}",
         f"Spearman correlation over {farthest['n']} heads of KL(base || ablated) between every "
         "two kinds; 95 % bootstrap intervals over sequences in the tooltip.",
     )
@@ -170,7 +170,7 @@ def pair(first, kinds, second):
     plots.effect_against_effect(
         both,
         (f"{second.value}, nats", f"{first.value}, nats"),
-        f"`{first.value}` is the larger effect for {larger} of {both.height} heads",
+        f"{first.value} is the larger effect for {larger} of {both.height} heads",
         "KL(base || ablated) of every head alone, with 95 % intervals over the same sequences. "
         "On the dashed line both kinds cost the same.",
     )

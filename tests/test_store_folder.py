@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from store import Store, StoreError, damages, default_root, snapshot
+from store import SCHEMA_VERSION, Store, StoreError, damages, default_root, snapshot
 
 from .store_fakes import Scores, Sweep
 
@@ -31,7 +31,10 @@ def test_where_the_store_is(monkeypatch, tmp_path):
 
 def test_a_store_says_that_it_is_one(tmp_path):
     Store.open(tmp_path)
-    assert json.loads((tmp_path / "store.json").read_text()) == {"format": 1, "schema": 1}
+    assert json.loads((tmp_path / "store.json").read_text()) == {
+        "format": 1,
+        "schema": SCHEMA_VERSION,
+    }
 
 
 def refused(path: Path, message: str) -> None:
@@ -53,13 +56,17 @@ def test_a_file_is_no_folder(tmp_path):
     refused(tmp_path / "file" / "store", "a file on the way to it; choose another")
 
 
-@pytest.mark.parametrize("newer", [{"format": 2, "schema": 1}, {"format": 1, "schema": 2}])
+@pytest.mark.parametrize(
+    "newer", [{"format": 2, "schema": 1}, {"format": 1, "schema": SCHEMA_VERSION + 1}]
+)
 def test_a_store_of_a_newer_headbook_is_refused(tmp_path, newer):
     Store.open(tmp_path)
     (tmp_path / "store.json").unlink()
     (tmp_path / "store.json").write_text(json.dumps(newer))
     refused(
-        tmp_path, r"format 1 and schema 1 or older .*got format \d and schema \d; update headbook"
+        tmp_path,
+        rf"format 1 and schema {SCHEMA_VERSION} or older .*got format \d and schema \d; "
+        "update headbook",
     )
 
 
@@ -68,7 +75,7 @@ def test_a_spoiled_marker_is_refused_with_its_remedy(tmp_path, text):
     Store.open(tmp_path)
     (tmp_path / "store.json").unlink()
     (tmp_path / "store.json").write_text(text)
-    refused(tmp_path, r'restore it: \{"format":1,"schema":1\}')
+    refused(tmp_path, rf'restore it: \{{"format":1,"schema":{SCHEMA_VERSION}\}}')
 
 
 def test_a_creation_that_was_killed_is_completed(tmp_path):

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from store import Store, StoreError, compact, contents, damages, prune, run_key
+from store import SCHEMA_VERSION, Store, StoreError, compact, contents, damages, prune, run_key
 from store.parts import Unit, part_name
 from store.pins import pin
 
@@ -131,10 +131,12 @@ def test_a_damaged_manifest_is_damage(store, text):
 def test_a_part_of_a_newer_headbook_is_not_damage(store):
     store.recall(Scores(seed=1))
     manifest = part_of(store, 1).folder / "part.json"
-    newer = manifest.read_text().replace('"schema": 1', '"schema": 2')
+    newer = manifest.read_text().replace(
+        f'"schema": {SCHEMA_VERSION}', f'"schema": {SCHEMA_VERSION + 1}'
+    )
     manifest.unlink()
     manifest.write_text(newer)
-    with pytest.raises(StoreError, match=r"got schema 2 .*update headbook"):
+    with pytest.raises(StoreError, match=rf"got schema {SCHEMA_VERSION + 1} .*update headbook"):
         prune(Store.open(store.root))
     assert manifest.exists()
 

@@ -62,6 +62,7 @@ def bench(plan: Plan, report: Report) -> Iterator[Table]:
             work = _work(plan, task, model.card)
             flops = sweep_flops(model, work) if task is Task.A else None
             who = contenders(task, model, compiler)
+            torch.compiler.reset()  # torch compiles a function a few times only, then gives up
             found = raced(who, work, model.device, plan.repeats, report)
             yield table(task, (name, _sizes(model.card)), work, found, flops)
 

@@ -47,6 +47,6 @@ def sweep_flops(model: Model, work: Work) -> int:
 
     alone = count(1, heads=False)
     each_base = count(2, heads=False) - alone
-    each_head = (count(1, heads=True) - alone) / len(sample)
-    per_sequence = each_base + each_head * len(work.heads) * work.scale
-    return round(alone - each_base + len(work.ids) * per_sequence)
+    each_sample = count(2, heads=True) - count(1, heads=True) - each_base
+    n_samples = len(work.heads) * work.scale / len(sample)
+    return round(alone - each_base + len(work.ids) * (each_base + n_samples * each_sample))

@@ -33,7 +33,9 @@ class Growth:
     @property
     def exponents(self) -> tuple[float, float]:
         """Of seconds and of operations: slopes of least squares between logarithms."""
-        return exponent(self.sizes, self.seconds), exponent(self.sizes, self.flops)
+        return exponent(self.sizes, self.seconds), exponent(
+            self.sizes, tuple(map(float, self.flops))
+        )
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,8 @@ def text(found: Table) -> str:
         f"   {found.model} ({found.sizes}), {found.n_sequences} x {found.n_tokens} tokens",
     ]
     if task is Task.S:
-        lines.append(f"   {found.batch} sequences in one call of a model, for all alike")
+        batch = min(found.batch, found.n_sequences)
+        lines.append(f"   {batch} sequences in one call of a model, for all alike")
     ablated, total = found.n_heads
     if ablated < total:
         lines.append(
@@ -140,7 +141,7 @@ def text(found: Table) -> str:
         )
     if found.effects is not None:
         low, high = found.effects
-        lines.append(f"   KL of a head: {low:.2g} to {high:.2g} nats")
+        lines.append(f"   KL of a head: {low:.2g} to {high:.2g} nats; differences are those of KL")
     return "\n".join(
         [*lines, "", *columns([_HEADER, *map(_cells, found.rows)]), "", *_limit(found)]
     )

@@ -144,7 +144,13 @@ def matmul_rate(dtype: torch.dtype, device: torch.device) -> float:
     a = torch.ones(rows, width, dtype=dtype, device=device)
     b = torch.ones(width, width, dtype=dtype, device=device)
     _ = a @ b
-    laps = [timed(lambda: a @ b, device)[1].seconds for _ in range(_N_PRODUCTS)]
+    laps: list[float] = []
+    for _ in range(_N_PRODUCTS):
+        _synchronize(device)
+        started = time.perf_counter()
+        _ = a @ b
+        _synchronize(device)
+        laps.append(time.perf_counter() - started)
     return 2 * rows * width * width / min(laps)
 
 

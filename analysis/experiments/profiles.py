@@ -60,10 +60,10 @@ SIZES = {
         n_lists=100,
         n_items=10,
         n_gifts=500,
-        n_ablated=64,
+        n_ablated=32,
         ablated_tokens=256,
         n_blocks=64,
-        n_draws=200,
+        n_draws=100,
         set_sizes=(1, 2, 3, 4, 6, 8, 10),
     ),
 }

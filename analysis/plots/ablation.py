@@ -89,14 +89,16 @@ def effect_against_effect(
         y=y, x=alt.X("other_lower:Q", title=across), x2="other_upper:Q"
     )
     points = base.mark_circle(color=BLUE, size=40).encode(x=x, y=y, tooltip=tooltip)
-    bound = max(rows["value"].max(), rows["other"].max())  # pyright: ignore[reportArgumentType, reportCallIssue]
+    values = [*rows["value"].to_list(), *rows["other"].to_list()]
+    ends = pl.DataFrame(
+        {axis: [min(0.0, *values), max(0.0, *values)] for axis in ("other", "value")}
+    )
+    large = 0.3 * max(map(abs, values))
     labels = (
-        base.transform_filter(f"max(datum.value, datum.other) > {0.3 * float(bound)}")
+        base.transform_filter(f"max(abs(datum.value), abs(datum.other)) > {large}")
         .mark_text(align="left", dx=6, fontSize=10, color=GREY)
         .encode(x=x, y=y, text="name:N")
     )
-    least = min(0.0, *rows["value"].to_list(), *rows["other"].to_list())
-    ends = pl.DataFrame({"other": [least, float(bound)], "value": [least, float(bound)]})
     diagonal = alt.Chart(ends).mark_line(color=GREY, strokeDash=[4, 4]).encode(x=x, y=y)
     return alt.LayerChart(
         layer=[diagonal, upright, level, points, labels],

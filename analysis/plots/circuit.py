@@ -137,7 +137,7 @@ def place_bars(rows: pl.DataFrame, title: str, description: str) -> alt.Chart:
         y=alt.Y("name:N", title=None, sort=None),
         yOffset=alt.YOffset("data:N", sort=["repeated", "shuffled"]),
         opacity=alt.Opacity(
-            "data:N",
+            "data:O",
             title=None,
             scale=alt.Scale(domain=["repeated", "shuffled"], range=[1, 0.45]),
         ),

@@ -27,14 +27,15 @@ def two_by_two(rows: pl.DataFrame, title: str, description: str) -> alt.LayerCha
         Two points a design with 95 % intervals, in [0, 1]; uniform attention as a grey tick.
     """
     holds = alt.Scale(domain=["BOS", "word"], range=[BLUE, ORANGE])
+    keys = alt.Scale(domain=["position 0", "the middle"])
     base = alt.Chart(rows, height=alt.Step(26)).encode(
         y=alt.Y("design:N", title=None, sort=None),
-        yOffset=alt.YOffset("key:N", sort=["position 0", "the middle"]),
+        yOffset=alt.YOffset("key:N", scale=keys),
         color=alt.Color("holds:N", title="the position holds", scale=holds),
     )
     name = "mean attention"
     tooltip = ["design:N", "key:N", "holds:N", *INTERVAL]
-    shape = alt.Shape("key:N", title="attention to", sort=["position 0", "the middle"])
+    shape = alt.Shape("key:N", title="attention to", scale=keys)
     rule = base.mark_rule().encode(x=alt.X("lower:Q", title=name, scale=SHARE), x2="upper:Q")
     chance = base.mark_tick(thickness=2, size=12).encode(
         x=alt.X("chance:Q", title=name), color=alt.value(GREY)
@@ -157,18 +158,18 @@ def residual_norms(rows: pl.DataFrame, title: str, description: str) -> alt.Laye
             scale=alt.Scale(scheme="viridis"),
             legend=alt.Legend(symbolOpacity=1),
         ),
-        strokeDash=alt.StrokeDash(
-            "data:N",
-            title=None,
-            sort=kinds,
-            legend=alt.Legend(symbolType="stroke", symbolOpacity=1),
-        ),
         tooltip=["layer:O", "position:Q", "data:N", *INTERVAL[:3]],
     )
     band = base.mark_area(opacity=0.15).encode(
         y=alt.Y("lower:Q", title=""), y2="upper:Q", detail="data:N"
     )
-    line = base.mark_line(point=alt.OverlayMarkDef(size=14)).encode(y=y)
+    dash = alt.StrokeDash(
+        "data:N",
+        title=None,
+        scale=alt.Scale(domain=kinds),
+        legend=alt.Legend(symbolType="stroke", symbolOpacity=1),
+    )
+    line = base.mark_line(point=alt.OverlayMarkDef(size=14)).encode(y=y, strokeDash=dash)
     return alt.LayerChart(
         layer=[band, line], width=480, height=260, title=title, description=description
     )
