@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from analysis.errors import UserError
+from book.bench_command import bench
 from book.errors import BookError
 from store import StoreError, default_root
 
@@ -279,3 +280,6 @@ def train_reference(
     with terminal_bar("training") as report:
         folder = train(trainer, resume=resume, report=report)
     click.echo(f"weights, tokenizer and card: {folder}")
+
+
+cli.add_command(bench)

@@ -110,7 +110,9 @@ def test_a_shell_survives_a_wrong_query(tmp_path):
     assert "nothing" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["run", "build", "serve", "sql", "store", "train-reference"])
+@pytest.mark.parametrize(
+    "command", ["run", "build", "serve", "sql", "store", "train-reference", "bench"]
+)
 def test_every_command_shows_an_example(command):
     shown = invoke(command, "--help").output
     assert f"headbook {command}" in shown.split("Example:")[1]

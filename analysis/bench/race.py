@@ -13,7 +13,7 @@ from analysis.models.load import Model
 
 from .peers import PEERS, UnavailableError
 from .tasks import Answer, Run, Task, Work, our_scores, our_sweep
-from .timing import OURS, USUAL, Lap, blocks_returned_from, matmul_rate, timed
+from .timing import Lap, matmul_rate, timed
 from .variants import Compiler, compiled, in_bfloat16, relative_errors
 
 EXACT = "ours, float32"
@@ -27,8 +27,6 @@ class Contender:
     name: str
     prepare: Callable[[], Run]
     """Raises `UnavailableError` where it cannot take part."""
-    bound: int = USUAL
-    """The allocator's, as on its own."""
     preview: bool = False
     """Whether it need not agree, so that its error is what is reported."""
 
@@ -83,17 +81,16 @@ def contenders(task: Task, model: Model, compiler: Compiler | None) -> list[Cont
         for name, (prepare, _) in PEERS.items()
     ]
     if task is Task.S:
-        return [Contender(EXACT, lambda: our_scores(model), OURS), *peers]
+        return [Contender(EXACT, lambda: our_scores(model)), *peers]
     ours = [
-        Contender(EXACT, lambda: our_sweep(model), OURS),
-        Contender("ours, bfloat16", lambda: our_sweep(in_bfloat16(model)), OURS, preview=True),
+        Contender(EXACT, lambda: our_sweep(model)),
+        Contender("ours, bfloat16", lambda: our_sweep(in_bfloat16(model)), preview=True),
     ]
     if compiler is not None:
-        exact = Contender(f"{EXACT}, compiled", lambda: our_sweep(compiled(model, compiler)), OURS)
+        exact = Contender(f"{EXACT}, compiled", lambda: our_sweep(compiled(model, compiler)))
         preview = Contender(
             "ours, bfloat16, compiled",
             lambda: our_sweep(compiled(in_bfloat16(model), compiler)),
-            OURS,
             preview=True,
         )
         ours = [ours[0], exact, ours[1], preview]
@@ -136,9 +133,8 @@ def _warm_up(entry: Entry, work: Work) -> None:
     first = {head.layer: head for head in reversed(work.heads)}
     small = replace(work, ids=work.ids[:1], heads=tuple(sorted(first.values())))
     try:
-        with blocks_returned_from(entry.contender.bound):
-            run = entry.contender.prepare()
-            run(small)
+        run = entry.contender.prepare()
+        run(small)
     except UnavailableError as error:
         entry.reason = str(error)
     except Exception as error:  # a peer or a compiler that fails must not end the others' race
@@ -154,11 +150,10 @@ def _lap(entry: Entry, work: Work, device: torch.device) -> None:
     run = entry.run
     if run is None:
         return
-    with blocks_returned_from(entry.contender.bound):
-        entry.answer, lap = timed(lambda: run(work), device)
-        entry.laps.append(lap)
-        if work.scale != 1:
-            entry.idle.append(timed(lambda: run(replace(work, heads=())), device)[1])
+    entry.answer, lap = timed(lambda: run(work), device)
+    entry.laps.append(lap)
+    if work.scale != 1:
+        entry.idle.append(timed(lambda: run(replace(work, heads=())), device)[1])
 
 
 def seconds(entry: Entry, scale: float) -> list[float]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from analysis import scores
 from analysis.errors import UserError
-from analysis.experiments.ablation_sweep import MAX_ROWS
+from analysis.experiments.ablation_sweep import batch_rows
 from analysis.experiments.stream import Score, stream_scores
 from analysis.interventions import (
     Condition,
@@ -128,7 +128,7 @@ def our_sweep(model: Model) -> Run:
         asked = Measurement(
             scopes={"all": np.ones(work.ids.shape, dtype=bool)},
             metrics=Metrics.LEAN,
-            max_rows=MAX_ROWS,
+            max_rows=batch_rows(work.ids.shape[1], model.device.type),
         )
         source = Source(means=None, donor_of=None)
         effects = sweep(model, work.ids, conditions, source, asked, _silent)

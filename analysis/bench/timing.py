@@ -6,8 +6,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,13 +14,10 @@ from typing import TypeVar
 
 import torch
 
+from analysis.models.linear import linear
+
 MATMUL = (1024, 4096)
 """Rows, and both sides of the square weight, of the product whose rate is measured."""
-
-OURS, USUAL = 2**20, 2**25
-"""Blocks from this size on go back to the system when freed: as `analysis.experiments.stream`
-has it, and as glibc itself ends up when it is left alone."""
-
 _N_PRODUCTS = 3
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
@@ -102,34 +98,6 @@ def _trim() -> None:
             trim(0)
 
 
-@contextmanager
-def blocks_returned_from(threshold: int) -> Generator[None]:
-    """Set glibc's bound for a contender, so that none runs under another's setting.
-
-    Our stream of patterns lowers the bound for the whole process, which costs the others page
-    faults that they would not have on their own.
-
-    Args:
-        threshold: `OURS` or `USUAL`.
-
-    Yields:
-        Nothing; `OURS` holds again afterwards.
-    """
-    _set_bound(threshold)
-    try:
-        yield
-    finally:
-        _set_bound(OURS)
-
-
-def _set_bound(threshold: int) -> None:
-    m_mmap_threshold, m_trim_threshold = -3, -1
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(m_mmap_threshold, threshold)
-        mallopt(m_trim_threshold, 2 * threshold)
-
-
 def matmul_rate(dtype: torch.dtype, device: torch.device) -> float:
     """Floating-point operations a second of a matrix product: the best of a few.
 
@@ -143,14 +111,15 @@ def matmul_rate(dtype: torch.dtype, device: torch.device) -> float:
     rows, width = MATMUL
     a = torch.ones(rows, width, dtype=dtype, device=device)
     b = torch.ones(width, width, dtype=dtype, device=device)
-    _ = a @ b
     laps: list[float] = []
-    for _ in range(_N_PRODUCTS):
-        _synchronize(device)
-        started = time.perf_counter()
-        _ = a @ b
-        _synchronize(device)
-        laps.append(time.perf_counter() - started)
+    with torch.inference_mode():
+        _ = linear(a, b, None)
+        for _ in range(_N_PRODUCTS):
+            _synchronize(device)
+            started = time.perf_counter()
+            _ = linear(a, b, None)
+            _synchronize(device)
+            laps.append(time.perf_counter() - started)
     return 2 * rows * width * width / min(laps)
 
 

@@ -35,8 +35,21 @@ from .tables import Labels
 
 UNIT = 64
 """Conditions that are stored together: what an interruption can lose."""
-MAX_ROWS = 64
-"""Sequences stacked in one batch."""
+_TOKENS_AT_ONCE = {"cpu": 2_048, "cuda": 65_536}
+"""Tokens stacked in one batch: what a CPU's caches hold, and what keeps a GPU busy."""
+
+
+def batch_rows(n_tokens: int, device: str) -> int:
+    """How many sequences a sweep stacks in one batch.
+
+    Args:
+        n_tokens: Length of a sequence.
+        device: `cpu`, `cuda` or another.
+
+    Returns:
+        At least 1; memory grows with it, results do not change.
+    """
+    return max(1, _TOKENS_AT_ONCE.get(device, 2_048) // n_tokens)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +178,7 @@ class AblationSweep(TextSweep):
             Measurement(
                 scopes={"all": np.ones(self.tokens.ids.shape, dtype=bool)},
                 metrics=Metrics.FULL,
-                max_rows=MAX_ROWS,
+                max_rows=batch_rows(self.n_tokens, model.device.type),
             ),
             report,
         )

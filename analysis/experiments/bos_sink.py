@@ -21,6 +21,7 @@ from analysis.models.load import Model, load_model
 from analysis.text.sources import read_source, windows
 from analysis.text.tokens import Tokens
 
+from .ablation_sweep import batch_rows
 from .effect_tables import effect_rows
 from .experiment import Experiment, Report, stage
 from .head_effects import head_effects
@@ -42,9 +43,6 @@ from .text_scores import NO_TOKENIZER, delimiter_ids
 
 MIN_TOKENS = 8
 """Shorter sequences leave no queries after the middle, or no position to compare 0 with."""
-
-MAX_ROWS = 64
-"""Sequences times conditions in one batch of the sweep; it bounds memory only."""
 
 NO_BOS = "the sequences start without BOS: position 0 holds an ordinary token"
 
@@ -281,9 +279,8 @@ class BosSink(Experiment):
         ids = self._designs[self._main].ids
         half = np.zeros(ids.shape, dtype=bool)
         half[:, self.n_tokens // 2 :] = True
-        measured = Measurement(
-            scopes={"second_half": half}, metrics=Metrics.LEAN, max_rows=MAX_ROWS
-        )
+        rows = batch_rows(self.n_tokens, model.device.type)
+        measured = Measurement(scopes={"second_half": half}, metrics=Metrics.LEAN, max_rows=rows)
         effects = sweep(model, ids, plan.conditions(), OWN, measured, report)
         return effect_rows(effects, self._labels(self._main))
 

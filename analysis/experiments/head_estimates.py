@@ -23,7 +23,7 @@ from analysis.interventions import (
 )
 from analysis.models.load import load_model
 
-from .ablation_sweep import MAX_ROWS, TextSweep
+from .ablation_sweep import TextSweep, batch_rows
 from .effect_tables import effect_rows
 from .experiment import Report, stage
 
@@ -45,7 +45,8 @@ class DirectEffects(TextSweep):
             `logit_change` is of the base's most probable token.
         """
         model = load_model(self.model, self.device)
-        found = direct_effects(model, self.tokens.ids, MAX_ROWS, report)
+        rows = batch_rows(self.n_tokens, model.device.type)
+        found = direct_effects(model, self.tokens.ids, rows, report)
         return self.rows("direct", Method.ZERO, {"logit_change": found.top1})
 
     def rows(
@@ -96,5 +97,6 @@ class GradientEstimates(DirectEffects):
         donors = derangement(len(ids.ids), self.seed) if method is Method.RESAMPLE else None
         source = Source(means=average, donor_of=donors)
         part = stage(report, "one gradient", 0, 1)
-        found = estimated_loss_change(model, ids.ids, method, source, MAX_ROWS, part)
+        rows = batch_rows(self.n_tokens, model.device.type)
+        found = estimated_loss_change(model, ids.ids, method, source, rows, part)
         return self.rows("estimate", method, {"loss_change": found})

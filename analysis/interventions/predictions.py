@@ -8,8 +8,8 @@ from math import log
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional as F
 
+from analysis.models.linear import linear
 from analysis.models.load import Model, unembed
 
 from .effects import METRICS
@@ -191,5 +191,5 @@ def _vocabulary(
     step = max(_MIN_TOKENS, LOGIT_ELEMENTS // max(1, len(hidden)))
     for start in range(0, len(weight), step):
         at = slice(start, start + step)
-        logits = F.linear(hidden, weight[at], None if bias is None else bias[at])
+        logits = linear(hidden, weight[at], None if bias is None else bias[at])
         yield start, logits if cap is None else torch.tanh(logits / cap) * cap

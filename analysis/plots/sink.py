@@ -29,7 +29,7 @@ def two_by_two(rows: pl.DataFrame, title: str, description: str) -> alt.LayerCha
     holds = alt.Scale(domain=["BOS", "word"], range=[BLUE, ORANGE])
     keys = alt.Scale(domain=["position 0", "the middle"])
     base = alt.Chart(rows, height=alt.Step(26)).encode(
-        y=alt.Y("design:N", title=None, sort=None),
+        y=alt.Y("design:N", title=None, scale=alt.Scale(domain=_in_order(rows, "design"))),
         yOffset=alt.YOffset("key:N", scale=keys),
         color=alt.Color("holds:N", title="the position holds", scale=holds),
     )
@@ -96,7 +96,12 @@ def sink_effects(rows: pl.DataFrame, title: str, description: str) -> alt.LayerC
     groups = rows["group"].unique(maintain_order=True).to_list()
     color = alt.Scale(domain=groups, range=[BLUE, ORANGE, GREY][: len(groups)])
     base = alt.Chart(rows, height=alt.Step(20)).encode(
-        y=alt.Y("condition:N", title=None, sort=None, axis=alt.Axis(labelLimit=260)),
+        y=alt.Y(
+            "condition:N",
+            title=None,
+            scale=alt.Scale(domain=_in_order(rows, "condition")),
+            axis=alt.Axis(labelLimit=260),
+        ),
         color=alt.Color("group:N", title=None, scale=color),
     )
     rule = base.mark_rule().encode(x=alt.X("lower:Q", title=name), x2="upper:Q")
@@ -148,14 +153,14 @@ def residual_norms(rows: pl.DataFrame, title: str, description: str) -> alt.Laye
     Returns:
         A line a layer and text on a logarithmic axis, with 95 % bands.
     """
-    kinds = rows["data"].unique(maintain_order=True).to_list()
+    kinds = _in_order(rows, "data")
     y = alt.Y("value:Q", title="norm of the residual stream", scale=alt.Scale(type="log"))
     base = alt.Chart(rows).encode(
         x=alt.X("position:Q", title="position", axis=alt.Axis(tickMinStep=1)),
         color=alt.Color(
             "layer:O",
             title="entering layer",
-            scale=alt.Scale(scheme="viridis"),
+            scale=alt.Scale(scheme="viridis", domain=sorted(_in_order(rows, "layer"))),
             legend=alt.Legend(symbolOpacity=1),
         ),
         tooltip=["layer:O", "position:Q", "data:N", *INTERVAL[:3]],
@@ -190,8 +195,8 @@ def resting_place(rows: pl.DataFrame, title: str, description: str) -> alt.Layer
     name = "mean attention to position 0"
     blocks = alt.Scale(domain=["first block", "second block"], range=[BLUE, ORANGE])
     base = alt.Chart(rows, height=alt.Step(24)).encode(
-        y=alt.Y("data:N", title=None, sort=None),
-        yOffset="block:N",
+        y=alt.Y("data:N", title=None, scale=alt.Scale(domain=_in_order(rows, "data"))),
+        yOffset=alt.YOffset("block:N", scale=alt.Scale(domain=["first block", "second block"])),
         color=alt.Color("block:N", title="queries in", scale=blocks),
     )
     chance = base.mark_tick(thickness=2, size=10).encode(
@@ -204,3 +209,8 @@ def resting_place(rows: pl.DataFrame, title: str, description: str) -> alt.Layer
     return alt.LayerChart(
         layer=[chance, rule, point], width=420, title=title, description=description
     )
+
+
+def _in_order(rows: pl.DataFrame, column: str) -> list[str]:
+    """Different values, as they first appear."""
+    return rows[column].unique(maintain_order=True).to_list()
