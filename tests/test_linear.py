@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from analysis.models.linear import MIN_WEIGHTS, Linear, linear, with_faster_products
+from analysis.models.linear import MIN_WEIGHTS, Linear, linear, with_products
 
 WIDE = 256
 
@@ -36,7 +36,7 @@ def test_a_net_keeps_its_parameters_its_ties_and_its_gradients():
     before = dict(net.named_parameters(remove_duplicate=False))
     ids = torch.arange(7)
     expected = net(ids)
-    with_faster_products(net)
+    with_products(net, Linear)
     assert all(type(net[i]) is Linear for i in (1, 2))
     after = dict(net.named_parameters(remove_duplicate=False))
     assert before.keys() == after.keys()
@@ -47,3 +47,6 @@ def test_a_net_keeps_its_parameters_its_ties_and_its_gradients():
     assert net[1].weight.grad is not None
     with torch.inference_mode():
         torch.testing.assert_close(net(ids), expected, atol=1e-4, rtol=1e-5)
+    with_products(net, nn.Linear)
+    assert all(type(net[i]) is nn.Linear for i in (1, 2))
+    assert torch.equal(net(ids), expected)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import torch
@@ -17,12 +18,19 @@ def _fused(query: Any, key: Any, value: Any, *_args: Any, **_kwargs: Any) -> int
     return sdpa_flop_count(query, key, value)
 
 
+def _product(x: Any, weight: Any, *_args: Any, **_kwargs: Any) -> int:
+    """A product through oneDNN, which the counter does not know either."""
+    return 2 * prod(x) * weight[0]
+
+
+_ONEDNN: Any = torch.ops.mkldnn._linear_pointwise
 _FUSED_ON_CPU: Any = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 
 
 def counted_flops(function: Callable[[], object]) -> int:
     """Floating-point operations of all matrix products of a call."""
-    with FlopCounterMode(display=False, custom_mapping={_FUSED_ON_CPU: _fused}) as counter:
+    known = {_FUSED_ON_CPU: _fused, _ONEDNN: _product}
+    with FlopCounterMode(display=False, custom_mapping=known) as counter:
         function()
     return counter.get_total_flops()
 

@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel
 from transformers.utils import logging
 
 from analysis.errors import UserError
+from analysis.models.linear import with_products
 from analysis.models.load import Model, load_model
 
 REFERENCE = "reference"
@@ -106,6 +107,7 @@ def stock(model: Model, implementation: str) -> PreTrainedModel:
     """
     net = deepcopy(model.net, {id(weight): weight for weight in model.net.parameters()})
     net.set_attn_implementation(implementation)
+    with_products(net, nn.Linear)
     return net
 
 

@@ -32,6 +32,7 @@ def linear(
     if (
         not plain
         or torch.is_grad_enabled()
+        or torch.compiler.is_compiling()
         or weight.numel() < MIN_WEIGHTS
         or x.numel() == 0
         or not torch.backends.mkldnn.is_available()
@@ -48,15 +49,16 @@ class Linear(nn.Linear):
         return linear(input, self.weight, self.bias)
 
 
-def with_faster_products(net: nn.Module) -> None:
-    """Put `Linear` in the place of every plain linear layer, with the same parameters.
+def with_products(net: nn.Module, kind: type[nn.Linear]) -> None:
+    """Put one kind of linear layer in the place of every other, with the same parameters.
 
     Args:
         net: The model; its own modules are replaced.
+        kind: `Linear`, or torch's own.
     """
     for name, module in list(net.named_modules()):
-        if type(module) is nn.Linear:
-            faster = Linear(1, 1, device="meta")
-            faster.in_features, faster.out_features = module.in_features, module.out_features
-            faster.weight, faster.bias = module.weight, module.bias
-            net.set_submodule(name, faster.train(module.training))
+        if isinstance(module, nn.Linear) and {type(module), kind} == {Linear, nn.Linear}:
+            other = kind(1, 1, device="meta")
+            other.in_features, other.out_features = module.in_features, module.out_features
+            other.weight, other.bias = module.weight, module.bias
+            net.set_submodule(name, other.train(module.training))

@@ -16,7 +16,7 @@ from analysis.errors import UserError
 
 from . import llama_simple_mlp
 from .card import ModelCard, read_card
-from .linear import with_faster_products
+from .linear import Linear, with_products
 
 _OUTPUT_PROJECTIONS = ("o_proj", "c_proj", "out_proj", "dense")
 _LAYER_LISTS = ("layers", "h", "blocks")
@@ -120,7 +120,7 @@ def _load(name: str, device: str, _model: str) -> Model:
             f"expected all weights of {card.architecture} in {card.folder}, found none for "
             f"{', '.join(missing[:3])}; copy or save the folder again"
         )
-    with_faster_products(net)
+    with_products(net, Linear)
     return instrument(net.eval(), card)
 
 
