@@ -50,7 +50,7 @@ class KindClaims(Judgement):
     Heads are ranked on the even sequences and judged on the odd ones.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     evidence: KindEvidence
 
@@ -67,8 +67,7 @@ class KindClaims(Judgement):
         agreements = self._agreements(effects)
         curves = self._curves()
         claims = [
-            self._same("q_zero", "setting the query to 0 after RoPE", True),
-            self._same("zero", "writing zeros", False),
+            *self._identities(),
             *(
                 self._alike(agreements.filter(kind="zero", other=other).row(0, named=True))
                 for other in effects
@@ -181,28 +180,30 @@ class KindClaims(Judgement):
             claims.append(decided(said, ends[0], ends[1], (0.0, note), self.runs()))
         return claims
 
-    def _same(self, variant: str, words: str, expected: bool) -> dict[str, Any]:
-        """Whether a variant is `uniform`: the distance of what heads read, in the worst head."""
+    def _identities(self) -> list[dict[str, Any]]:
+        """`uniform` is query zeroing and is not `zero`: distances of z, in the worst head."""
         rows = self.evidence.identities["head_scores"].filter(pl.col("sequence").is_not_null())
-        distance = _worst(rows, f"{variant}_from_uniform")
-        other = _worst(rows, "q_zero_from_uniform" if not expected else "zero_from_uniform")
-        said = Statement(
-            claim=f"{variant}_is_{'' if expected else 'not_'}uniform",
-            statement=f"A head reads the {'same' if expected else 'mean of visible values'} "
-            + (
-                f"whether its pattern is made uniform or by {words}"
-                if expected
-                else f"under `uniform`, which is not what {words} gives"
-            ),
-            statistic="largest difference of z from `uniform`"
-            + (", negated" if expected else "")
-            + ", any head and position",
+        query, zero = _worst(rows, "q_zero_from_uniform"), _worst(rows, "zero_from_uniform")
+        same = Statement(
+            claim="q_zero_is_uniform",
+            statement="A head reads the same whether its pattern is made uniform or its query is "
+            "set to 0 after RoPE",
+            statistic="largest difference of z, negated, any head and position",
             chapter=CHAPTER,
         )
-        sign = -1.0 if expected else 1.0
-        name = "writing zeros" if expected else "query set to 0"
-        bar = Bar(threshold=sign * DIFFERENCE, control=sign * other, control_name=name)
-        return judged(said, sign * distance, bar, self.seed, self.runs())
+        other = Statement(
+            claim="zero_is_not_uniform",
+            statement="A head whose pattern is made uniform reads something: it is not zeroed",
+            statistic="largest difference of z, any head and position",
+            chapter=CHAPTER,
+        )
+        alike = Bar(threshold=-DIFFERENCE, control=-zero, control_name="writing zeros")
+        apart = Bar(threshold=DIFFERENCE, control=query, control_name="query set to 0")
+        runs = self.runs()
+        return [
+            judged(same, -query, alike, self.seed, runs),
+            judged(other, zero, apart, self.seed, runs),
+        ]
 
     def _alike(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Whether two kinds rank heads alike; unrelated rankings are the control."""
