@@ -5,10 +5,10 @@ app = marimo.App(width="medium", app_title="What holds")
 
 with app.setup:
     import marimo as mo
-    import polars as pl
 
     from analysis.experiments import Request, findings
     from analysis.plots import claim_intervals
+    from analysis.tables import judged_claims
     from book.live import progress_bar
     from store import Store
 
@@ -55,16 +55,7 @@ def intervals(claims):
 
 @app.cell
 def table(claims):
-    claims.select(
-        "statement",
-        "verdict",
-        pl.col("estimate", "control").round(3),
-        pl.format("{} to {}", pl.col("lower").round(3), pl.col("upper").round(3)).alias("95 %"),
-        "threshold",
-        statement_link="chapter",
-        run=pl.lit("run"),
-        run_link=pl.format("run:{}", "run"),
-    )
+    judged_claims(claims).with_columns(statement_link=claims["chapter"])
 
 
 @app.cell

@@ -12,7 +12,7 @@ with app.setup:
     from analysis.experiments import Request
     from analysis.experiments.induction_circuit import circuit_heads
     from analysis.plots import circuit
-    from analysis.tables import beside, named, strongest
+    from analysis.tables import beside, judged_claims, named, strongest
     from book.live import progress_bar
     from store import Store
 
@@ -134,15 +134,7 @@ def claim_chart(claims):
 
 @app.cell
 def claim_table(claims):
-    claims.select(
-        "statement",
-        "verdict",
-        pl.col("estimate", "control").round(3),
-        pl.format("{} to {}", pl.col("lower").round(3), pl.col("upper").round(3)).alias("95 %"),
-        "threshold",
-        run=pl.lit("run"),
-        run_link=pl.format("run:{}", "run"),
-    )
+    judged_claims(claims)
 
 
 @app.cell

@@ -12,7 +12,7 @@ with app.setup:
     from analysis.experiments.sink_claims import PUBLISHED_MASS
     from analysis.plots import claim_intervals, head_grid
     from analysis.plots import sink as plots
-    from analysis.tables import strongest
+    from analysis.tables import judged_claims, strongest
     from book.live import progress_bar
     from store import Store
 
@@ -335,14 +335,7 @@ def claims_chart(claims):
 
 @app.cell
 def claims_table(claims):
-    claims.select(
-        "statement",
-        "verdict",
-        pl.col("estimate", "control").round(3),
-        pl.format("{} to {}", pl.col("lower").round(3), pl.col("upper").round(3)).alias("95 %"),
-        "threshold",
-        "statistic",
-    )
+    judged_claims(claims)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ with app.setup:
 
     from analysis import plots
     from analysis.experiments import KindEvidence, Request
-    from analysis.tables import effects_beside, single_effects
+    from analysis.tables import effects_beside, judged_claims, single_effects
     from book.live import progress_bar
     from store import Store
 
@@ -257,15 +257,7 @@ def estimated(agreements, estimate, kinds):
 
 @app.cell
 def verdicts(claims):
-    claims.select(
-        "statement",
-        "verdict",
-        pl.col("estimate", "control").round(3),
-        pl.format("{} to {}", pl.col("lower").round(3), pl.col("upper").round(3)).alias("95 %"),
-        "threshold",
-        run=pl.lit("run"),
-        run_link=pl.format("run:{}", "run"),
-    )
+    judged_claims(claims)
 
 
 if __name__ == "__main__":
