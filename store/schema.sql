@@ -428,6 +428,70 @@ COMMENT ON COLUMN layer_profiles.lower IS 'Lower end of the 95 % bootstrap inter
 COMMENT ON COLUMN layer_profiles.upper IS 'Upper end of the 95 % bootstrap interval over sequences; aggregate rows only';
 COMMENT ON COLUMN layer_profiles.n IS 'Number of sequences averaged';
 
+CREATE TABLE predictions (
+    run VARCHAR NOT NULL,
+    model VARCHAR NOT NULL,
+    text VARCHAR,
+    sequence INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    condition VARCHAR NOT NULL,
+    baseline VARCHAR NOT NULL,
+    kind VARCHAR NOT NULL,
+    rank SMALLINT NOT NULL,
+    token_id INTEGER NOT NULL,
+    token VARCHAR NOT NULL,
+    logit DOUBLE NOT NULL,
+    change DOUBLE NOT NULL
+);
+COMMENT ON TABLE predictions IS 'What a model predicts after one position under a condition, and which tokens the condition moved most';
+COMMENT ON COLUMN predictions.run IS 'The run that computed the row (runs.run)';
+COMMENT ON COLUMN predictions.model IS 'The model (models.model)';
+COMMENT ON COLUMN predictions.text IS 'The data set (texts.text), whose tokens are in prompts';
+COMMENT ON COLUMN predictions.sequence IS 'Sequence within the data set, from 0';
+COMMENT ON COLUMN predictions.position IS 'Position t whose next token is predicted';
+COMMENT ON COLUMN predictions.condition IS 'What was done (ablations.condition of the same run); base: nothing';
+COMMENT ON COLUMN predictions.baseline IS 'The condition that changes are measured against';
+COMMENT ON COLUMN predictions.kind IS 'top: most probable; base_top: what the baseline predicts; riser and faller: largest changes';
+COMMENT ON COLUMN predictions.rank IS 'Rank within its kind, from 1';
+COMMENT ON COLUMN predictions.token_id IS 'Id of the token in the vocabulary';
+COMMENT ON COLUMN predictions.token IS 'The token as text, its spaces kept';
+COMMENT ON COLUMN predictions.logit IS 'Its logit under the condition';
+COMMENT ON COLUMN predictions.change IS 'Its logit, condition minus baseline';
+
+CREATE TABLE comparisons (
+    run VARCHAR NOT NULL,
+    model VARCHAR NOT NULL,
+    text VARCHAR,
+    head VARCHAR NOT NULL,
+    method VARCHAR NOT NULL,
+    lag INTEGER,
+    reference VARCHAR NOT NULL,
+    condition VARCHAR NOT NULL,
+    layer SMALLINT,
+    metric VARCHAR NOT NULL,
+    sequence INTEGER,
+    value DOUBLE NOT NULL,
+    lower DOUBLE,
+    upper DOUBLE,
+    n INTEGER
+);
+COMMENT ON TABLE comparisons IS 'How two conditions differ at one position: the heads'' outputs of a layer, or the predictions';
+COMMENT ON COLUMN comparisons.run IS 'The run that computed the row (runs.run)';
+COMMENT ON COLUMN comparisons.model IS 'The model (models.model)';
+COMMENT ON COLUMN comparisons.text IS 'The data set (texts.text)';
+COMMENT ON COLUMN comparisons.head IS 'The head that condition A ablates, as L1H4';
+COMMENT ON COLUMN comparisons.method IS 'How values are ablated in B: zero_value, mean_value or mask_key';
+COMMENT ON COLUMN comparisons.lag IS 'How far before the measured position B ablates; NULL where B is not applied';
+COMMENT ON COLUMN comparisons.reference IS 'The condition compared with: base or A';
+COMMENT ON COLUMN comparisons.condition IS 'The compared condition: A, B(all), B(specific), A+B(all) or A+B(specific)';
+COMMENT ON COLUMN comparisons.layer IS 'Layer whose attention output is compared, from 0; NULL for the predictions';
+COMMENT ON COLUMN comparisons.metric IS 'nip: <x, y> / |x|^2; cosine; distance2: |x - y|^2; kl: KL(x || y), nats; redundancy: the index R';
+COMMENT ON COLUMN comparisons.sequence IS 'Sequence within the data set, from 0; NULL marks the aggregate over all';
+COMMENT ON COLUMN comparisons.value IS 'The number; an index R of 1 says that A leaves nothing for B to remove, 0 that B removes as much as before';
+COMMENT ON COLUMN comparisons.lower IS 'Lower end of the 95 % bootstrap interval over sequences; aggregate rows only';
+COMMENT ON COLUMN comparisons.upper IS 'Upper end of the 95 % bootstrap interval over sequences; aggregate rows only';
+COMMENT ON COLUMN comparisons.n IS 'Number of sequences averaged';
+
 CREATE TABLE claims (
     run VARCHAR NOT NULL,
     claim VARCHAR NOT NULL,
