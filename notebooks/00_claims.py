@@ -6,10 +6,10 @@ app = marimo.App(width="medium", app_title="What holds")
 with app.setup:
     import marimo as mo
 
-    from analysis.experiments import Request, findings
+    from analysis.experiments import findings
     from analysis.plots import claim_intervals
     from analysis.tables import judged_claims
-    from book.live import progress_bar
+    from book.live import progress_bar, requested
     from store import Store
 
 
@@ -31,13 +31,14 @@ def finding(claims, request):
 @app.cell
 def question():
     model = mo.ui.text(value=mo.cli_args().get("model") or "reference", label="model")
-    model
-    return (model,)
+    source = mo.ui.text(value=mo.cli_args().get("text") or "reference", label="text")
+    mo.hstack([model, source], justify="start")
+    return model, source
 
 
 @app.cell
-def answer(model):
-    request = Request.of(model.value, mo.cli_args())
+def answer(model, source):
+    request = requested(model.value, source.value)
     store = Store.open()
     claims = findings(request, lambda question: store.recall(question, progress_bar))
     return claims, request

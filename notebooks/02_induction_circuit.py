@@ -9,11 +9,10 @@ with app.setup:
 
     from analysis import circuit_views as views
     from analysis import plots
-    from analysis.experiments import Request
     from analysis.experiments.induction_circuit import circuit_heads
     from analysis.plots import circuit
     from analysis.tables import beside, judged_claims, named, strongest
-    from book.live import progress_bar
+    from book.live import progress_bar, requested
     from store import Store
 
 
@@ -38,13 +37,14 @@ def finding(behaviour, claims, copier_head, heads, lines, request):
 @app.cell
 def question():
     model = mo.ui.text(value=mo.cli_args().get("model") or "reference", label="model")
-    model
-    return (model,)
+    source = mo.ui.text(value=mo.cli_args().get("text") or "reference", label="text")
+    mo.hstack([model, source], justify="start")
+    return model, source
 
 
 @app.cell
-def ask(model):
-    request = Request.of(model.value, mo.cli_args())
+def ask(model, source):
+    request = requested(model.value, source.value)
     store = Store.open()
     return request, store
 

@@ -8,9 +8,9 @@ with app.setup:
     import polars as pl
 
     from analysis import plots
-    from analysis.experiments import KindEvidence, Request
+    from analysis.experiments import KindEvidence
     from analysis.tables import effects_beside, judged_claims, single_effects
-    from book.live import progress_bar
+    from book.live import progress_bar, requested
     from store import Store
 
 
@@ -30,13 +30,14 @@ def finding(farthest, nearest, request, top):
 @app.cell
 def question():
     model = mo.ui.text(value=mo.cli_args().get("model") or "reference", label="model")
-    model
-    return (model,)
+    source = mo.ui.text(value=mo.cli_args().get("text") or "reference", label="text")
+    mo.hstack([model, source], justify="start")
+    return model, source
 
 
 @app.cell
-def ask(model):
-    request = Request.of(model.value, mo.cli_args())
+def ask(model, source):
+    request = requested(model.value, source.value)
     store = Store.open()
     return request, store
 
