@@ -100,7 +100,7 @@ def summarise(by_head, head):
 
 
 @app.cell
-def claims_chart(claims):
+def redundancy_claims(claims):
     claim_intervals(
         claims,
         f"{claims.filter(verdict='supported').height} of {claims.height} claims about redundancy "

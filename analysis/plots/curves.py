@@ -5,7 +5,7 @@ import polars as pl
 
 from .theme import BLUE, GREY, INTERVAL, ORANGE
 
-_COLORS = (BLUE, ORANGE, GREY, "#7a5ba6", "#3f8f6b", "#b98a3c", "#a33b4a")
+_COLORS = (BLUE, ORANGE, "#3f8f6b", "#7a5ba6", "#b98a3c", "#a33b4a", "#5aa9b8")
 _EFFECT = tuple(tooltip for tooltip in INTERVAL if tooltip.shorthand != "chance:Q")
 
 
@@ -19,8 +19,8 @@ def curves(
     """Lines with 95 % intervals, coloured by what they are.
 
     Args:
-        rows: Columns `at`, `series`, `role` (what gives a line its colour), `value`, `lower`,
-            `upper` and `n`.
+        rows: Columns `at`, `series`, `role` (what gives a line its colour; others are grey),
+            `value`, `lower`, `upper` and `n`.
         names: Titles of the axes.
         domain: Of the values, which are drawn at its ends where they lie outside; None fits it.
         title: The finding.
@@ -30,7 +30,9 @@ def curves(
         The chart; a click in the legend keeps one colour.
     """
     roles = rows["role"].unique(maintain_order=True).to_list()
-    colors = alt.Scale(domain=roles, range=list(_COLORS[: len(roles)]))
+    palette = [role for role in roles if not role.startswith("other")]
+    shades = dict(zip(palette, _COLORS, strict=False))
+    colors = alt.Scale(domain=roles, range=[shades.get(role, GREY) for role in roles])
     scale = alt.Scale(zero=False) if domain is None else alt.Scale(domain=domain, clamp=True)
     chosen = alt.selection_point(fields=["role"], bind="legend")
     base = alt.Chart(rows).encode(
