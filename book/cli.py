@@ -12,6 +12,7 @@ import click
 
 from analysis.errors import UserError
 from book.bench_command import bench
+from book.decompose_command import decompose
 from book.errors import BookError
 from store import StoreError, default_root
 
@@ -283,3 +284,4 @@ def train_reference(
 
 
 cli.add_command(bench)
+cli.add_command(decompose)

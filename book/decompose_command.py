@@ -15,11 +15,16 @@ Example:
 @click.command(epilog=EPILOG)
 @click.option("--model", default="reference", show_default=True, help="As for `headbook run`.")
 @click.option("--text", default="reference", show_default=True, help="As for `headbook run`.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Folder of the run.",
+)
 @click.option("--layers", default=None, help="Regular expression of layers' names; q, k, v, o.")
 @click.option("--steps", type=click.IntRange(min=1), default=4000, show_default=True)
 @click.option("--components", type=click.IntRange(min=1), default=160, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
 @click.option("--device", default="cpu", show_default=True, help="Such as cpu or cuda.")
 @click.option("--resume", is_flag=True, help="Go on from the folder's checkpoint.")
 def decompose(  # noqa: PLR0913 - one parameter for each option
@@ -48,10 +53,18 @@ def decompose(  # noqa: PLR0913 - one parameter for each option
     )
     from analysis.models.load import load_model  # noqa: PLC0415
     from analysis.text.tokens import Vocabulary  # noqa: PLC0415
+    from analysis.training.device import check_device  # noqa: PLC0415
     from store import terminal_bar  # noqa: PLC0415
 
-    recipe = Recipe(seed=seed, n_steps=steps, n_components=components, layers=layers or LAYERS)
+    check_device(device)
     loaded = load_model(model, device)
+    recipe = Recipe(
+        seed=seed,
+        n_steps=steps,
+        n_components=components,
+        layers=layers or LAYERS,
+        n_tokens=min(Recipe.n_tokens, loaded.card.n_ctx),
+    )
     vocabulary = Vocabulary(loaded.card.folder, loaded.card.vocab)
     rows = Rows(text, vocabulary, recipe, "decompose")
     trainer = Trainer(recipe, loaded, rows, out)

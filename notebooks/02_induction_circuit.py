@@ -8,7 +8,10 @@ with app.setup:
     import polars as pl
 
     from analysis import circuit_views as views
+    from analysis import component_effect_views as component_views
     from analysis import plots
+    from analysis.experiments.component_effect_tables import judged_size
+    from analysis.experiments.decomposed_request import DecomposedRequest
     from analysis.experiments.induction_circuit import circuit_heads
     from analysis.plots import circuit
     from analysis.tables import beside, judged_claims, named, strongest
@@ -454,6 +457,123 @@ def heads_table(copying, looking_back):
     copying.select("name", induction="value", shuffled="control").join(
         looking_back.select("name", previous_token="value", on_random_tokens="control"), on="name"
     ).sort("induction", descending=True)
+
+
+@app.cell
+def decomposed(request):
+    parts_of = DecomposedRequest.of(request)
+    return (parts_of,)
+
+
+@app.cell
+def component_effects_answer(heads, parts_of, request, store):
+    mo.stop(
+        parts_of is None,
+        mo.md(f"""
+        ## Components of the circuit
+
+        Which parameter components this circuit needs cannot be said: **{request.card.name}** has no
+        decomposition. `headbook decompose` makes one, which belongs in the folder `decomposition`
+        beside the model's weights.
+        """),
+    )
+    part_effects = store.recall(parts_of.component_effects(heads), progress_bar)
+    return (part_effects,)
+
+
+@app.cell
+def component_effects_judged(heads, part_effects, parts_of, store):
+    part_claims = store.recall(parts_of.component_effect_claims(heads, part_effects))["claims"]
+    part_lines = {name: views.said(part_claims, name) for name in part_claims["claim"].to_list()}
+    return part_claims, part_lines
+
+
+@app.cell(hide_code=True)
+def component_finding(copier_head, heads, part_effects, part_lines):
+    mo.md(f"""
+    ## Components of the circuit
+
+    Without the {judged_size(part_effects["ablations"])} parameter components that harm it most
+    alone, **{copier_head}** loses {part_lines["components_needed"].estimate} of attention to its
+    target (random components of the same weights and about the same norms:
+    {part_lines["components_needed"].control}; *{part_lines["components_needed"].verdict}*). The
+    second copy then costs {part_lines["components_needed_loss"].estimate} nats per token more
+    (*{part_lines["components_needed_loss"].verdict}*). That few components carry the effects on
+    {copier_head} is *{part_lines["components_concentrated"].verdict}*; that effects add up,
+    *{part_lines["components_additive"].verdict}*.
+
+    Components of q, k, v and o in the layers of {heads.previous} and {copier_head} write nothing
+    at all positions; all others, and the remainder that no component holds, stay as they are, so
+    that the base is the model itself. They are ranked on the even blocks, and all figures are
+    those of the odd blocks.
+    """)
+
+
+@app.cell
+def component_claim_chart(part_claims):
+    plots.claim_intervals(
+        part_claims,
+        f"{part_claims.filter(verdict='supported').height} of {part_claims.height} claims about "
+        "components are supported",
+        "Every claim's estimate with its 95 % interval (colour: verdict), its control (grey) and "
+        "its threshold (tick), each on the scale of its own statistic.",
+    )
+
+
+@app.cell
+def component_claim_table(part_claims):
+    judged_claims(part_claims)
+
+
+@app.cell
+def components_together(copier_head, part_effects, part_lines):
+    plots.curves(
+        component_views.joint_rows(part_effects, copier_head),
+        ("components ablated", f"fall of the induction score of {copier_head}"),
+        None,
+        f"Together over one by one: {part_lines['components_additive'].estimate}",
+        f"What {copier_head} loses without the components that harm it most, with 95 % intervals "
+        "over sequences: all at once, and the sum of what each does alone; and without as many "
+        "random components of the same weights and about the same norms (mean and central 95 % of "
+        "the draws).",
+    )
+
+
+@app.cell
+def components_alone(copier_head, part_effects):
+    alone = component_views.single_rows(part_effects["component_scores"], copier_head)
+    worst = alone.filter(name=copier_head).sort("value").row(0, named=True)
+    circuit.ablation_strip(
+        alone,
+        ("change of the induction score", "component"),
+        f"{worst['group']} alone changes {copier_head} by {worst['value']:+.2f}",
+        f"Change of the induction score of {copier_head} and of the other heads of its layer when "
+        "one component is ablated, with 95 % intervals over sequences; the most harmful first, as "
+        "chosen on other sequences. A component that acts on several heads is not one head's own.",
+    )
+
+
+@app.cell
+def components_table(copier_head, heads, part_effects):
+    component_views.component_table(
+        part_effects["component_scores"], copier_head, str(heads.previous)
+    )
+
+
+@app.cell(hide_code=True)
+def concentration_text(part_effects):
+    mo.md(f"""
+    How many components carry what ablation does to a head? Shares are of the summed squared effects
+    of all components on the head's score: induction for the heads of the upper layer, attention to
+    the previous token for those of the lower one. The largest are chosen on other sequences. On
+    heads that a component cannot feed, the largest measured effect is
+    {component_views.leakage(part_effects["component_scores"]):.1g}.
+    """)
+
+
+@app.cell
+def concentration_table(part_effects):
+    component_views.concentration_table(part_effects["head_scores"])
 
 
 if __name__ == "__main__":

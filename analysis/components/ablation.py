@@ -1,6 +1,6 @@
 """Ablation of components at single tokens, in three modes, each under its own masks."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -170,14 +170,44 @@ def with_cuts(
     return found
 
 
+def continued(masks: Masks, begin: int, n_copies: int) -> dict[str, Mask]:
+    """Masks of whole sequences for several copies of all rows, which begin at a later position."""
+
+    def later(tensor: Tensor, *copies: int) -> Tensor:
+        """All but the first positions, if it says something of every token."""
+        one_for_all = tensor.ndim < len(copies)
+        return tensor if one_for_all else tensor[:, begin:].repeat(*copies)
+
+    return {
+        name: replace(
+            mask,
+            components=later(mask.components, n_copies, 1, 1),
+            delta=later(mask.delta, n_copies, 1),
+            routed=None if mask.routed is None else later(mask.routed, n_copies, 1),
+            cuts=tuple(replace(cut, tokens=later(cut.tokens, n_copies, 1)) for cut in mask.cuts),
+        )
+        for name, mask in masks.items()
+    }
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One condition."""
+
+    draws: tuple[Masks, ...]
+    """One, or several in the stochastic modes."""
+    trajectory: Sequence[float]
+    """Of an adversary: divergence from the target in nats a token, at first and after each step."""
+
+
 @dataclass(frozen=True)
 class Arms:
-    """Two conditions, in one or several draws; the i-th of both belong together."""
+    """Two conditions; the i-th draws of both belong together."""
 
     base: tuple[Masks, ...]
     ablated: tuple[Masks, ...]
     trajectories: Mapping[str, Sequence[float]]
-    """Of an adversary: divergence from the target in nats after each step, by arm."""
+    """Of an adversary, by arm."""
 
 
 @dataclass(frozen=True)
@@ -189,7 +219,7 @@ class Ablation:
     importances: Importances
     removed: Mapping[str, tuple[Cut, ...]]
     n_draws: int
-    """Of stochastic modes."""
+    """Of masks in stochastic modes; of an adversary's starts, of which the most harmful counts."""
     seed: int
 
     def arms(self, mode: Mode) -> Arms:
@@ -201,22 +231,43 @@ class Ablation:
         Returns:
             One draw of masks, or `n_draws` in the stochastic modes.
         """
-        generator = torch.Generator().manual_seed(self.seed)
+        arms = {"base": self.base(mode), "ablated": self.ablated(mode)}
+        trajectories = {name: arm.trajectory for name, arm in arms.items() if arm.trajectory}
+        return Arms(arms["base"].draws, arms["ablated"].draws, trajectories)
+
+    def base(self, mode: Mode) -> Arm:
+        """Masks where nothing is ablated."""
         if mode is Mode.DETERMINISTIC:
-            return Arms(({},), (self._cut({}),), {})
+            return Arm(({},), ())
+        sources = self._sources(0)
         if mode is Mode.ADVERSARIAL:
-            return self._adversarial(generator)
-        base, ablated = list[Masks](), list[Masks]()
-        for _ in range(self.n_draws):
-            first = Sources.drawn(self.importances, generator, shared=False)
-            base.append(first.masks(self.importances))
-            if mode is Mode.STOCHASTIC_APART:
-                first = Sources.drawn(self.importances, generator, shared=False)
-            if mode is Mode.STOCHASTIC_CI:
-                ablated.append(first.masks(self._unimportant()))
-            else:
-                ablated.append(self._cut(first.masks(self.importances)))
-        return Arms(tuple(base), tuple(ablated), {})
+            return self._worst(sources, lambda masks: masks)
+        return Arm(tuple(each.masks(self.importances) for each in sources), ())
+
+    def ablated(self, mode: Mode) -> Arm:
+        """Masks where the components are ablated.
+
+        Raises:
+            UserError: The mode is of whole components, and some are cut from single heads.
+        """
+        if mode is Mode.DETERMINISTIC:
+            return Arm((self._cut({}),), ())
+        sources = self._sources(int(mode is Mode.STOCHASTIC_APART))
+        if mode is Mode.ADVERSARIAL:
+            return self._worst(sources, self._cut)
+        if mode is Mode.STOCHASTIC_CI:
+            unimportant = self._unimportant()
+            return Arm(tuple(each.masks(unimportant) for each in sources), ())
+        return Arm(tuple(self._cut(each.masks(self.importances)) for each in sources), ())
+
+    def _sources(self, batch: int) -> list[Sources]:
+        """Random sources; those of a batch are the same whenever they are drawn."""
+        generator = torch.Generator().manual_seed(self.seed)
+        drawn = [
+            Sources.drawn(self.importances, generator, shared=False)
+            for _ in range((batch + 1) * self.n_draws)
+        ]
+        return drawn[batch * self.n_draws :]
 
     def _cut(self, masks: Masks) -> dict[str, Mask]:
         return with_cuts(self.decomposition, masks, self.removed)
@@ -235,17 +286,12 @@ class Ablation:
                 found[name][..., cut.component].masked_fill_(cut.tokens, 0.0)
         return found
 
-    def _adversarial(self, generator: torch.Generator) -> Arms:
-        start = Sources.drawn(self.importances, generator, shared=False)
-        found: list[Masks] = []
-        trajectories: dict[str, Sequence[float]] = {}
-        for name in ("base", "ablated"):
+    def _worst(self, starts: Sequence[Sources], removing: Callable[[Masks], Masks]) -> Arm:
+        """The masks that do most harm, from the best of some starts, and the way there."""
 
-            def masking(sources: Sources, arm: str = name) -> Masks:
-                masks = sources.masks(self.importances)
-                return masks if arm == "base" else self._cut(masks)
+        def masking(sources: Sources) -> Masks:
+            return removing(sources.masks(self.importances))
 
-            sources, losses = worst(self.decomposition, self.tokens, start, masking, ASCENT)
-            found.append(masking(sources))
-            trajectories[name] = losses
-        return Arms((found[0],), (found[1],), trajectories)
+        found = [worst(self.decomposition, self.tokens, at, masking, ASCENT) for at in starts]
+        sources, losses = max(found, key=lambda each: max(each[1]))
+        return Arm((masking(sources),), losses)

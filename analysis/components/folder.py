@@ -117,6 +117,11 @@ def load_decomposition(model: Model, folder: Path) -> tuple[Decomposition, Impor
         )
     tensors, _ = checkpoint.read(folder / WEIGHTS, str(model.device))
     parts = published.sorted_out({name: t.float() for name, t in tensors.items()})
+    if any(set(pair) != {"V", "U"} for pair in parts.components.values()) or not parts.components:
+        raise UserError(
+            f"expected V and U of every layer in {folder / WEIGHTS}, some are missing; copy the "
+            "whole folder"
+        )
     components = {n: Components(V=p["V"], U=p["U"]) for n, p in parts.components.items()}
     function = importance_function(parts.importance, {})
     for part in (*components.values(), function):

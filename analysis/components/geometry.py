@@ -7,12 +7,52 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from analysis.attention import Site
+from analysis.attention import Site, Taps, Where
 from analysis.errors import UserError
 from analysis.models.card import ModelCard
-from analysis.models.load import Model
+from analysis.models.load import hidden_states
 
-from .decomposed import Components
+from .ablation import SITES
+from .decomposed import Components, Decomposition, reading
+
+PROJECTIONS = {name[0]: site for name, site in SITES.items()}
+"""What the weights of attention compute, by their letters: q, k, v and o."""
+N_PROBED = 24
+"""Tokens on which a model's rotation is made sure of: offsets beyond those that are shown."""
+MASKED = -1e30
+"""Scores below this are of keys that a query does not see."""
+
+
+def projections(decomposition: Decomposition) -> dict[tuple[int, str], str]:
+    """Names of decomposed weights of attention.
+
+    Args:
+        decomposition: The decomposed model.
+
+    Returns:
+        By layer and letter (q, k, v, o), in that order; other layers, as of an MLP, are left out.
+    """
+    model = decomposition.model
+    names = {id(model.net.get_submodule(name)): name for name in decomposition.components}
+    parts = (
+        (layer, letter, getattr(attention, name, None))
+        for layer, attention in enumerate(model.attentions)
+        for name, letter in zip(SITES, PROJECTIONS, strict=True)
+    )
+    return {(layer, letter): names[id(p)] for layer, letter, p in parts if id(p) in names}
+
+
+def n_heads(site: Site, card: ModelCard) -> int:
+    """How many heads share a weight of attention: key-value heads for k and v."""
+    return card.n_kv_heads if site in {Site.K, Site.V} else card.n_heads
+
+
+def weight_norms(
+    weight: Float[Tensor, "d_out d_in"], site: Site, card: ModelCard
+) -> Float[Tensor, " head"]:
+    """Frobenius norm of a weight in the rows, or for o in the columns, of each head."""
+    rows = weight.T if site is Site.Z else weight
+    return rows.reshape(n_heads(site, card), -1).norm(dim=1)
 
 
 def head_vectors(
@@ -21,24 +61,23 @@ def head_vectors(
     """What each component writes to each head (q), or to each key-value head (k, v).
 
     Args:
-        parts: Components of a projection of queries, keys or values.
-        site: Q, K or V.
+        parts: Components of a weight of attention.
+        site: Which weight.
         card: The model's sizes.
 
     Returns:
-        U, split by head; for o_proj, V, whose columns the heads feed.
+        U, split by head; of o, V, whose rows the heads feed.
     """
-    heads = card.n_kv_heads if site in {Site.K, Site.V} else card.n_heads
     factor = parts.V.T if site is Site.Z else parts.U
-    return factor.detach().reshape(parts.n, heads, -1)
+    return factor.detach().reshape(parts.n, n_heads(site, card), -1)
 
 
 def head_norms(parts: Components, site: Site, card: ModelCard) -> Float[Tensor, "component head"]:
     """Frobenius norm of every component's weight in the rows, or for o columns, of each head.
 
     Args:
-        parts: Components of a projection.
-        site: Which projection.
+        parts: Components of a weight of attention.
+        site: Which weight.
         card: The model's sizes.
 
     Returns:
@@ -71,31 +110,58 @@ class Rotation:
     """Radians a position."""
 
     @classmethod
-    def of(cls, model: Model) -> "Rotation":
+    def of(cls, decomposition: Decomposition) -> "Rotation":
         """Of a model whose queries and keys turn over whole heads at plain frequencies.
 
         Raises:
-            UserError: Its positions are other ones.
+            UserError: On a few tokens, the scores of a decomposed layer are others.
         """
-        config: dict[str, Any] = dict(model.card.config)
+        card, device = decomposition.model.card, decomposition.model.device
+        config: dict[str, Any] = dict(card.config)
         rope: dict[str, Any] = config.get("rope_parameters") or config.get("rope_scaling") or {}
-        base = config.get("rope_theta") or rope.get("rope_theta")
-        kind = rope.get("rope_type", "default")
-        normed = any(hasattr(model.attentions[0], name) for name in ("q_norm", "k_norm"))
-        partial = config.get("partial_rotary_factor", rope.get("partial_rotary_factor", 1.0))
-        if base is None or kind != "default" or normed or partial != 1.0:
-            raise UserError(
-                "expected rotary positions over whole heads, at plain frequencies and without "
-                f"norms of queries and keys, {model.card.architecture} has others; contributions "
-                "of components to scores are not defined there"
-            )
-        d_head, device = model.card.d_head, model.device
-        half = torch.arange(d_head // 2, device=device)
+        base = config.get("rope_theta") or rope.get("rope_theta") or 10_000.0
+        half = torch.arange(card.d_head // 2, device=device)
         adjacent = bool(config.get("rope_adjacent_pairs"))
         first = 2 * half if adjacent else half
-        second = first + 1 if adjacent else half + d_head // 2
-        frequency = float(base) ** (-2 * half.double() / d_head)
-        return cls(first, second, frequency)
+        second = first + 1 if adjacent else half + card.d_head // 2
+        found = cls(first, second, float(base) ** (-2 * half.double() / card.d_head))
+        if not _explains(found, decomposition):
+            raise UserError(
+                "expected scores of queries and keys that turn over whole heads at plain "
+                f"frequencies, {card.architecture} computes others; what components add to its "
+                "scores is not defined"
+            )
+        return found
+
+
+def _explains(rotation: Rotation, decomposition: Decomposition) -> bool:
+    """Whether a rotation makes the model's scores out of what q_proj and k_proj write."""
+    model, names = decomposition.model, projections(decomposition)
+    n_pos = min(N_PROBED, model.card.n_ctx)
+    place = torch.arange(n_pos, device=model.device)
+    scores = dict[int, Tensor]()
+
+    def keep(where: Where, tensor: Tensor) -> Tensor:
+        scores[where.layer] = tensor[0]
+        return tensor
+
+    with torch.no_grad(), reading(model, names.values()) as inputs:
+        hidden_states(model, place[None] % model.card.vocab, Taps(edits={Site.SCORES: keep}))
+        written = {
+            key: model.net.get_submodule(name)(inputs[name])[0].unflatten(
+                -1, (-1, model.card.d_head)
+            )
+            for key, name in names.items()
+            if key[1] in "qk"
+        }
+    for layer, true in scores.items():
+        if {(layer, "q"), (layer, "k")} <= written.keys():
+            every = pair_contributions(written[layer, "q"], written[layer, "k"], place, rotation)
+            ours = every[:, (place[:, None] - place).clamp(min=0), place[:, None], place]
+            seen = true > MASKED
+            if (ours - true)[seen].abs().max() > 1e-3 * true[seen].abs().max():
+                return False
+    return True
 
 
 def contributions(
@@ -126,30 +192,28 @@ def contributions(
 
 
 def pair_contributions(
-    query: tuple[Components, Float[Tensor, " component"]],
-    key: tuple[Components, Float[Tensor, " component"]],
+    query: Float[Tensor, "query head d_head"],
+    key: Float[Tensor, "key kv_head d_head"],
     offsets: Int[Tensor, " offset"],
-    model: Model,
+    rotation: Rotation,
 ) -> Float[Tensor, "head offset query key"]:
-    """What every pair of components adds to a head's scores, as strongly as they usually fire.
+    """What every pair adds to every head's scores.
 
     Args:
-        query: Components of q_proj, and the mean activation of each where it fires, signed.
-        key: The same of k_proj. Without the sign a contribution can mean its opposite.
+        query: What components of q_proj write, by head: `head_vectors` times an activation. The
+            mean activation where a component fires must keep its sign: without it, a
+            contribution can mean its opposite.
+        key: The same of k_proj, by key-value head.
         offsets: Query position minus key position.
-        model: The decomposed model.
+        rotation: The model's.
 
     Returns:
         In units of the score before the softmax; key-value heads mapped to the query heads that
         read them.
     """
-    card, rotation = model.card, Rotation.of(model)
-    q = head_vectors(query[0], Site.Q, card) * query[1][:, None, None]
-    k = head_vectors(key[0], Site.K, card) * key[1][:, None, None]
-    copies = card.n_heads // card.n_kv_heads
-    return torch.stack(
-        [
-            contributions(q[:, head], k[:, head // copies], offsets, rotation)
-            for head in range(card.n_heads)
-        ]
-    )
+    copies = query.shape[1] // key.shape[1]
+    by_query_head = [
+        contributions(query[:, head], key[:, head // copies], offsets, rotation)
+        for head in range(query.shape[1])
+    ]
+    return torch.stack(by_query_head)

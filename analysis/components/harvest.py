@@ -2,13 +2,17 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from .decomposed import Decomposition, logits, reading
+from analysis.attention import Taps
+from analysis.models.load import hidden_states
+
+from .decomposed import Decomposition, reading
 from .importance import ImportanceFunction
 from .losses import lower
 
@@ -26,28 +30,33 @@ Report = Callable[[int, int, str], None]
 class Firing:
     """What one layer's components did over a text."""
 
-    importance: Float[Tensor, " component"]
-    """Sum of causal importances."""
-    count: Float[Tensor, " component"]
+    importance: Float[Tensor, "row component"]
+    """Sum of causal importances in every row."""
+    count: Float[Tensor, "row component"]
     """Tokens at which it fired."""
-    activation: Float[Tensor, " component"]
+    activation: Float[Tensor, "row component"]
     """Sum of activations where it fired, signed."""
-    magnitude: Float[Tensor, " component"]
+    magnitude: Float[Tensor, "row component"]
     """Sum of their absolute values."""
-    by_token: Float[Tensor, "d_vocab component"]
-    """Tokens at which it fired, by the token."""
+    by_token: Float[Tensor, "token component"]
+    """Tokens at which it fired, by the token: one of those of the text."""
     example_keys: Float[Tensor, "example component"]
     """Random numbers of the examples kept, the largest of all; below 0 where there is none."""
     example_places: Int[Tensor, "example component"]
     """Place of each example: row times length plus position."""
+    example_importances: Float[Tensor, "example component"]
 
     @classmethod
-    def nothing(cls, n: int, vocab: int) -> "Firing":
+    def nothing(cls, n: int, n_rows: int, n_distinct: int) -> "Firing":
         """Before any text."""
-        sums = [torch.zeros(n, dtype=torch.double) for _ in range(4)]
-        keys = torch.full((N_EXAMPLES, n), -1.0)
-        places = torch.zeros(N_EXAMPLES, n, dtype=torch.long)
-        return cls(*sums, torch.zeros(vocab, n), keys, places)
+        importance, count, activation, magnitude = torch.zeros(4, n_rows, n, dtype=torch.double)
+        return cls(
+            *(importance, count, activation, magnitude),
+            by_token=torch.zeros(n_distinct, n),
+            example_keys=torch.full((N_EXAMPLES, n), -1.0),
+            example_places=torch.zeros(N_EXAMPLES, n, dtype=torch.long),
+            example_importances=torch.zeros(N_EXAMPLES, n),
+        )
 
 
 @dataclass
@@ -74,42 +83,53 @@ class Harvest:
     firing: dict[str, Firing]
     together: dict[Pairing, Together] = field(default_factory=dict[Pairing, Together])
 
+    @cached_property
+    def distinct(self) -> Int[np.ndarray, " token"]:
+        """Tokens that the text has, ascending."""
+        return np.unique(self.tokens)
+
+    def count(self, layer: str) -> Float[Tensor, " component"]:
+        """Tokens at which each fires."""
+        return self.firing[layer].count.sum(0)
+
     def mean_importance(self, layer: str) -> Float[Tensor, " component"]:
         """Mean over all tokens."""
-        return self.firing[layer].importance / self.tokens.size
+        return self.firing[layer].importance.sum(0) / self.tokens.size
 
     def density(self, layer: str) -> Float[Tensor, " component"]:
         """Share of tokens at which each fires."""
-        return self.firing[layer].count / self.tokens.size
+        return self.count(layer) / self.tokens.size
 
     def mean_activation(self, layer: str) -> Float[Tensor, " component"]:
         """Mean activation where it fires, signed; 0 for one that never does."""
-        found = self.firing[layer]
-        return found.activation / found.count.clamp(min=1)
+        return self.firing[layer].activation.sum(0) / self.count(layer).clamp(min=1)
 
     def mean_magnitude(self, layer: str) -> Float[Tensor, " component"]:
         """Mean absolute activation where it fires."""
-        found = self.firing[layer]
-        return found.magnitude / found.count.clamp(min=1)
+        return self.firing[layer].magnitude.sum(0) / self.count(layer).clamp(min=1)
 
-    def pmi(self, layer: str) -> Float[Tensor, "d_vocab component"]:
+    def pmi(self, layer: str) -> Float[Tensor, "token component"]:
         """Pointwise mutual information of a token and a component's firing at it, in nats.
 
         Returns:
-            `ln(P(token, fires) / (P(token) P(fires)))`; -inf where they never met.
+            `ln(P(token, fires) / (P(token) P(fires)))` for the `distinct` tokens; -inf where they
+            never met.
         """
         found = self.firing[layer].by_token.double()
-        counts = np.bincount(self.tokens.reshape(-1), minlength=len(found))
-        token = torch.from_numpy(counts).double()
-        expected = token[:, None] * self.firing[layer].count
+        token = torch.from_numpy(np.unique(self.tokens, return_counts=True)[1]).double()
+        expected = token[:, None] * self.count(layer)
         return torch.log(found * self.tokens.size / expected.clamp(min=1e-30))
 
-    def examples(self, layer: str, component: int) -> list[tuple[int, int]]:
-        """Row and position of examples, drawn evenly from everywhere that it fired."""
+    def examples(self, layer: str, component: int) -> list[tuple[int, int, float]]:
+        """Row, position and importance of examples, drawn evenly from everywhere that it fired."""
         found = self.firing[layer]
         kept = found.example_keys[:, component] >= 0
-        length = self.tokens.shape[1]
-        return [divmod(int(place), length) for place in found.example_places[:, component][kept]]
+        places, length = found.example_places[:, component][kept].tolist(), self.tokens.shape[1]
+        importances = found.example_importances[:, component][kept].tolist()
+        return [
+            (place // length, place % length, importance)
+            for place, importance in zip(places, importances, strict=True)
+        ]
 
 
 def harvest(
@@ -134,56 +154,55 @@ def harvest(
     Returns:
         Everything that was counted.
     """
-    vocab, device = decomposition.model.card.vocab, decomposition.model.device
-    parts = decomposition.components
-    found = Harvest(tokens, {name: Firing.nothing(p.n, vocab) for name, p in parts.items()})
+    model, parts, n_rows = decomposition.model, decomposition.components, len(tokens)
+    found = Harvest(tokens, {})
+    for name, each in parts.items():
+        found.firing[name] = Firing.nothing(each.n, n_rows, len(found.distinct))
     generator = torch.Generator().manual_seed(seed)
-    for start in range(0, len(tokens), BATCH):
-        rows = torch.from_numpy(tokens[start : start + BATCH].astype(np.int64))
-        with torch.no_grad(), reading(decomposition.model, parts) as inputs:
-            logits(decomposition, rows.to(device), {})
-            importances = lower(function(inputs, parts))
-            fires: dict[str, Tensor] = {}
-            for name, g in importances.items():
-                activation = parts[name].activations(inputs[name]).cpu()
-                fires[name] = g.cpu() > FIRES
-                _count(found.firing[name], rows, g.cpu(), activation)
-                _choose(found.firing[name], fires[name], start * tokens.shape[1], generator)
+    for start in range(0, n_rows, BATCH):
+        rows = slice(start, min(start + BATCH, n_rows))
+        ids = torch.from_numpy(tokens[rows].astype(np.int64))
+        with torch.no_grad(), reading(model, parts) as inputs:
+            hidden_states(model, ids.to(model.device), Taps())
+            importances = {name: g.cpu() for name, g in lower(function(inputs, parts)).items()}
+            activations = {name: parts[name].activations(x).cpu() for name, x in inputs.items()}
+        known = torch.from_numpy(np.searchsorted(found.distinct, tokens[rows])).flatten()
+        for name, g in importances.items():
+            _count(found.firing[name], rows, known, g, activations[name])
+            _choose(found.firing[name], g.flatten(0, 1), start * tokens.shape[1], generator)
+        fires = {name: g > FIRES for name, g in importances.items()}
         for pairing in pairings:
             _pair(found.together, pairing, fires)
-        report(min(start + BATCH, len(tokens)), len(tokens), "harvest")
+        report(rows.stop, n_rows, "harvest")
     return found
 
 
 def _count(
     found: Firing,
-    rows: Int[Tensor, "batch pos"],
+    rows: slice,
+    known: Int[Tensor, " place"],
     g: Float[Tensor, "batch pos component"],
     activation: Float[Tensor, "batch pos component"],
 ) -> None:
     fires = g > FIRES
     fired = torch.where(fires, activation, 0.0).double()
-    found.importance += g.double().sum((0, 1))
-    found.count += fires.double().sum((0, 1))
-    found.activation += fired.sum((0, 1))
-    found.magnitude += fired.abs().sum((0, 1))
-    found.by_token.index_add_(0, rows.flatten(), fires.flatten(0, 1).float())
+    found.importance[rows] = g.double().sum(1)
+    found.count[rows] = fires.double().sum(1)
+    found.activation[rows] = fired.sum(1)
+    found.magnitude[rows] = fired.abs().sum(1)
+    found.by_token.index_add_(0, known, fires.flatten(0, 1).float())
 
 
 def _choose(
-    found: Firing,
-    fires: Bool[Tensor, "batch pos component"],
-    first: int,
-    generator: torch.Generator,
+    found: Firing, g: Float[Tensor, "place component"], first: int, generator: torch.Generator
 ) -> None:
     """Keep, for every component, the places with the largest random numbers so far."""
-    flat = fires.flatten(0, 1)
-    drawn = torch.rand(flat.shape, generator=generator)
-    keys = torch.cat([found.example_keys, torch.where(flat, drawn, -1.0)])
-    places = (first + torch.arange(len(flat)))[:, None].expand(flat.shape)
-    every = torch.cat([found.example_places, places])
+    drawn = torch.rand(g.shape, generator=generator)
+    keys = torch.cat([found.example_keys, torch.where(g > FIRES, drawn, -1.0)])
+    places = (first + torch.arange(len(g)))[:, None].expand(g.shape)
     found.example_keys, best = keys.topk(N_EXAMPLES, dim=0)
-    found.example_places = every.gather(0, best)
+    found.example_places = torch.cat([found.example_places, places]).gather(0, best)
+    found.example_importances = torch.cat([found.example_importances, g]).gather(0, best)
 
 
 def _pair(together: dict[Pairing, Together], pairing: Pairing, fires: Mapping[str, Tensor]) -> None:

@@ -110,7 +110,8 @@ def drawn_masks(
         g = importances[name]
         source = torch.rand(g.shape, generator=generator).to(g.device)
         delta = torch.rand(g.shape[:2], generator=generator).to(g.device)
-        masks[name] = between(g, source, delta, None if routed is None else routed[name])
+        route = None if routed is None else routed[name].to(g.device)
+        masks[name] = between(g, source, delta, route)
     return masks
 
 

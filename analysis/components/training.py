@@ -1,25 +1,19 @@
 """Training of a decomposition: resumable after a kill at any moment."""
 
 import json
-import math
 import re
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from random import Random
 
 import numpy as np
 import torch
-from jaxtyping import Int
 from torch import Tensor, nn
 
 from analysis.errors import UserError
 from analysis.models.load import Model
-from analysis.text.repeats import log_uniform, shown_again
-from analysis.text.sources import read_source, windows
-from analysis.text.tokens import Vocabulary
 from analysis.training import checkpoint
 
 from . import folder
@@ -29,96 +23,13 @@ from .decomposed import Components, Decomposition, logits, reading, weight
 from .evaluation import judge
 from .importance import MLP, Layerwise
 from .losses import divergence, drawn_masks, faithfulness, lower, minimality, random_routes
+from .recipe import LAYERS, N_EVALUATED, Recipe, Rows
+
+__all__ = ["LAYERS", "Recipe", "Rows", "Trainer", "decomposed_layers", "train"]
 
 CHECKPOINT_EVERY = 100
-LAYERS = r".*\.(q_proj|k_proj|v_proj|o_proj)"
-"""Names of the layers that are decomposed by default."""
-
-MAX_ROWS = {"decompose": 8192, "evaluate": 512}
-"""Rows of text that are drawn from, by what for."""
-N_EVALUATED = 64
-"""Rows that a decomposition is judged on."""
-
 Report = Callable[[int, int, str], None]
 """Told (done, total, what) while something runs."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """Everything that a decomposition depends on, beside the model and the text."""
-
-    seed: int
-    n_steps: int
-    layers: str = LAYERS
-    """Regular expression that the names of decomposed layers match."""
-    n_components: int = 160
-    hidden: int = 128
-    """Width of each layer's causal-importance function."""
-    n_rows: int = 8
-    n_tokens: int = 128
-    repeats: float = 0.3
-    """Share of rows that are random tokens shown again; the others are text."""
-    warm_up: int = 300
-    """Steps on faithfulness alone, before the others."""
-    warm_up_rate: float = 3e-3
-    rate: float = 2e-3
-    clip: float = 1.0
-    stochastic: float = 0.5
-    adversarial: float = 0.5
-    importance: float = 1e-3
-    beta: float = 0.2
-    faithfulness: float = 1e5
-    p_first: float = 2.0
-    p_last: float = 0.4
-    ascents: int = 2
-    """Steps of the adversary before each step of the decomposition."""
-    ascent: float = 0.1
-    """Length of the adversary's steps."""
-    fresh_every: int = 20
-    """Steps after which the adversary starts from new random sources."""
-
-    def learning_rate(self, step: int) -> float:
-        """A cosine to a tenth."""
-        return self.rate * (0.1 + 0.9 * (1 + math.cos(math.pi * step / self.n_steps)) / 2)
-
-    def p(self, step: int) -> float:
-        """Exponent of the minimality loss, falling evenly."""
-        return self.p_first + (self.p_last - self.p_first) * step / self.n_steps
-
-
-class Rows:
-    """Rows of text, and of random tokens shown again; each batch is a function of its step."""
-
-    def __init__(self, text: str, vocabulary: Vocabulary, recipe: Recipe, name: str) -> None:
-        self.text, self.vocabulary, self.recipe, self.name = text, vocabulary, recipe, name
-        n_wanted = min(recipe.n_steps * recipe.n_rows, MAX_ROWS[name])
-        seed = Random(f"{name}/{recipe.seed}").randrange(2**32)
-        source = read_source(text, seed, n_wanted * recipe.n_tokens)
-        self.tokens = windows(
-            source,
-            vocabulary,
-            n_sequences=n_wanted,
-            n_tokens=recipe.n_tokens,
-            bos=bool(vocabulary.bos),
-            seed=seed,
-        )
-
-    def batch(self, step: int) -> Int[Tensor, "batch pos"]:
-        """The rows of one step."""
-        recipe = self.recipe
-        rng = Random(f"{self.name}/{recipe.seed}/{step}")
-        n_repeats = round(recipe.n_rows * recipe.repeats)
-        rows = rng.sample(range(len(self.tokens.ids)), recipe.n_rows - n_repeats)
-        repeats = [self._repeats(rng) for _ in range(n_repeats)]
-        kept = self.tokens.ids[rows]
-        both = np.concatenate([kept, np.array(repeats).reshape(-1, recipe.n_tokens)])
-        return torch.from_numpy(both.astype(np.int64))
-
-    def _repeats(self, rng: Random) -> list[int]:
-        bos = self.vocabulary.bos
-        length = self.recipe.n_tokens - len(bos)
-        block = rng.choices(self.vocabulary.ordinary, k=log_uniform(rng, 8, length // 2))
-        return [*bos, *shown_again(rng, block, length)]
 
 
 class Trainer:
@@ -148,6 +59,8 @@ class Trainer:
         )
         self.step = 0
         self.sources: Sources | None = None
+        self.losses: list[dict[str, int | float]] = []
+        """Means since the checkpoint before, one row a checkpoint."""
 
     @property
     def checkpoint(self) -> Path:
@@ -165,12 +78,15 @@ class Trainer:
         return {"made": json.dumps(made, sort_keys=True)}
 
     def save(self) -> None:
-        """Write the state aside, then rename."""
+        """Write the state aside, then rename; and the losses once more for a reader."""
         tensors = checkpoint.adam_state(self.trained, self.optimizer)
         if self.sources is not None:
             tensors |= {f"source/{n}": t for n, t in self.sources.components.items()}
             tensors |= {f"delta/{n}": t for n, t in self.sources.deltas.items()}
-        checkpoint.write(self.checkpoint, tensors, {**self._identity, "step": str(self.step)})
+        reached = {"step": str(self.step), "losses": json.dumps(self.losses)}
+        checkpoint.write(self.checkpoint, tensors, {**self._identity, **reached})
+        lines = "".join(json.dumps(row) + "\n" for row in self.losses)
+        (self.out / "log.jsonl").write_text(lines, encoding="utf-8")
 
     def resume(self) -> None:
         """Continue from the checkpoint of the same question, if there is one.
@@ -187,6 +103,7 @@ class Trainer:
                 f"made with {metadata.get('made')}; repeat those options or choose another folder"
             )
         self.step = int(metadata["step"])
+        self.losses = json.loads(metadata["losses"])
         checkpoint.restore_adam(self.trained, self.optimizer, tensors, self.step)
         names = [n.removeprefix("delta/") for n in tensors if n.startswith("delta/")]
         if names:
@@ -225,7 +142,8 @@ class Trainer:
             target = logits(decomposition, tokens, {})
         raw = self.importance(inputs, decomposition.components)
         importances = lower(raw)
-        routes = random_routes(list(decomposition.components), tuple(tokens.shape), generator)
+        shape = (tokens.shape[0], tokens.shape[1])
+        routes = random_routes(list(decomposition.components), shape, generator)
         masks = drawn_masks(importances, generator, routes)
         stochastic = divergence(target, logits(decomposition, tokens, masks))
         if self.sources is None or step % recipe.fresh_every == 0:
@@ -257,24 +175,15 @@ class Trainer:
             main = seen[-1].get("stochastic", seen[-1]["faithfulness"])
             report(self.step, self.n_all, f"loss {main:.3g}")
             if self.step % CHECKPOINT_EVERY == 0 or self.step == self.n_all:
+                self.losses.append(self._row(seen, time.time() - started))
                 self.save()
-                self._log(seen, time.time() - started)
                 seen.clear()
 
-    def losses(self) -> list[dict[str, float]]:
-        """What was logged, one row for each step, the last where a run was repeated."""
-        path = self.out / "log.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        rows = {row["step"]: row for row in map(json.loads, lines)}
-        return [rows[step] for step in sorted(rows)]
-
-    def _log(self, seen: list[dict[str, float]], seconds: float) -> None:
-        """Append mean losses to `log.jsonl`."""
+    def _row(self, seen: list[dict[str, float]], seconds: float) -> dict[str, int | float]:
+        """Mean losses of the steps that have them, as the last one does."""
         names = list(seen[-1])
         means = {n: sum(s[n] for s in seen if n in s) / sum(n in s for s in seen) for n in names}
-        row = {"step": self.step, "seconds": round(seconds, 1), **means}
-        with (self.out / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        return {"step": self.step, "seconds": round(seconds, 1), **means}
 
 
 def decomposed_layers(model: Model, pattern: str) -> list[str]:
@@ -320,13 +229,14 @@ def train(trainer: Trainer, *, resume: bool, report: Report) -> Path:
         The folder: what `load_decomposition` takes.
 
     Raises:
-        UserError: There is a checkpoint that would be overwritten, or it does not fit.
+        UserError: There is a run that would be overwritten, or its checkpoint does not fit.
     """
-    if trainer.checkpoint.exists() and not resume:
-        raise UserError(
-            f"expected a folder without a checkpoint, found {trainer.checkpoint}; "
-            "go on with --resume, or choose another --out"
-        )
+    for present in (trainer.checkpoint, trainer.out / folder.WEIGHTS):
+        if present.exists() and not (resume and trainer.checkpoint.exists()):
+            raise UserError(
+                f"expected a folder without another run, found {present}; go on from its "
+                "checkpoint with --resume, or choose another --out"
+            )
     trainer.resume()
     trainer.run(report)
     return write(trainer, report)
@@ -347,7 +257,7 @@ def write(trainer: Trainer, report: Report) -> Path:
         "recipe": asdict(recipe),
         "importance": trainer.importance.kind,
         "evaluation": asdict(judged),
-        "losses": trainer.losses(),
+        "losses": trainer.losses,
     }
     folder.save(trainer.out, *stored, made)
     (trainer.out / "README.md").write_text(card(made), encoding="utf-8")

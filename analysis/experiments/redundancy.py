@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from typing import ClassVar
 
 import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from analysis.interventions import (
     Condition,
-    Endings,
     Head,
     Intervention,
     Method,
@@ -26,13 +25,23 @@ from analysis.interventions import (
     opening,
 )
 from analysis.interventions.sweep import on_device
-from analysis.models.load import Model, load_model, unembed
+from analysis.models.load import Model, load_model
 from analysis.statistics import Estimate, bootstrap, ratio_of_sums
 
 from .ablation_sweep import TextSweep
 from .experiment import Report
 from .heads import parse_heads
-from .redundancy_measures import FLOOR, FLOOR_KL, distance2, kl, nip, redundancy
+from .redundancy_measures import (
+    FLOOR,
+    FLOOR_KL,
+    Key,
+    Measured,
+    Read,
+    over_draws,
+    pair,
+    read,
+    redundancy,
+)
 from .tables import Labels
 
 MAX_TOKENS = 128
@@ -40,9 +49,6 @@ MAX_TOKENS = 128
 
 SCOPES = ("all", "specific")
 """Whose values B ablates: those of all heads of the layer, or of the head alone."""
-
-Key = tuple[int | None, str, str, int | None, str]
-"""Lag, reference, condition, layer and metric; no layer means the predictions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,19 +132,42 @@ class ValueRedundancy(AtPosition):
         if Method(self.method) is Method.MEAN_VALUE:
             average = means(model, self.reference.ids, Pooling.PER_POSITION)
         stand_ins = StandIns(means=average, donors=None)
-        found: dict[Key, np.ndarray] = {}
-        n_done, n_sequences = 0, len(self.tokens.ids)
-        for t, rows in self.groups():
+
+        def measure(t: int, rows: np.ndarray) -> Measured:
             with torch.inference_mode():
                 start = opening(model, self.opened(model, t, rows))
                 ended = endings(start, self.conditions(t), stand_ins)
-                measured = self._compared(model, start.endings, ended, t)
-            for key, values in measured.items():
+                base, changed = (read(model, each) for each in (start.endings, ended))
+            # what changed is A, then B and A+B by turns
+            plain = Read(
+                torch.cat([base.attn_out, changed.attn_out[1::2]]),
+                torch.cat([base.logits, changed.logits[1::2]]),
+            )
+            return self.compared(plain, Read(changed.attn_out[::2], changed.logits[::2]), t)
+
+        return {"comparisons": self.rows(self.gathered(measure, report))}
+
+    def gathered(
+        self, measure: Callable[[int, np.ndarray], Measured], report: Report
+    ) -> dict[Key, np.ndarray]:
+        """Every number on every sequence, NaN where its position cannot show it.
+
+        Args:
+            measure: Called with every position and its sequences.
+            report: Told the progress.
+
+        Returns:
+            One value a sequence.
+        """
+        found: dict[Key, np.ndarray] = {}
+        n_done, n_sequences = 0, len(self.tokens.ids)
+        for t, rows in self.groups():
+            for key, values in measure(t, rows).items():
                 column = found.setdefault(key, np.full(n_sequences, np.nan))
                 column[rows] = values.double().cpu().numpy()
             n_done += len(rows)
             report(n_done, n_sequences, "positions")
-        return {"comparisons": self._rows(found)}
+        return found
 
     def conditions(self, t: int) -> list[Condition]:
         """A, then for every lag that fits B(all), A+B(all), B(specific) and A+B(specific)."""
@@ -160,42 +189,42 @@ class ValueRedundancy(AtPosition):
         """How far back values are ablated from a position."""
         return range(1, min(self.max_lag, t) + 1)
 
-    def _compared(self, model: Model, base: Endings, ended: Endings, t: int) -> dict[Key, Tensor]:
-        """Every number of one position, one value a sequence."""
-        found: dict[Key, Tensor] = {}
-        x, p = base.attn_out[0].double(), unembed(model, base.hidden[0]).double()
-        attn_out, logits = ended.attn_out.double(), unembed(model, ended.hidden).double()
-        found |= _pair((None, "base", "A"), (x, attn_out[0]), (p, logits[0]))
-        index = 1
-        for lag in self.lags(t):
-            for scope in SCOPES:
-                b, ab = (index, index + 1)
-                index += 2
-                for reference, name, i, start, first in (
-                    ("base", f"B({scope})", b, x, p),
-                    ("base", f"A+B({scope})", ab, x, p),
-                    ("A", f"A+B({scope})", ab, attn_out[0], logits[0]),
-                ):
-                    key = (lag, reference, name)
-                    found |= _pair(key, (start, attn_out[i]), (first, logits[i]))
-                found |= self._indices(found, lag, scope, x)
+    def compared(self, plain: Read, after: Read, t: int) -> Measured:
+        """Every number of one position.
+
+        Args:
+            plain: The base, then B at every lag, all and specific.
+            after: The same together with A.
+            t: The position.
+
+        Returns:
+            Attention outputs compared in every layer, averaged over draws, and predictions.
+        """
+        found = pair((None, "base", "A"), plain[0], after[0])
+        for i, (lag, scope) in enumerate(product(self.lags(t), SCOPES), start=1):
+            found |= pair((lag, "base", f"B({scope})"), plain[0], plain[i])
+            found |= pair((lag, "base", f"A+B({scope})"), plain[0], after[i])
+            found |= pair((lag, "A", f"A+B({scope})"), after[0], after[i])
+            found |= self._indices(found, lag, scope, plain.attn_out[0])
         return found
 
-    def _indices(
-        self, found: dict[Key, Tensor], lag: int, scope: str, x: Tensor
-    ) -> dict[Key, Tensor]:
+    def _indices(self, found: Measured, lag: int, scope: str, x: Tensor) -> Measured:
         """The redundancy index in every layer from the head's on, and in the predictions."""
         whole, left = (lag, "base", f"B({scope})"), (lag, "A", f"A+B({scope})")
-        indices: dict[Key, Tensor] = {}
+        indices: Measured = {}
         for layer in range(self.ablated.layer, self.card.n_layers):
-            floor = FLOOR**2 * x[layer].square().sum(-1)
+            floor = FLOOR**2 * over_draws(x[layer].square().sum(-1))
             after, alone = found[*left, layer, "distance2"], found[*whole, layer, "distance2"]
             indices[*left, layer, "redundancy"] = redundancy(after, alone, floor)
         after, alone = found[*left, None, "kl"], found[*whole, None, "kl"]
         indices[*left, None, "redundancy"] = redundancy(after, alone, FLOOR_KL)
         return indices
 
-    def _rows(self, found: dict[Key, np.ndarray]) -> pl.DataFrame:
+    def subject(self) -> dict[str, str | None]:
+        """What all rows say of A and B."""
+        return {"head": self.head, "components": None, "mode": None, "method": self.method}
+
+    def rows(self, found: dict[Key, np.ndarray]) -> pl.DataFrame:
         """Rows of `comparisons`."""
         labels = Labels(card=self.card, tokens=self.tokens, data="text", seed=self.seed)
         keys = list(found)
@@ -208,10 +237,7 @@ class ValueRedundancy(AtPosition):
                 frames.append(_keyed([key], each.with_columns(place=pl.lit(0))))
         constants = {
             **{name: labels.columns()[name] for name in ("model", "text")},
-            "head": self.head,
-            "components": None,
-            "mode": None,
-            "method": self.method,
+            **self.subject(),
         }
         rows = pl.concat(frames, how="diagonal").filter(pl.col("value").is_not_nan())
         return rows.with_columns(
@@ -240,25 +266,6 @@ class ValueRedundancy(AtPosition):
             for metric, estimate in (("redundancy_pooled", pooled), ("undefined", shares))
         ]
         return pl.concat(_aggregates(keys, estimate) for keys, estimate in named)
-
-
-def _pair(
-    key: tuple[int | None, str, str], outputs: tuple[Tensor, Tensor], logits: tuple[Tensor, Tensor]
-) -> dict[Key, Tensor]:
-    """One comparison: attention outputs (layer, row, d_model) and logits (row, d_vocab)."""
-    x, y = outputs
-    metrics = {
-        "nip": nip(x, y),
-        "cosine": F.cosine_similarity(x, y, dim=-1),
-        "distance2": distance2(x, y),
-    }
-    found: dict[Key, Tensor] = {
-        (*key, layer, name): values[layer]
-        for name, values in metrics.items()
-        for layer in range(len(x))
-    }
-    found[*key, None, "kl"] = kl(*logits)
-    return found
 
 
 def _aggregates(keys: Sequence[Key], estimate: Estimate) -> pl.DataFrame:

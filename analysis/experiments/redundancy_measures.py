@@ -1,8 +1,14 @@
 """How far apart two conditions are at one position, and how much of one removal another leaves."""
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
+
+from analysis.interventions import Endings
+from analysis.models.load import Model, unembed
 
 FLOOR = 0.01
 """The index is undefined where |base - B| is under this share of |base|."""
@@ -54,3 +60,58 @@ def redundancy(
         where it removes more; NaN under the floor.
     """
     return torch.where(whole < floor, torch.nan, 1 - left / whole)
+
+
+Key = tuple[int | None, str, str, int | None, str]
+"""Lag, reference, condition, layer and metric; no layer means the predictions."""
+Measured = dict[Key, Tensor]
+"""One value a sequence."""
+
+
+@dataclass(frozen=True)
+class Read:
+    """What is read at t under some conditions: nothing else, then B at every lag and scope."""
+
+    attn_out: Float[Tensor, "condition layer *draw row d_model"]
+    logits: Float[Tensor, "condition row d_vocab"]
+
+    def __getitem__(self, condition: int) -> tuple[Tensor, Tensor]:
+        return self.attn_out[condition], self.logits[condition]
+
+
+def read(model: Model, ended: Endings) -> Read:
+    """What was read at the last position, in double precision."""
+    return Read(ended.attn_out.double(), unembed(model, ended.hidden).double())
+
+
+def pair(
+    key: tuple[int | None, str, str], one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]
+) -> Measured:
+    """One comparison of two conditions.
+
+    Args:
+        key: Lag, reference and condition.
+        one: The reference's attention outputs (layer, *draw, row, d_model) and logits.
+        other: The same of the condition.
+
+    Returns:
+        `nip`, `cosine` and `distance2` by layer, averaged over draws, and `kl`.
+    """
+    x, y = one[0], other[0]
+    metrics = {
+        "nip": nip(x, y),
+        "cosine": F.cosine_similarity(x, y, dim=-1),
+        "distance2": distance2(x, y),
+    }
+    found: Measured = {
+        (*key, layer, name): over_draws(values[layer])
+        for name, values in metrics.items()
+        for layer in range(len(x))
+    }
+    found[*key, None, "kl"] = kl(one[1], other[1])
+    return found
+
+
+def over_draws(values: Float[Tensor, "*draw row"]) -> Float[Tensor, " row"]:
+    """The mean over draws, where there are any."""
+    return values if values.ndim == 1 else values.flatten(0, -2).mean(0)

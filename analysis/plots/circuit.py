@@ -7,6 +7,7 @@ from .theme import BLUE, GREY, INTERVAL, ORANGE, SHARE
 
 _ROLES = {
     "previous-token head": BLUE,
+    "the induction head": BLUE,
     "all of them": BLUE,
     "one induction head": "#7a5ba6",
     "other heads of its layer": GREY,

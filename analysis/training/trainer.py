@@ -19,6 +19,7 @@ from analysis.errors import UserError
 from analysis.models.llama_simple_mlp import LlamaSimpleMLPConfig, LlamaSimpleMLPForCausalLM
 
 from .abilities import abilities, token_losses
+from .device import check_device
 from .evaluation import card, evaluate
 from .mixture import Mixture, phase_at
 from .tokenizer import BOS, VOCAB_SIZE, train_tokenizer
@@ -81,7 +82,7 @@ class Trainer:
 
     def __init__(self, recipe: Recipe, corpus: Corpus, out: Path, device: str) -> None:
         self.recipe, self.corpus, self.out, self.device = recipe, corpus, out, device
-        _check_device(device)
+        check_device(device)
         out.mkdir(parents=True, exist_ok=True)
         vocabulary = out / "tokenizer.json"
         if vocabulary.exists():
@@ -189,17 +190,6 @@ class Trainer:
                 self.save()
                 self.log(started, losses)
                 losses.clear()
-
-
-def _check_device(device: str) -> None:
-    try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError):
-        count = torch.cuda.device_count()
-        found = f"cpu and {count} cuda devices" if count else "only cpu"
-        raise UserError(
-            f"expected a device of this machine, got {device!r}; it has {found}: use --device cpu"
-        ) from None
 
 
 def train(trainer: Trainer, *, resume: bool, report: Callable[[int, int, str], None]) -> Path:

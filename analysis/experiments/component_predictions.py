@@ -1,0 +1,140 @@
+"""What a model predicts after short prompts, with a pair of components ablated or whole."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import polars as pl
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from analysis.components.ablation import Mode, parse_parts
+from analysis.components.decomposed import logits
+from analysis.interventions.sweep import on_device
+from analysis.models.load import Model
+from analysis.text.tokens import Tokens
+
+from .component_conditions import ABLATED, PUBLISHED, RECONSTRUCTION, AblatedComponents
+from .prediction_rows import TARGET, Outcome, Place, prediction_rows
+from .prediction_tables import AT_T, METRICS, PredictionTables
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComponentPredictions(AblatedComponents, PredictionTables):
+    """Which tokens rise and fall when components are taken away at t and t - 1?
+
+    Predictions are averaged over draws of masks as probabilities, and logits are the logarithms
+    of these. `head` is the head that components are cut from besides.
+    """
+
+    version: ClassVar[int] = 1
+
+    @property
+    def n_passes(self) -> int:
+        """Every condition, in every draw."""
+        return 3 * self.n_draws
+
+    def _table(self, model: Model, tokens: Tokens) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Rows of `predictions` and of `ablation_effects` of one prompt."""
+        log_p = self.predictions(tokens.ids)
+        outcomes = [
+            Outcome(condition=name, baseline=self.baseline_of(name), logits=each)
+            for name, each in log_p.items()
+        ]
+        place = Place(
+            model=self.card.model,
+            vocabulary=self.vocabulary,
+            tokens=tokens,
+            position=tokens.ids.size - 1,
+        )
+        effects = [
+            {"condition": name, **differences(log_p[self.baseline_of(name)], each)}
+            for name, each in log_p.items()
+            if name != TARGET
+        ]
+        about = {"model": self.card.model, "text": tokens.text, "sequence": 0, "scope": AT_T}
+        rows = pl.DataFrame(effects).with_columns(
+            *(pl.lit(value).alias(name) for name, value in about.items()),
+            loss_change=pl.lit(None, pl.Float64),
+        )
+        return prediction_rows(outcomes, place, self.top_k), rows
+
+    def predictions(self, ids: np.ndarray) -> dict[str, Float[Tensor, " d_vocab"]]:
+        """What is predicted after a prompt under every condition.
+
+        Args:
+            ids: Token ids of one row.
+
+        Returns:
+            Logarithms of probabilities, averaged over draws before, by condition.
+        """
+        decomposition, _ = self.made
+        tokens = on_device(decomposition.model, ids)
+        importances = self.importances(tokens, tokens.shape[1])
+        conditions = self.side_by_side(tokens, importances, self.head, self.seed)
+        with torch.inference_mode():
+            every = {
+                name: torch.stack([logits(decomposition, tokens, m)[0, -1].double() for m in draws])
+                for name, draws in conditions.items()
+            }
+        return {
+            name: each.log_softmax(-1).logsumexp(0) - math.log(len(each))
+            for name, each in every.items()
+        }
+
+    def _condition_rows(self) -> pl.DataFrame:
+        """Rows of `ablations`."""
+        names = [TARGET, RECONSTRUCTION]
+        names += [] if self.baseline == TARGET else [self.baseline]
+        parts = parse_parts(self.components, self.made[0])
+        places = ",".join(dict.fromkeys("t" if part.lag == 0 else "t-1" for part in parts))
+        sites = ",".join(dict.fromkeys(part.site.value for part in parts))
+        rows = [{"condition": name, "site": "", "heads": "", "positions": "none"} for name in names]
+        every = ",".join(f"L{self._head.layer}H{i}" for i in range(self.card.n_heads))
+        wheres = {ABLATED: every, f"{ABLATED} in {self.head}": self.head}
+        if Mode(self.mode) is Mode.STOCHASTIC:
+            wheres[PUBLISHED] = every
+        rows += [
+            {"condition": name, "site": sites, "heads": heads, "positions": places}
+            for name, heads in wheres.items()
+        ]
+        return pl.DataFrame(rows).with_columns(
+            model=pl.lit(self.card.model),
+            text=pl.lit(None, pl.String),
+            family=pl.lit("component table"),
+            method=pl.lit(self.mode),
+            size=pl.col("heads").str.count_matches("H").cast(pl.Int32),
+            receiver=pl.lit(None, pl.String),
+            scope=pl.lit("prefill"),
+            baseline=pl.Series([self.baseline_of(str(row["condition"])) for row in rows]),
+            draw=pl.lit(None, pl.Int32),
+        )
+
+
+def differences(
+    base: Float[Tensor, " d_vocab"], other: Float[Tensor, " d_vocab"]
+) -> dict[str, float]:
+    """How one prediction differs from another.
+
+    Args:
+        base: Logarithms of probabilities.
+        other: The same of what is compared.
+
+    Returns:
+        The columns of `ablation_effects` that need no next token.
+    """
+    middle = torch.logaddexp(base, other) - math.log(2)
+    top = base.argmax()
+    to_middle = base.exp() * (base - middle) + other.exp() * (other - middle)
+    values = (
+        (base.exp() * (base - other)).sum(),
+        (other.exp() * (other - base)).sum(),
+        to_middle.sum() / 2,
+        (other.max() > other[top]).double(),
+        other[top] - base[top],
+    )
+    return {name: float(value) for name, value in zip(METRICS, values, strict=True)}

@@ -1,0 +1,420 @@
+import marimo
+
+__generated_with = "0.25.2"
+app = marimo.App(width="medium", app_title="Component redundancy")
+
+with app.setup:
+    import marimo as mo
+    import polars as pl
+
+    from analysis import component_redundancy_views as views
+    from analysis import redundancy_views
+    from analysis.circuit_views import said
+    from analysis.components.ablation import Mode
+    from analysis.experiments.decomposed_request import DecomposedRequest
+    from analysis.experiments.induction_circuit import previous_token_head
+    from analysis.experiments.query_offsets import CHANGE, PROFILE, TARGET
+    from analysis.interventions import Head
+    from analysis.plots import claim_intervals, curves
+    from analysis.plots.predictions import condition_effects
+    from analysis.prediction_views import condition_means, menu
+    from analysis.tables import judged_claims
+    from analysis.token_views import chips, token_table
+    from book.live import answered, boxes, progress_bar, requested
+    from store import Store
+
+    SHOWN = (Mode.DETERMINISTIC, Mode.STOCHASTIC, Mode.ADVERSARIAL)
+    TOP_K = 6
+
+
+@app.cell(hide_code=True)
+def finding(claims, errors, evidence, request):
+    attention = said(claims, "component_redundant_attention_offset")
+    predictions = said(claims, "component_redundant_predictions_offset")
+    adversary = said(claims, "component_adversary")
+    mo.md(f"""
+    # Was the previous token all that a component was for?
+
+    **{evidence.pair}** adds most to how much the previous-token head **{evidence.head}** of
+    **{request.card.name}** looks one token back. With this pair ablated at t and t-1, R of the
+    values at t-1 is {attention.estimate} in the attention output (redundant, and only there:
+    **{attention.verdict}**) and {predictions.estimate} in the predictions
+    (**{predictions.verdict}**). Specific to offset 1, and not flat:
+    **{said(claims, "component_specific").verdict}**; more specific within the head:
+    **{said(claims, "component_within_specific").verdict}**; the head itself more specific still:
+    **{said(claims, "component_head_specific").verdict}**. Drawing masks apart for both arms makes
+    the standard error of the effect {errors:.1f} times as large. Under an adversary the ablation
+    does {adversary.estimate} nats of harm, {adversary.control} without: more,
+    **{adversary.verdict}**.
+    """)
+
+
+@app.cell
+def question():
+    model, source = boxes()
+    mo.hstack([model, source], justify="start")
+    return model, source
+
+
+@app.cell
+def ask(model, source):
+    request = requested(model.value, source.value)
+    store = Store.open()
+    return request, store
+
+
+@app.cell
+def decomposed(request):
+    asked = DecomposedRequest.of(request)
+    none = f"**{request.card.name}** has no decomposition, so no component of it can be ablated."
+    mo.stop(asked is None, mo.md(f"{none} Make one with `headbook decompose`."))
+    return (asked,)
+
+
+@app.cell
+def evidence_answer(asked, request, store):
+    head = previous_token_head(store.recall(request.text_scores(), progress_bar))
+    evidence = answered(asked.component_evidence, lambda e: store.recall(e, progress_bar), head)
+    return evidence, head
+
+
+@app.cell
+def judged(asked, evidence, store):
+    claims = store.recall(asked.component_redundancy_claims(evidence))["claims"]
+    return (claims,)
+
+
+@app.cell
+def summarise(evidence):
+    ways = views.effects(views.ablations(evidence))
+    apart, shared = (
+        views.way(ways, way.value, "its standard error")
+        for way in (Mode.STOCHASTIC_APART, Mode.STOCHASTIC)
+    )
+    errors = apart["value"] / shared["value"]
+    return errors, ways
+
+
+@app.cell
+def all_claims(claims):
+    claim_intervals(
+        claims,
+        f"{claims.filter(verdict='supported').height} of {claims.height} claims about ablated "
+        "components are supported",
+        "Every claim's estimate with its 95 % interval (colour: verdict), its control (grey) and "
+        "its threshold (tick).",
+    )
+
+
+@app.cell
+def claims_table(claims):
+    judged_claims(claims)
+
+
+@app.cell(hide_code=True)
+def pair_text(evidence):
+    mo.md(rf"""
+    ## Which pair
+
+    A query component $i$ and a key component $j$ together add $a_i(t)\, a_j(t-1)\, W_{{ij}}(1)$ to
+    the score of {evidence.head} from $t$ to $t-1$, with their activations $a$ and what the weights
+    give at distance 1. The pair with the largest mean over half of the text is chosen; everything
+    is measured on the other half, where the mean stands beside.
+    """)
+
+
+@app.cell
+def pair_table(asked, head, store):
+    choice = asked.pair_choice(head)
+    pairs = store.recall(choice)["component_pairs"]
+    views.pair_rows(pairs, choice.reference.text).with_columns(pl.selectors.float().round(3))
+
+
+@app.cell(hide_code=True)
+def conditions_text(evidence):
+    mo.md(rf"""
+    ## What is ablated, and under which masks
+
+    **A**: the query component writes nothing at $t$ and the key component nothing at $t-1$, to all
+    heads or to {evidence.head} alone. **B**: values at $t-o$ are zeroed in the layer, as in the
+    chapter on heads. Every condition is computed under its own masks. $R$ is 1 where A leaves
+    nothing for B to remove, 0 where B removes as much as before, and negative where it removes
+    more.
+    """)
+
+
+@app.cell
+def modes_table():
+    pl.DataFrame(list(views.MODES.items()), schema=["mode", "all other masks"], orient="row")
+
+
+@app.cell
+def choose_ablation(evidence):
+    names = list(views.swept(evidence))
+    ablation = mo.ui.dropdown(names, value=names[0], label="ablated")
+    ablation
+    return (ablation,)
+
+
+@app.cell
+def index_in_attention(ablation, evidence, head):
+    in_layer = views.index_rows(evidence, ablation.value, head.layer)
+    name = f"pair, {ablation.value}"
+    at_one = redundancy_views.at_offset(in_layer, name, 1)
+    curves(
+        in_layer,
+        ("offset o", "redundancy R"),
+        (-1, 1),
+        f"In the attention output R is {at_one['value']:.2f} at offset 1 ({ablation.value})",
+        f"Redundancy index of B(all) at the attention output of layer {head.layer}, of all "
+        f"sequences together with 95 % intervals (n = {at_one['n']} at offset 1); other pairs and "
+        "the pair within the head are deterministic. Values outside the axis are drawn at its "
+        "ends.",
+    )
+
+
+@app.cell
+def index_in_predictions(ablation, evidence):
+    in_logits = views.index_rows(evidence, ablation.value, None)
+    first = redundancy_views.at_offset(in_logits, f"pair, {ablation.value}", 1)
+    curves(
+        in_logits,
+        ("offset o", "redundancy R"),
+        (-1, 1),
+        f"In the predictions R is {first['value']:.2f} at offset 1 ({ablation.value})",
+        "The same in the predictions at t, with KL in place of the norm "
+        f"(n = {first['n']} at offset 1).",
+    )
+
+
+@app.cell
+def choose_scope():
+    scope = mo.ui.radio(["all", "specific"], value="all", label="values of")
+    scope
+    return (scope,)
+
+
+@app.cell
+def sweep_chart(ablation, evidence, scope):
+    every = views.swept(evidence)
+    rows = views.sweep_rows(every[ablation.value], scope.value)
+    alone = rows.filter(role="values zeroed").sort("value").row(-1, named=True)
+    curves(
+        rows,
+        ("offset o", "KL, nats"),
+        (0, views.highest(every, scope.value)),
+        f"Alone, values at offset {alone['at']} matter most: {alone['value']:.3f} nats",
+        "What zeroing values at t - o changes in the predictions at t, alone and with the "
+        f"components ablated ({ablation.value}); means with 95 % intervals. The axis is the same "
+        "for every way to ablate.",
+    )
+
+
+@app.cell
+def choose_comparison(evidence):
+    lags = evidence.modes[Mode.DETERMINISTIC.value]["comparisons"]["lag"].drop_nulls()
+    offset = mo.ui.slider(steps=sorted(lags.unique()), value=1, label="offset", show_value=True)
+    metric = mo.ui.radio(["nip", "cosine"], value="nip", label="measure")
+    mo.hstack([offset, metric], justify="start")
+    return metric, offset
+
+
+@app.cell
+def layers_chart(ablation, evidence, metric, offset):
+    compared = views.swept(evidence)[ablation.value]
+    seven = redundancy_views.comparison_rows(compared, metric.value, offset.value)
+    least = seven.sort("value").row(0, named=True)
+    curves(
+        seven,
+        ("layer", metric.value),
+        None,
+        f"Farthest apart: {least['series']} in layer {least['at']}, {least['value']:.2f}",
+        f"{metric.value} of the attention outputs at t under two conditions, in every layer, with "
+        f"values at t - {offset.value} as B ({ablation.value}); means with 95 % intervals over "
+        f"{least['n']} sequences.",
+    )
+
+
+@app.cell
+def layers_table(ablation, evidence, offset):
+    compared_at = views.swept(evidence)[ablation.value]
+    redundancy_views.prediction_rows(compared_at, offset.value).with_columns(
+        pl.selectors.float().round(4)
+    )
+
+
+@app.cell(hide_code=True)
+def ways_text(claims):
+    noise = said(claims, "component_shared_draws").verdict
+    harm = said(claims, "component_adversary")
+    mo.md(f"""
+    ## Every way to ablate
+
+    That the standard error over draws is larger where both arms draw masks apart: **{noise}**. The
+    ablation does {harm.estimate} nats of harm under an adversary, and {harm.control} where all
+    other masks are 1: more, **{harm.verdict}**. The published way leaves a random mask where ours
+    is 0, so that it ablates less than it says.
+    """)
+
+
+@app.cell
+def ways_table(ways):
+    ways.with_columns(pl.selectors.float().round(5))
+
+
+@app.cell
+def adversary_chart(evidence):
+    steps = views.trajectories(evidence.modes[Mode.ADVERSARIAL.value]["adversary_steps"])
+    ends = dict(steps.filter(at=pl.col("at").max()).select("role", "value").iter_rows())
+    curves(
+        steps,
+        ("step", "KL(target || masked), nats a token"),
+        None,
+        f"The adversary reaches {ends['nothing ablated']:.2f} nats without the ablation, "
+        f"{ends['components ablated']:.2f} with it",
+        "How far masks chosen by sign ascent drive predictions from the target, mean over all "
+        "tokens up to t.",
+    )
+
+
+@app.cell(hide_code=True)
+def looking_text(evidence):
+    mo.md(f"""
+    ## Where heads look
+
+    Attention from t by offset: of the target, of the reconstruction (all components without the
+    remainders), and with {evidence.pair} ablated for all heads or for {evidence.head} alone, each
+    under the masks of the mode.
+    """)
+
+
+@app.cell
+def offsets_answer(asked, evidence, head, store):
+    offsets = {
+        mode.value: store.recall(asked.component_offsets(head, evidence.pair, mode), progress_bar)[
+            "head_profiles"
+        ]
+        for mode in SHOWN
+    }
+    return (offsets,)
+
+
+@app.cell
+def choose_head(head, offsets, request):
+    card = request.card
+    heads = [str(Head(i, j)) for i in range(card.n_layers) for j in range(card.n_heads)]
+    mode = mo.ui.dropdown(list(offsets), value=next(iter(offsets)), label="mode")
+    watched = mo.ui.dropdown(heads, value=str(head), label="looking head")
+    mo.hstack([mode, watched], justify="start")
+    return mode, watched
+
+
+@app.cell
+def watched_chart(mode, offsets, watched):
+    looked = redundancy_views.looked_at(offsets[mode.value], PROFILE, watched.value)
+    peak = looked.filter(role=TARGET).sort("value").row(-1, named=True)
+    curves(
+        looked,
+        ("offset", "mean attention"),
+        (0, 1),
+        f"From t, {watched.value} looks most at offset {peak['at']}, with {peak['value']:.2f}",
+        f"Mean attention of {watched.value} from t to t - o under each condition, with 95 % "
+        f"intervals over {peak['n']} sequences.",
+    )
+
+
+@app.cell
+def watched_change(mode, offsets, watched):
+    moved = redundancy_views.looked_at(offsets[mode.value], CHANGE, watched.value)
+    most = moved.sort(pl.col("value").abs()).row(-1, named=True)
+    far = views.farthest(offsets, CHANGE)
+    curves(
+        moved,
+        ("offset", "change of attention"),
+        (-far, far),
+        f"{watched.value} changes most at offset {most['at']}, by {most['value']:+.3f}",
+        "Paired differences, with 95 % intervals over "
+        f"{most['n']} sequences: ablated components to the masks of their mode, the others to the "
+        "target. The axis is the same for all heads and modes.",
+    )
+
+
+@app.cell(hide_code=True)
+def tables_text():
+    mo.md("""
+    ## What is predicted instead
+
+    The same conditions after crafted prompts and samples of text, each compared with its baseline.
+    Predictions are averaged over draws as probabilities; the numbers are changes of their
+    logarithms.
+    """)
+
+
+@app.cell
+def tables_answer(asked, evidence, head, store):
+    tables = {
+        mode.value: store.recall(
+            asked.component_predictions(head, evidence.pair, mode), progress_bar
+        )
+        for mode in SHOWN
+    }
+    return (tables,)
+
+
+@app.cell
+def choose_prompt(asked, evidence, head, tables):
+    tabled = asked.component_predictions(head, evidence.pair, Mode.DETERMINISTIC)
+    prompts = tables[Mode.DETERMINISTIC.value]["prompts"]
+    labels = menu(prompts.filter(pl.col("position") >= int(tabled.bos)), tabled.categories())
+    masks = mo.ui.dropdown(list(tables), value=next(iter(tables)), label="mode")
+    prompt = mo.ui.dropdown(labels, value=next(iter(labels)), label="prompt")
+    mo.hstack([masks, prompt], justify="start")
+    return masks, prompt, prompts
+
+
+@app.cell
+def tables_chart(masks, tables):
+    moved_by = condition_means(tables[masks.value]["ablation_means"], "kl_base_ablated")
+    largest = moved_by.filter(group="crafted prompts").sort("value").row(-1, named=True)
+    condition_effects(
+        moved_by,
+        f"Predictions move most under {largest['condition']}, by {largest['value']:.2f} nats",
+        "KL(baseline || condition) of the prediction at t, with 95 % intervals over "
+        f"{largest['n']} crafted prompts and {moved_by['n'].min()} samples of text.",
+    )
+
+
+@app.cell
+def prompt_table(masks, prompt, prompts, tables):
+    words = prompts.filter(text=prompt.value).sort("position")["token"].to_list()
+    found = tables[masks.value]["predictions"].filter(text=prompt.value)
+    mo.vstack([mo.Html(chips(words, len(words) - 1)), mo.Html(token_table(found, TOP_K))])
+
+
+@app.cell(hide_code=True)
+def published_text():
+    mo.md("""
+    ## Published, and ours
+
+    Published in words only: ablating the head is specific to offset 1; ablating the component is
+    flat across offsets; cut from the head alone, its effect lies between, so that the component
+    works across heads.
+    """)
+
+
+@app.cell
+def published(claims):
+    asserted = {
+        "component ablation: flat": "component_specific",
+        "within the head: between, above the component": "component_within_specific",
+        "within the head: between, below the head": "component_head_specific",
+    }
+    pl.DataFrame(
+        [(words, str(said(claims, claim))) for words, claim in asserted.items()],
+        schema=["published", "ours: specificity to offset 1"],
+        orient="row",
+    )
+
+
+if __name__ == "__main__":
+    app.run()
