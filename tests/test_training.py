@@ -1,10 +1,16 @@
 """Training of the reference model: the same seed gives the same rows, a kill loses nothing."""
 
+import hashlib
 import json
+import math
+from itertools import pairwise
 from random import Random
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from analysis.errors import UserError
 from analysis.models.card import REFERENCE
@@ -12,10 +18,12 @@ from analysis.models.load import load_model
 from analysis.text import words
 from analysis.text.tokens import Vocabulary
 from analysis.training import evaluation, trainer
+from analysis.training.bigram import Bigram
+from analysis.training.corpus import Corpus
 from analysis.training.evaluation import share
 from analysis.training.mixture import PHASES, Mixture, phase_at
 from analysis.training.tokenizer import VOCAB_SIZE
-from analysis.training.trainer import Corpus, Recipe, Trainer, train, write_model
+from analysis.training.trainer import Recipe, Trainer, train, write_model
 
 N_STEPS = 6
 
@@ -125,9 +133,10 @@ def test_the_written_folder_loads_and_its_card_holds_what_was_measured(
 ):
     monkeypatch.setattr(evaluation, "N_ITEMS", 8)
     monkeypatch.setattr(evaluation, "N_TOKENS", 300)
+    monkeypatch.setattr(evaluation, "N_RECORDS", 2)
     made = new_trainer(tmp_path / "run", corpus)
     made.train_step()
-    folder = write_model(made)
+    folder = write_model(made, silent)
     model = load_model(str(folder))
     tokens = torch.arange(1, 9)[None]
     with torch.no_grad():
@@ -135,7 +144,9 @@ def test_the_written_folder_loads_and_its_card_holds_what_was_measured(
         torch.testing.assert_close(model.net(tokens).logits, expected, atol=0.02, rtol=0.02)
     measured = json.loads((folder / "evaluation.json").read_text())["evaluation"]
     text = (folder / "README.md").read_text()
-    assert all(f"| {figure['estimate']:.3f} |" in text for figure in measured.values())
+    assert list(measured) == list(evaluation.ABILITIES)
+    assert all(f"{figure['estimate']:.3f} (" in text for figure in measured.values())
+    assert all(evaluation.command(name) in text for name in measured)
     assert 7 < measured["first_copy_loss"]["estimate"] < 10
 
 
@@ -145,5 +156,55 @@ def test_a_share_has_wilsons_interval():
 
 
 def test_the_shipped_card_is_its_evaluation():
-    made = json.loads((REFERENCE / "evaluation.json").read_text())
-    assert evaluation.card(made) == (REFERENCE / "README.md").read_text()
+    made, again = (
+        json.loads((REFERENCE / name).read_text())
+        for name in ("evaluation.json", "second_seed.json")
+    )
+    assert evaluation.card(made, again) == (REFERENCE / "README.md").read_text()
+    apart = {"seed"}
+    assert {k: v for k, v in made["recipe"].items() if k not in apart} == {
+        k: v for k, v in again["recipe"].items() if k not in apart
+    }
+    assert made["recipe"]["seed"] != again["recipe"]["seed"]
+    assert made["corpus"] == again["corpus"]
+
+
+@pytest.mark.parametrize("run", ["evaluation.json", "second_seed.json"])
+def test_both_seeds_show_every_ability(run):
+    """The bars that the book's findings stand on, at the worse end of every interval."""
+    figures = json.loads((REFERENCE / run).read_text())["evaluation"]
+    assert figures["first_copy_loss"]["lower"] > math.log(VOCAB_SIZE)
+    assert figures["second_copy_loss"]["upper"] < 1
+    for ability in ("indirect_object", "questions", "successor"):
+        assert figures[ability]["lower"] >= 0.9, ability
+        assert figures[ability]["n"] >= 1000
+    assert figures["prose_loss"]["upper"] < figures["bigram_loss"]["lower"]
+    previous, induction = figures["previous_token_head"], figures["induction_head"]
+    assert previous["lower"] > 0.5
+    assert induction["lower"] > 0.5
+    assert int(previous["head"][1]) < int(induction["head"][1]), "layers, as in L1H4"
+
+
+def test_the_corpus_names_its_public_sources(tmp_path):
+    (tmp_path / "tale_one.txt").write_text("Once.")
+    (tmp_path / "other.txt").write_text("Twice.")
+    (tmp_path / "SOURCES.md").write_text("| file | source |\n|---|---|\n| tale_*.txt | A press |\n")
+    files = Corpus.read(tmp_path).files
+    assert files["tale_one.txt"]["source"] == "A press"
+    assert files["other.txt"]["source"] == "not stated"
+    assert files["other.txt"]["sha256"] == hashlib.sha256(b"Twice.").hexdigest()
+
+
+@given(ids=st.lists(st.integers(0, 5), min_size=2, max_size=40), before=st.integers(0, 5))
+def test_the_bigram_model_is_a_distribution_that_follows_the_counts(ids, before):
+    bigram = Bigram(ids, 6)
+    losses = bigram.losses(np.full(6, before), np.arange(6))
+    assert np.exp(-losses).sum() == pytest.approx(1)
+    follows = [b for a, b in pairwise(ids) if a == before]
+    if follows:
+        kinds, n = len(set(follows)), len(follows)
+        for after in range(6):
+            expected = (follows.count(after) + kinds * (ids.count(after) + 1) / (len(ids) + 6)) / (
+                n + kinds
+            )
+            assert np.exp(-losses[after]) == pytest.approx(expected)

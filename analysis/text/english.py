@@ -50,6 +50,17 @@ GIFT_TEMPLATES = {
         "to {io}.",
         "Because {a} and {b} worked at the {place}, {s} showed the {object} to {io}.",
         "Once {a} and {b} came back from the {place}, {s} returned the {object} to {io}.",
+        "At the {place}, {a} and {b} were talking when {s} threw the {object} to {io}.",
+        "{a} met {b} at the {place}, and {s} sold a {adjective} {object} to {io}.",
+        "Yesterday {a} and {b} visited the {place}. In the end {s} left the {object} to {io}.",
+        "{a} and {b} looked for the {object} in the {place} until {s} brought it to {io}.",
+        "As soon as {a} and {b} reached the {place}, {s} lent the {adjective} {object} to {io}.",
+        "Before {a} and {b} left for the {place}, {s} promised a {object} to {io}.",
+        "On {day} {a} sat with {b} in the {place}; {s} read from the {object} to {io}.",
+        "It was late, and {a} and {b} were still at the {place}. So {s} carried the {object} to "
+        "{io}.",
+        "{a} asked {b} to come to the {place}, where {s} pointed out the {object} to {io}.",
+        "When the {place} closed, {a} and {b} went home, and {s} mailed a {object} to {io}.",
     ),
     Split.TEST: (
         "When {a} and {b} came to the {place}, {s} handed a {adjective} {object} to {io}.",
@@ -96,8 +107,7 @@ SCENES = (
 
 def gift(rng: Random, split: Split) -> Gift:
     """One indirect-object sentence, in ABBA or BABA order."""
-    pool = words.NAMES if split is Split.TRAIN else words.HELD_OUT_NAMES
-    io, s = rng.sample(pool, 2)
+    io, s = rng.sample(_people(rng, split), 2)
     order = rng.choice(("ABBA", "BABA"))
     template = rng.randrange(len(GIFT_TEMPLATES[split]))
     a, b = (io, s) if order == "ABBA" else (s, io)
@@ -112,6 +122,13 @@ def gift(rng: Random, split: Split) -> Gift:
         day=rng.choice(words.WEEKDAYS),
     )
     return Gift(text=text.removesuffix("."), io=io, s=s, order=order, template=template)
+
+
+def _people(rng: Random, split: Split) -> tuple[str, ...]:
+    """Who may give: in training also people with surnames, so that no short list can be learnt."""
+    if split is Split.TEST:
+        return words.HELD_OUT_NAMES
+    return words.FIRMS if rng.random() < 0.25 else words.NAMES
 
 
 def story(rng: Random, n_sentences: int) -> str:

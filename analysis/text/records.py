@@ -1,5 +1,6 @@
 """Company filings with facts, and questions whose answers are copied from the right filing."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -7,7 +8,9 @@ from . import words
 from .english import Split
 
 FACTS = ("state of incorporation", "year of incorporation", "employees", "headquarters")
-"""The four facts of every filing."""
+"""The four facts that an evaluation asks about."""
+OTHER_FACTS = ("auditor", "main product", "home town")
+"""Facts of training alone: what is copied must not be one short list of values."""
 
 STATEMENTS = {
     "state of incorporation": (
@@ -26,24 +29,54 @@ STATEMENTS = {
         "{firm} has its headquarters in {value}.",
         "Headquarters of {firm}: {value}.",
     ),
+    "auditor": ("The auditor of {firm} is {value}.", "Auditor of {firm}: {value}."),
+    "main product": ("The main product of {firm} is {value}.", "Main product of {firm}: {value}."),
+    "home town": ("The home town of {firm} is {value}.", "Home town of {firm}: {value}."),
 }
 QUESTIONS = {
     Split.TRAIN: {
         "state of incorporation": (
             "What is the state of incorporation of {firm}?",
             "In which state was {firm} incorporated?",
+            "Which state was {firm} incorporated in?",
+            "Name the state of incorporation of {firm}.",
+            "{firm}: state of incorporation?",
         ),
         "year of incorporation": (
             "What is the year of incorporation of {firm}?",
             "In which year was {firm} incorporated?",
+            "When was {firm} incorporated?",
+            "Name the year of incorporation of {firm}.",
+            "{firm}: year of incorporation?",
         ),
         "employees": (
             "What is the number of employees of {firm}?",
             "How many employees has {firm}?",
+            "How many people work for {firm}?",
+            "Name the number of employees of {firm}.",
+            "{firm}: number of employees?",
         ),
         "headquarters": (
             "What is the headquarters state of {firm}?",
             "Where are the headquarters of {firm}?",
+            "Which state does {firm} have its headquarters in?",
+            "Name the headquarters state of {firm}.",
+            "{firm}: headquarters state?",
+        ),
+        "auditor": (
+            "What is the auditor of {firm}?",
+            "Which auditor has {firm}?",
+            "{firm}: auditor?",
+        ),
+        "main product": (
+            "What is the main product of {firm}?",
+            "Which main product has {firm}?",
+            "{firm}: main product?",
+        ),
+        "home town": (
+            "What is the home town of {firm}?",
+            "Which home town has {firm}?",
+            "{firm}: home town?",
         ),
     },
     Split.TEST: {
@@ -89,6 +122,9 @@ def value(rng: Random, split: Split, fact: str) -> str:
         return str(rng.choice([y for y in range(1850, 2000) if (y % 7 != 0) == train]))
     if fact == "employees":
         return str(rng.choice([n for n in range(100, 10_000) if (n % 7 != 0) == train]))
+    if fact in OTHER_FACTS:
+        pool = {"auditor": words.NAMES, "main product": words.OBJECTS, "home town": words.FIRMS}
+        return rng.choice(pool[fact])
     return rng.choice(words.STATES if train else words.HELD_OUT_STATES)
 
 
@@ -106,7 +142,13 @@ def filler(rng: Random) -> str:
     )
 
 
-def questions(rng: Random, split: Split, n_records: int, n_filler: int) -> list[Question]:
+def questions(
+    rng: Random,
+    split: Split,
+    n_records: int,
+    n_filler: int,
+    facts: Sequence[str] = FACTS,
+) -> list[Question]:
     """One context of filings in filler, and every question that it answers, shuffled.
 
     Args:
@@ -114,17 +156,18 @@ def questions(rng: Random, split: Split, n_records: int, n_filler: int) -> list[
         split: Which firms, values and question templates may be used.
         n_records: Filings in the context; their firms differ.
         n_filler: Sentences of filler, spread over the context.
+        facts: What every filing states.
 
     Returns:
-        `4 * n_records` questions about the same context, with exact answer spans.
+        `len(facts) * n_records` questions about the same context, with exact answer spans.
     """
     pool = words.FIRMS if split is Split.TRAIN else words.HELD_OUT_FIRMS
     firms = [f"{first} {rng.choice(words.TRADES)}" for first in rng.sample(pool, n_records)]
-    facts = [(firm, fact, value(rng, split, fact)) for firm in firms for fact in FACTS]
+    stated = [(firm, fact, value(rng, split, fact)) for firm in firms for fact in facts]
     if rng.random() < 0.5:
-        rng.shuffle(facts)
+        rng.shuffle(stated)
     slots = [[filler(rng)] for _ in range(n_filler)]
-    pieces: list[list[str]] = [list(fact) for fact in facts]
+    pieces: list[list[str]] = [list(fact) for fact in stated]
     for slot in slots:
         pieces.insert(rng.randrange(len(pieces) + 1), slot)
     context = ""
@@ -148,9 +191,9 @@ def questions(rng: Random, split: Split, n_records: int, n_filler: int) -> list[
             answer=answer,
             answer_span=spans[firm, fact],
             fact=fact,
-            wrong=tuple(v for f, k, v in facts if k == fact and f != firm),
+            wrong=tuple(v for f, k, v in stated if k == fact and f != firm),
         )
-        for firm, fact, answer in facts
+        for firm, fact, answer in stated
     ]
     rng.shuffle(found)
     return found
@@ -158,6 +201,7 @@ def questions(rng: Random, split: Split, n_records: int, n_filler: int) -> list[
 
 def document(rng: Random, n_records: int, n_filler: int, n_questions: int) -> str:
     """A context with several questions and answers after it, for training."""
-    asked = questions(rng, Split.TRAIN, n_records, n_filler)[:n_questions]
+    facts = rng.sample((*FACTS, *OTHER_FACTS), k=rng.randrange(2, 7))
+    asked = questions(rng, Split.TRAIN, n_records, n_filler, facts)[:n_questions]
     lines = [f"{item.question} {item.answer}." for item in asked]
     return "\n".join([asked[0].context, *lines]) + "\n"

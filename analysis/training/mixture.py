@@ -27,22 +27,22 @@ class Phase:
 
 PHASES = (
     Phase(
-        share=0.18,
+        share=0.29,
         n_rows=32,
         n_tokens=64,
-        mixture={"prose": 0.5, "repeats": 0.5},
+        mixture={"prose": 0.4, "repeats": 0.6},
     ),
     Phase(
-        share=0.27,
+        share=0.25,
         n_rows=16,
         n_tokens=256,
         mixture={"prose": 0.25, "english": 0.2, "records": 0.3, "repeats": 0.25},
     ),
     Phase(
-        share=0.55,
+        share=0.46,
         n_rows=8,
         n_tokens=512,
-        mixture={"prose": 0.2, "english": 0.2, "records": 0.4, "repeats": 0.2},
+        mixture={"prose": 0.15, "english": 0.3, "records": 0.35, "repeats": 0.2},
     ),
 )
 """Short rows first, with prose from the first step: otherwise fixed-lag heads form instead."""
@@ -110,7 +110,14 @@ class Mixture:
         elif kind < 0.75:
             block = rng.sample(self._prose(rng, n), n)
         else:
-            pool = (*words.OBJECTS, *words.NAMES, *words.PLACES, *words.STATES)
+            pool = (
+                *words.OBJECTS,
+                *words.NAMES,
+                *words.HELD_OUT_NAMES,
+                *words.PLACES,
+                *words.STATES,
+                *words.HELD_OUT_STATES,
+            )
             joint = rng.choice((" ", ", "))
             text = joint.join(rng.choices(pool, k=1 + n // len(joint)))
             block = self.tokenizer.encode(" " + text + joint.rstrip()).ids

@@ -1,7 +1,6 @@
 """Training of the reference model: resumable after a kill at any moment."""
 
 import copy
-import hashlib
 import json
 import math
 import time
@@ -17,14 +16,18 @@ from torch import Tensor, nn
 
 from analysis.errors import UserError
 from analysis.models.llama_simple_mlp import LlamaSimpleMLPConfig, LlamaSimpleMLPForCausalLM
+from analysis.models.load import load_model
 
 from .abilities import abilities, token_losses
-from .evaluation import card, evaluate
+from .corpus import Corpus
+from .evaluation import ABILITIES, Made, Subject, card, evaluate
 from .mixture import Mixture, phase_at
 from .tokenizer import BOS, VOCAB_SIZE, train_tokenizer
 
-HELD_OUT_SHARE = 0.05
 CHECKPOINT_EVERY = 250
+
+Report = Callable[[int, int, str], None]
+"""Told (done, total, what) while something runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,35 +48,6 @@ class Recipe:
         warm = min(1.0, (step + 1) / self.warm_up)
         late = max(0.0, step / self.n_steps - (1 - self.decay_share)) / self.decay_share
         return self.learning_rate * warm * (0.05 + 0.95 * (1 + math.cos(math.pi * late)) / 2)
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """The prose: every file's text, the last part of each held out."""
-
-    files: dict[str, str]
-    """SHA-256 by file name."""
-    train: list[str]
-    held_out: list[str]
-
-    @classmethod
-    def read(cls, folder: Path) -> "Corpus":
-        """Read every `.txt` file of a folder.
-
-        Raises:
-            UserError: The folder is missing or holds no text.
-        """
-        paths = sorted(folder.glob("*.txt")) if folder.is_dir() else []
-        if not paths:
-            raise UserError(
-                f"expected a folder with .txt files, found {'none in' if folder.is_dir() else 'no'}"
-                f" {folder}; give one with --corpus DIR"
-            )
-        texts = [path.read_text(encoding="utf-8", errors="replace") for path in paths]
-        cuts = [int(len(text) * (1 - HELD_OUT_SHARE)) for text in texts]
-        hashes = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in paths}
-        train = [text[:cut] for text, cut in zip(texts, cuts, strict=True)]
-        return cls(hashes, train, [text[cut:] for text, cut in zip(texts, cuts, strict=True)])
 
 
 class Trainer:
@@ -99,6 +73,7 @@ class Trainer:
             lr=recipe.learning_rate,
             betas=recipe.betas,
             weight_decay=recipe.weight_decay,
+            fused=True,
         )
         self.step = 0
 
@@ -146,7 +121,7 @@ class Trainer:
         for name, parameter in self.model.named_parameters():
             parameter.data.copy_(tensors[f"weight/{name}"])
             self.optimizer.state[parameter] = {
-                "step": torch.tensor(float(self.step)),
+                "step": torch.tensor(float(self.step), device=self.device),
                 "exp_avg": tensors[f"mean/{name}"],
                 "exp_avg_sq": tensors[f"square/{name}"],
             }
@@ -179,7 +154,7 @@ class Trainer:
         with (self.out / "log.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
 
-    def run(self, report: Callable[[int, int, str], None]) -> None:
+    def run(self, report: Report) -> None:
         """Train to the last step, with a checkpoint and a log line every 250 steps."""
         started, losses = time.time(), list[float]()
         while self.step < self.recipe.n_steps:
@@ -202,7 +177,7 @@ def _check_device(device: str) -> None:
         ) from None
 
 
-def train(trainer: Trainer, *, resume: bool, report: Callable[[int, int, str], None]) -> Path:
+def train(trainer: Trainer, *, resume: bool, report: Report) -> Path:
     """Train to the end and write the model's folder.
 
     Args:
@@ -223,25 +198,26 @@ def train(trainer: Trainer, *, resume: bool, report: Callable[[int, int, str], N
         )
     trainer.resume()
     trainer.run(report)
-    return write_model(trainer)
+    return write_model(trainer, report)
 
 
-def write_model(trainer: Trainer) -> Path:
+def write_model(trainer: Trainer, report: Report) -> Path:
     """Write weights (bfloat16), tokenizer, and a card of what they were made of and can do."""
     folder = trainer.out / "model"
     trainer.model.eval()
-    stored = copy.deepcopy(trainer.model).bfloat16()
-    stored.save_pretrained(folder)
+    copy.deepcopy(trainer.model).bfloat16().save_pretrained(folder)
     trainer.tokenizer.save(str(folder / "tokenizer.json"))
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": BOS}
     _write_json(folder / "tokenizer_config.json", settings)
-    made = {
+    stored = load_model(str(folder), trainer.device)
+    subject = Subject(stored, trainer.tokenizer, trainer.corpus)
+    made: Made = {
         "recipe": asdict(trainer.recipe),
         "corpus": trainer.corpus.files,
-        "evaluation": evaluate(stored.float(), trainer.tokenizer, trainer.corpus.held_out),
+        "evaluation": evaluate(subject, list(ABILITIES), report),
     }
     _write_json(folder / "evaluation.json", made)
-    (folder / "README.md").write_text(card(made), encoding="utf-8")
+    (folder / "README.md").write_text(card(made, None), encoding="utf-8")
     return folder
 
 
