@@ -27,22 +27,28 @@ class Phase:
 
 PHASES = (
     Phase(
-        share=0.29,
+        share=0.203,
         n_rows=32,
         n_tokens=64,
         mixture={"prose": 0.4, "repeats": 0.6},
     ),
     Phase(
-        share=0.25,
+        share=0.175,
         n_rows=16,
         n_tokens=256,
         mixture={"prose": 0.25, "english": 0.2, "records": 0.3, "repeats": 0.25},
     ),
     Phase(
-        share=0.46,
+        share=0.322,
         n_rows=8,
         n_tokens=512,
         mixture={"prose": 0.15, "english": 0.3, "records": 0.35, "repeats": 0.2},
+    ),
+    Phase(
+        share=0.3,
+        n_rows=8,
+        n_tokens=512,
+        mixture={"prose": 0.1, "english": 0.3, "records": 0.4, "repeats": 0.2},
     ),
 )
 """Short rows first, with prose from the first step: otherwise fixed-lag heads form instead."""
@@ -53,7 +59,7 @@ def phase_at(step: int, n_steps: int) -> Phase:
     edge = 0.0
     for phase in PHASES[:-1]:
         edge += phase.share * n_steps
-        if step < edge:
+        if step < round(edge):
             return phase
     return PHASES[-1]
 

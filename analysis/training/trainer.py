@@ -31,6 +31,22 @@ Report = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cycle:
+    """A stretch of training in which the learning rate falls once."""
+
+    peak: float
+    """Where it starts, as a share of the recipe's rate."""
+    fall: float
+    """When it begins to fall, as a share of all steps."""
+    end: float
+    """When it has fallen to a twentieth."""
+
+
+CYCLES = (Cycle(peak=1.0, fall=0.35, end=0.7), Cycle(peak=0.5, fall=0.7, end=1.0))
+"""A restart: what one fall leaves half learnt, the questions, a second one finishes."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Everything that the trained weights depend on, beside the corpus."""
 
@@ -40,14 +56,15 @@ class Recipe:
     weight_decay: float = 0.05
     betas: tuple[float, float] = (0.9, 0.95)
     warm_up: int = 100
-    decay_share: float = 0.5
     clip: float = 1.0
 
     def rate(self, step: int) -> float:
-        """Learning rate: linear warm-up, flat, then a cosine to a twentieth."""
-        warm = min(1.0, (step + 1) / self.warm_up)
-        late = max(0.0, step / self.n_steps - (1 - self.decay_share)) / self.decay_share
-        return self.learning_rate * warm * (0.05 + 0.95 * (1 + math.cos(math.pi * late)) / 2)
+        """Learning rate: linear warm-up, then in every cycle flat, and a cosine to a twentieth."""
+        warm, done = min(1.0, (step + 1) / self.warm_up), step / self.n_steps
+        cycle = next((cycle for cycle in CYCLES if done < cycle.end), CYCLES[-1])
+        late = max(0.0, done - cycle.fall) / (cycle.end - cycle.fall)
+        falling = 0.05 + 0.95 * (1 + math.cos(math.pi * late)) / 2
+        return self.learning_rate * warm * cycle.peak * falling
 
 
 class Trainer:
