@@ -3,6 +3,7 @@
 Every function takes the generator that it draws from, so the same seed gives the same text.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from random import Random
@@ -107,7 +108,12 @@ SCENES = (
 
 def gift(rng: Random, split: Split) -> Gift:
     """One indirect-object sentence, in ABBA or BABA order."""
-    io, s = rng.sample(_people(rng, split), 2)
+    return gift_among(rng, split, _people(rng, split))
+
+
+def gift_among(rng: Random, split: Split, people: Sequence[str]) -> Gift:
+    """An indirect-object sentence about two of some people."""
+    io, s = rng.sample(people, 2)
     order = rng.choice(("ABBA", "BABA"))
     template = rng.randrange(len(GIFT_TEMPLATES[split]))
     a, b = (io, s) if order == "ABBA" else (s, io)

@@ -115,8 +115,8 @@ class Question:
     """What the other filings of the context answer."""
 
 
-def value(rng: Random, split: Split, fact: str) -> str:
-    """A value for a fact; training and test values differ."""
+def value(rng: Random, split: Split, fact: str, states: Sequence[str] = words.STATES) -> str:
+    """A value for a fact; training, with the states given, and test values differ."""
     train = split is Split.TRAIN
     if fact == "year of incorporation":
         return str(rng.choice([y for y in range(1850, 2000) if (y % 7 != 0) == train]))
@@ -125,7 +125,7 @@ def value(rng: Random, split: Split, fact: str) -> str:
     if fact in OTHER_FACTS:
         pool = {"auditor": words.NAMES, "main product": words.OBJECTS, "home town": words.FIRMS}
         return rng.choice(pool[fact])
-    return rng.choice(words.STATES if train else words.HELD_OUT_STATES)
+    return rng.choice(states if train else words.HELD_OUT_STATES)
 
 
 def filler(rng: Random) -> str:
@@ -148,6 +148,7 @@ def questions(
     n_records: int,
     n_filler: int,
     facts: Sequence[str] = FACTS,
+    states: Sequence[str] = words.STATES,
 ) -> list[Question]:
     """One context of filings in filler, and every question that it answers, shuffled.
 
@@ -157,13 +158,14 @@ def questions(
         n_records: Filings in the context; their firms differ.
         n_filler: Sentences of filler, spread over the context.
         facts: What every filing states.
+        states: What states are called in training.
 
     Returns:
         `len(facts) * n_records` questions about the same context, with exact answer spans.
     """
     pool = words.FIRMS if split is Split.TRAIN else words.HELD_OUT_FIRMS
     firms = [f"{first} {rng.choice(words.TRADES)}" for first in rng.sample(pool, n_records)]
-    stated = [(firm, fact, value(rng, split, fact)) for firm in firms for fact in facts]
+    stated = [(firm, fact, value(rng, split, fact, states)) for firm in firms for fact in facts]
     if rng.random() < 0.5:
         rng.shuffle(stated)
     slots = [[filler(rng)] for _ in range(n_filler)]
@@ -199,9 +201,15 @@ def questions(
     return found
 
 
-def document(rng: Random, n_records: int, n_filler: int, n_questions: int) -> str:
+def document(
+    rng: Random,
+    n_records: int,
+    n_filler: int,
+    n_questions: int,
+    states: Sequence[str] = words.STATES,
+) -> str:
     """A context with several questions and answers after it, for training."""
     facts = rng.sample((*FACTS, *OTHER_FACTS), k=rng.randrange(2, 7))
-    asked = questions(rng, Split.TRAIN, n_records, n_filler, facts)[:n_questions]
+    asked = questions(rng, Split.TRAIN, n_records, n_filler, facts, states)[:n_questions]
     lines = [f"{item.question} {item.answer}." for item in asked]
     return "\n".join([asked[0].context, *lines]) + "\n"

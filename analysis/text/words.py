@@ -94,6 +94,8 @@ FIRMS, HELD_OUT_FIRMS = (
     for held_out in (False, True)
 )
 """Names in two parts: every part is trained on, the held-out pairs of parts are not."""
+INVENTED = (*NAMES, *STATES, *FIRMS)
+"""What people and states may also be called, so that no slot has a short list of its own."""
 TRADES = (
     *("Timber", "Steel", "Motors", "Foods", "Paper", "Textiles", "Energy", "Shipping"),
     *("Glass", "Chemicals", "Tools", "Mining"),

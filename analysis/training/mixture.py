@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 import torch
@@ -22,7 +23,8 @@ class Phase:
     n_rows: int
     n_tokens: int
     mixture: dict[str, float]
-    """Weights of the kinds of rows: prose, english, records, repeats."""
+    """Weights of the kinds of rows: prose, english, records, repeats; and gifts and records with
+    invented names of people and states."""
 
 
 PHASES = (
@@ -45,10 +47,23 @@ PHASES = (
         mixture={"prose": 0.15, "english": 0.3, "records": 0.35, "repeats": 0.2},
     ),
     Phase(
-        share=0.3,
+        share=0.05,
         n_rows=8,
         n_tokens=512,
         mixture={"prose": 0.1, "english": 0.3, "records": 0.4, "repeats": 0.2},
+    ),
+    Phase(
+        share=0.25,
+        n_rows=8,
+        n_tokens=512,
+        mixture={
+            "prose": 0.1,
+            "english": 0.2,
+            "invented gifts": 0.1,
+            "records": 0.2,
+            "invented records": 0.2,
+            "repeats": 0.2,
+        },
     ),
 )
 """Short rows first, with prose from the first step: otherwise fixed-lag heads form instead."""
@@ -81,7 +96,9 @@ class Mixture:
         draw: dict[str, Callable[[Random, int], list[int]]] = {
             "prose": self._prose,
             "english": self._english,
+            "invented gifts": self._invented_gifts,
             "records": self._records,
+            "invented records": partial(self._records, states=words.INVENTED),
             "repeats": self._repeats,
         }
         kinds = rng.choices(list(phase.mixture), list(phase.mixture.values()), k=phase.n_rows)
@@ -98,13 +115,21 @@ class Mixture:
             row += self.tokenizer.encode(english.paragraph(rng)).ids
         return row[:length]
 
-    def _records(self, rng: Random, length: int) -> list[int]:
+    def _invented_gifts(self, rng: Random, length: int) -> list[int]:
+        row: list[int] = []
+        while len(row) < length:
+            gift = english.gift_among(rng, english.Split.TRAIN, words.INVENTED)
+            row += self.tokenizer.encode(f"{gift.text}.\n").ids
+        return row[:length]
+
+    def _records(self, rng: Random, length: int, states: Sequence[str] = words.STATES) -> list[int]:
         row: list[int] = []
         while len(row) < length:
             room = length - len(row)
             n_records = min(rng.randrange(1, 6), 1 + room // 90)
             n_filler = rng.randrange(1 + max(0, room - 80 * n_records) // 20)
-            text = records.document(rng, n_records, n_filler, rng.randrange(2, 4 * n_records + 1))
+            n_questions = rng.randrange(2, 4 * n_records + 1)
+            text = records.document(rng, n_records, n_filler, n_questions, states)
             row += self.tokenizer.encode(text).ids
         return row[:length]
 
