@@ -33,6 +33,7 @@ class Gift:
     order: str
     """`ABBA` when the receiver is named first, `BABA` when the giver is."""
     template: int
+    """Its place among `GIFT_TEMPLATES`; -1 if it was put together."""
 
     @property
     def prompt(self) -> str:
@@ -70,6 +71,41 @@ GIFT_TEMPLATES = {
         "While {a} and {b} worked at the {place}, {s} offered the {adjective} {object} to {io}.",
     ),
 }
+
+_OPENINGS = (
+    "When {a} and {b} {went} the {place}, ",
+    "After {a} and {b} {went} the {place}, ",
+    "As {a} and {b} {went} the {place}, ",
+    "While {a} and {b} {went} the {place}, ",
+    "Once {a} and {b} {went} the {place}, ",
+    "Because {a} and {b} {went} the {place}, ",
+    "{a} and {b} {went} the {place}, and ",
+    "{a} and {b} {went} the {place}. Then ",
+    "Then {a} and {b} {went} the {place}, and ",
+    "On {day} {a} and {b} {went} the {place}; ",
+    "In {month}, {a} and {b} {went} the {place}. Later ",
+    "One evening {a} and {b} {went} the {place}. There ",
+    "It was cold when {a} and {b} {went} the {place}. So ",
+    "Nobody knew that {a} and {b} {went} the {place} before ",
+    "{a} told {b} about the {place}, and ",
+    "{a} saw {b} near the {place} on {day}. ",
+    "{a} waited for {b} by the {place} until ",
+    "{a} is older than {b}, so ",
+    "{a} had a friend, {b}. At the {place}, ",
+    "{a}, who {went} the {place}, knew {b} well: ",
+)
+_WENT = (
+    *("ran to", "drove to", "left", "reached", "returned to", "waited at", "stayed in", "ate at"),
+    *("hid in", "cleaned", "painted", "walked around", "looked at", "passed", "opened", "found"),
+)
+_GAVE = (
+    *("gave", "handed", "passed", "offered", "sent", "showed", "sold", "lent", "threw", "brought"),
+    *("carried", "mailed", "took", "promised", "returned", "rolled", "pushed", "posted"),
+)
+_GIFTS = (
+    *("a {object}", "the {object}", "a {adjective} {object}", "the {adjective} {object}"),
+    *("one {object}", "that {object}", "two {object}s", "another {adjective} {object}"),
+)
 
 LIST_TEMPLATES = {
     Split.TRAIN: (
@@ -128,6 +164,31 @@ def gift_among(rng: Random, split: Split, people: Sequence[str]) -> Gift:
         day=rng.choice(words.WEEKDAYS),
     )
     return Gift(text=text.removesuffix("."), io=io, s=s, order=order, template=template)
+
+
+def varied_gift(rng: Random, people: Sequence[str]) -> Gift:
+    """An indirect-object sentence put together from parts, for training: tens of thousands.
+
+    None is a test template: no part says that people came to, sat in, met or worked at a place.
+    """
+    io, s = rng.sample(people, 2)
+    order = rng.choice(("ABBA", "BABA"))
+    a, b = (io, s) if order == "ABBA" else (s, io)
+    parts = (rng.choice(_OPENINGS), "{s} {gave} ", rng.choice(_GIFTS), " to {io}")
+    text = "".join(parts).format(
+        a=a,
+        b=b,
+        s=s,
+        io=io,
+        went=rng.choice(_WENT),
+        gave=rng.choice(_GAVE),
+        place=rng.choice(words.PLACES),
+        object=rng.choice(words.OBJECTS),
+        adjective=rng.choice(words.ADJECTIVES),
+        day=rng.choice(words.WEEKDAYS),
+        month=rng.choice(words.MONTHS),
+    )
+    return Gift(text=text, io=io, s=s, order=order, template=-1)
 
 
 def _people(rng: Random, split: Split) -> tuple[str, ...]:

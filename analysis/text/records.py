@@ -1,6 +1,6 @@
 """Company filings with facts, and questions whose answers are copied from the right filing."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -86,6 +86,45 @@ QUESTIONS = {
         "headquarters": ("Which headquarters state has {firm}?",),
     },
 }
+_ASKED = (
+    "Give the {fact} of {{firm}}.",
+    "Tell me the {fact} of {{firm}}.",
+    "What {fact} does {{firm}} have?",
+    "Of {{firm}}, what is the {fact}?",
+    "Look up the {fact} of {{firm}}.",
+    "The {fact} of {{firm}}, please.",
+    "{{firm}} has what {fact}?",
+    "For {{firm}}, name the {fact}.",
+    "I want to know the {fact} of {{firm}}.",
+    "Can you find the {fact} of {{firm}}?",
+)
+_CALLED = {
+    **{fact: fact for fact in (*FACTS, *OTHER_FACTS)},
+    "employees": "number of employees",
+    "headquarters": "headquarters state",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variety:
+    """What training filings say, and how they are asked about."""
+
+    states: Sequence[str]
+    questions: Mapping[str, Sequence[str]]
+    """Templates by fact."""
+
+
+PLAIN = Variety(states=words.STATES, questions=QUESTIONS[Split.TRAIN])
+INVENTED = Variety(states=words.INVENTED, questions=QUESTIONS[Split.TRAIN])
+VARIED = Variety(
+    states=words.INVENTED,
+    questions={
+        fact: (*templates, *(asked.format(fact=_CALLED[fact]) for asked in _ASKED))
+        for fact, templates in QUESTIONS[Split.TRAIN].items()
+    },
+)
+"""Ten more ways to ask, none of them a test template."""
+
 FILLER = (
     "The board met in {month} and approved the plan.",
     "The company sells {object}s and {object2}s.",
@@ -148,7 +187,7 @@ def questions(
     n_records: int,
     n_filler: int,
     facts: Sequence[str] = FACTS,
-    states: Sequence[str] = words.STATES,
+    variety: Variety = PLAIN,
 ) -> list[Question]:
     """One context of filings in filler, and every question that it answers, shuffled.
 
@@ -158,14 +197,18 @@ def questions(
         n_records: Filings in the context; their firms differ.
         n_filler: Sentences of filler, spread over the context.
         facts: What every filing states.
-        states: What states are called in training.
+        variety: Of what is said in training.
 
     Returns:
         `len(facts) * n_records` questions about the same context, with exact answer spans.
     """
-    pool = words.FIRMS if split is Split.TRAIN else words.HELD_OUT_FIRMS
+    train = split is Split.TRAIN
+    pool = words.FIRMS if train else words.HELD_OUT_FIRMS
+    templates = variety.questions if train else QUESTIONS[split]
     firms = [f"{first} {rng.choice(words.TRADES)}" for first in rng.sample(pool, n_records)]
-    stated = [(firm, fact, value(rng, split, fact, states)) for firm in firms for fact in facts]
+    stated = [
+        (firm, fact, value(rng, split, fact, variety.states)) for firm in firms for fact in facts
+    ]
     if rng.random() < 0.5:
         rng.shuffle(stated)
     slots = [[filler(rng)] for _ in range(n_filler)]
@@ -187,9 +230,7 @@ def questions(
     found = [
         Question(
             context=context,
-            question="Question: "
-            + rng.choice(QUESTIONS[split][fact]).format(firm=firm)
-            + " Answer:",
+            question="Question: " + rng.choice(templates[fact]).format(firm=firm) + " Answer:",
             answer=answer,
             answer_span=spans[firm, fact],
             fact=fact,
@@ -206,10 +247,16 @@ def document(
     n_records: int,
     n_filler: int,
     n_questions: int,
-    states: Sequence[str] = words.STATES,
-) -> str:
-    """A context with several questions and answers after it, for training."""
+    variety: Variety = PLAIN,
+) -> list[tuple[str, bool]]:
+    """A context with several questions and answers after it, for training.
+
+    Returns:
+        Its text in pieces, and whether each is an answer.
+    """
     facts = rng.sample((*FACTS, *OTHER_FACTS), k=rng.randrange(2, 7))
-    asked = questions(rng, Split.TRAIN, n_records, n_filler, facts, states)[:n_questions]
-    lines = [f"{item.question} {item.answer}." for item in asked]
-    return "\n".join([asked[0].context, *lines]) + "\n"
+    asked = questions(rng, Split.TRAIN, n_records, n_filler, facts, variety)[:n_questions]
+    pieces = [(asked[0].context + "\n", False)]
+    for item in asked:
+        pieces += [(item.question, False), (f" {item.answer}.", True), ("\n", False)]
+    return pieces

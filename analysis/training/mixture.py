@@ -6,7 +6,7 @@ from functools import partial
 from random import Random
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from tokenizers import Tokenizer
 from torch import Tensor
 
@@ -23,37 +23,39 @@ class Phase:
     n_rows: int
     n_tokens: int
     mixture: dict[str, float]
-    """Weights of the kinds of rows: prose, english, records, repeats; and gifts and records with
-    invented names of people and states."""
+    """Weights of the kinds of rows: prose, english, records, repeats; gifts and records with
+    invented names of people and states; and both in many more wordings."""
+    answer_weight: float = 1.0
+    """How much more than other tokens those count that answer a question or name a receiver."""
 
 
 PHASES = (
     Phase(
-        share=0.203,
+        share=0.145,
         n_rows=32,
         n_tokens=64,
         mixture={"prose": 0.4, "repeats": 0.6},
     ),
     Phase(
-        share=0.175,
+        share=0.125,
         n_rows=16,
         n_tokens=256,
         mixture={"prose": 0.25, "english": 0.2, "records": 0.3, "repeats": 0.25},
     ),
     Phase(
-        share=0.322,
+        share=0.23,
         n_rows=8,
         n_tokens=512,
         mixture={"prose": 0.15, "english": 0.3, "records": 0.35, "repeats": 0.2},
     ),
     Phase(
-        share=0.05,
+        share=0.5 / 14,
         n_rows=8,
         n_tokens=512,
         mixture={"prose": 0.1, "english": 0.3, "records": 0.4, "repeats": 0.2},
     ),
     Phase(
-        share=0.25,
+        share=2.5 / 14,
         n_rows=8,
         n_tokens=512,
         mixture={
@@ -64,6 +66,20 @@ PHASES = (
             "invented records": 0.2,
             "repeats": 0.2,
         },
+    ),
+    Phase(
+        share=4 / 14,
+        n_rows=8,
+        n_tokens=512,
+        mixture={
+            "prose": 0.1,
+            "english": 0.15,
+            "varied gifts": 0.15,
+            "records": 0.1,
+            "varied records": 0.35,
+            "repeats": 0.15,
+        },
+        answer_weight=4.0,
     ),
 )
 """Short rows first, with prose from the first step: otherwise fixed-lag heads form instead."""
@@ -79,6 +95,19 @@ def phase_at(step: int, n_steps: int) -> Phase:
     return PHASES[-1]
 
 
+Row = list[tuple[int, bool]]
+"""Tokens, and whether each answers something."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows to train on."""
+
+    tokens: Int[Tensor, "batch pos"]
+    weights: Float[Tensor, "batch pos_minus_1"]
+    """How much the loss on each token but the first counts."""
+
+
 @dataclass(frozen=True)
 class Mixture:
     """Draws training batches; the same seed and step give the same batch."""
@@ -89,57 +118,80 @@ class Mixture:
     seed: int
     n_steps: int
 
-    def batch(self, step: int) -> Int[Tensor, "batch pos"]:
+    def batch(self, step: int) -> Batch:
         """Rows of `<bos>` and `n_tokens` tokens, so that every row gives `n_tokens` losses."""
         phase = phase_at(step, self.n_steps)
         rng = Random(f"{self.seed}/{step}")
-        draw: dict[str, Callable[[Random, int], list[int]]] = {
+        draw: dict[str, Callable[[Random, int], Row]] = {
             "prose": self._prose,
             "english": self._english,
             "invented gifts": self._invented_gifts,
-            "records": self._records,
-            "invented records": partial(self._records, states=words.INVENTED),
+            "varied gifts": self._varied_gifts,
+            "records": partial(self._records, variety=records.PLAIN),
+            "invented records": partial(self._records, variety=records.INVENTED),
+            "varied records": partial(self._records, variety=records.VARIED),
             "repeats": self._repeats,
         }
         kinds = rng.choices(list(phase.mixture), list(phase.mixture.values()), k=phase.n_rows)
-        rows = [[0, *draw[kind](rng, phase.n_tokens)] for kind in kinds]
-        return torch.tensor(rows)
+        rows = [draw[kind](rng, phase.n_tokens) for kind in kinds]
+        tokens = torch.tensor([[0, *(token for token, _ in row)] for row in rows])
+        answers = torch.tensor([[answer for _, answer in row] for row in rows])
+        return Batch(tokens, 1 + (phase.answer_weight - 1) * answers)
 
-    def _prose(self, rng: Random, length: int) -> list[int]:
+    def _prose(self, rng: Random, length: int) -> Row:
+        return self._plain(self._excerpt(rng, length))
+
+    def _excerpt(self, rng: Random, length: int) -> list[int]:
         start = rng.randrange(len(self.prose) - length)
         return list(self.prose[start : start + length])
 
-    def _english(self, rng: Random, length: int) -> list[int]:
-        row: list[int] = []
+    def _plain(self, ids: Sequence[int]) -> Row:
+        return [(token, False) for token in ids]
+
+    def _encoded(self, pieces: Sequence[tuple[str, bool]]) -> Row:
+        return [(token, is_answer) for text, is_answer in pieces for token in self._ids(text)]
+
+    def _ids(self, text: str) -> list[int]:
+        return self.tokenizer.encode(text).ids
+
+    def _english(self, rng: Random, length: int) -> Row:
+        row: Row = []
         while len(row) < length:
-            row += self.tokenizer.encode(english.paragraph(rng)).ids
+            row += self._plain(self._ids(english.paragraph(rng)))
         return row[:length]
 
-    def _invented_gifts(self, rng: Random, length: int) -> list[int]:
-        row: list[int] = []
+    def _invented_gifts(self, rng: Random, length: int) -> Row:
+        row: Row = []
         while len(row) < length:
-            gift = english.gift_among(rng, english.Split.TRAIN, words.INVENTED)
-            row += self.tokenizer.encode(f"{gift.text}.\n").ids
+            row += self._gift(english.gift_among(rng, english.Split.TRAIN, words.INVENTED))
         return row[:length]
 
-    def _records(self, rng: Random, length: int, states: Sequence[str] = words.STATES) -> list[int]:
-        row: list[int] = []
+    def _varied_gifts(self, rng: Random, length: int) -> Row:
+        row: Row = []
+        while len(row) < length:
+            row += self._gift(english.varied_gift(rng, words.INVENTED))
+        return row[:length]
+
+    def _gift(self, gift: english.Gift) -> Row:
+        return self._encoded([(gift.prompt, False), (f" {gift.io}", True), (".\n", False)])
+
+    def _records(self, rng: Random, length: int, variety: records.Variety) -> Row:
+        row: Row = []
         while len(row) < length:
             room = length - len(row)
             n_records = min(rng.randrange(1, 6), 1 + room // 90)
             n_filler = rng.randrange(1 + max(0, room - 80 * n_records) // 20)
             n_questions = rng.randrange(2, 4 * n_records + 1)
-            text = records.document(rng, n_records, n_filler, n_questions, states)
-            row += self.tokenizer.encode(text).ids
+            row += self._encoded(records.document(rng, n_records, n_filler, n_questions, variety))
         return row[:length]
 
-    def _repeats(self, rng: Random, length: int) -> list[int]:
+    def _repeats(self, rng: Random, length: int) -> Row:
         n = log_uniform(rng, 8, max(30, length // 2))
         kind = rng.random()
         if kind < 0.25:
             block = [rng.randrange(1, self.tokenizer.get_vocab_size()) for _ in range(n)]
         elif kind < 0.75:
-            block = rng.sample(self._prose(rng, n), n)
+            block = rng.sample(self._excerpt(rng, n), n)
         else:
             pool = (
                 *words.OBJECTS,
@@ -152,4 +204,4 @@ class Mixture:
             joint = rng.choice((" ", ", "))
             text = joint.join(rng.choices(pool, k=1 + n // len(joint)))
             block = self.tokenizer.encode(" " + text + joint.rstrip()).ids
-        return shown_again(rng, block, length)
+        return self._plain(shown_again(rng, block, length))

@@ -42,7 +42,11 @@ class Cycle:
     """When it has fallen to a twentieth."""
 
 
-CYCLES = (Cycle(peak=1.0, fall=0.35, end=0.7), Cycle(peak=0.5, fall=0.7, end=1.0))
+CYCLES = (
+    Cycle(peak=1.0, fall=0.25, end=0.5),
+    Cycle(peak=0.5, fall=0.5, end=5 / 7),
+    Cycle(peak=0.5, fall=6 / 7, end=1.0),
+)
 """A restart: what one fall leaves half learnt, the questions, a second one finishes."""
 
 
@@ -145,11 +149,13 @@ class Trainer:
 
     def train_step(self) -> float:
         """One optimizer step; the mean loss in nats."""
-        tokens = self.mixture.batch(self.step).to(self.device)
+        batch = self.mixture.batch(self.step)
+        tokens, weights = batch.tokens.to(self.device), batch.weights.to(self.device)
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.rate(self.step)
         with torch.autocast(torch.device(self.device).type, torch.bfloat16):
-            loss = token_losses(self.model, tokens).mean()
+            losses = token_losses(self.model, tokens)
+            loss = (losses * weights).sum() / weights.sum()
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
