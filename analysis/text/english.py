@@ -118,6 +118,16 @@ LIST_TEMPLATES = {
     Split.TEST: ("They said them one by one: {items}", "Now listen: {items}", "Say it: {items}"),
 }
 
+_LISTS = ("wrote", "sang", "read", "called", "learned", "knew", "named", "drew", "typed", "saw")
+_AFTER = (
+    "{who} {does}: {items}",
+    "{who} {does} {items}",
+    "Then {who} {does} this: {items}",
+    "What {who} {does} was {items}",
+    "Look what {who} {does}! {items}",
+    "In order, {who} {does} {items}",
+)
+
 SCENES = (
     "{x} went to the {place} on {day}.",
     "{x} found a {adjective} {object} near the {place}.",
@@ -227,10 +237,19 @@ def story(rng: Random, n_sentences: int) -> str:
 
 def ordered_list(rng: Random, split: Split, kind: str, length: int) -> str:
     """Consecutive members of an ordered sequence, wrapping past its end."""
+    return rng.choice(LIST_TEMPLATES[split]).format(items=_items(rng, kind, length))
+
+
+def varied_list(rng: Random, kind: str, length: int) -> str:
+    """The same after an introduction put together from parts, for training."""
+    who, does = rng.choice((*words.NAMES, "He", "She", "We", "I")), rng.choice(_LISTS)
+    return rng.choice(_AFTER).format(who=who, does=does, items=_items(rng, kind, length))
+
+
+def _items(rng: Random, kind: str, length: int) -> str:
     sequence = words.SEQUENCES[kind]
     start = rng.randrange(len(sequence))
-    items = (sequence[(start + k) % len(sequence)] for k in range(length))
-    return rng.choice(LIST_TEMPLATES[split]).format(items=", ".join(items))
+    return ", ".join(sequence[(start + k) % len(sequence)] for k in range(length))
 
 
 def snippet(rng: Random) -> str:

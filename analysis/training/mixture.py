@@ -24,7 +24,7 @@ class Phase:
     n_tokens: int
     mixture: dict[str, float]
     """Weights of the kinds of rows: prose, english, records, repeats; gifts and records with
-    invented names of people and states; and both in many more wordings."""
+    invented names of people and states; and gifts, records and lists in many more wordings."""
     answer_weight: float = 1.0
     """How much more than other tokens those count that answer a question or name a receiver."""
 
@@ -73,8 +73,9 @@ PHASES = (
         n_tokens=512,
         mixture={
             "prose": 0.1,
-            "english": 0.15,
-            "varied gifts": 0.15,
+            "english": 0.1,
+            "varied gifts": 0.1,
+            "varied lists": 0.1,
             "records": 0.1,
             "varied records": 0.35,
             "repeats": 0.15,
@@ -127,6 +128,7 @@ class Mixture:
             "english": self._english,
             "invented gifts": self._invented_gifts,
             "varied gifts": self._varied_gifts,
+            "varied lists": self._varied_lists,
             "records": partial(self._records, variety=records.PLAIN),
             "invented records": partial(self._records, variety=records.INVENTED),
             "varied records": partial(self._records, variety=records.VARIED),
@@ -170,6 +172,14 @@ class Mixture:
         row: Row = []
         while len(row) < length:
             row += self._gift(english.varied_gift(rng, words.INVENTED))
+        return row[:length]
+
+    def _varied_lists(self, rng: Random, length: int) -> Row:
+        row: Row = []
+        while len(row) < length:
+            kind = rng.choice(tuple(words.SEQUENCES))
+            n_items = rng.randrange(3, 1 + min(len(words.SEQUENCES[kind]) + 3, 20))
+            row += self._plain(self._ids(english.varied_list(rng, kind, n_items) + ".\n"))
         return row[:length]
 
     def _gift(self, gift: english.Gift) -> Row:
