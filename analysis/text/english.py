@@ -237,7 +237,8 @@ def story(rng: Random, n_sentences: int) -> str:
 
 def ordered_list(rng: Random, split: Split, kind: str, length: int) -> str:
     """Consecutive members of an ordered sequence, wrapping past its end."""
-    return rng.choice(LIST_TEMPLATES[split]).format(items=_items(rng, kind, length))
+    items = _items(rng, kind, length)
+    return rng.choice(LIST_TEMPLATES[split]).format(items=items)
 
 
 def varied_list(rng: Random, kind: str, length: int) -> str:
