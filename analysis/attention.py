@@ -72,6 +72,10 @@ class Taps:
     watch: Callable[[Where, Tensor], None] | None = None
     """Sees the pattern (batch, head, query, key) after all edits, a chunk of rows at a time."""
 
+    prefix: Mapping[int, tuple[Tensor, Tensor]] = field(default_factory=dict[int, Any])
+    """By layer, keys and values (batch, head, key, d_head) of positions before those that the
+    model is called on; keys after RoPE, one copy for each query head."""
+
     @property
     def explicit(self) -> bool:
         """Whether the pattern must be computed at all."""
@@ -128,19 +132,22 @@ def attention(
         `z` with heads before their width, and no pattern: watch it instead.
     """
     taps: Taps = kwargs.get("taps") or Taps()
+    everything = Where(int(module.layer_idx), slice(0, query.shape[0]))  # pyright: ignore[reportArgumentType]
+    n_groups = query.shape[1] // key.shape[1]
+    query = taps.edit(Site.Q, everything, query)
+    earlier = taps.prefix.get(everything.layer)
+    if n_groups > 1 and (earlier or not {Site.K, Site.V}.isdisjoint(taps.edits)):
+        key, value = (t.repeat_interleave(n_groups, dim=1) for t in (key, value))
+        n_groups = 1
+    if earlier:
+        key, value = (torch.cat(pair, dim=2) for pair in zip(earlier, (key, value), strict=True))
+    key, value = taps.edit(Site.K, everything, key), taps.edit(Site.V, everything, value)
     terms = Terms(
         query.shape[-1] ** -0.5 if scaling is None else scaling,
         None if attention_mask is None else attention_mask[..., : key.shape[-2]],
         kwargs.get("softcap"),
         kwargs.get("s_aux"),
     )
-    everything = Where(int(module.layer_idx), slice(0, query.shape[0]))  # pyright: ignore[reportArgumentType]
-    n_groups = query.shape[1] // key.shape[1]
-    query = taps.edit(Site.Q, everything, query)
-    if n_groups > 1 and not {Site.K, Site.V}.isdisjoint(taps.edits):
-        key, value = (t.repeat_interleave(n_groups, dim=1) for t in (key, value))
-        n_groups = 1
-    key, value = taps.edit(Site.K, everything, key), taps.edit(Site.V, everything, value)
     if terms.plain and not taps.explicit:
         z = F.scaled_dot_product_attention(
             query, key, value, terms.mask, scale=terms.scaling, enable_gqa=n_groups > 1

@@ -38,16 +38,33 @@ def bootstrap(values: Float[ndarray, "sequence column"], seed: int) -> Estimate:
     Source:
         Efron 1979, "Bootstrap Methods: Another Look at the Jackknife".
     """
-    rng = np.random.default_rng(seed)
-    n_sequences = values.shape[0]
     known = ~np.isnan(values)
-    n = known.sum(0)
-    filled = np.where(known, values, 0.0)
+    return ratio_of_sums(np.where(known, values, 0.0), known.astype(float), seed)
+
+
+def ratio_of_sums(
+    top: Float[ndarray, "sequence column"], bottom: Float[ndarray, "sequence column"], seed: int
+) -> Estimate:
+    """Sum of one number over the sum of another for every column, with its interval.
+
+    Unlike a mean of ratios it is not ruled by the sequences whose ratio is all but undefined.
+
+    Args:
+        top: One row a sequence.
+        bottom: The same shape; a sequence counts for a column where it is not 0.
+        seed: Of the resampling, which is that of `bootstrap`.
+
+    Returns:
+        Ratios as `mean`, the 2.5 % and 97.5 % points of the resampled ratios, and how many
+        sequences count.
+    """
+    rng = np.random.default_rng(seed)
+    n_sequences = top.shape[0]
+    n = (bottom != 0).sum(0)
     draws = rng.multinomial(n_sequences, np.full(n_sequences, 1 / n_sequences), N_RESAMPLES)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.where(n > 0, filled.sum(0) / n, np.nan)
-        means = (draws @ filled) / (draws @ known.astype(float))
-        ends = _quantiles(means)
+        mean = np.where(n > 0, top.sum(0) / bottom.sum(0), np.nan)
+        ends = _quantiles((draws @ top) / (draws @ bottom))
     lower, upper = (np.where(n > 1, end, np.nan) for end in ends)
     return Estimate(mean, lower, upper, n)
 

@@ -79,3 +79,24 @@ def effects_beside(effects: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
     """
     other = others.select("name", other="value", other_lower="lower", other_upper="upper")
     return effects.select("name", "value", "lower", "upper").join(other, on="name")
+
+
+def judged_claims(claims: pl.DataFrame) -> pl.DataFrame:
+    """Claims as a reader sees them: numbers rounded, each with its interval and its run.
+
+    Args:
+        claims: Rows of the table `claims`.
+
+    Returns:
+        Columns `statement`, `verdict`, `estimate`, `control`, `95 %`, `threshold` and `run`, which
+        links to the run that weighed the evidence.
+    """
+    return claims.select(
+        "statement",
+        "verdict",
+        pl.col("estimate", "control").round(3),
+        pl.format("{} to {}", pl.col("lower").round(3), pl.col("upper").round(3)).alias("95 %"),
+        "threshold",
+        run=pl.lit("run"),
+        run_link=pl.format("run:{}", "run"),
+    )

@@ -1,15 +1,23 @@
-"""Progress in a live notebook: what `Store.recall` reports, shown under the cell."""
+"""What a live notebook shows beside its answers: progress, and mistakes in what was asked."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from html import escape
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import marimo as mo
 
+from analysis.errors import UserError
+from store import StoreError
+
 if TYPE_CHECKING:
+    from analysis.experiments import Request
     from store import Report
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _STEPS = 1000
 
@@ -34,3 +42,43 @@ def progress_bar(title: str) -> Generator[Report]:
             bar.update(increment=step, subtitle=what)
 
         yield report
+
+
+def answered(ask: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What a question answers; a mistake in it ends the cell with a message instead.
+
+    Args:
+        ask: Called with the rest, such as `store.recall`.
+        *args: Its arguments.
+        **kwargs: And by name.
+
+    Returns:
+        The answer.
+    """
+    try:
+        return ask(*args, **kwargs)
+    except (UserError, StoreError) as error:
+        message = mo.Html(f"<span>{escape(str(error))}</span>")
+        mo.stop(predicate=True, output=mo.callout(message, kind="warn"))
+        raise
+
+
+def requested(model: str, text: str) -> Request:
+    """What a chapter is about; a mistake in it ends the cell with a message.
+
+    Args:
+        model: What `load_model` takes.
+        text: What `read_source` takes.
+
+    Returns:
+        The request, with the profile of the notebook's command line.
+    """
+    from analysis.experiments import Request  # noqa: PLC0415 - imports torch
+    from analysis.text.sources import read_source  # noqa: PLC0415
+
+    def request() -> Request:
+        found = Request.of(model, {**mo.cli_args().to_dict(), "text": text})
+        _ = found.card, read_source(text, found.seed, n_tokens=1)
+        return found
+
+    return answered(request)

@@ -5,11 +5,11 @@ app = marimo.App(width="medium", app_title="What holds")
 
 with app.setup:
     import marimo as mo
-    import polars as pl
 
-    from analysis.experiments import Request, findings
+    from analysis.experiments import findings
     from analysis.plots import claim_intervals
-    from book.live import progress_bar
+    from analysis.tables import judged_claims
+    from book.live import progress_bar, requested
     from store import Store
 
 
@@ -31,13 +31,14 @@ def finding(claims, request):
 @app.cell
 def question():
     model = mo.ui.text(value=mo.cli_args().get("model") or "reference", label="model")
-    model
-    return (model,)
+    source = mo.ui.text(value=mo.cli_args().get("text") or "reference", label="text")
+    mo.hstack([model, source], justify="start")
+    return model, source
 
 
 @app.cell
-def answer(model):
-    request = Request.of(model.value, mo.cli_args())
+def answer(model, source):
+    request = requested(model.value, source.value)
     store = Store.open()
     claims = findings(request, lambda question: store.recall(question, progress_bar))
     return claims, request
@@ -55,16 +56,7 @@ def intervals(claims):
 
 @app.cell
 def table(claims):
-    claims.select(
-        "statement",
-        "verdict",
-        pl.col("estimate", "control").round(3),
-        pl.format("{} to {}", pl.col("lower").round(3), pl.col("upper").round(3)).alias("95 %"),
-        "threshold",
-        statement_link="chapter",
-        run=pl.lit("run"),
-        run_link=pl.format("run:{}", "run"),
-    )
+    judged_claims(claims).with_columns(statement_link=claims["chapter"])
 
 
 @app.cell

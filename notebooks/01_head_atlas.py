@@ -9,9 +9,9 @@ with app.setup:
 
     from analysis import plots
     from analysis.atlas import LABELS, atlas, bars, label_counts
-    from analysis.experiments import Request, parse_heads
+    from analysis.experiments import parse_heads
     from analysis.tables import beside, sink_rows, strongest
-    from book.live import progress_bar
+    from book.live import progress_bar, requested
     from store import Store
 
     GAP = ("score", "data", "reason")
@@ -31,13 +31,14 @@ def finding(counts, heads, request):
 @app.cell
 def question():
     model = mo.ui.text(value=mo.cli_args().get("model") or "reference", label="model")
-    model
-    return (model,)
+    source = mo.ui.text(value=mo.cli_args().get("text") or "reference", label="text")
+    mo.hstack([model, source], justify="start")
+    return model, source
 
 
 @app.cell
-def ask(model):
-    request = Request.of(model.value, mo.cli_args())
+def ask(model, source):
+    request = requested(model.value, source.value)
     store = Store.open()
     return request, store
 

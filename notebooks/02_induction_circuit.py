@@ -9,11 +9,10 @@ with app.setup:
 
     from analysis import circuit_views as views
     from analysis import plots
-    from analysis.experiments import Request
     from analysis.experiments.induction_circuit import circuit_heads
     from analysis.plots import circuit
-    from analysis.tables import beside, named, strongest
-    from book.live import progress_bar
+    from analysis.tables import beside, judged_claims, named, strongest
+    from book.live import progress_bar, requested
     from store import Store
 
 
@@ -38,13 +37,14 @@ def finding(behaviour, claims, copier_head, heads, lines, request):
 @app.cell
 def question():
     model = mo.ui.text(value=mo.cli_args().get("model") or "reference", label="model")
-    model
-    return (model,)
+    source = mo.ui.text(value=mo.cli_args().get("text") or "reference", label="text")
+    mo.hstack([model, source], justify="start")
+    return model, source
 
 
 @app.cell
-def ask(model):
-    request = Request.of(model.value, mo.cli_args())
+def ask(model, source):
+    request = requested(model.value, source.value)
     store = Store.open()
     return request, store
 
@@ -134,15 +134,7 @@ def claim_chart(claims):
 
 @app.cell
 def claim_table(claims):
-    claims.select(
-        "statement",
-        "verdict",
-        pl.col("estimate", "control").round(3),
-        pl.format("{} to {}", pl.col("lower").round(3), pl.col("upper").round(3)).alias("95 %"),
-        "threshold",
-        run=pl.lit("run"),
-        run_link=pl.format("run:{}", "run"),
-    )
+    judged_claims(claims)
 
 
 @app.cell

@@ -8,12 +8,11 @@ with app.setup:
     import polars as pl
 
     from analysis import sink_views as views
-    from analysis.experiments import Request
     from analysis.experiments.sink_claims import PUBLISHED_MASS
     from analysis.plots import claim_intervals, head_grid
     from analysis.plots import sink as plots
-    from analysis.tables import strongest
-    from book.live import progress_bar
+    from analysis.tables import judged_claims, strongest
+    from book.live import progress_bar, requested
     from store import Store
 
 
@@ -35,13 +34,14 @@ def finding(lasting, needed, top, unused, verdicts):
 @app.cell
 def question():
     model = mo.ui.text(value=mo.cli_args().get("model") or "reference", label="model")
-    model
-    return (model,)
+    source = mo.ui.text(value=mo.cli_args().get("text") or "reference", label="text")
+    mo.hstack([model, source], justify="start")
+    return model, source
 
 
 @app.cell
-def ask(model):
-    request = Request.of(model.value, mo.cli_args())
+def ask(model, source):
+    request = requested(model.value, source.value)
     store = Store.open()
     return request, store
 
@@ -335,14 +335,7 @@ def claims_chart(claims):
 
 @app.cell
 def claims_table(claims):
-    claims.select(
-        "statement",
-        "verdict",
-        pl.col("estimate", "control").round(3),
-        pl.format("{} to {}", pl.col("lower").round(3), pl.col("upper").round(3)).alias("95 %"),
-        "threshold",
-        "statistic",
-    )
+    judged_claims(claims)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ with app.setup:
     import polars as pl
 
     from analysis import plots
-    from analysis.experiments import KindEvidence, Request
-    from analysis.tables import effects_beside, single_effects
-    from book.live import progress_bar
+    from analysis.experiments import KindEvidence
+    from analysis.tables import effects_beside, judged_claims, single_effects
+    from book.live import progress_bar, requested
     from store import Store
 
 
@@ -30,13 +30,14 @@ def finding(farthest, nearest, request, top):
 @app.cell
 def question():
     model = mo.ui.text(value=mo.cli_args().get("model") or "reference", label="model")
-    model
-    return (model,)
+    source = mo.ui.text(value=mo.cli_args().get("text") or "reference", label="text")
+    mo.hstack([model, source], justify="start")
+    return model, source
 
 
 @app.cell
-def ask(model):
-    request = Request.of(model.value, mo.cli_args())
+def ask(model, source):
+    request = requested(model.value, source.value)
     store = Store.open()
     return request, store
 
@@ -257,15 +258,7 @@ def estimated(agreements, estimate, kinds):
 
 @app.cell
 def verdicts(claims):
-    claims.select(
-        "statement",
-        "verdict",
-        pl.col("estimate", "control").round(3),
-        pl.format("{} to {}", pl.col("lower").round(3), pl.col("upper").round(3)).alias("95 %"),
-        "threshold",
-        run=pl.lit("run"),
-        run_link=pl.format("run:{}", "run"),
-    )
+    judged_claims(claims)
 
 
 if __name__ == "__main__":

@@ -175,7 +175,7 @@ COMMENT ON TABLE patterns IS 'Post-softmax attention of chosen heads, one row pe
 COMMENT ON COLUMN patterns.run IS 'The run that computed the row (runs.run)';
 COMMENT ON COLUMN patterns.model IS 'The model (models.model)';
 COMMENT ON COLUMN patterns.text IS 'The data set (texts.text)';
-COMMENT ON COLUMN patterns.kind IS 'mean: averaged over sequences; example: one sequence, whose tokens are in prompts';
+COMMENT ON COLUMN patterns.kind IS 'mean: averaged over sequences; example: one sequence, whose tokens are in prompts; ablated: the same under an intervention';
 COMMENT ON COLUMN patterns.layer IS 'Layer, from 0';
 COMMENT ON COLUMN patterns.head IS 'Head within the layer, from 0';
 COMMENT ON COLUMN patterns.query IS 'Position that attends, from 0';
@@ -238,7 +238,7 @@ COMMENT ON COLUMN ablations.site IS 'Where it acts: z, pattern, v, scores, or th
 COMMENT ON COLUMN ablations.method IS 'What stands in: zero, mean, resample, uniform, zero_value, mean_value, mask_key';
 COMMENT ON COLUMN ablations.heads IS 'Query heads, as L1H4,L2H0';
 COMMENT ON COLUMN ablations.size IS 'Number of heads';
-COMMENT ON COLUMN ablations.positions IS 'Query or key positions, comma separated, or all';
+COMMENT ON COLUMN ablations.positions IS 'Query or key positions, comma separated, or all; relative to a position t where it differs, as t-1';
 COMMENT ON COLUMN ablations.receiver IS 'The one input that sees the change, as L3H4.k; NULL where everything downstream does';
 COMMENT ON COLUMN ablations.scope IS 'prefill, decode, or both';
 COMMENT ON COLUMN ablations.baseline IS 'What effects are measured against';
@@ -264,7 +264,7 @@ COMMENT ON COLUMN ablation_effects.model IS 'The model (models.model)';
 COMMENT ON COLUMN ablation_effects.text IS 'The data set (texts.text)';
 COMMENT ON COLUMN ablation_effects.condition IS 'The condition (ablations.condition of the same run)';
 COMMENT ON COLUMN ablation_effects.sequence IS 'Sequence within the data set, from 0';
-COMMENT ON COLUMN ablation_effects.scope IS 'Which positions: all, at the ablated ones, after the first of them, or a part of the sequence';
+COMMENT ON COLUMN ablation_effects.scope IS 'Which positions: all, at the ablated ones, after the first of them, one (at t, at 3), or a part of the sequence';
 COMMENT ON COLUMN ablation_effects.kl_base_ablated IS 'KL(base || ablated), nats, 0 or more';
 COMMENT ON COLUMN ablation_effects.kl_ablated_base IS 'KL(ablated || base), nats, 0 or more';
 COMMENT ON COLUMN ablation_effects.js IS 'Jensen-Shannon divergence, nats, in [0, ln 2]';
@@ -427,6 +427,70 @@ COMMENT ON COLUMN layer_profiles.value IS 'The mean; effects are ablated minus b
 COMMENT ON COLUMN layer_profiles.lower IS 'Lower end of the 95 % bootstrap interval over sequences; aggregate rows only';
 COMMENT ON COLUMN layer_profiles.upper IS 'Upper end of the 95 % bootstrap interval over sequences; aggregate rows only';
 COMMENT ON COLUMN layer_profiles.n IS 'Number of sequences averaged';
+
+CREATE TABLE predictions (
+    run VARCHAR NOT NULL,
+    model VARCHAR NOT NULL,
+    text VARCHAR,
+    sequence INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    condition VARCHAR NOT NULL,
+    baseline VARCHAR NOT NULL,
+    kind VARCHAR NOT NULL,
+    rank SMALLINT NOT NULL,
+    token_id INTEGER NOT NULL,
+    token VARCHAR NOT NULL,
+    logit DOUBLE NOT NULL,
+    change DOUBLE NOT NULL
+);
+COMMENT ON TABLE predictions IS 'What a model predicts after one position under a condition, and which tokens the condition moved most';
+COMMENT ON COLUMN predictions.run IS 'The run that computed the row (runs.run)';
+COMMENT ON COLUMN predictions.model IS 'The model (models.model)';
+COMMENT ON COLUMN predictions.text IS 'The data set (texts.text), whose tokens are in prompts';
+COMMENT ON COLUMN predictions.sequence IS 'Sequence within the data set, from 0';
+COMMENT ON COLUMN predictions.position IS 'Position t whose next token is predicted';
+COMMENT ON COLUMN predictions.condition IS 'What was done (ablations.condition of the same run); target: nothing';
+COMMENT ON COLUMN predictions.baseline IS 'The condition that changes are measured against';
+COMMENT ON COLUMN predictions.kind IS 'top: most probable; base_top: what the baseline predicts; riser and faller: largest changes';
+COMMENT ON COLUMN predictions.rank IS 'Rank within its kind, from 1';
+COMMENT ON COLUMN predictions.token_id IS 'Id of the token in the vocabulary';
+COMMENT ON COLUMN predictions.token IS 'The token as text, its spaces kept';
+COMMENT ON COLUMN predictions.logit IS 'Its logit under the condition';
+COMMENT ON COLUMN predictions.change IS 'Its logit, condition minus baseline';
+
+CREATE TABLE comparisons (
+    run VARCHAR NOT NULL,
+    model VARCHAR NOT NULL,
+    text VARCHAR,
+    head VARCHAR NOT NULL,
+    method VARCHAR NOT NULL,
+    lag INTEGER,
+    reference VARCHAR NOT NULL,
+    condition VARCHAR NOT NULL,
+    layer SMALLINT,
+    metric VARCHAR NOT NULL,
+    sequence INTEGER,
+    value DOUBLE NOT NULL,
+    lower DOUBLE,
+    upper DOUBLE,
+    n INTEGER
+);
+COMMENT ON TABLE comparisons IS 'How two conditions differ at one position: the heads'' outputs of a layer, or the predictions';
+COMMENT ON COLUMN comparisons.run IS 'The run that computed the row (runs.run)';
+COMMENT ON COLUMN comparisons.model IS 'The model (models.model)';
+COMMENT ON COLUMN comparisons.text IS 'The data set (texts.text)';
+COMMENT ON COLUMN comparisons.head IS 'The head that condition A ablates, as L1H4';
+COMMENT ON COLUMN comparisons.method IS 'How values are ablated in B: zero_value, mean_value or mask_key';
+COMMENT ON COLUMN comparisons.lag IS 'How far before the measured position B ablates; NULL where B is not applied';
+COMMENT ON COLUMN comparisons.reference IS 'The condition compared with: base or A';
+COMMENT ON COLUMN comparisons.condition IS 'The compared condition: A, B(all), B(specific), A+B(all) or A+B(specific)';
+COMMENT ON COLUMN comparisons.layer IS 'Layer whose attention output is compared, from 0; NULL for the predictions';
+COMMENT ON COLUMN comparisons.metric IS 'nip: <x, y> / |x|^2; cosine; distance2: |x - y|^2; kl: KL(x || y), nats; redundancy: the index R';
+COMMENT ON COLUMN comparisons.sequence IS 'Sequence within the data set, from 0; NULL marks the aggregate over all';
+COMMENT ON COLUMN comparisons.value IS 'The number; an index R of 1 says that A leaves nothing for B to remove, 0 that B removes as much as before';
+COMMENT ON COLUMN comparisons.lower IS 'Lower end of the 95 % bootstrap interval over sequences; aggregate rows only';
+COMMENT ON COLUMN comparisons.upper IS 'Upper end of the 95 % bootstrap interval over sequences; aggregate rows only';
+COMMENT ON COLUMN comparisons.n IS 'Number of sequences averaged';
 
 CREATE TABLE claims (
     run VARCHAR NOT NULL,

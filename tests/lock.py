@@ -5,9 +5,9 @@ when its code changed and no number can have.
 """
 
 import sys
+from inspect import isabstract
 from pathlib import Path
 
-from analysis import experiments
 from analysis.experiments import Experiment
 from store import StoreError, write_lock
 
@@ -16,13 +16,16 @@ PACKAGES = ("analysis",)
 
 
 def all_experiments() -> list[type[Experiment]]:
-    """Every experiment that the package offers."""
-    offered = (getattr(experiments, name) for name in experiments.__all__)
-    return [
-        found
-        for found in offered
-        if isinstance(found, type) and issubclass(found, Experiment) and found is not Experiment
-    ]
+    """Every experiment that can be asked, found by its place under `Experiment`."""
+    found: list[type[Experiment]] = []
+    waiting = list(Experiment.__subclasses__())
+    while waiting:
+        kind = waiting.pop()
+        waiting += kind.__subclasses__()
+        ours = kind.__module__.split(".")[0] in PACKAGES
+        if ours and not isabstract(kind) and "version" in vars(kind):
+            found.append(kind)
+    return sorted(found, key=lambda kind: kind.__name__)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from store import Store
 
 
 def question(model: str, text: str) -> AblationSweep:
-    """Twelve sets, stored one by one."""
+    """Every head alone, stored one by one."""
     return AblationSweep(
         model=model,
         text=text,

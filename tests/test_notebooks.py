@@ -12,7 +12,11 @@ ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.py"))
 assert NOTEBOOKS, "found no notebooks; a check of nothing must not pass"
 
+LAB = ROOT / "notebooks" / "lab.py"
+"""Live only: it has no finding, and is no chapter."""
+
 by_name = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+and_lab = pytest.mark.parametrize("notebook", [*NOTEBOOKS, LAB], ids=lambda path: path.stem)
 
 
 def cells(notebook: Path) -> list[ast.FunctionDef]:
@@ -21,7 +25,7 @@ def cells(notebook: Path) -> list[ast.FunctionDef]:
     return [node for node in tree.body if isinstance(node, ast.FunctionDef)]
 
 
-@by_name
+@and_lab
 def test_cells_are_named_short_and_hold_no_logic(notebook):
     found = cells(notebook)
     assert found
@@ -40,12 +44,12 @@ def test_the_finding_comes_first(notebook):
     assert cells(notebook)[0].name == "finding"
 
 
-@by_name
+@and_lab
 def test_a_notebook_keeps_its_main_guard(notebook):
     assert isinstance(ast.parse(notebook.read_text(encoding="utf-8")).body[-1], ast.If)
 
 
-@by_name
+@and_lab
 def test_a_notebook_runs_as_a_script(notebook, real_book):
     done = subprocess.run(
         [sys.executable, str(notebook)],

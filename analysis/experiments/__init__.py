@@ -5,12 +5,14 @@ from .ablation_sweep import AblationSweep
 from .claims import HeadClaims, Verdict, verdict
 from .cost import Cost, cost
 from .experiment import Experiment, Report
-from .findings import findings, kind_evidence
+from .findings import findings, kind_evidence, redundancy_evidence
 from .head_estimates import DirectEffects, GradientEstimates
 from .heads import parse_heads
 from .induction_scores import InductionScores
 from .kind_claims import KindClaims, KindEvidence
+from .prediction_tables import PredictionTables
 from .profiles import Profile
+from .prompt_probe import PromptProbe
 from .request import Request
 from .s_inhibition_scores import SInhibitionScores
 from .successor_scores import SuccessorScores
@@ -27,7 +29,9 @@ __all__ = [
     "InductionScores",
     "KindClaims",
     "KindEvidence",
+    "PredictionTables",
     "Profile",
+    "PromptProbe",
     "Report",
     "Request",
     "SInhibitionScores",
@@ -38,5 +42,6 @@ __all__ = [
     "findings",
     "kind_evidence",
     "parse_heads",
+    "redundancy_evidence",
     "verdict",
 ]

@@ -4,10 +4,14 @@ from collections.abc import Callable
 
 import polars as pl
 
+from analysis.interventions import Head
+
 from .experiment import Experiment
+from .induction_circuit import previous_token_head
 from .judgement import Evidence
 from .kind_claims import KindEvidence
-from .request import Request
+from .redundancy_claims import RedundancyEvidence
+from .request import VALUE_METHODS, Request
 
 Recall = Callable[[Experiment], Evidence]
 """Answers a question, from a store or by computing it."""
@@ -21,8 +25,8 @@ def findings(request: Request, recall: Recall) -> pl.DataFrame:
         recall: Answers a question.
 
     Returns:
-        Rows of `claims`: heads, induction circuit, BOS sink, kinds of ablation. What the model's
-        tokenizer or depth does not allow to be asked has none.
+        Rows of `claims`: heads, induction circuit, BOS sink, kinds of ablation, redundancy. What
+        the model's tokenizer or depth does not allow to be asked has none.
     """
     text, induction = recall(request.text_scores()), recall(request.induction_scores())
     recall(request.successor_scores())
@@ -33,6 +37,11 @@ def findings(request: Request, recall: Recall) -> pl.DataFrame:
     if request.vocabulary.tokenizer is not None:
         judged.append(recall(request.sink_claims(recall(request.bos_sink()))))
         judged.append(recall(request.kind_claims(kind_evidence(request, recall))))
+        previous = previous_token_head(text)
+        redundant = redundancy_evidence(request, recall, previous)
+        judged.append(recall(request.redundancy_claims(redundant)))
+        recall(request.query_offsets(previous))
+        recall(request.prediction_tables(str(previous)))
         recall(request.direct_effects())
     return pl.concat([answer["claims"] for answer in judged if "claims" in answer])
 
@@ -46,6 +55,18 @@ def kind_evidence(request: Request, recall: Recall) -> KindEvidence:
         estimates={"one gradient": recall(request.gradient_estimates())},
         sets={family: recall(sweep) for family, sweep in sets.items()},
         identities=recall(request.ablation_identities()),
+    )
+
+
+def redundancy_evidence(request: Request, recall: Recall, head: Head) -> RedundancyEvidence:
+    """What the redundancy of a previous-token head is judged by."""
+    return RedundancyEvidence(
+        head=str(head),
+        methods={m: recall(request.value_redundancy(head, m)) for m in VALUE_METHODS},
+        others={
+            str(other): recall(request.value_redundancy(other, "zero_value"))
+            for other in request.others_of_layer(head)
+        },
     )
 
 

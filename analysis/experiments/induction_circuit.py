@@ -63,11 +63,27 @@ def circuit_heads(text: Evidence, induction: Evidence) -> CircuitHeads:
             "an induction circuit takes a head that reads what an earlier one wrote"
         )
     first = copying[0][0]
-    looking = _even_means(text, "previous_token", "text")
-    looking = looking or _even_means(text, "previous_token", "random")
-    previous = next(head for head, _ in looking if head.layer < first.layer)
+    previous = next(head for head in _previous_token_heads(text) if head.layer < first.layer)
     others = [head for head, mean in copying[1:MAX_COPIERS] if mean > MIN_SCORE]
     return CircuitHeads(previous, (first, *(h for h in others if h.layer > previous.layer)))
+
+
+def previous_token_head(text: Evidence) -> Head:
+    """The strongest previous-token head, on the even sequences.
+
+    Args:
+        text: Answer of `TextScores`; without a tokenizer its scores on random tokens count.
+
+    Returns:
+        The head; in a circuit it would have to lie below an induction head besides.
+    """
+    return _previous_token_heads(text)[0]
+
+
+def _previous_token_heads(text: Evidence) -> list[Head]:
+    looking = _even_means(text, "previous_token", "text")
+    looking = looking or _even_means(text, "previous_token", "random")
+    return [head for head, _ in looking]
 
 
 def _even_means(evidence: Evidence, score: str, data: str) -> list[tuple[Head, float]]:

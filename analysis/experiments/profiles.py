@@ -35,6 +35,8 @@ class Sizes:
     """Random sets of heads beside each chosen one."""
     set_sizes: tuple[int, ...]
     """Heads ablated together, up to a third of the model's."""
+    n_positions: int
+    """Sequences of text with one random position each, that redundancy is measured at."""
 
 
 SIZES = {
@@ -51,6 +53,7 @@ SIZES = {
         n_blocks=32,
         n_draws=50,
         set_sizes=(1, 2, 4, 8),
+        n_positions=100,
     ),
     Profile.FULL: Sizes(
         n_sequences=256,
@@ -65,5 +68,6 @@ SIZES = {
         n_blocks=64,
         n_draws=100,
         set_sizes=(1, 2, 3, 4, 6, 8, 10),
+        n_positions=500,
     ),
 }

@@ -33,6 +33,11 @@ from .judgement import Evidence
 from .kind_claims import KindClaims, KindEvidence, ranking
 from .necessity import CircuitNecessity
 from .path_patching import PathPatching
+from .prediction_tables import PredictionTables
+from .prompt_probe import PromptProbe
+from .query_offsets import QueryOffsets
+from .redundancy import MAX_TOKENS, ValueRedundancy
+from .redundancy_claims import RedundancyClaims, RedundancyEvidence
 from .second_copy import SecondCopy
 from .sink_claims import SinkClaims
 
@@ -51,6 +56,16 @@ N_SINKS = 4
 """Heads that interventions on the sink act on together, at most."""
 N_PLACES = 4
 """Random positions, and layer-matched sets, beside each of them."""
+MAX_LAG = 8
+"""How far back values are ablated from the position of a previous-token head."""
+MAX_QUERY_OFFSET = 20
+"""How far back attention from that position is shown."""
+VALUE_METHODS = ("zero_value", "mean_value", "mask_key")
+"""How values are ablated there."""
+N_OTHERS = 7
+"""Other heads of its layer that are compared, at most."""
+MAX_CONTEXT = 64
+"""Samples of text that predictions are shown after are cut from windows of this length."""
 N_IDENTITY = 8
 """Sequences on which interventions are compared exactly."""
 
@@ -187,6 +202,56 @@ class Request(Asked):
             "seed": self.seed,
             "device": self.device,
         }
+
+    def value_redundancy(self, head: Head, method: str) -> ValueRedundancy:
+        """Whether a value a few tokens back is all that a head carried."""
+        return ValueRedundancy(
+            **self._at_positions(), head=str(head), method=method, max_lag=MAX_LAG
+        )
+
+    def query_offsets(self, head: Head) -> QueryOffsets:
+        """Where heads look from a position with a head ablated there."""
+        offset = min(MAX_QUERY_OFFSET, self._at_positions()["n_tokens"] - 1)
+        return QueryOffsets(**self._at_positions(), head=str(head), max_offset=offset)
+
+    def others_of_layer(self, head: Head) -> tuple[Head, ...]:
+        """Other heads of a head's layer; a random draw where there are many."""
+        others = [Head(head.layer, i) for i in range(self.card.n_heads) if i != head.head]
+        rng = np.random.default_rng(self.seed)
+        chosen = rng.permutation(len(others))[:N_OTHERS]
+        return tuple(others[i] for i in sorted(chosen))
+
+    def redundancy_claims(self, evidence: RedundancyEvidence) -> RedundancyClaims:
+        """What holds of previous-token redundancy."""
+        return RedundancyClaims(model=self.model, seed=self.seed, evidence=evidence)
+
+    def _at_positions(self) -> dict[str, Any]:
+        """Text with a random position in every sequence."""
+        n_tokens = min(MAX_TOKENS, self.card.n_ctx)
+        return {**self._ablated(self.sizes.n_positions), "n_tokens": n_tokens}
+
+    def prediction_tables(self, head: str) -> PredictionTables:
+        """What is predicted after prompts, and without a head or the values before t."""
+        asked = self._ablated()
+        n_samples, n_tokens = asked.pop("n_sequences"), min(MAX_CONTEXT, asked.pop("n_tokens"))
+        return PredictionTables(**asked, n_samples=n_samples, n_tokens=n_tokens, head=head)
+
+    def prompt_probe(
+        self, text: str, head: str, method: Method, t: int, positions: tuple[int, ...] | None
+    ) -> PromptProbe:
+        """What one intervention changes in a typed prompt."""
+        asked = self._ablated()
+        del asked["text"], asked["n_sequences"], asked["n_tokens"]
+        return PromptProbe(
+            **asked,
+            text=text,
+            position=t,
+            head=head,
+            method=method.value,
+            positions=positions,
+            pooling=Pooling.PER_POSITION.value,
+            n_reference=self.sizes.n_ablated,
+        )
 
     def bos_sink(self) -> BosSink:
         """What happens at position 0, and what for."""

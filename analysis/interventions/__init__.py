@@ -5,6 +5,7 @@ from .averages import Measurement
 from .direct import DirectEffects, direct_effects
 from .draws import HeadSet, holm, layer_matched_sets, permutation_p, random_sets
 from .effects import METRICS, Effects
+from .endings import Endings, Opening, endings, opening
 from .kinds import Condition, Head, Intervention, Method, check
 from .predictions import Metrics
 from .slow_sweep import slow_sweep
@@ -19,6 +20,7 @@ __all__ = [
     "Condition",
     "DirectEffects",
     "Effects",
+    "Endings",
     "Head",
     "HeadSet",
     "Intervention",
@@ -26,6 +28,7 @@ __all__ = [
     "Measurement",
     "Method",
     "Metrics",
+    "Opening",
     "Pooling",
     "Source",
     "StandIns",
@@ -33,10 +36,12 @@ __all__ = [
     "check",
     "derangement",
     "direct_effects",
+    "endings",
     "estimated_loss_change",
     "holm",
     "layer_matched_sets",
     "means",
+    "opening",
     "permutation_p",
     "random_sets",
     "read_z",

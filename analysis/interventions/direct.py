@@ -6,7 +6,7 @@ head changes the logit less than that, later layers repair it.
 """
 
 from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from analysis.errors import UserError
 from analysis.models.load import Model, unembed
+from analysis.models.projections import surroundings
 
 from .staircase import trace
 from .sweep import Report, chunks, on_device
@@ -91,7 +92,8 @@ def head_contributions(
     directions = model.W_U[torch.stack([top1, tokens.roll(-1, 1)])]
     readers = frozen(model.final_norm, inputs[0], directions)
     layers: list[Tensor] = []
-    for layer, norm in enumerate(_norms_of_attn_out(model, tokens[:1])):
+    for layer in range(model.card.n_layers):
+        norm = surroundings(model, layer).after
         read = readers if norm is None else frozen(norm, base.attn_out[layer], readers)
         of_z = torch.einsum("krpm,hdm->krhpd", read, model.W_O(layer))
         layers.append((of_z * base.z[layer]).sum(-1))
@@ -137,24 +139,3 @@ def _kept_input(module: nn.Module) -> Generator[list[Tensor]]:
         yield inputs
     finally:
         hook.remove()
-
-
-def _norms_of_attn_out(model: Model, tokens: Int[Tensor, "one pos"]) -> list[nn.Module | None]:
-    """Each layer's norm between attention and residual stream: what is called with `attn_out`."""
-    found: list[nn.Module | None] = []
-    with ExitStack() as stack:
-        children = [
-            [(child, stack.enter_context(_kept_input(child))) for child in _norms(layer, attention)]
-            for layer, attention in zip(model.layers, model.attentions, strict=True)
-        ]
-        base = trace(model, tokens, range(len(model.layers)))
-    for layer, pairs in enumerate(children):
-        read = [child for child, inputs in pairs if inputs[0] is base.attn_out[layer]]
-        found.append(read[0] if read else None)
-    return found
-
-
-def _norms(layer: nn.Module, attention: nn.Module) -> list[nn.Module]:
-    """Modules of a layer that may norm what its attention writes."""
-    others = [child for child in layer.children() if child is not attention]
-    return [child for child in others if "norm" in type(child).__name__.lower()]

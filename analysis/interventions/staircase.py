@@ -5,7 +5,7 @@ enters the layer in the base's own pass. What replaces z needs no attention eith
 attention answers what it did for the base, plus what the replaced heads write differently.
 """
 
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +29,26 @@ class LayerCall:
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+
+    def after(self, begin: int, n_pos: int) -> "LayerCall":
+        """The call on the positions from `begin` on; keys stay those of all positions."""
+        if begin == 0:
+            return self
+        args: Any = _cut(self.args, begin, n_pos)
+        return LayerCall(args, _cut(self.kwargs, begin, n_pos))
+
+
+def _cut(value: Any, begin: int, n_pos: int) -> Any:
+    """Masks lose rows, and positions and what is computed from them lose entries."""
+    if isinstance(value, Tensor):
+        axis = -2 if value.ndim == 4 else min(1, value.ndim - 1)
+        long = value.ndim > 0 and value.shape[axis] == n_pos
+        return value.narrow(axis, begin, n_pos - begin) if long else value
+    if isinstance(value, dict):
+        return {name: _cut(part, begin, n_pos) for name, part in value.items()}
+    if isinstance(value, (tuple, list)):
+        return type(value)(_cut(part, begin, n_pos) for part in value)
+    return value
 
 
 def layer_calls(model: Model, tokens: Int[Tensor, "one pos"]) -> tuple[LayerCall, ...]:
@@ -54,7 +74,7 @@ def layer_calls(model: Model, tokens: Int[Tensor, "one pos"]) -> tuple[LayerCall
     with ExitStack() as hooks:
         for layer in model.layers:
             hooks.callback(layer.register_forward_pre_hook(keep, with_kwargs=True).remove)
-        end = model.layers[-1].register_forward_hook(lambda _m, _a, out: last.append(_first(out)))
+        end = model.layers[-1].register_forward_hook(lambda _m, _a, out: last.append(first(out)))
         hooks.callback(end.remove)
         hidden = hidden_states(model, tokens, Taps())
     if not torch.allclose(model.final_norm(last[0]), hidden, equal_nan=True):
@@ -78,8 +98,23 @@ class Trace:
     """What the unembedding reads."""
 
 
-def trace(model: Model, tokens: Int[Tensor, "row pos"], layers: Collection[int]) -> Trace:
-    """Run the base and keep what conditions that join at some layers start from."""
+def trace(
+    model: Model,
+    tokens: Int[Tensor, "row pos"],
+    layers: Collection[int],
+    others: Mapping[Site, Edit] = {},
+) -> Trace:
+    """Run the base and keep what conditions that join at some layers start from.
+
+    Args:
+        model: The model.
+        tokens: Sequences of one length.
+        layers: Where conditions join.
+        others: What else looks at the pass.
+
+    Returns:
+        What was kept.
+    """
     resid_pre: dict[int, Tensor] = {}
     attn_out: dict[int, Tensor] = {}
     z: dict[int, Tensor] = {}
@@ -87,8 +122,8 @@ def trace(model: Model, tokens: Int[Tensor, "row pos"], layers: Collection[int])
     def entering(layer: int) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
         return lambda _m, args, kwargs: resid_pre.update({layer: _stream(args, kwargs)})
 
-    def written(layer: int) -> Callable[[nn.Module, Any, Any], None]:
-        return lambda _m, _args, output: attn_out.update({layer: _first(output)})
+    def wrote(layer: int) -> Callable[[nn.Module, Any, Any], None]:
+        return lambda _m, _args, output: attn_out.update({layer: first(output)})
 
     def keep(where: Where, tensor: Tensor) -> Tensor:
         if where.layer in layers:
@@ -99,8 +134,8 @@ def trace(model: Model, tokens: Int[Tensor, "row pos"], layers: Collection[int])
         for at in layers:
             pre = model.layers[at].register_forward_pre_hook(entering(at), with_kwargs=True)
             hooks.callback(pre.remove)
-            hooks.callback(model.attentions[at].register_forward_hook(written(at)).remove)
-        hidden = hidden_states(model, tokens, Taps(edits={Site.Z: keep}))
+            hooks.callback(model.attentions[at].register_forward_hook(wrote(at)).remove)
+        hidden = hidden_states(model, tokens, Taps(edits={**others, Site.Z: keep}))
     return Trace(resid_pre, attn_out, z, hidden)
 
 
@@ -160,7 +195,7 @@ class Staircase:
         call = self.calls[layer]
         kwargs = {**call.kwargs, "taps": self._taps(layer, attending)}
         with _answered(self.model.attentions[layer], n_attending, given):
-            return _first(self.model.layers[layer](stream, *call.args, **kwargs))
+            return first(self.model.layers[layer](stream, *call.args, **kwargs))
 
     def _taps(self, layer: int, conditions: Sequence[Condition]) -> Taps:
         """What is replaced in a layer, each condition in its own rows."""
@@ -206,7 +241,7 @@ def _answered(attention: nn.Module, n_attending: int, given: Sequence[Tensor]) -
         return ((stream, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": stream})
 
     def append(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
-        attn_out = torch.cat([_first(output)[:n_attending], *given])
+        attn_out = torch.cat([first(output)[:n_attending], *given])
         return (attn_out, *output[1:]) if isinstance(output, tuple) else attn_out
 
     with ExitStack() as hooks:
@@ -215,11 +250,22 @@ def _answered(attention: nn.Module, n_attending: int, given: Sequence[Tensor]) -
         yield
 
 
+@contextmanager
+def written(attention: nn.Module) -> Generator[list[Tensor]]:
+    """What an attention module writes while the context is open."""
+    kept: list[Tensor] = []
+    handle = attention.register_forward_hook(lambda _m, _args, output: kept.append(first(output)))
+    try:
+        yield kept
+    finally:
+        handle.remove()
+
+
 def _stream(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     """What a layer or an attention module reads."""
     return args[0] if args else kwargs["hidden_states"]
 
 
-def _first(output: Any) -> Tensor:
+def first(output: Any) -> Tensor:
     """What a module returns, or the first of several things."""
     return output[0] if isinstance(output, tuple) else output

@@ -4,11 +4,15 @@ The operator is the one that torch's own compiler emits. It has no gradient, so 
 none is asked for; its sums are in another order, so results differ in the last bits.
 """
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+_product: Callable[..., Tensor] | None = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+"""None where torch is built without oneDNN."""
 MIN_WEIGHTS = 2**15
 """Smaller products cost more to hand over than they gain."""
 
@@ -35,10 +39,10 @@ def linear(
         or torch.compiler.is_compiling()
         or weight.numel() < MIN_WEIGHTS
         or x.numel() == 0
-        or not torch.backends.mkldnn.is_available()
+        or _product is None
     ):
         return F.linear(x, weight, bias)
-    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return _product(x, weight, bias, "none", [], "")
 
 
 class Linear(nn.Linear):

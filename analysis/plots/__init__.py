@@ -7,6 +7,7 @@ from .ablation import (
     effect_grid,
 )
 from .comparisons import against_control, by_data, claim_intervals, losses
+from .curves import curves
 from .grids import head_grid, pattern_pair
 from .profiles import induction_lag, offset_profile
 
@@ -16,6 +17,7 @@ __all__ = [
     "by_data",
     "claim_intervals",
     "cumulative_curve",
+    "curves",
     "effect_against_effect",
     "effect_grid",
     "head_grid",

@@ -1,0 +1,358 @@
+import marimo
+
+__generated_with = "0.25.2"
+app = marimo.App(width="medium", app_title="Previous-token redundancy")
+
+with app.setup:
+    import marimo as mo
+    import polars as pl
+
+    from analysis import redundancy_views as views
+    from analysis.circuit_views import said
+    from analysis.experiments import redundancy_evidence
+    from analysis.experiments.induction_circuit import previous_token_head
+    from analysis.interventions import Head
+    from analysis.plots import claim_intervals, curves
+    from analysis.tables import judged_claims
+    from book.live import progress_bar, requested
+    from store import Store
+
+
+@app.cell(hide_code=True)
+def finding(head, in_attention, in_predictions, request, verdicts):
+    mo.md(f"""
+    # Was the previous token all that it carried?
+
+    **{head}** is the strongest previous-token head of **{request.card.name}**. With it switched off
+    at a position, removing the values one token back still does
+    {1 - in_attention["value"]:.0%} of what it does alone to the attention output of layer
+    {head.layer}: redundancy R = {in_attention["value"]:.2f} ({in_attention["lower"]:.2f} to
+    {in_attention["upper"]:.2f}) at offset 1. In the predictions R is
+    {in_predictions["value"]:.2f} ({in_predictions["lower"]:.2f} to {in_predictions["upper"]:.2f},
+    {in_predictions["n"]} positions together). Special to offset 1:
+    **{verdicts.get("value_redundant_attention_offset", "not tested")}** in the attention output,
+    **{verdicts.get("value_redundant_predictions_offset", "not tested")}** in the predictions; to
+    this head of its layer:
+    **{verdicts.get("value_redundant_attention_head", "not tested")}** and
+    **{verdicts.get("value_redundant_predictions_head", "not tested")}**.
+    """)
+
+
+@app.cell
+def question():
+    model = mo.ui.text(value=mo.cli_args().get("model") or "reference", label="model")
+    source = mo.ui.text(value=mo.cli_args().get("text") or "reference", label="text")
+    mo.hstack([model, source], justify="start")
+    return model, source
+
+
+@app.cell
+def ask(model, source):
+    request = requested(model.value, source.value)
+    store = Store.open()
+    return request, store
+
+
+@app.cell
+def text_answer(request, store):
+    text = store.recall(request.text_scores(), progress_bar)
+    head = previous_token_head(text)
+    return (head,)
+
+
+@app.cell
+def redundancy_answer(head, request, store):
+    evidence = redundancy_evidence(request, lambda e: store.recall(e, progress_bar), head)
+    return (evidence,)
+
+
+@app.cell
+def offsets_answer(head, request, store):
+    offsets = store.recall(request.query_offsets(head), progress_bar)["head_profiles"]
+    return (offsets,)
+
+
+@app.cell
+def judged(evidence, request, store):
+    claims = store.recall(request.redundancy_claims(evidence))["claims"]
+    verdicts = dict(claims.select("claim", "verdict").iter_rows())
+    return claims, verdicts
+
+
+@app.cell
+def gather(evidence, head):
+    methods = {name: answer["comparisons"] for name, answer in evidence.methods.items()}
+    by_head = {name: answer["comparisons"] for name, answer in evidence.others.items()}
+    comparisons = methods["zero_value"]
+    by_head = {str(head): comparisons, **by_head}
+    return by_head, comparisons, methods
+
+
+@app.cell
+def summarise(by_head, head):
+    in_attention = views.index_rows(by_head, str(head), head.layer, "redundancy").row(
+        by_predicate=(pl.col("series") == str(head)) & (pl.col("at") == 1), named=True
+    )
+    in_predictions = views.index_rows(by_head, str(head), None, "redundancy_pooled").row(
+        by_predicate=(pl.col("series") == str(head)) & (pl.col("at") == 1), named=True
+    )
+    return in_attention, in_predictions
+
+
+@app.cell
+def redundancy_claims(claims):
+    claim_intervals(
+        claims,
+        f"{claims.filter(verdict='supported').height} of {claims.height} claims about redundancy "
+        "are supported",
+        "Every claim's estimate with its 95 % interval (colour: verdict), its control (grey) and "
+        "its threshold (tick).",
+    )
+
+
+@app.cell
+def claims_table(claims):
+    judged_claims(claims)
+
+
+@app.cell(hide_code=True)
+def definition(head):
+    mo.md(rf"""
+    ## Six conditions
+
+    At one random position $t$ of every sequence: the model as it is (*base*); **A**, {head} writes
+    nothing at $t$; **B(all)**, the values at $t - o$ are zeroed for all heads of layer
+    {head.layer}; **B(specific)**, for {head} alone; and A together with either. If the value at
+    $t - o$ was all that {head} carried, then after A there is nothing left for B to remove:
+
+    $$
+    R = 1 - \frac{{\lVert A - AB \rVert^2}}{{\lVert \mathrm{{base}} - B \rVert^2}}
+    $$
+
+    is 1 where A leaves nothing, 0 where B removes as much as before, and negative where it removes
+    more. In the predictions KL stands in place of the squared norm. Where B alone changes next to
+    nothing, R is not defined: such sequences are counted apart, below.
+
+    For B(specific) at the attention output of layer {head.layer}, R is 1 *by construction*: a head
+    that writes nothing reads nothing. That is a test of the code and no evidence of anything.
+    """)
+
+
+@app.cell
+def choose_head(by_head):
+    asked = mo.ui.dropdown(list(by_head), value=next(iter(by_head)), label="head")
+    asked
+    return (asked,)
+
+
+@app.cell
+def index_in_attention(asked, by_head, head):
+    in_layer = views.index_rows(by_head, asked.value, head.layer, "redundancy")
+    at_one = in_layer.row(
+        by_predicate=(pl.col("series") == asked.value) & (pl.col("at") == 1), named=True
+    )
+    curves(
+        in_layer,
+        ("offset o", "redundancy R"),
+        (-1, 1),
+        f"Without {asked.value}, the attention output loses {at_one['value']:.0%} of what it reads "
+        "one token back",
+        f"Redundancy index of B(all) at the attention output of layer {head.layer}, by offset, "
+        f"for every head as A; mean with 95 % intervals over sequences ({at_one['n']} at 1). "
+        "Values outside the axis are drawn at its ends.",
+    )
+
+
+@app.cell
+def index_in_predictions(asked, by_head):
+    pooled = views.index_rows(by_head, asked.value, None, "redundancy_pooled")
+    first = pooled.row(
+        by_predicate=(pl.col("series") == asked.value) & (pl.col("at") == 1), named=True
+    )
+    curves(
+        pooled,
+        ("offset o", "redundancy R"),
+        (-1, 1),
+        f"In the predictions, R of {asked.value} is {first['value']:.2f} at offset 1",
+        "Redundancy index of B(all) in the predictions at t, with KL in place of the norm, of all "
+        f"sequences together with 95 % intervals (n = {first['n']} at offset 1). Values outside "
+        "the axis are drawn at its ends.",
+    )
+
+
+@app.cell(hide_code=True)
+def sweep_text():
+    mo.md(r"""
+    ## By offset, beside B alone
+
+    An index that is flat over offsets says nothing where B alone does nothing. So the effect of B
+    stands beside its effect after A, in nats.
+    """)
+
+
+@app.cell
+def choose_scope():
+    scope = mo.ui.radio(["all", "specific"], value="all", label="values of")
+    scope
+    return (scope,)
+
+
+@app.cell
+def sweep_chart(asked, by_head, scope):
+    swept = views.sweep_rows(by_head[asked.value], scope.value)
+    alone = swept.filter(pl.col("series") == "values ablated").sort("value").row(-1, named=True)
+    curves(
+        swept,
+        ("offset o", "KL, nats"),
+        None,
+        f"Alone, values at offset {alone['at']} matter most: {alone['value']:.3f} nats",
+        "What zeroing values at t - o changes in the predictions at t: KL(base || B) and, with "
+        f"{asked.value} zeroed at t, KL(A || A+B); means with 95 % intervals.",
+    )
+
+
+@app.cell(hide_code=True)
+def layers_text():
+    mo.md(r"""
+    ## Layer by layer
+
+    The seven comparisons at offset 1: base with A, with either B, and with A and B together; and A
+    with A and B together. NIP is $\langle x, y \rangle / \lVert x \rVert^2$, how much of the
+    reference is left; both are 1 where nothing changed, as in every layer below the head's.
+    """)
+
+
+@app.cell
+def choose_metric():
+    metric = mo.ui.radio(["nip", "cosine"], value="nip", label="measure")
+    metric
+    return (metric,)
+
+
+@app.cell
+def layers_chart(asked, by_head, metric):
+    seven = views.comparison_rows(by_head[asked.value], metric.value, 1)
+    least = seven.sort("value").row(0, named=True)
+    curves(
+        seven,
+        ("layer", metric.value),
+        None,
+        f"Farthest apart: {least['series']} in layer {least['at']}, {least['value']:.2f}",
+        f"{metric.value} of the attention outputs at t under two conditions, in every layer, with "
+        f"{asked.value} as A and values at t - 1 as B; means with 95 % intervals over "
+        f"{least['n']} sequences.",
+    )
+
+
+@app.cell
+def layers_table(asked, by_head):
+    views.prediction_rows(by_head[asked.value], 1).with_columns(pl.selectors.float().round(4))
+
+
+@app.cell(hide_code=True)
+def methods_text(head):
+    mo.md(f"""
+    ## Other ways to take a value away
+
+    {head} at offset 1, with the values zeroed, replaced by their mean, or hidden so that the
+    pattern is renormalised; and on how many sequences the index is not defined.
+    """)
+
+
+@app.cell
+def methods_table(head, methods):
+    views.method_rows(methods, head.layer).with_columns(pl.selectors.float().round(3))
+
+
+@app.cell(hide_code=True)
+def looking_text(head):
+    mo.md(f"""
+    ## Where the others look
+
+    With {head} zeroed at t, heads above it may look elsewhere from t. Heads of its layer and below
+    cannot.
+    """)
+
+
+@app.cell
+def choose_watched(head, offsets):
+    above = (
+        offsets.filter(pl.col("layer") > head.layer)
+        .select("layer", "head")
+        .unique()
+        .sort("layer", "head")
+    )
+    shown = [str(Head(*place)) for place in above.rows()] or [str(head)]
+    watched = mo.ui.dropdown(shown, value=shown[0], label="looking head")
+    watched
+    return (watched,)
+
+
+@app.cell
+def watched_chart(offsets, watched):
+    looked = views.looked_at(offsets, "query_offset", watched.value)
+    peak = looked.filter(role="target").sort("value").row(-1, named=True)
+    curves(
+        looked,
+        ("offset", "mean attention"),
+        (0, 1),
+        f"From t, {watched.value} looks most at offset {peak['at']}, with {peak['value']:.2f}",
+        f"Mean attention of {watched.value} from t to t - o under each condition, with 95 % "
+        f"intervals over {peak['n']} sequences.",
+    )
+
+
+@app.cell
+def watched_change(offsets, watched):
+    moved = views.looked_at(offsets, "query_offset_change", watched.value)
+    most = moved.sort(pl.col("value").abs()).row(-1, named=True)
+    farthest = max(
+        0.05, moved.select(pl.max_horizontal(pl.col("lower", "upper").abs()).max()).item()
+    )
+    curves(
+        moved,
+        ("offset", "change of attention"),
+        (-farthest, farthest),
+        f"{watched.value} changes most at offset {most['at']}, by {most['value']:+.3f}",
+        f"Paired difference to the target of the attention of {watched.value} from t to t - o, "
+        f"with 95 % intervals over {most['n']} sequences.",
+    )
+
+
+@app.cell(hide_code=True)
+def published_text():
+    mo.md("""
+    ## Published, and ours
+
+    Published in words only: ablating the head is specific to offset 1; ablating the parameter
+    component behind it is flat across offsets; restricted to the head, the component's effect lies
+    between, so that it works across heads. The first is tested here.
+    """)
+
+
+@app.cell
+def published(claims):
+    pl.DataFrame(
+        [
+            (
+                "specific to offset 1, attention",
+                str(said(claims, "value_redundant_attention_offset")),
+            ),
+            (
+                "specific to offset 1, predictions",
+                str(said(claims, "value_redundant_predictions_offset")),
+            ),
+            (
+                "this head and no other, attention",
+                str(said(claims, "value_redundant_attention_head")),
+            ),
+            ("with values at their mean", str(said(claims, "value_redundant_mean_value"))),
+            ("with keys hidden", str(said(claims, "value_redundant_mask_key"))),
+        ],
+        schema=["head ablation is", "ours"],
+        orient="row",
+    )
+
+
+if __name__ == "__main__":
+    app.run()
