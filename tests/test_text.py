@@ -17,6 +17,8 @@ SEEDS = st.integers(0, 2**32 - 1)
 BLOCK = list(range(10, 18))
 GENERATORS = {
     "gift": lambda rng: english.gift(rng, Split.TEST),
+    "varied_gift": lambda rng: english.varied_gift(rng, words.INVENTED),
+    "varied_list": lambda rng: english.varied_list(rng, "months", 6),
     "story": lambda rng: english.story(rng, 5),
     "ordered_list": lambda rng: english.ordered_list(rng, Split.TRAIN, "months", 6),
     "snippet": english.snippet,
@@ -119,11 +121,17 @@ def test_the_splits_share_no_names_firms_values_or_templates():
         assert not set.intersection(*drawn)
 
 
-def test_training_text_never_asks_what_evaluation_asks():
+VARIETIES = {"plain": records.PLAIN, "invented": records.INVENTED, "varied": records.VARIED}
+
+
+@pytest.mark.parametrize("variety", VARIETIES)
+def test_training_text_never_asks_what_evaluation_asks(variety):
     """No held-out receiver, firm or question, in anything that training is drawn from."""
     rng = Random(0)
     for _ in range(300):
-        paragraph, document = english.paragraph(rng), records.document(rng, 2, 3, 4)
+        paragraph = english.paragraph(rng)
+        pieces = records.document(rng, 2, 3, 4, VARIETIES[variety])
+        document = "".join(text for text, _ in pieces)
         for firm in words.HELD_OUT_FIRMS:
             assert firm not in paragraph + document
         for fact in records.FACTS:
@@ -135,6 +143,45 @@ def test_training_text_never_asks_what_evaluation_asks():
         for name in words.HELD_OUT_NAMES:
             given = r"(gave|handed|passed|offered|sent|showed|returned) [^.]* to " + name
             assert not re.search(given, paragraph)
+
+
+def test_only_answers_of_a_training_document_are_marked():
+    pieces = records.document(Random(1), 2, 3, 4)
+    for (before, _), (piece, is_answer) in pairwise(pieces):
+        assert is_answer == before.endswith(" Answer:")
+        assert not is_answer or piece.removesuffix(".").strip() in pieces[0][0]
+
+
+@pytest.mark.parametrize("split", [Split.TRAIN, Split.TEST])
+def test_invented_names_are_nobodys_elses(split):
+    known = (words.NAMES, words.STATES, words.FIRMS)
+    if split is Split.TEST:
+        known = (words.HELD_OUT_NAMES, words.HELD_OUT_STATES, words.HELD_OUT_FIRMS)
+    assert not set(words.INVENTED) & {name for names in known for name in names}
+
+
+def test_a_gift_put_together_is_none_of_the_test_templates():
+    """Each test template's words around the two people never occur in one."""
+    openings = [template.split("{place}")[0] for template in GIFT_TEMPLATES[Split.TEST]]
+    patterns = [
+        re.compile(re.escape(opening).replace(r"\{a\}", r"\w+").replace(r"\{b\}", r"\w+"))
+        for opening in openings
+    ]
+    tested = [english.gift(Random(seed), Split.TEST).text for seed in range(100)]
+    assert all(any(p.match(text) for p in patterns) for text in tested), "patterns find them"
+    for seed in range(3000):
+        gift = english.varied_gift(Random(seed), words.INVENTED)
+        assert gift.text.endswith(f" to {gift.io}")
+        assert gift.text.count(gift.s) == 2
+        assert gift.text.count(gift.io) == 2
+        assert not any(pattern.match(gift.text) for pattern in patterns)
+
+
+def test_a_list_put_together_is_introduced_otherwise_than_in_tests():
+    stems = [template.format(items="") for template in LIST_TEMPLATES[Split.TEST]]
+    for seed in range(500):
+        text = english.varied_list(Random(seed), "weekdays", 4)
+        assert not any(text.startswith(stem) for stem in stems)
 
 
 @pytest.mark.parametrize("kind", words.SEQUENCES)

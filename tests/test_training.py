@@ -23,7 +23,7 @@ from analysis.training.corpus import Corpus
 from analysis.training.evaluation import share
 from analysis.training.mixture import PHASES, Mixture, phase_at
 from analysis.training.tokenizer import VOCAB_SIZE
-from analysis.training.trainer import Recipe, Trainer, train, write_model
+from analysis.training.trainer import CYCLES, Recipe, Trainer, train, write_model
 
 N_STEPS = 6
 
@@ -71,14 +71,14 @@ def test_every_word_that_scores_need_is_one_token_of_the_shipped_tokenizer(vocab
     assert all(len(vocabulary.encode(digit)) == 1 for digit in words.DIGITS)
 
 
-@pytest.mark.parametrize("phase", PHASES, ids=lambda phase: f"{phase.n_tokens} tokens")
+@pytest.mark.parametrize("phase", PHASES, ids=range(len(PHASES)))
 def test_batches_start_with_bos_have_the_phases_size_and_repeat_with_the_seed(vocabulary, phase):
     n_steps = 1000
     step = next(s for s in range(n_steps) if phase_at(s, n_steps) is phase)
     prose = list(range(1, 2000))
 
     def batch(seed: int) -> torch.Tensor:
-        return Mixture(vocabulary.require(), prose, seed, n_steps).batch(step)
+        return Mixture(vocabulary.require(), prose, seed, n_steps).batch(step).tokens
 
     first = batch(0)
     assert first.shape == (phase.n_rows, phase.n_tokens + 1)
@@ -87,6 +87,39 @@ def test_batches_start_with_bos_have_the_phases_size_and_repeat_with_the_seed(vo
     assert first.max() < VOCAB_SIZE
     assert torch.equal(first, batch(0))
     assert not torch.equal(first, batch(1))
+
+
+def test_answers_count_more_in_the_last_phase_only(vocabulary):
+    prose, n_steps = list(range(1, 2000)), 1000
+    mixture = Mixture(vocabulary.require(), prose, 0, n_steps)
+    early, late = (mixture.batch(step).weights for step in (n_steps // 2, n_steps - 1))
+    assert (early == 1).all()
+    assert set(late.unique().tolist()) == {1.0, PHASES[-1].answer_weight}
+    assert 0 < (late > 1).float().mean() < 0.2, "answers are few among all tokens"
+
+
+def test_tokens_that_count_more_are_the_answers(vocabulary):
+    mixture = Mixture(vocabulary.require(), list(range(1, 2000)), 0, 1000)
+    for step in range(990, 1000):
+        batch = mixture.batch(step)
+        for tokens, weights in zip(batch.tokens, batch.weights, strict=True):
+            marked = tokens[1:][weights > 1].tolist()
+            before = tokens[:-1][weights > 1].tolist()
+            text = vocabulary.require().decode(before)
+            assert not marked or "Answer:" in text or " to" in text
+
+
+def test_the_rate_falls_to_a_twentieth_at_the_end_of_every_cycle():
+    recipe = Recipe(seed=0, n_steps=16_400)
+    for i, cycle in enumerate(CYCLES):
+        start = CYCLES[i - 1].end if i else recipe.warm_up / recipe.n_steps
+        flat, end = (round(share * recipe.n_steps) for share in (cycle.fall, cycle.end))
+        peak = recipe.learning_rate * cycle.peak
+        assert recipe.rate(round(start * recipe.n_steps)) == pytest.approx(peak)
+        assert recipe.rate(flat) == pytest.approx(peak)
+        assert recipe.rate(end - 1) == pytest.approx(peak / 20, rel=0.01)
+        falling = [recipe.rate(step) for step in range(flat, end)]
+        assert falling == sorted(falling, reverse=True)
 
 
 def test_the_phases_share_all_steps():

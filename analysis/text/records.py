@@ -112,6 +112,8 @@ class Variety:
     states: Sequence[str]
     questions: Mapping[str, Sequence[str]]
     """Templates by fact."""
+    always: Sequence[str] = ()
+    """Facts that every filing states, beside others at random."""
 
 
 PLAIN = Variety(states=words.STATES, questions=QUESTIONS[Split.TRAIN])
@@ -254,7 +256,8 @@ def document(
     Returns:
         Its text in pieces, and whether each is an answer.
     """
-    facts = rng.sample((*FACTS, *OTHER_FACTS), k=rng.randrange(2, 7))
+    drawn = rng.sample((*FACTS, *OTHER_FACTS), k=rng.randrange(2, 7))
+    facts = tuple(dict.fromkeys((*variety.always, *drawn)))
     asked = questions(rng, Split.TRAIN, n_records, n_filler, facts, variety)[:n_questions]
     pieces = [(asked[0].context + "\n", False)]
     for item in asked:

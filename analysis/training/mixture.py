@@ -1,8 +1,9 @@
 """Training rows of the reference model: prose, generated English, records, lists shown again."""
 
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from random import Random
 
 import torch
@@ -24,38 +25,39 @@ class Phase:
     n_tokens: int
     mixture: dict[str, float]
     """Weights of the kinds of rows: prose, english, records, repeats; gifts and records with
-    invented names of people and states; and gifts, records and lists in many more wordings."""
+    invented names of people and states; gifts, records and lists in many more wordings; and gifts
+    and records whose people and states are any words of the vocabulary."""
     answer_weight: float = 1.0
     """How much more than other tokens those count that answer a question or name a receiver."""
 
 
 PHASES = (
     Phase(
-        share=0.145,
+        share=2.03 / 16.4,
         n_rows=32,
         n_tokens=64,
         mixture={"prose": 0.4, "repeats": 0.6},
     ),
     Phase(
-        share=0.125,
+        share=1.75 / 16.4,
         n_rows=16,
         n_tokens=256,
         mixture={"prose": 0.25, "english": 0.2, "records": 0.3, "repeats": 0.25},
     ),
     Phase(
-        share=0.23,
+        share=3.22 / 16.4,
         n_rows=8,
         n_tokens=512,
         mixture={"prose": 0.15, "english": 0.3, "records": 0.35, "repeats": 0.2},
     ),
     Phase(
-        share=0.5 / 14,
+        share=0.5 / 16.4,
         n_rows=8,
         n_tokens=512,
         mixture={"prose": 0.1, "english": 0.3, "records": 0.4, "repeats": 0.2},
     ),
     Phase(
-        share=2.5 / 14,
+        share=2.5 / 16.4,
         n_rows=8,
         n_tokens=512,
         mixture={
@@ -68,7 +70,7 @@ PHASES = (
         },
     ),
     Phase(
-        share=4 / 14,
+        share=4 / 16.4,
         n_rows=8,
         n_tokens=512,
         mixture={
@@ -82,8 +84,27 @@ PHASES = (
         },
         answer_weight=4.0,
     ),
+    Phase(
+        share=2.4 / 16.4,
+        n_rows=8,
+        n_tokens=512,
+        mixture={
+            "prose": 0.1,
+            "english": 0.1,
+            "any gifts": 0.15,
+            "varied lists": 0.1,
+            "records": 0.1,
+            "any records": 0.3,
+            "repeats": 0.15,
+        },
+        answer_weight=4.0,
+    ),
 )
 """Short rows first, with prose from the first step: otherwise fixed-lag heads form instead."""
+
+
+NUMBERS = ("year of incorporation", "employees")
+"""Facts whose values take several tokens to copy."""
 
 
 def phase_at(step: int, n_steps: int) -> Phase:
@@ -132,6 +153,8 @@ class Mixture:
             "records": partial(self._records, variety=records.PLAIN),
             "invented records": partial(self._records, variety=records.INVENTED),
             "varied records": partial(self._records, variety=records.VARIED),
+            "any gifts": self._any_gifts,
+            "any records": self._any_records,
             "repeats": self._repeats,
         }
         kinds = rng.choices(list(phase.mixture), list(phase.mixture.values()), k=phase.n_rows)
@@ -173,6 +196,29 @@ class Mixture:
         while len(row) < length:
             row += self._gift(english.varied_gift(rng, words.INVENTED))
         return row[:length]
+
+    def _any_gifts(self, rng: Random, length: int) -> Row:
+        row: Row = []
+        while len(row) < length:
+            if rng.random() < 0.3:
+                row += self._gift(english.gift_among(rng, english.Split.TRAIN, self._words))
+            else:
+                row += self._gift(english.varied_gift(rng, self._words))
+        return row[:length]
+
+    def _any_records(self, rng: Random, length: int) -> Row:
+        return self._records(
+            rng, length, replace(records.VARIED, states=self._words, always=NUMBERS)
+        )
+
+    @cached_property
+    def _words(self) -> tuple[str, ...]:
+        """Every word that is one token, but for those that evaluations ask about."""
+        vocabulary = sorted(self.tokenizer.get_vocab().values())
+        decoded = [self.tokenizer.decode([token]) for token in vocabulary]
+        kept = [text[1:] for text in decoded if re.fullmatch(r" [A-Za-z][a-z]{2,}", text)]
+        held_out = {*words.HELD_OUT_NAMES, *words.HELD_OUT_STATES}
+        return tuple(word for word in kept if word not in held_out)
 
     def _varied_lists(self, rng: Random, length: int) -> Row:
         row: Row = []

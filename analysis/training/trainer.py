@@ -9,15 +9,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from tokenizers import Tokenizer
-from torch import Tensor, nn
+from torch import nn
 
 from analysis.errors import UserError
 from analysis.models.llama_simple_mlp import LlamaSimpleMLPConfig, LlamaSimpleMLPForCausalLM
 from analysis.models.load import load_model
 
+from . import checkpoint
 from .abilities import abilities, token_losses
 from .corpus import Corpus
 from .evaluation import ABILITIES, Made, Subject, card, evaluate
@@ -43,9 +42,10 @@ class Cycle:
 
 
 CYCLES = (
-    Cycle(peak=1.0, fall=0.25, end=0.5),
-    Cycle(peak=0.5, fall=0.5, end=5 / 7),
-    Cycle(peak=0.5, fall=6 / 7, end=1.0),
+    Cycle(peak=1.0, fall=3.5 / 16.4, end=7 / 16.4),
+    Cycle(peak=0.5, fall=7 / 16.4, end=10 / 16.4),
+    Cycle(peak=0.5, fall=12 / 16.4, end=14 / 16.4),
+    Cycle(peak=0.5, fall=15.2 / 16.4, end=1.0),
 )
 """A restart: what one fall leaves half learnt, the questions, a second one finishes."""
 
@@ -64,9 +64,10 @@ class Recipe:
 
     def rate(self, step: int) -> float:
         """Learning rate: linear warm-up, then in every cycle flat, and a cosine to a twentieth."""
-        warm, done = min(1.0, (step + 1) / self.warm_up), step / self.n_steps
-        cycle = next((cycle for cycle in CYCLES if done < cycle.end), CYCLES[-1])
-        late = max(0.0, done - cycle.fall) / (cycle.end - cycle.fall)
+        warm = min(1.0, (step + 1) / self.warm_up)
+        cycle = next((c for c in CYCLES if step < round(c.end * self.n_steps)), CYCLES[-1])
+        fall, end = cycle.fall * self.n_steps, cycle.end * self.n_steps
+        late = max(0.0, step - fall) / (end - fall)
         falling = 0.05 + 0.95 * (1 + math.cos(math.pi * late)) / 2
         return self.learning_rate * warm * cycle.peak * falling
 
@@ -105,16 +106,9 @@ class Trainer:
 
     def save(self) -> None:
         """Write weights and optimizer state aside, then rename."""
-        tensors: dict[str, Tensor] = {}
-        for name, parameter in self.model.named_parameters():
-            state = self.optimizer.state[parameter]
-            tensors[f"weight/{name}"] = parameter.detach()
-            tensors[f"mean/{name}"] = state["exp_avg"]
-            tensors[f"square/{name}"] = state["exp_avg_sq"]
         metadata = {"step": str(self.step), "recipe": json.dumps(asdict(self.recipe))}
-        aside = self.checkpoint.with_suffix(".tmp")
-        save_file({k: v.contiguous() for k, v in tensors.items()}, aside, metadata)
-        aside.replace(self.checkpoint)
+        tensors = checkpoint.adam_state(self.model, self.optimizer)
+        checkpoint.write(self.checkpoint, tensors, metadata)
 
     def resume(self) -> None:
         """Continue from the checkpoint of the same recipe, if there is one.
@@ -124,28 +118,14 @@ class Trainer:
         """
         if not self.checkpoint.exists():
             return
-        try:
-            with safe_open(self.checkpoint, "pt", device=self.device) as file:
-                metadata = file.metadata()
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise UserError(
-                f"expected a whole checkpoint, {self.checkpoint} is damaged ({error}); "
-                "restore it, or start afresh without --resume in another folder"
-            ) from None
+        tensors, metadata = checkpoint.read(self.checkpoint, self.device)
         if json.loads(metadata["recipe"]) != json.loads(json.dumps(asdict(self.recipe))):
             raise UserError(
                 f"expected a checkpoint of this recipe, {self.checkpoint} was made with "
                 f"{metadata['recipe']}; repeat those options or choose another folder"
             )
         self.step = int(metadata["step"])
-        for name, parameter in self.model.named_parameters():
-            parameter.data.copy_(tensors[f"weight/{name}"])
-            self.optimizer.state[parameter] = {
-                "step": torch.tensor(float(self.step), device=self.device),
-                "exp_avg": tensors[f"mean/{name}"],
-                "exp_avg_sq": tensors[f"square/{name}"],
-            }
+        checkpoint.restore_adam(self.model, self.optimizer, tensors, self.step)
 
     def train_step(self) -> float:
         """One optimizer step; the mean loss in nats."""
