@@ -114,6 +114,9 @@ class Variety:
     """Templates by fact."""
     always: Sequence[str] = ()
     """Facts that every filing states, beside others at random."""
+    alike: float = 0.0
+    """Share of contexts whose firms begin with the same letters and have two trades among them, so
+    that only whole names tell them apart."""
 
 
 PLAIN = Variety(states=words.STATES, questions=QUESTIONS[Split.TRAIN])
@@ -205,9 +208,8 @@ def questions(
         `len(facts) * n_records` questions about the same context, with exact answer spans.
     """
     train = split is Split.TRAIN
-    pool = words.FIRMS if train else words.HELD_OUT_FIRMS
     templates = variety.questions if train else QUESTIONS[split]
-    firms = [f"{first} {rng.choice(words.TRADES)}" for first in rng.sample(pool, n_records)]
+    firms = _firms(rng, split, n_records, variety.alike)
     stated = [
         (firm, fact, value(rng, split, fact, variety.states)) for firm in firms for fact in facts
     ]
@@ -242,6 +244,17 @@ def questions(
     ]
     rng.shuffle(found)
     return found
+
+
+def _firms(rng: Random, split: Split, n: int, alike: float) -> list[str]:
+    """Names of different firms."""
+    pool: Sequence[str] = words.FIRMS if split is Split.TRAIN else words.HELD_OUT_FIRMS
+    trades: Sequence[str] = words.TRADES
+    if alike and rng.random() < alike:
+        start = rng.choice(pool)[:2]
+        pool = [firm for firm in pool if firm.startswith(start)]
+        trades = rng.sample(words.TRADES, 2)
+    return [f"{first} {rng.choice(trades)}" for first in rng.sample(pool, n)]
 
 
 def document(

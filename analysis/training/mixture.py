@@ -25,39 +25,40 @@ class Phase:
     n_tokens: int
     mixture: dict[str, float]
     """Weights of the kinds of rows: prose, english, records, repeats; gifts and records with
-    invented names of people and states; gifts, records and lists in many more wordings; and gifts
-    and records whose people and states are any words of the vocabulary."""
+    invented names of people and states; gifts, records and lists in many more wordings; gifts and
+    records whose people and states are any words of the vocabulary; and such records of firms that
+    are called alike."""
     answer_weight: float = 1.0
     """How much more than other tokens those count that answer a question or name a receiver."""
 
 
 PHASES = (
     Phase(
-        share=2.03 / 16.4,
+        share=2.03 / 19.2,
         n_rows=32,
         n_tokens=64,
         mixture={"prose": 0.4, "repeats": 0.6},
     ),
     Phase(
-        share=1.75 / 16.4,
+        share=1.75 / 19.2,
         n_rows=16,
         n_tokens=256,
         mixture={"prose": 0.25, "english": 0.2, "records": 0.3, "repeats": 0.25},
     ),
     Phase(
-        share=3.22 / 16.4,
+        share=3.22 / 19.2,
         n_rows=8,
         n_tokens=512,
         mixture={"prose": 0.15, "english": 0.3, "records": 0.35, "repeats": 0.2},
     ),
     Phase(
-        share=0.5 / 16.4,
+        share=0.5 / 19.2,
         n_rows=8,
         n_tokens=512,
         mixture={"prose": 0.1, "english": 0.3, "records": 0.4, "repeats": 0.2},
     ),
     Phase(
-        share=2.5 / 16.4,
+        share=2.5 / 19.2,
         n_rows=8,
         n_tokens=512,
         mixture={
@@ -70,7 +71,7 @@ PHASES = (
         },
     ),
     Phase(
-        share=4 / 16.4,
+        share=4 / 19.2,
         n_rows=8,
         n_tokens=512,
         mixture={
@@ -85,7 +86,7 @@ PHASES = (
         answer_weight=4.0,
     ),
     Phase(
-        share=2.4 / 16.4,
+        share=2.4 / 19.2,
         n_rows=8,
         n_tokens=512,
         mixture={
@@ -98,6 +99,22 @@ PHASES = (
             "repeats": 0.15,
         },
         answer_weight=4.0,
+    ),
+    Phase(
+        share=2.8 / 19.2,
+        n_rows=8,
+        n_tokens=512,
+        mixture={
+            "prose": 0.1,
+            "english": 0.1,
+            "any gifts": 0.05,
+            "varied lists": 0.1,
+            "records": 0.15,
+            "any records": 0.2,
+            "alike records": 0.2,
+            "repeats": 0.1,
+        },
+        answer_weight=6.0,
     ),
 )
 """Short rows first, with prose from the first step: otherwise fixed-lag heads form instead."""
@@ -154,7 +171,8 @@ class Mixture:
             "invented records": partial(self._records, variety=records.INVENTED),
             "varied records": partial(self._records, variety=records.VARIED),
             "any gifts": self._any_gifts,
-            "any records": self._any_records,
+            "any records": partial(self._any_records, alike=0.0),
+            "alike records": partial(self._any_records, alike=1.0),
             "repeats": self._repeats,
         }
         kinds = rng.choices(list(phase.mixture), list(phase.mixture.values()), k=phase.n_rows)
@@ -206,10 +224,9 @@ class Mixture:
                 row += self._gift(english.varied_gift(rng, self._words))
         return row[:length]
 
-    def _any_records(self, rng: Random, length: int) -> Row:
-        return self._records(
-            rng, length, replace(records.VARIED, states=self._words, always=NUMBERS)
-        )
+    def _any_records(self, rng: Random, length: int, alike: float) -> Row:
+        variety = replace(records.VARIED, states=self._words, always=NUMBERS, alike=alike)
+        return self._records(rng, length, variety)
 
     @cached_property
     def _words(self) -> tuple[str, ...]:
