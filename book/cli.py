@@ -265,7 +265,7 @@ def store(action: str, store_path: Path) -> None:
 )
 @click.option("--corpus", type=click.Path(path_type=Path), required=True, help="Folder of .txt.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
-@click.option("--steps", type=click.IntRange(min=1), default=19_200, show_default=True)
+@click.option("--steps", type=click.IntRange(min=1), default=19_500, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--device", default="cpu", show_default=True, help="Such as cpu or cuda.")
 @click.option("--resume", is_flag=True, help="Go on from the folder's checkpoint.")

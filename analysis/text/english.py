@@ -237,20 +237,22 @@ def story(rng: Random, n_sentences: int) -> str:
 
 def ordered_list(rng: Random, split: Split, kind: str, length: int) -> str:
     """Consecutive members of an ordered sequence, wrapping past its end."""
-    items = _items(rng, kind, length)
-    return rng.choice(LIST_TEMPLATES[split]).format(items=items)
+    listed = ", ".join(items(rng, kind, length))
+    return rng.choice(LIST_TEMPLATES[split]).format(items=listed)
 
 
 def varied_list(rng: Random, kind: str, length: int) -> str:
     """The same after an introduction put together from parts, for training."""
     who, does = rng.choice((*words.NAMES, "He", "She", "We", "I")), rng.choice(_LISTS)
-    return rng.choice(_AFTER).format(who=who, does=does, items=_items(rng, kind, length))
+    template = rng.choice(_AFTER)
+    return template.format(who=who, does=does, items=", ".join(items(rng, kind, length)))
 
 
-def _items(rng: Random, kind: str, length: int) -> str:
+def items(rng: Random, kind: str, length: int) -> list[str]:
+    """Consecutive members of an ordered sequence from anywhere in it, wrapping past its end."""
     sequence = words.SEQUENCES[kind]
     start = rng.randrange(len(sequence))
-    return ", ".join(sequence[(start + k) % len(sequence)] for k in range(length))
+    return [sequence[(start + k) % len(sequence)] for k in range(length)]
 
 
 def snippet(rng: Random) -> str:

@@ -117,6 +117,8 @@ class Variety:
     alike: float = 0.0
     """Share of contexts whose firms begin with the same letters and have two trades among them, so
     that only whole names tell them apart."""
+    wording: Sequence[str] = ()
+    """Words that questions are made of, around fact and firm; without any, templates are used."""
 
 
 PLAIN = Variety(states=words.STATES, questions=QUESTIONS[Split.TRAIN])
@@ -210,6 +212,12 @@ def questions(
     train = split is Split.TRAIN
     templates = variety.questions if train else QUESTIONS[split]
     firms = _firms(rng, split, n_records, variety.alike)
+
+    def asked(fact: str) -> str:
+        if variety.wording:
+            return _worded(rng, fact, variety.wording)
+        return rng.choice(templates[fact])
+
     stated = [
         (firm, fact, value(rng, split, fact, variety.states)) for firm in firms for fact in facts
     ]
@@ -234,7 +242,7 @@ def questions(
     found = [
         Question(
             context=context,
-            question="Question: " + rng.choice(templates[fact]).format(firm=firm) + " Answer:",
+            question=f"Question: {asked(fact).format(firm=firm)} Answer:",
             answer=answer,
             answer_span=spans[firm, fact],
             fact=fact,
@@ -244,6 +252,15 @@ def questions(
     ]
     rng.shuffle(found)
     return found
+
+
+def _worded(rng: Random, fact: str, wording: Sequence[str]) -> str:
+    """A template that names fact and firm among any words, at least two before the first."""
+    before, between, after = (
+        " ".join(rng.choices(wording, k=rng.randrange(low, low + 3))) for low in (2, 1, 0)
+    )
+    named = (_CALLED[fact], "{firm}") if rng.random() < 0.5 else ("{firm}", _CALLED[fact])
+    return f"{before} {named[0]} {between} {named[1]} {after}".rstrip() + rng.choice("?.")
 
 
 def _firms(rng: Random, split: Split, n: int, alike: float) -> list[str]:

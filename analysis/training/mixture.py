@@ -26,39 +26,39 @@ class Phase:
     mixture: dict[str, float]
     """Weights of the kinds of rows: prose, english, records, repeats; gifts and records with
     invented names of people and states; gifts, records and lists in many more wordings; gifts and
-    records whose people and states are any words of the vocabulary; and such records of firms that
-    are called alike."""
+    records whose people and states are any words of the vocabulary; such records of firms that are
+    called alike; and lists and questions among any words."""
     answer_weight: float = 1.0
     """How much more than other tokens those count that answer a question or name a receiver."""
 
 
 PHASES = (
     Phase(
-        share=2.03 / 19.2,
+        share=2.03 / 19.5,
         n_rows=32,
         n_tokens=64,
         mixture={"prose": 0.4, "repeats": 0.6},
     ),
     Phase(
-        share=1.75 / 19.2,
+        share=1.75 / 19.5,
         n_rows=16,
         n_tokens=256,
         mixture={"prose": 0.25, "english": 0.2, "records": 0.3, "repeats": 0.25},
     ),
     Phase(
-        share=3.22 / 19.2,
+        share=3.22 / 19.5,
         n_rows=8,
         n_tokens=512,
         mixture={"prose": 0.15, "english": 0.3, "records": 0.35, "repeats": 0.2},
     ),
     Phase(
-        share=0.5 / 19.2,
+        share=0.5 / 19.5,
         n_rows=8,
         n_tokens=512,
         mixture={"prose": 0.1, "english": 0.3, "records": 0.4, "repeats": 0.2},
     ),
     Phase(
-        share=2.5 / 19.2,
+        share=2.5 / 19.5,
         n_rows=8,
         n_tokens=512,
         mixture={
@@ -71,7 +71,7 @@ PHASES = (
         },
     ),
     Phase(
-        share=4 / 19.2,
+        share=4 / 19.5,
         n_rows=8,
         n_tokens=512,
         mixture={
@@ -86,7 +86,7 @@ PHASES = (
         answer_weight=4.0,
     ),
     Phase(
-        share=2.4 / 19.2,
+        share=2.4 / 19.5,
         n_rows=8,
         n_tokens=512,
         mixture={
@@ -101,7 +101,7 @@ PHASES = (
         answer_weight=4.0,
     ),
     Phase(
-        share=2.8 / 19.2,
+        share=1.1 / 19.5,
         n_rows=8,
         n_tokens=512,
         mixture={
@@ -112,6 +112,24 @@ PHASES = (
             "records": 0.15,
             "any records": 0.2,
             "alike records": 0.2,
+            "repeats": 0.1,
+        },
+        answer_weight=6.0,
+    ),
+    Phase(
+        share=2 / 19.5,
+        n_rows=8,
+        n_tokens=512,
+        mixture={
+            "prose": 0.1,
+            "english": 0.1,
+            "any gifts": 0.05,
+            "varied lists": 0.05,
+            "any lists": 0.1,
+            "records": 0.1,
+            "any records": 0.1,
+            "alike records": 0.2,
+            "worded records": 0.1,
             "repeats": 0.1,
         },
         answer_weight=6.0,
@@ -171,8 +189,10 @@ class Mixture:
             "invented records": partial(self._records, variety=records.INVENTED),
             "varied records": partial(self._records, variety=records.VARIED),
             "any gifts": self._any_gifts,
-            "any records": partial(self._any_records, alike=0.0),
-            "alike records": partial(self._any_records, alike=1.0),
+            "any lists": self._any_lists,
+            "any records": partial(self._any_records, alike=0.0, wording=()),
+            "alike records": partial(self._any_records, alike=1.0, wording=()),
+            "worded records": partial(self._any_records, alike=0.5, wording=self._words),
             "repeats": self._repeats,
         }
         kinds = rng.choices(list(phase.mixture), list(phase.mixture.values()), k=phase.n_rows)
@@ -224,9 +244,23 @@ class Mixture:
                 row += self._gift(english.varied_gift(rng, self._words))
         return row[:length]
 
-    def _any_records(self, rng: Random, length: int, alike: float) -> Row:
-        variety = replace(records.VARIED, states=self._words, always=NUMBERS, alike=alike)
+    def _any_records(self, rng: Random, length: int, alike: float, wording: Sequence[str]) -> Row:
+        variety = replace(
+            records.VARIED, states=self._words, always=NUMBERS, alike=alike, wording=wording
+        )
         return self._records(rng, length, variety)
+
+    def _any_lists(self, rng: Random, length: int) -> Row:
+        row: Row = []
+        while len(row) < length:
+            said = rng.choices(self._words, k=rng.randrange(1, 7))
+            kind = rng.choice(tuple(words.SEQUENCES))
+            n_items = rng.randrange(3, 1 + min(len(words.SEQUENCES[kind]) + 3, 20))
+            first, *others = english.items(rng, kind, n_items)
+            opening = " ".join(said) + rng.choice((": ", " ", ", ", ". ")) + first
+            pieces = [(f", {item}", True) for item in others]
+            row += self._encoded([(opening, False), *pieces, (".\n", False)])
+        return row[:length]
 
     @cached_property
     def _words(self) -> tuple[str, ...]:

@@ -42,11 +42,11 @@ class Cycle:
 
 
 CYCLES = (
-    Cycle(peak=1.0, fall=3.5 / 19.2, end=7 / 19.2),
-    Cycle(peak=0.5, fall=7 / 19.2, end=10 / 19.2),
-    Cycle(peak=0.5, fall=12 / 19.2, end=14 / 19.2),
-    Cycle(peak=0.5, fall=15.2 / 19.2, end=16.4 / 19.2),
-    Cycle(peak=0.5, fall=17.8 / 19.2, end=1.0),
+    Cycle(peak=1.0, fall=3.5 / 19.5, end=7 / 19.5),
+    Cycle(peak=0.5, fall=7 / 19.5, end=10 / 19.5),
+    Cycle(peak=0.5, fall=12 / 19.5, end=14 / 19.5),
+    Cycle(peak=0.5, fall=15.2 / 19.5, end=16.4 / 19.5),
+    Cycle(peak=0.5, fall=18.2 / 19.5, end=1.0),
 )
 """A restart: what one fall leaves half learnt, the questions, a second one finishes."""
 
