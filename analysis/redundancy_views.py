@@ -1,6 +1,7 @@
 """Answers of `ValueRedundancy` and `QueryOffsets` arranged for a reader."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import polars as pl
 
@@ -40,6 +41,20 @@ def index_rows(
         for name in ordered
     ]
     return pl.concat(frames).select(pl.col("lag").alias("at"), *_CURVE[1:]).sort("at")
+
+
+def at_offset(rows: pl.DataFrame, name: str, offset: int) -> dict[str, Any]:
+    """One point of one of the curves.
+
+    Args:
+        rows: What `index_rows` gives.
+        name: The head whose curve it is, as `L1H4`.
+        offset: How far back.
+
+    Returns:
+        The row by column; there must be exactly one.
+    """
+    return rows.row(by_predicate=(pl.col("series") == name) & (pl.col("at") == offset), named=True)
 
 
 def sweep_rows(comparisons: pl.DataFrame, scope: str) -> pl.DataFrame:

@@ -63,6 +63,18 @@ def answered(ask: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         raise
 
 
+def boxes() -> tuple[mo.ui.text, mo.ui.text]:
+    """What a chapter is about, to be typed; at first what the notebook's command line names.
+
+    Returns:
+        The model and the source of text, as `requested` takes their values.
+    """
+    options = mo.cli_args()
+    model = mo.ui.text(value=str(options.get("model") or "reference"), label="model")
+    source = mo.ui.text(value=str(options.get("text") or "reference"), label="text")
+    return model, source
+
+
 def requested(model: str, text: str) -> Request:
     """What a chapter is about; a mistake in it ends the cell with a message.
 

@@ -9,7 +9,7 @@ with app.setup:
     from analysis.experiments import findings
     from analysis.plots import claim_intervals
     from analysis.tables import judged_claims
-    from book.live import progress_bar, requested
+    from book.live import boxes, progress_bar, requested
     from store import Store
 
 
@@ -30,8 +30,7 @@ def finding(claims, request):
 
 @app.cell
 def question():
-    model = mo.ui.text(value=mo.cli_args().get("model") or "reference", label="model")
-    source = mo.ui.text(value=mo.cli_args().get("text") or "reference", label="text")
+    model, source = boxes()
     mo.hstack([model, source], justify="start")
     return model, source
 

@@ -11,7 +11,7 @@ with app.setup:
     from analysis.atlas import LABELS, atlas, bars, label_counts
     from analysis.experiments import parse_heads
     from analysis.tables import beside, sink_rows, strongest
-    from book.live import progress_bar, requested
+    from book.live import boxes, progress_bar, requested
     from store import Store
 
     GAP = ("score", "data", "reason")
@@ -30,8 +30,7 @@ def finding(counts, heads, request):
 
 @app.cell
 def question():
-    model = mo.ui.text(value=mo.cli_args().get("model") or "reference", label="model")
-    source = mo.ui.text(value=mo.cli_args().get("text") or "reference", label="text")
+    model, source = boxes()
     mo.hstack([model, source], justify="start")
     return model, source
 

@@ -12,7 +12,7 @@ with app.setup:
     from analysis.experiments.induction_circuit import circuit_heads
     from analysis.plots import circuit
     from analysis.tables import beside, judged_claims, named, strongest
-    from book.live import progress_bar, requested
+    from book.live import boxes, progress_bar, requested
     from store import Store
 
 
@@ -36,8 +36,7 @@ def finding(behaviour, claims, copier_head, heads, lines, request):
 
 @app.cell
 def question():
-    model = mo.ui.text(value=mo.cli_args().get("model") or "reference", label="model")
-    source = mo.ui.text(value=mo.cli_args().get("text") or "reference", label="text")
+    model, source = boxes()
     mo.hstack([model, source], justify="start")
     return model, source
 

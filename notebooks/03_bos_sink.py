@@ -12,7 +12,7 @@ with app.setup:
     from analysis.plots import claim_intervals, head_grid
     from analysis.plots import sink as plots
     from analysis.tables import judged_claims, strongest
-    from book.live import progress_bar, requested
+    from book.live import boxes, progress_bar, requested
     from store import Store
 
 
@@ -33,8 +33,7 @@ def finding(lasting, needed, top, unused, verdicts):
 
 @app.cell
 def question():
-    model = mo.ui.text(value=mo.cli_args().get("model") or "reference", label="model")
-    source = mo.ui.text(value=mo.cli_args().get("text") or "reference", label="text")
+    model, source = boxes()
     mo.hstack([model, source], justify="start")
     return model, source
 

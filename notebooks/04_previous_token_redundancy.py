@@ -11,10 +11,11 @@ with app.setup:
     from analysis.circuit_views import said
     from analysis.experiments import redundancy_evidence
     from analysis.experiments.induction_circuit import previous_token_head
+    from analysis.experiments.query_offsets import CHANGE, PROFILE, TARGET
     from analysis.interventions import Head
     from analysis.plots import claim_intervals, curves
     from analysis.tables import judged_claims
-    from book.live import progress_bar, requested
+    from book.live import boxes, progress_bar, requested
     from store import Store
 
 
@@ -40,8 +41,7 @@ def finding(head, in_attention, in_predictions, request, verdicts):
 
 @app.cell
 def question():
-    model = mo.ui.text(value=mo.cli_args().get("model") or "reference", label="model")
-    source = mo.ui.text(value=mo.cli_args().get("text") or "reference", label="text")
+    model, source = boxes()
     mo.hstack([model, source], justify="start")
     return model, source
 
@@ -90,12 +90,11 @@ def gather(evidence, head):
 
 @app.cell
 def summarise(by_head, head):
-    in_attention = views.index_rows(by_head, str(head), head.layer, "redundancy").row(
-        by_predicate=(pl.col("series") == str(head)) & (pl.col("at") == 1), named=True
-    )
-    in_predictions = views.index_rows(by_head, str(head), None, "redundancy_pooled").row(
-        by_predicate=(pl.col("series") == str(head)) & (pl.col("at") == 1), named=True
-    )
+    name = str(head)
+    attention = views.index_rows(by_head, name, head.layer, "redundancy")
+    predictions = views.index_rows(by_head, name, None, "redundancy_pooled")
+    in_attention = views.at_offset(attention, name, 1)
+    in_predictions = views.at_offset(predictions, name, 1)
     return in_attention, in_predictions
 
 
@@ -148,9 +147,7 @@ def choose_head(by_head):
 @app.cell
 def index_in_attention(asked, by_head, head):
     in_layer = views.index_rows(by_head, asked.value, head.layer, "redundancy")
-    at_one = in_layer.row(
-        by_predicate=(pl.col("series") == asked.value) & (pl.col("at") == 1), named=True
-    )
+    at_one = views.at_offset(in_layer, asked.value, 1)
     curves(
         in_layer,
         ("offset o", "redundancy R"),
@@ -166,9 +163,7 @@ def index_in_attention(asked, by_head, head):
 @app.cell
 def index_in_predictions(asked, by_head):
     pooled = views.index_rows(by_head, asked.value, None, "redundancy_pooled")
-    first = pooled.row(
-        by_predicate=(pl.col("series") == asked.value) & (pl.col("at") == 1), named=True
-    )
+    first = views.at_offset(pooled, asked.value, 1)
     curves(
         pooled,
         ("offset o", "redundancy R"),
@@ -290,8 +285,8 @@ def choose_watched(head, offsets):
 
 @app.cell
 def watched_chart(offsets, watched):
-    looked = views.looked_at(offsets, "query_offset", watched.value)
-    peak = looked.filter(role="target").sort("value").row(-1, named=True)
+    looked = views.looked_at(offsets, PROFILE, watched.value)
+    peak = looked.filter(role=TARGET).sort("value").row(-1, named=True)
     curves(
         looked,
         ("offset", "mean attention"),
@@ -304,7 +299,7 @@ def watched_chart(offsets, watched):
 
 @app.cell
 def watched_change(offsets, watched):
-    moved = views.looked_at(offsets, "query_offset_change", watched.value)
+    moved = views.looked_at(offsets, CHANGE, watched.value)
     most = moved.sort(pl.col("value").abs()).row(-1, named=True)
     farthest = max(
         0.05, moved.select(pl.max_horizontal(pl.col("lower", "upper").abs()).max()).item()

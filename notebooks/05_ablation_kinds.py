@@ -10,7 +10,7 @@ with app.setup:
     from analysis import plots
     from analysis.experiments import KindEvidence
     from analysis.tables import effects_beside, judged_claims, single_effects
-    from book.live import progress_bar, requested
+    from book.live import boxes, progress_bar, requested
     from store import Store
 
 
@@ -29,8 +29,7 @@ def finding(farthest, nearest, request, top):
 
 @app.cell
 def question():
-    model = mo.ui.text(value=mo.cli_args().get("model") or "reference", label="model")
-    source = mo.ui.text(value=mo.cli_args().get("text") or "reference", label="text")
+    model, source = boxes()
     mo.hstack([model, source], justify="start")
     return model, source
 

@@ -11,7 +11,7 @@ with app.setup:
     from analysis.experiments.induction_circuit import previous_token_head
     from analysis.plots import predictions as plots
     from analysis.token_views import chips, token_table
-    from book.live import progress_bar, requested
+    from book.live import boxes, progress_bar, requested
     from store import Store
 
     TOP_K = 8
@@ -37,8 +37,7 @@ def finding(changes, request, subject):
 
 @app.cell
 def question():
-    model = mo.ui.text(value=mo.cli_args().get("model") or "reference", label="model")
-    source = mo.ui.text(value=mo.cli_args().get("text") or "reference", label="text")
+    model, source = boxes()
     mo.hstack([model, source], justify="start")
     return model, source
 

@@ -462,7 +462,9 @@ CREATE TABLE comparisons (
     run VARCHAR NOT NULL,
     model VARCHAR NOT NULL,
     text VARCHAR,
-    head VARCHAR NOT NULL,
+    head VARCHAR,
+    components VARCHAR,
+    mode VARCHAR,
     method VARCHAR NOT NULL,
     lag INTEGER,
     reference VARCHAR NOT NULL,
@@ -479,7 +481,9 @@ COMMENT ON TABLE comparisons IS 'How two conditions differ at one position: the 
 COMMENT ON COLUMN comparisons.run IS 'The run that computed the row (runs.run)';
 COMMENT ON COLUMN comparisons.model IS 'The model (models.model)';
 COMMENT ON COLUMN comparisons.text IS 'The data set (texts.text)';
-COMMENT ON COLUMN comparisons.head IS 'The head that condition A ablates, as L1H4';
+COMMENT ON COLUMN comparisons.head IS 'The head that condition A ablates, as L1H4; of components, the head that they are cut from, NULL for all';
+COMMENT ON COLUMN comparisons.components IS 'The components that condition A ablates, as h.1.attn.q_proj:12,h.1.attn.k_proj:7; NULL for heads';
+COMMENT ON COLUMN comparisons.mode IS 'What the other components are: deterministic, stochastic, ... ; NULL for heads';
 COMMENT ON COLUMN comparisons.method IS 'How values are ablated in B: zero_value, mean_value or mask_key';
 COMMENT ON COLUMN comparisons.lag IS 'How far before the measured position B ablates; NULL where B is not applied';
 COMMENT ON COLUMN comparisons.reference IS 'The condition compared with: base or A';
@@ -491,6 +495,184 @@ COMMENT ON COLUMN comparisons.value IS 'The number; an index R of 1 says that A 
 COMMENT ON COLUMN comparisons.lower IS 'Lower end of the 95 % bootstrap interval over sequences; aggregate rows only';
 COMMENT ON COLUMN comparisons.upper IS 'Upper end of the 95 % bootstrap interval over sequences; aggregate rows only';
 COMMENT ON COLUMN comparisons.n IS 'Number of sequences averaged';
+
+CREATE TABLE decompositions (
+    run VARCHAR NOT NULL,
+    model VARCHAR NOT NULL,
+    text VARCHAR,
+    decomposition VARCHAR NOT NULL,
+    metric VARCHAR NOT NULL,
+    value DOUBLE NOT NULL,
+    lower DOUBLE,
+    upper DOUBLE,
+    n INTEGER
+);
+COMMENT ON TABLE decompositions IS 'How good a decomposition is';
+COMMENT ON COLUMN decompositions.run IS 'The run that computed the row (runs.run)';
+COMMENT ON COLUMN decompositions.model IS 'The model (models.model)';
+COMMENT ON COLUMN decompositions.text IS 'The data set (texts.text)';
+COMMENT ON COLUMN decompositions.decomposition IS 'The decomposition: 16 hexadecimal digits of the hash of its weights';
+COMMENT ON COLUMN decompositions.metric IS 'ones, stochastic, rounded, adversarial, adversarial_token, zero: KL(target || masked) in nats a token; l0: components of importance above 0 at a token; alive, alive_01: components whose mean importance is above .000001, .01';
+COMMENT ON COLUMN decompositions.value IS 'The number';
+COMMENT ON COLUMN decompositions.lower IS 'Lower end of the 95 % bootstrap interval over sequences';
+COMMENT ON COLUMN decompositions.upper IS 'Upper end of the 95 % bootstrap interval over sequences';
+COMMENT ON COLUMN decompositions.n IS 'Number of sequences averaged';
+
+CREATE TABLE decomposition_losses (
+    run VARCHAR NOT NULL,
+    model VARCHAR NOT NULL,
+    decomposition VARCHAR NOT NULL,
+    step INTEGER NOT NULL,
+    loss VARCHAR NOT NULL,
+    value DOUBLE NOT NULL
+);
+COMMENT ON TABLE decomposition_losses IS 'Losses while a decomposition was trained';
+COMMENT ON COLUMN decomposition_losses.run IS 'The run that computed the row (runs.run)';
+COMMENT ON COLUMN decomposition_losses.model IS 'The model (models.model)';
+COMMENT ON COLUMN decomposition_losses.decomposition IS 'The decomposition: 16 hexadecimal digits of the hash of its weights';
+COMMENT ON COLUMN decomposition_losses.step IS 'Optimizer steps done';
+COMMENT ON COLUMN decomposition_losses.loss IS 'stochastic, adversarial, importance or faithfulness, before its weight; seconds: since the training was last started';
+COMMENT ON COLUMN decomposition_losses.value IS 'Mean since the row before';
+
+CREATE TABLE components (
+    run VARCHAR NOT NULL,
+    model VARCHAR NOT NULL,
+    text VARCHAR,
+    decomposition VARCHAR NOT NULL,
+    layer SMALLINT NOT NULL,
+    projection VARCHAR NOT NULL,
+    component INTEGER NOT NULL,
+    mean_importance DOUBLE NOT NULL,
+    density DOUBLE NOT NULL,
+    mean_activation DOUBLE NOT NULL,
+    mean_magnitude DOUBLE NOT NULL,
+    norm DOUBLE NOT NULL,
+    spread DOUBLE NOT NULL
+);
+COMMENT ON TABLE components IS 'Every component of a decomposition, and how it fires on a text';
+COMMENT ON COLUMN components.run IS 'The run that computed the row (runs.run)';
+COMMENT ON COLUMN components.model IS 'The model (models.model)';
+COMMENT ON COLUMN components.text IS 'The data set (texts.text)';
+COMMENT ON COLUMN components.decomposition IS 'The decomposition: 16 hexadecimal digits of the hash of its weights';
+COMMENT ON COLUMN components.layer IS 'Layer, from 0';
+COMMENT ON COLUMN components.projection IS 'Which weight of the layer''s attention: q, k, v or o';
+COMMENT ON COLUMN components.component IS 'Component of that weight, from 0';
+COMMENT ON COLUMN components.mean_importance IS 'Mean causal importance over all tokens, in [0, 1]';
+COMMENT ON COLUMN components.density IS 'Share of tokens at which its importance is above 0';
+COMMENT ON COLUMN components.mean_activation IS 'Mean activation x . V where it fires, signed';
+COMMENT ON COLUMN components.mean_magnitude IS 'Mean absolute activation where it fires';
+COMMENT ON COLUMN components.norm IS 'Frobenius norm of its rank-one weight';
+COMMENT ON COLUMN components.spread IS 'Entropy of its squared norm over heads, nats; ln(n_heads) for all alike';
+
+CREATE TABLE component_scores (
+    run VARCHAR NOT NULL,
+    model VARCHAR NOT NULL,
+    text VARCHAR,
+    decomposition VARCHAR NOT NULL,
+    layer SMALLINT NOT NULL,
+    projection VARCHAR NOT NULL,
+    component INTEGER NOT NULL,
+    head VARCHAR,
+    score VARCHAR NOT NULL,
+    value DOUBLE NOT NULL,
+    lower DOUBLE,
+    upper DOUBLE,
+    n INTEGER
+);
+COMMENT ON TABLE component_scores IS 'Scores of single components, by head where a score has one';
+COMMENT ON COLUMN component_scores.run IS 'The run that computed the row (runs.run)';
+COMMENT ON COLUMN component_scores.model IS 'The model (models.model)';
+COMMENT ON COLUMN component_scores.text IS 'The data set (texts.text)';
+COMMENT ON COLUMN component_scores.decomposition IS 'The decomposition: 16 hexadecimal digits of the hash of its weights';
+COMMENT ON COLUMN component_scores.layer IS 'Layer, from 0';
+COMMENT ON COLUMN component_scores.projection IS 'Which weight of the layer''s attention: q, k, v or o';
+COMMENT ON COLUMN component_scores.component IS 'Component of that weight, from 0';
+COMMENT ON COLUMN component_scores.head IS 'The head that the score is about, as L1H4; a key-value head for keys and values of head_norm and head_activation, as L1KV2';
+COMMENT ON COLUMN component_scores.score IS 'head_norm: Frobenius norm in the rows, or for o the columns, of the head; head_activation: mean absolute activation times the norm of its rows; effects are ablated minus base';
+COMMENT ON COLUMN component_scores.value IS 'The score';
+COMMENT ON COLUMN component_scores.lower IS 'Lower end of the 95 % bootstrap interval over sequences';
+COMMENT ON COLUMN component_scores.upper IS 'Upper end of the 95 % bootstrap interval over sequences';
+COMMENT ON COLUMN component_scores.n IS 'Number of sequences averaged';
+
+CREATE TABLE component_pairs (
+    run VARCHAR NOT NULL,
+    model VARCHAR NOT NULL,
+    text VARCHAR,
+    decomposition VARCHAR NOT NULL,
+    layer SMALLINT NOT NULL,
+    first VARCHAR NOT NULL,
+    first_component INTEGER NOT NULL,
+    second VARCHAR NOT NULL,
+    second_component INTEGER NOT NULL,
+    head VARCHAR,
+    lag INTEGER NOT NULL,
+    measure VARCHAR NOT NULL,
+    value DOUBLE NOT NULL
+);
+COMMENT ON TABLE component_pairs IS 'How pairs of components of one layer act or fire together';
+COMMENT ON COLUMN component_pairs.run IS 'The run that computed the row (runs.run)';
+COMMENT ON COLUMN component_pairs.model IS 'The model (models.model)';
+COMMENT ON COLUMN component_pairs.text IS 'The data set (texts.text)';
+COMMENT ON COLUMN component_pairs.decomposition IS 'The decomposition: 16 hexadecimal digits of the hash of its weights';
+COMMENT ON COLUMN component_pairs.layer IS 'Layer, from 0';
+COMMENT ON COLUMN component_pairs.first IS 'Projection of the first component, at token t';
+COMMENT ON COLUMN component_pairs.first_component IS 'The first component, from 0';
+COMMENT ON COLUMN component_pairs.second IS 'Projection of the second component, at token t - lag';
+COMMENT ON COLUMN component_pairs.second_component IS 'The second component, from 0';
+COMMENT ON COLUMN component_pairs.head IS 'The head whose score the pair adds to; NULL for all heads together and for firing';
+COMMENT ON COLUMN component_pairs.lag IS 'How far before the first component''s token the second one''s is';
+COMMENT ON COLUMN component_pairs.measure IS 'contribution: to the score before the softmax, at their mean activations; count, phi, jaccard, p_key, p_query: of firing; cosine: of their input directions';
+COMMENT ON COLUMN component_pairs.value IS 'The number';
+
+CREATE TABLE component_tokens (
+    run VARCHAR NOT NULL,
+    model VARCHAR NOT NULL,
+    text VARCHAR,
+    decomposition VARCHAR NOT NULL,
+    layer SMALLINT NOT NULL,
+    projection VARCHAR NOT NULL,
+    component INTEGER NOT NULL,
+    kind VARCHAR NOT NULL,
+    rank SMALLINT NOT NULL,
+    before VARCHAR,
+    token VARCHAR NOT NULL,
+    after VARCHAR,
+    value DOUBLE NOT NULL
+);
+COMMENT ON TABLE component_tokens IS 'What a component fires on';
+COMMENT ON COLUMN component_tokens.run IS 'The run that computed the row (runs.run)';
+COMMENT ON COLUMN component_tokens.model IS 'The model (models.model)';
+COMMENT ON COLUMN component_tokens.text IS 'The data set (texts.text)';
+COMMENT ON COLUMN component_tokens.decomposition IS 'The decomposition: 16 hexadecimal digits of the hash of its weights';
+COMMENT ON COLUMN component_tokens.layer IS 'Layer, from 0';
+COMMENT ON COLUMN component_tokens.projection IS 'Which weight of the layer''s attention: q, k, v or o';
+COMMENT ON COLUMN component_tokens.component IS 'Component of that weight, from 0';
+COMMENT ON COLUMN component_tokens.kind IS 'example: a token at which it fires, drawn evenly; input: a token that it fires on more than chance';
+COMMENT ON COLUMN component_tokens.rank IS 'Rank within its kind, from 1';
+COMMENT ON COLUMN component_tokens.before IS 'Up to 20 tokens before an example';
+COMMENT ON COLUMN component_tokens.token IS 'The token as text, its spaces kept';
+COMMENT ON COLUMN component_tokens.after IS 'Up to 20 tokens after an example';
+COMMENT ON COLUMN component_tokens.value IS 'example: causal importance there; input: pointwise mutual information, nats';
+
+CREATE TABLE adversary_steps (
+    run VARCHAR NOT NULL,
+    model VARCHAR NOT NULL,
+    text VARCHAR,
+    decomposition VARCHAR NOT NULL,
+    components VARCHAR NOT NULL,
+    arm VARCHAR NOT NULL,
+    step SMALLINT NOT NULL,
+    value DOUBLE NOT NULL
+);
+COMMENT ON TABLE adversary_steps IS 'How far an adversary drove predictions from the target, step by step';
+COMMENT ON COLUMN adversary_steps.run IS 'The run that computed the row (runs.run)';
+COMMENT ON COLUMN adversary_steps.model IS 'The model (models.model)';
+COMMENT ON COLUMN adversary_steps.text IS 'The data set (texts.text)';
+COMMENT ON COLUMN adversary_steps.decomposition IS 'The decomposition: 16 hexadecimal digits of the hash of its weights';
+COMMENT ON COLUMN adversary_steps.components IS 'What is ablated, as h.1.attn.q_proj:12,h.1.attn.k_proj:7';
+COMMENT ON COLUMN adversary_steps.arm IS 'base, or ablated: the components write nothing at t';
+COMMENT ON COLUMN adversary_steps.step IS 'Steps of ascent done';
+COMMENT ON COLUMN adversary_steps.value IS 'KL(target || masked), nats a token';
 
 CREATE TABLE claims (
     run VARCHAR NOT NULL,

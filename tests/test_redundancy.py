@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.distributions import Categorical, kl_divergence
 
+from analysis import redundancy_views as views
 from analysis.errors import UserError
 from analysis.experiments.query_offsets import CHANGE, PROFILE, TARGET, QueryOffsets
 from analysis.experiments.redundancy import ValueRedundancy
@@ -158,6 +159,15 @@ def test_positions_are_random_and_reach_back_far_enough(question, comparisons):
     assert set(each["sequence"]) <= set(np.flatnonzero(t >= 2).tolist())
 
 
+def test_a_point_is_that_of_its_head_and_offset(comparisons):
+    rows = views.index_rows({"L0H2": comparisons, "L0H1": comparisons}, "L0H2", 0, "redundancy")
+    assert len(rows) == 6
+    for row in rows.iter_rows(named=True):
+        assert views.at_offset(rows, row["series"], row["at"]) == row
+    with pytest.raises(pl.exceptions.NoRowsReturnedError):
+        views.at_offset(rows, "L0H2", 4)
+
+
 def test_measures_at_their_ends():
     x = torch.tensor([[3.0, 4.0]])
     assert float(nip(x, x)) == 1
@@ -226,8 +236,9 @@ class Answer(dict):
     runs = ("r",)
 
 
-def answered(values: dict[int, float], head="L0H0") -> Answer:
-    """Indices of B(all) by lag, the same at every place, with narrow intervals."""
+def answered(values: dict[int, float], wide=()) -> Answer:
+    """Indices of B(all) by lag, the same at every place; intervals are wide at lags `wide`."""
+    half = {lag: 0.8 if lag in wide else 0.01 for lag in values}
     rows = [
         {
             "lag": lag,
@@ -236,8 +247,8 @@ def answered(values: dict[int, float], head="L0H0") -> Answer:
             "condition": "A+B(all)",
             "sequence": None,
             "value": value,
-            "lower": value - 0.01,
-            "upper": value + 0.01,
+            "lower": value - half[lag],
+            "upper": value + half[lag],
         }
         for lag, value in values.items()
         for layer, metric in ((0, "redundancy"), (None, "redundancy_pooled"))
@@ -246,30 +257,41 @@ def answered(values: dict[int, float], head="L0H0") -> Answer:
     return Answer(comparisons=pl.DataFrame(rows, schema_overrides=types))
 
 
-def judge(worded, mine: dict[int, float], other: dict[int, float]) -> dict[str, str]:
+def judge(worded, mine: Answer, *others: Answer) -> dict[str, str]:
     evidence = RedundancyEvidence(
         head="L0H0",
-        methods={name: answered(mine) for name in ("zero_value", "mean_value", "mask_key")},
-        others={"L0H1": answered(other)},
+        methods=dict.fromkeys(("zero_value", "mean_value", "mask_key"), mine),
+        others={f"L0H{h}": other for h, other in enumerate(others, start=1)},
     )
     found = RedundancyClaims(model=str(worded), seed=0, evidence=evidence).run(silent)
     return dict(found["claims"].select("claim", "verdict").iter_rows()) if found else {}
 
 
 def test_claims_follow_the_numbers(worded):
-    special = judge(worded, {1: 0.9, 2: 0.1, 3: 0.0}, {1: 0.05, 2: 0.0})
+    special = judge(worded, answered({1: 0.9, 2: 0.1, 3: 0.0}), answered({1: 0.05, 2: 0.0}))
     assert len(special) == 6
     assert set(special.values()) == {"supported"}
-    weak = judge(worded, {1: 0.3, 2: 0.1}, {1: 0.05})
+    weak = judge(worded, answered({1: 0.3, 2: 0.1}), answered({1: 0.05}))
     assert set(weak.values()) == {"not supported"}
-    flat = judge(worded, {1: 0.9, 2: 0.95}, {1: 0.05})
+    flat = judge(worded, answered({1: 0.9, 2: 0.95}), answered({1: 0.05}))
     assert flat["value_redundant_attention_offset"] == "not supported"
     assert flat["value_redundant_attention_head"] == "supported"
-    shared = judge(worded, {1: 0.9, 2: 0.1}, {1: 0.9})
+    shared = judge(worded, answered({1: 0.9, 2: 0.1}), answered({1: 0.9}))
     assert shared["value_redundant_attention_head"] == "undecided"
+
+
+def test_a_claim_must_hold_against_every_control(worded):
+    """Of two controls, the one with the smaller estimate decides."""
+    calm, wild = answered({1: 0.3}), answered({1: 0.2}, wide=(1,))
+    reached = judge(worded, answered({1: 0.9, 2: 0.3, 3: 0.2}, wide=(3,)), calm, wild)
+    assert len(reached) == 6
+    assert set(reached.values()) == {"undecided"}
+    sure, unsure = answered({1: 0.95}), answered({1: 0.98}, wide=(1,))
+    beaten = judge(worded, answered({1: 0.9, 2: 0.95, 3: 0.98}, wide=(3,)), sure, unsure)
+    assert set(beaten.values()) == {"not supported"}
 
 
 def test_an_undefined_index_makes_no_claim(worded):
     assert indices(answered({1: 0.5}), 5, "redundancy") == {}
-    rows = judge(worded, {2: 0.5}, {1: 0.5})
+    rows = judge(worded, answered({2: 0.5}), answered({1: 0.5}))
     assert rows == {}

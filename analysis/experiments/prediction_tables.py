@@ -149,7 +149,7 @@ class PredictionTables(Experiment):
                 Outcome(condition=one.condition.name, baseline=one.baseline, logits=logits)
                 for one, logits in zip(conditions, unembed(model, hidden), strict=True)
             ]
-            effects = [_effect(model, hidden, conditions, i) for i in range(1, len(conditions))]
+            effects = _effects(model, hidden, conditions)
         place = Place(model=self.card.model, vocabulary=self.vocabulary, tokens=tokens, position=t)
         about = {"model": self.card.model, "text": tokens.text, "sequence": 0, "scope": AT_T}
         rows = pl.DataFrame(effects).with_columns(
@@ -208,18 +208,21 @@ class PredictionTables(Experiment):
         ]
 
 
-def _effect(
+def _effects(
     model: Model,
     hidden: Float[Tensor, "condition d_model"],
     conditions: Sequence[TableCondition],
-    index: int,
-) -> dict[str, Any]:
-    """How one condition's prediction differs from that of its own baseline."""
-    one = conditions[index]
-    places = {each.condition.name: i for i, each in enumerate(conditions)}
-    baseline = hidden[places[one.baseline]][None]
+) -> list[dict[str, Any]]:
+    """How every prediction but the target's, the first, differs from that of its baseline."""
+    places = {one.condition.name: i for i, one in enumerate(conditions)}
     unknown = torch.zeros(1, dtype=torch.long, device=hidden.device)
-    base = predictions(model, baseline, unknown)
-    found = differences(model, base, hidden[index][None, None], Metrics.FULL)
-    values = {metric: found[metric].item() for metric in METRICS}
-    return {"condition": one.condition.name, **values}
+    bases = {
+        name: predictions(model, hidden[places[name]][None], unknown)
+        for name in {one.baseline for one in conditions}
+    }
+    rows: list[dict[str, Any]] = []
+    for one, changed in zip(conditions[1:], hidden[1:], strict=True):
+        found = differences(model, bases[one.baseline], changed[None, None], Metrics.FULL)
+        values = {metric: found[metric].item() for metric in METRICS}
+        rows.append({"condition": one.condition.name, **values})
+    return rows

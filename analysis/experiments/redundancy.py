@@ -209,6 +209,8 @@ class ValueRedundancy(AtPosition):
         constants = {
             **{name: labels.columns()[name] for name in ("model", "text")},
             "head": self.head,
+            "components": None,
+            "mode": None,
             "method": self.method,
         }
         rows = pl.concat(frames, how="diagonal").filter(pl.col("value").is_not_nan())

@@ -37,9 +37,13 @@ class RedundancyEvidence:
 
 @dataclass(frozen=True, kw_only=True)
 class RedundancyClaims(Judgement):
-    """Is the value one back all that the previous-token head carried, and is that special?"""
+    """Is the value one back all that the previous-token head carried, and is that special?
 
-    version: ClassVar[int] = 1
+    Special means that R exceeds the control by all of its interval, and the control is the worst
+    of many: the largest estimate, lower and upper end of all other offsets, or heads of the layer.
+    """
+
+    version: ClassVar[int] = 2
 
     evidence: RedundancyEvidence
 
@@ -83,14 +87,14 @@ class RedundancyClaims(Judgement):
                 indices(answer, at, metric).get(1) for answer in self.evidence.others.values()
             ]
             controls = {
-                "offset": ("offsets", offsets, "the largest of the other offsets"),
+                "offset": ("offsets", offsets, "the other offsets"),
                 "head": (
                     "heads",
                     [figure for figure in others if figure is not None],
-                    "the largest of the other heads of the layer, at offset 1",
+                    "the other heads of the layer, at offset 1",
                 ),
             }
-            for kind, (plural, figures, note) in controls.items():
+            for kind, (plural, figures, whose) in controls.items():
                 said = Statement(
                     claim=f"value_redundant_{place}_{kind}",
                     statement=f"With {head} zeroed at t, removing the values at t-1 changes "
@@ -98,7 +102,7 @@ class RedundancyClaims(Judgement):
                     statistic=_statistic(metric),
                     chapter=CHAPTER,
                 )
-                yield from self._judged(said, mine.get(1), _largest(figures), note)
+                yield from self._judged(said, mine.get(1), _worst(figures), whose)
         for method, words in OTHER_METHODS.items():
             figures = indices(self.evidence.methods[method], layer, "redundancy")
             said = Statement(
@@ -109,16 +113,15 @@ class RedundancyClaims(Judgement):
                 chapter=CHAPTER,
             )
             offsets = [figure for lag, figure in figures.items() if lag > 1]
-            note = "the largest of the other offsets"
-            yield from self._judged(said, figures.get(1), _largest(offsets), note)
+            yield from self._judged(said, figures.get(1), _worst(offsets), "the other offsets")
 
     def _judged(
-        self, said: Statement, found: Figure | None, control: Figure | None, note: str
+        self, said: Statement, found: Figure | None, control: Figure | None, whose: str
     ) -> Iterator[dict[str, Any]]:
         """The claim, where both numbers are defined."""
         if found is not None and control is not None:
-            bar = REDUNDANT, f"control: {note}"
-            yield decided(said, found, control, bar, self.runs())
+            note = f"control: the largest estimate, lower and upper end of {whose}"
+            yield decided(said, found, control, (REDUNDANT, note), self.runs())
 
 
 def indices(answer: Evidence, layer: int | None, metric: str) -> dict[int, Figure]:
@@ -143,8 +146,12 @@ def indices(answer: Evidence, layer: int | None, metric: str) -> dict[int, Figur
     return {lag: (value, lower, upper) for lag, value, lower, upper in columns.iter_rows()}
 
 
-def _largest(figures: list[Figure]) -> Figure | None:
-    return max(figures, default=None)
+def _worst(controls: list[Figure]) -> Figure | None:
+    """The largest of each number: one with a smaller estimate may reach higher."""
+    if not controls:
+        return None
+    estimates, lowers, uppers = zip(*controls, strict=True)
+    return max(estimates), max(lowers), max(uppers)
 
 
 def _statistic(metric: str) -> str:

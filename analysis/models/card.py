@@ -15,6 +15,8 @@ import polars as pl
 
 from analysis.errors import UserError
 
+from . import published
+
 REFERENCE = Path(__file__).resolve().parent.parent / "reference"
 """The folder of the model that ships with the project."""
 
@@ -96,15 +98,29 @@ def read_card(name: str) -> ModelCard:
         name=name if name == "reference" or revision else folder.resolve().name,
         folder=folder,
         revision=revision,
-        weights=revision or tensors_hash(folder),
+        weights=revision or weights_hash(folder),
         config={k: v for k, v in sorted(config.items()) if k not in _VOLATILE},
         architecture=str(config["architectures"][0]),
         n_kv_heads=config.get("num_key_value_heads") or n_heads,
         d_head=d_head,
-        n_params=sum(size for label, size, _ in _tensors(folder) if not _is_buffer(label)),
+        n_params=_n_params(folder, config),
         n_ctx=next((config[k] for k in _POSITIONS if isinstance(config.get(k), int)), _NO_LIMIT),
         **sizes,
     )
+
+
+def weights_hash(folder: Path) -> str:
+    """What names the weights of a folder, of whichever kind it is."""
+    if published.is_published(folder):
+        return published.weights_hash(folder)
+    return tensors_hash(folder)
+
+
+def _n_params(folder: Path, config: Mapping[str, Any]) -> int:
+    """Elements of all weights, tied ones once."""
+    if published.is_published(folder):
+        return published.n_params(config)
+    return sum(size for label, size, _ in _tensors(folder) if not _is_buffer(label))
 
 
 def _is_buffer(label: str) -> bool:
@@ -187,11 +203,8 @@ def _folder(name: str) -> tuple[Path, str]:
 
 def _config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
-    if (folder / "final_config.yaml").exists():
-        raise UserError(
-            f"expected a transformers folder, {folder} is a parameter-decomposition run, which "
-            "this version does not read; give its target model as a folder with config.json"
-        )
+    if published.is_published(folder):
+        return published.target_config(folder)
     if not path.exists():
         raise UserError(
             f"expected config.json and *.safetensors, found no config.json in {folder}; "
@@ -217,6 +230,8 @@ def _check_safe(folder: Path, config: Mapping[str, Any]) -> None:
             f"expected `architectures` in {folder / 'config.json'}, found none; "
             "write the folder with save_pretrained of a causal language model"
         )
+    if published.is_published(folder):
+        return
     if not any(folder.glob("*.safetensors")):
         pickles = sorted(p.name for p in [*folder.glob("*.bin"), *folder.glob("*.pt*")])
         found = f"only {', '.join(pickles)} (pickles are never loaded)" if pickles else "none"

@@ -14,7 +14,7 @@ from transformers.utils import logging
 from analysis.attention import NAME, Site, Taps, Where
 from analysis.errors import UserError
 
-from . import llama_simple_mlp
+from . import llama_simple_mlp, published
 from .card import ModelCard, read_card
 from .linear import Linear, with_products
 
@@ -97,17 +97,8 @@ def _load(name: str, device: str, _model: str) -> Model:
             f"expected a causal language model, {name} is a {card.architecture}; "
             "choose a model with a ...ForCausalLM class"
         )
-    logging.disable_progress_bar()
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            card.folder,
-            dtype=torch.float32,
-            trust_remote_code=False,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
-        net: PreTrainedModel = loaded[0]
-        missing: list[str] = sorted(loaded[1]["missing_keys"])
+        net, missing = _weighed(card)
         nn.Module.to(net, device)
     except (OSError, ValueError, RuntimeError, KeyError, AssertionError) as error:
         reason = str(error).splitlines()[0][:200]
@@ -122,6 +113,24 @@ def _load(name: str, device: str, _model: str) -> Model:
         )
     with_products(net, Linear)
     return instrument(net.eval(), card)
+
+
+def _weighed(card: ModelCard) -> tuple[PreTrainedModel, list[str]]:
+    """The model with its weights, and the names of those that were not found."""
+    if published.is_published(card.folder):
+        config = llama_simple_mlp.LlamaSimpleMLPConfig(**card.config)
+        net = llama_simple_mlp.LlamaSimpleMLPForCausalLM(config)
+        loaded = net.load_state_dict(published.parts(card.folder).target, strict=False)
+        return net, sorted(loaded.missing_keys)
+    logging.disable_progress_bar()
+    found: Any = AutoModelForCausalLM.from_pretrained(
+        card.folder,
+        dtype=torch.float32,
+        trust_remote_code=False,
+        use_safetensors=True,
+        output_loading_info=True,
+    )
+    return found[0], sorted(found[1]["missing_keys"])
 
 
 def instrument(net: PreTrainedModel, card: ModelCard) -> Model:

@@ -1,0 +1,1 @@
+"""Parameter components: weights as sums of rank-one parts, and which of them a token needs."""

@@ -1,0 +1,251 @@
+"""Ablation of components at single tokens, in three modes, each under its own masks."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from analysis.attention import Site
+from analysis.errors import UserError
+from analysis.models.card import ModelCard
+from analysis.models.load import Model
+
+from .adversary import Ascent, Sources, worst
+from .decomposed import Cut, Decomposition, Mask, Masks
+from .losses import Importances
+
+SITES = {
+    "q_proj": Site.Q,
+    "k_proj": Site.K,
+    "v_proj": Site.V,
+    "o_proj": Site.Z,
+}
+"""What a decomposed layer writes or reads, by the last part of its name."""
+LAGS = {Site.Q: 0, Site.K: 1, Site.V: 1, Site.Z: 0}
+"""How far before t a component is ablated: queries look from t, at keys and values of t - 1."""
+ASCENT = Ascent(n_steps=50, step=0.01)
+"""Of the adversary that ablations are made under."""
+
+
+class Mode(Enum):
+    """What all other components are while one is ablated. No default: the choice is the science."""
+
+    DETERMINISTIC = "deterministic"
+    """All masks 1, with the remainder: the baseline is the target itself."""
+
+    STOCHASTIC = "stochastic"
+    """Masks between importance and 1, drawn at random; both arms share each draw."""
+
+    STOCHASTIC_APART = "stochastic_apart"
+    """The same with a draw for each arm, which is noisier: there to be compared with."""
+
+    STOCHASTIC_CI = "stochastic_ci"
+    """As published: the component's importance is 0 and its mask then random, not 0."""
+
+    ADVERSARIAL = "adversarial"
+    """Masks between importance and 1, chosen to do harm in each arm."""
+
+
+@dataclass(frozen=True, order=True)
+class Part:
+    """One component of a layer."""
+
+    layer: str
+    component: int
+
+    def __str__(self) -> str:
+        """As `h.1.attn.q_proj:12`."""
+        return f"{self.layer}:{self.component}"
+
+    @property
+    def site(self) -> Site:
+        """What its layer computes.
+
+        Raises:
+            UserError: The layer is not a projection of queries, keys, values or outputs.
+        """
+        name = self.layer.rsplit(".", 1)[-1]
+        if name not in SITES:
+            raise UserError(
+                f"expected a component of {', '.join(SITES)}, got {self}; only those of attention "
+                "are ablated at a token"
+            )
+        return SITES[name]
+
+    @property
+    def lag(self) -> int:
+        """How far before t it is ablated."""
+        return LAGS[self.site]
+
+
+def parse_parts(text: str, decomposition: Decomposition) -> tuple[Part, ...]:
+    """Components out of `h.1.attn.q_proj:12,h.1.attn.k_proj:7`.
+
+    Raises:
+        UserError: One is written otherwise, or does not exist.
+    """
+    return tuple(_parse(each.strip(), decomposition) for each in text.split(","))
+
+
+def _parse(text: str, decomposition: Decomposition) -> Part:
+    layer, _, index = text.rpartition(":")
+    if not layer or not index.isdigit():
+        raise UserError(f"expected components as h.1.attn.q_proj:12, got {text!r}; write them so")
+    known = decomposition.components.get(layer)
+    if known is None or int(index) >= known.n:
+        found = "no such layer" if known is None else f"components 0 to {known.n - 1}"
+        raise UserError(
+            f"expected a component of the decomposition, got {text}: {found}; decomposed are "
+            f"{', '.join(decomposition.components)}"
+        )
+    return Part(layer, int(index))
+
+
+def rows_of(heads: Iterable[int], site: Site, card: ModelCard) -> Tensor:
+    """Which outputs of a projection belong to some heads.
+
+    Args:
+        heads: Query heads.
+        site: Q, or K or V, whose rows belong to the key-value heads that these heads read.
+        card: The model's sizes.
+
+    Returns:
+        Bool (d_out,).
+
+    Raises:
+        UserError: Rows of the output projection belong to no head.
+    """
+    if site is Site.Z:
+        raise UserError(
+            "expected components of q, k or v for single heads, got some of o_proj, whose outputs "
+            "belong to no head; ablate them in full"
+        )
+    n = card.n_heads if site is Site.Q else card.n_kv_heads
+    chosen = {head * n // card.n_heads for head in heads}
+    every = torch.arange(n).repeat_interleave(card.d_head)
+    return torch.isin(every, torch.tensor(sorted(chosen)))
+
+
+def cuts(
+    model: Model,
+    parts: Sequence[Part],
+    t: Int[Tensor, " batch"],
+    n_pos: int,
+    heads: Iterable[int] | None,
+) -> dict[str, tuple[Cut, ...]]:
+    """Components that write nothing at t, or at t - 1 if they are of keys or values.
+
+    Args:
+        model: The model.
+        parts: Which components.
+        t: The position of each sequence; at least 1.
+        n_pos: Length of the sequences.
+        heads: Query heads that they are cut from; all by default.
+
+    Returns:
+        Cuts by layer.
+    """
+    found: dict[str, tuple[Cut, ...]] = {}
+    places = torch.arange(n_pos, device=t.device)
+    for part in parts:
+        tokens = places == (t - part.lag)[:, None]
+        rows = None if heads is None else rows_of(heads, part.site, model.card).to(t.device)
+        cut = Cut(part.component, tokens, rows)
+        found[part.layer] = (*found.get(part.layer, ()), cut)
+    return found
+
+
+def with_cuts(
+    decomposition: Decomposition, masks: Masks, removed: Mapping[str, tuple[Cut, ...]]
+) -> dict[str, Mask]:
+    """The same masks with some components removed; a layer without a mask gets masks of 1."""
+    whole = decomposition.uniform(1.0, 1.0)
+    found = dict(masks)
+    for name, each in removed.items():
+        before = found.get(name, whole[name])
+        found[name] = replace(before, cuts=(*before.cuts, *each))
+    return found
+
+
+@dataclass(frozen=True)
+class Arms:
+    """Two conditions, in one or several draws; the i-th of both belong together."""
+
+    base: tuple[Masks, ...]
+    ablated: tuple[Masks, ...]
+    trajectories: Mapping[str, Sequence[float]]
+    """Of an adversary: divergence from the target in nats after each step, by arm."""
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """What is ablated, in which sequences, and under which masks."""
+
+    decomposition: Decomposition
+    tokens: Int[Tensor, "batch pos"]
+    importances: Importances
+    removed: Mapping[str, tuple[Cut, ...]]
+    n_draws: int
+    """Of stochastic modes."""
+    seed: int
+
+    def arms(self, mode: Mode) -> Arms:
+        """Masks of both conditions.
+
+        Args:
+            mode: What all other components are.
+
+        Returns:
+            One draw of masks, or `n_draws` in the stochastic modes.
+        """
+        generator = torch.Generator().manual_seed(self.seed)
+        if mode is Mode.DETERMINISTIC:
+            return Arms(({},), (self._cut({}),), {})
+        if mode is Mode.ADVERSARIAL:
+            return self._adversarial(generator)
+        base, ablated = list[Masks](), list[Masks]()
+        for _ in range(self.n_draws):
+            first = Sources.drawn(self.importances, generator, shared=False)
+            base.append(first.masks(self.importances))
+            if mode is Mode.STOCHASTIC_APART:
+                first = Sources.drawn(self.importances, generator, shared=False)
+            if mode is Mode.STOCHASTIC_CI:
+                ablated.append(first.masks(self._unimportant()))
+            else:
+                ablated.append(self._cut(first.masks(self.importances)))
+        return Arms(tuple(base), tuple(ablated), {})
+
+    def _cut(self, masks: Masks) -> dict[str, Mask]:
+        return with_cuts(self.decomposition, masks, self.removed)
+
+    def _unimportant(self) -> dict[str, Tensor]:
+        """Importances that are 0 where components are cut."""
+        found = dict(self.importances)
+        for name, removed in self.removed.items():
+            found[name] = found[name].clone()
+            for cut in removed:
+                if cut.rows is not None:
+                    raise UserError(
+                        "expected whole components in the published mode, got some of single "
+                        "heads; importance is of a whole component"
+                    )
+                found[name][..., cut.component].masked_fill_(cut.tokens, 0.0)
+        return found
+
+    def _adversarial(self, generator: torch.Generator) -> Arms:
+        start = Sources.drawn(self.importances, generator, shared=False)
+        found: list[Masks] = []
+        trajectories: dict[str, Sequence[float]] = {}
+        for name in ("base", "ablated"):
+
+            def masking(sources: Sources, arm: str = name) -> Masks:
+                masks = sources.masks(self.importances)
+                return masks if arm == "base" else self._cut(masks)
+
+            sources, losses = worst(self.decomposition, self.tokens, start, masking, ASCENT)
+            found.append(masking(sources))
+            trajectories[name] = losses
+        return Arms((found[0],), (found[1],), trajectories)

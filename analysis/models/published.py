@@ -1,0 +1,213 @@
+"""Folders of published parameter-decomposition runs: which model was decomposed, and its weights.
+
+A folder holds `final_config.yaml` and `model_<step>.pth`; the sizes of the target are in the
+`model_config.yaml` of the run that trained it, which lies beside.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+
+from analysis.errors import UserError
+
+CONFIG = "final_config.yaml"
+TARGET_CONFIG = "model_config.yaml"
+
+_COMPONENT = re.compile(
+    r"_components\.(?P<dashed>[^.]+)\.(?P<factor>[UV])"
+    r"|(?:target_model\.)?(?P<path>.+)\.components\.(?P<old>[UV])"
+)
+_SIZES = {
+    "vocab_size": "vocab_size",
+    "n_embd": "hidden_size",
+    "n_intermediate": "intermediate_size",
+    "n_layer": "num_hidden_layers",
+    "n_head": "num_attention_heads",
+    "n_ctx": "max_position_embeddings",
+}
+
+
+def is_published(folder: Path) -> bool:
+    """Whether a folder is such a run."""
+    return (folder / CONFIG).exists()
+
+
+def run_config(folder: Path) -> dict[str, Any]:
+    """What `final_config.yaml` says.
+
+    Raises:
+        UserError: It is missing or not a mapping.
+    """
+    return _mapping(folder / CONFIG)
+
+
+def newest_weights(folder: Path) -> Path:
+    """`model_<step>.pth` of the highest step.
+
+    Raises:
+        UserError: There is none.
+    """
+    found = {int(p.stem[6:]): p for p in folder.glob("model_*.pth") if p.stem[6:].isdigit()}
+    if not found:
+        raise UserError(
+            f"expected model_<step>.pth in {folder}, found none; copy the run's last checkpoint"
+        )
+    return found[max(found)]
+
+
+@lru_cache
+def _file_hash(path: Path, _size: int, _changed: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def weights_hash(folder: Path) -> str:
+    """SHA-256 of the newest weights' file, read once as long as it stays as it is."""
+    path = newest_weights(folder)
+    stat = path.stat()
+    return _file_hash(path.resolve(), stat.st_size, stat.st_mtime_ns)
+
+
+def target_config(folder: Path) -> dict[str, Any]:
+    """The target's `config.json`, from the `model_config.yaml` of the run that trained it.
+
+    Args:
+        folder: Of the decomposition's run.
+
+    Returns:
+        The configuration of a `LlamaSimpleMLPForCausalLM`.
+
+    Raises:
+        UserError: The file is missing, or says something else than that architecture can be.
+    """
+    path = _target_config_path(folder)
+    read = _mapping(path)
+    missing = sorted(_SIZES.keys() - read.keys())
+    if missing:
+        raise UserError(
+            f"expected {', '.join(missing)} in {path}, found none; copy the file of the run that "
+            "trained the target"
+        )
+    n_heads, n_embd = int(read["n_head"]), int(read["n_embd"])
+    rotary = int(read.get("rotary_dim", n_embd // n_heads))
+    if rotary != n_embd // n_heads or read.get("attn_bias") or read.get("mlp_bias"):
+        raise UserError(
+            f"expected rotary positions over whole heads and no biases, {path} has rotary_dim "
+            f"{rotary} and biases {bool(read.get('attn_bias'))}, {bool(read.get('mlp_bias'))}; "
+            "such a target cannot be read"
+        )
+    grouped = read.get("use_grouped_query_attention", True)
+    return {
+        "architectures": ["LlamaSimpleMLPForCausalLM"],
+        "model_type": "llama_simple_mlp",
+        **{ours: int(read[theirs]) for theirs, ours in _SIZES.items()},
+        "num_key_value_heads": int(read["n_key_value_heads"]) if grouped else n_heads,
+        "rms_norm_eps": float(read.get("rms_norm_eps", 1e-6)),
+        "rope_theta": float(read.get("rotary_base", 10000)),
+        "rope_adjacent_pairs": bool(read.get("rotary_adjacent_pairs", False)),
+        "bos_token_id": None,
+    }
+
+
+def n_params(config: Mapping[str, Any]) -> int:
+    """Parameters of a target with such a configuration; the unembedding is the embedding."""
+    d_model, n_kv = config["hidden_size"], config["num_key_value_heads"]
+    d_kv = d_model // config["num_attention_heads"] * n_kv
+    layer = 2 * d_model * (d_model + d_kv + config["intermediate_size"] + 1)
+    return d_model * (config["vocab_size"] + 1) + config["num_hidden_layers"] * layer
+
+
+def _target_config_path(folder: Path) -> Path:
+    """Where the target's sizes are: with the weights that the run names, or in its own folder."""
+    name = run_config(folder).get("pretrained_model_name") or run_config(folder).get(
+        "pretrained_model_path"
+    )
+    places = [folder]
+    if isinstance(name, str) and not name.startswith(("wandb:", "http")):
+        weights = folder / name
+        inside = folder.resolve() in weights.resolve().parents
+        places = [weights.parent.parent, weights.parent, folder] if inside else places
+    for place in places:
+        if (place / TARGET_CONFIG).exists():
+            return place / TARGET_CONFIG
+    looked = " or ".join(str(place) for place in dict.fromkeys(places))
+    raise UserError(
+        f"expected {TARGET_CONFIG} of the run that trained the target ({name}), found none in "
+        f"{looked}; copy that file there"
+    )
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    try:
+        read: object = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"expected {path}, found none; copy the whole run folder") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"expected YAML, {path} is not ({reason}); copy it again") from None
+    if not isinstance(read, dict):
+        raise UserError(f"expected a mapping in {path}, found another value; copy it again")
+    return cast("dict[str, Any]", read)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The tensors of a run under today's names."""
+
+    target: dict[str, Any]
+    """State of the target model."""
+    components: dict[str, dict[str, Any]]
+    """`U` and `V` by layer."""
+    importance: dict[str, Any]
+    """State of the causal-importance function, without leading underscores."""
+
+
+def parts(folder: Path) -> Parts:
+    """Read the newest weights without running any code, and sort them out.
+
+    Args:
+        folder: Of the run.
+
+    Returns:
+        The tensors; older names are translated.
+
+    Raises:
+        UserError: The file is damaged, or holds anything but tensors.
+    """
+    import torch  # noqa: PLC0415 - slow, and not needed to name a model
+
+    path = newest_weights(folder)
+    try:
+        read: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged files raise errors of many kinds
+        reason = str(error).splitlines()[0][:120]
+        raise UserError(
+            f"expected a dictionary of tensors, {path} is damaged or holds something else "
+            f"({reason}); copy it again"
+        ) from None
+    if not isinstance(read, dict) or not all(isinstance(v, torch.Tensor) for v in read.values()):
+        raise UserError(f"expected a dictionary of tensors, {path} holds other values; check it")
+    return sorted_out(read)
+
+
+def sorted_out(state: Mapping[str, Any]) -> Parts:
+    """Which part each tensor belongs to, by its name of whatever age."""
+    found = Parts({}, {}, {})
+    for name, tensor in state.items():
+        plain = name.replace("patched_model.", "target_model.")
+        if match := _COMPONENT.fullmatch(plain):
+            layer = (match["dashed"] or "").replace("-", ".") or match["path"]
+            found.components.setdefault(layer, {})[match["factor"] or match["old"]] = tensor
+        elif plain.startswith("target_model."):
+            plain = plain.removeprefix("target_model.").replace(".original.", ".")
+            found.target[plain] = tensor
+        else:
+            bare = plain.removeprefix("ci_fn.").replace("_gates.", "_ci_fns.")
+            found.importance[re.sub(r"(^|\.)_", r"\1", bare)] = tensor
+    return found

@@ -1,0 +1,61 @@
+"""`headbook decompose`: train a parameter decomposition of a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+EPILOG = """\b
+Example:
+  headbook decompose --model reference --out runs/decomposition
+  headbook decompose --model reference --out runs/decomposition --resume"""
+
+
+@click.command(epilog=EPILOG)
+@click.option("--model", default="reference", show_default=True, help="As for `headbook run`.")
+@click.option("--text", default="reference", show_default=True, help="As for `headbook run`.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
+@click.option("--layers", default=None, help="Regular expression of layers' names; q, k, v, o.")
+@click.option("--steps", type=click.IntRange(min=1), default=4000, show_default=True)
+@click.option("--components", type=click.IntRange(min=1), default=160, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--device", default="cpu", show_default=True, help="Such as cpu or cuda.")
+@click.option("--resume", is_flag=True, help="Go on from the folder's checkpoint.")
+def decompose(  # noqa: PLR0913 - one parameter for each option
+    *,
+    model: str,
+    text: str,
+    out: Path,
+    layers: str | None,
+    steps: int,
+    components: int,
+    seed: int,
+    device: str,
+    resume: bool,
+) -> None:
+    """Write attention's weights as sums of rank-one components, and judge the result.
+
+    A killed training goes on with --resume. The folder holds the components, a card, and the
+    losses on the way.
+    """
+    from analysis.components.training import (  # noqa: PLC0415 - imports torch
+        LAYERS,
+        Recipe,
+        Rows,
+        Trainer,
+        train,
+    )
+    from analysis.models.load import load_model  # noqa: PLC0415
+    from analysis.text.tokens import Vocabulary  # noqa: PLC0415
+    from store import terminal_bar  # noqa: PLC0415
+
+    recipe = Recipe(seed=seed, n_steps=steps, n_components=components, layers=layers or LAYERS)
+    loaded = load_model(model, device)
+    vocabulary = Vocabulary(loaded.card.folder, loaded.card.vocab)
+    rows = Rows(text, vocabulary, recipe, "decompose")
+    trainer = Trainer(recipe, loaded, rows, out)
+    with terminal_bar("decomposing") as report:
+        folder = train(trainer, resume=resume, report=report)
+    click.echo((folder / "README.md").read_text(encoding="utf-8"))
+    click.echo(f"components, card and losses: {folder}")
