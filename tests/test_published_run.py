@@ -15,6 +15,7 @@ from analysis.components.evaluation import importances
 from analysis.components.published import published_decomposition
 from analysis.components.sigmoids import lower_leaky, upper_leaky
 from analysis.errors import UserError
+from analysis.experiments import Request
 from analysis.models import published
 from analysis.models.card import read_card
 from analysis.models.load import hidden_states, load_model
@@ -246,3 +247,10 @@ def test_nothing_but_tensors_is_read(copied, capsys):
     with pytest.raises(UserError, match="is damaged"):
         published.parts(copied)
     assert "the pickle ran" not in capsys.readouterr().out
+
+
+def test_heads_of_the_target_of_a_run_can_be_scored(folder):
+    request = Request(model=str(folder), n_sequences=4, n_tokens=12)
+    frames = request.text_scores().run(lambda *_: None)
+    heads = frames["head_scores"].select("layer", "head").unique()
+    assert heads.height == 2 * 4

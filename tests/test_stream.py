@@ -130,6 +130,7 @@ MEMORY = (
 import json, sys, tempfile
 import numpy as np, torch
 from analysis import scores
+from analysis.allocator import freed_memory_returned
 from analysis.attention import Taps
 from analysis.experiments.stream import stream_scores
 from analysis.models.llama_simple_mlp import LlamaSimpleMLPConfig, LlamaSimpleMLPForCausalLM
@@ -152,7 +153,8 @@ with tempfile.TemporaryDirectory() as folder:
 ids = np.random.default_rng(0).integers(1, 64, (64, 256)).astype(np.int32)
 tokens = torch.from_numpy(ids)
 peaks = [peak_mb()]
-with torch.inference_mode():
+# as scoring does, so that both peaks are of memory in use, and not of what malloc keeps
+with torch.inference_mode(), freed_memory_returned():
     hidden_states(model, tokens.long(), Taps())
 peaks.append(peak_mb())
 stream_scores(

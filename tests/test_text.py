@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 from random import Random
 
@@ -44,7 +45,7 @@ def test_the_seed_alone_decides_the_text(name):
 @given(seed=SEEDS)
 def test_a_gift_goes_from_the_giver_to_the_receiver(split, seed):
     gift = english.gift(Random(seed), split)
-    pool = words.NAMES if split is Split.TRAIN else words.HELD_OUT_NAMES
+    pool = (*words.NAMES, *words.FIRMS) if split is Split.TRAIN else words.HELD_OUT_NAMES
     assert {gift.io, gift.s} <= set(pool)
     named = [w for w in re.findall(r"\w+", gift.text) if w in {gift.io, gift.s}]
     expected = {"ABBA": [gift.io, gift.s], "BABA": [gift.s, gift.io]}[gift.order]
@@ -121,7 +122,13 @@ def test_the_splits_share_no_names_firms_values_or_templates():
         assert not set.intersection(*drawn)
 
 
-VARIETIES = {"plain": records.PLAIN, "invented": records.INVENTED, "varied": records.VARIED}
+VARIETIES = {
+    "plain": records.PLAIN,
+    "invented": records.INVENTED,
+    "varied": records.VARIED,
+    "alike": replace(records.VARIED, alike=1.0),
+    "worded": replace(records.VARIED, wording=(*words.OBJECTS, "Which", "has", "state")),
+}
 
 
 @pytest.mark.parametrize("variety", VARIETIES)
@@ -143,6 +150,39 @@ def test_training_text_never_asks_what_evaluation_asks(variety):
         for name in words.HELD_OUT_NAMES:
             given = r"(gave|handed|passed|offered|sent|showed|returned) [^.]* to " + name
             assert not re.search(given, paragraph)
+
+
+def test_firms_that_are_alike_begin_alike_and_have_two_trades():
+    for seed in range(100):
+        pieces = records.document(Random(seed), 3, 0, 50, VARIETIES["alike"])
+        context = pieces[0][0]
+        firms = {
+            f"{name} {trade}"
+            for name in words.FIRMS
+            for trade in words.TRADES
+            if f"{name} {trade}" in context
+        }
+        assert len({firm[:2] for firm in firms}) == 1
+        assert len({firm.split()[1] for firm in firms}) <= 2
+
+
+def test_questions_of_any_words_still_name_their_fact_and_firm():
+    for seed in range(100):
+        asked = records.questions(
+            Random(seed), Split.TRAIN, 2, 0, records.FACTS, VARIETIES["worded"]
+        )
+        for item in asked:
+            called = {"employees": "number of employees", "headquarters": "headquarters state"}
+            assert called.get(item.fact, item.fact) in item.question
+            start = item.context.rfind(". ", 0, item.answer_span[0]) + 1
+            sentence = item.context[start : item.context.find(".", item.answer_span[0])]
+            (firm,) = (
+                f"{name} {trade}"
+                for name in words.FIRMS
+                for trade in words.TRADES
+                if re.search(rf"\b{name} {trade}\b", item.question)
+            )
+            assert firm in sentence
 
 
 def test_only_answers_of_a_training_document_are_marked():

@@ -109,6 +109,15 @@ def test_tokens_that_count_more_are_the_answers(vocabulary):
             assert not marked or "Answer:" in text or " to" in text
 
 
+def test_any_words_are_single_tokens_and_none_that_evaluations_ask_about(vocabulary):
+    mixture = Mixture(vocabulary.require(), list(range(1, 2000)), 0, 1000)
+    pool = mixture._words
+    assert len(pool) > 1000
+    assert set(vocabulary.single(pool)) == set(pool)
+    assert not set(pool) & {*words.HELD_OUT_NAMES, *words.HELD_OUT_STATES}
+    assert set(words.NAMES) < set(pool)
+
+
 def test_the_rate_falls_to_a_twentieth_at_the_end_of_every_cycle():
     recipe = Recipe(seed=0, n_steps=19_500)
     for i, cycle in enumerate(CYCLES):

@@ -104,7 +104,8 @@ class Vocabulary:
 
     @cached_property
     def _config(self) -> dict[str, Any]:
-        return json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
+        path = self.folder / "config.json"  # a published decomposition run has none
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
     @cached_property
     def bos(self) -> tuple[int, ...]:
