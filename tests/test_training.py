@@ -98,17 +98,6 @@ def test_answers_count_more_in_the_last_phase_only(vocabulary):
     assert 0 < (late > 1).float().mean() < 0.2, "answers are few among all tokens"
 
 
-def test_tokens_that_count_more_are_the_answers(vocabulary):
-    mixture = Mixture(vocabulary.require(), list(range(1, 2000)), 0, 1000)
-    for step in range(990, 1000):
-        batch = mixture.batch(step)
-        for tokens, weights in zip(batch.tokens, batch.weights, strict=True):
-            marked = tokens[1:][weights > 1].tolist()
-            before = tokens[:-1][weights > 1].tolist()
-            text = vocabulary.require().decode(before)
-            assert not marked or "Answer:" in text or " to" in text
-
-
 def test_any_words_are_single_tokens_and_none_that_evaluations_ask_about(vocabulary):
     mixture = Mixture(vocabulary.require(), list(range(1, 2000)), 0, 1000)
     pool = mixture._words

@@ -44,10 +44,15 @@ class Firing:
     @classmethod
     def nothing(cls, n: int, vocab: int) -> "Firing":
         """Before any text."""
-        sums = [torch.zeros(n, dtype=torch.double) for _ in range(4)]
-        keys = torch.full((N_EXAMPLES, n), -1.0)
-        places = torch.zeros(N_EXAMPLES, n, dtype=torch.long)
-        return cls(*sums, torch.zeros(vocab, n), keys, places)
+        return cls(
+            importance=torch.zeros(n, dtype=torch.double),
+            count=torch.zeros(n, dtype=torch.double),
+            activation=torch.zeros(n, dtype=torch.double),
+            magnitude=torch.zeros(n, dtype=torch.double),
+            by_token=torch.zeros(vocab, n),
+            example_keys=torch.full((N_EXAMPLES, n), -1.0),
+            example_places=torch.zeros(N_EXAMPLES, n, dtype=torch.long),
+        )
 
 
 @dataclass

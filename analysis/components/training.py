@@ -225,7 +225,8 @@ class Trainer:
             target = logits(decomposition, tokens, {})
         raw = self.importance(inputs, decomposition.components)
         importances = lower(raw)
-        routes = random_routes(list(decomposition.components), tuple(tokens.shape), generator)
+        n_rows, n_pos = tokens.shape
+        routes = random_routes(list(decomposition.components), (n_rows, n_pos), generator)
         masks = drawn_masks(importances, generator, routes)
         stochastic = divergence(target, logits(decomposition, tokens, masks))
         if self.sources is None or step % recipe.fresh_every == 0:
