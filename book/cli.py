@@ -266,7 +266,7 @@ def store(action: str, store_path: Path) -> None:
 )
 @click.option("--corpus", type=click.Path(path_type=Path), required=True, help="Folder of .txt.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
-@click.option("--steps", type=click.IntRange(min=1), default=10_000, show_default=True)
+@click.option("--steps", type=click.IntRange(min=1), default=19_500, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--device", default="cpu", show_default=True, help="Such as cpu or cuda.")
 @click.option("--resume", is_flag=True, help="Go on from the folder's checkpoint.")
@@ -281,6 +281,44 @@ def train_reference(
     with terminal_bar("training") as report:
         folder = train(trainer, resume=resume, report=report)
     click.echo(f"weights, tokenizer and card: {folder}")
+
+
+@cli.command(
+    name="evaluate-reference",
+    epilog=example(
+        "headbook evaluate-reference --only questions --only successor\n"
+        "headbook evaluate-reference --corpus texts"
+    ),
+)
+@click.option("--model", default="reference", show_default=True, help="`reference`, or a folder.")
+@click.option("--only", multiple=True, help="A figure of the card; all by default.")
+@click.option("--corpus", type=click.Path(path_type=Path), help="Folder of the training texts.")
+@click.option("--device", default="cpu", show_default=True, help="Such as cpu or cuda.")
+def evaluate_reference(model: str, only: tuple[str, ...], corpus: Path | None, device: str) -> None:
+    """Measure the figures of the reference model's card again."""
+    from analysis.models.load import load_model  # noqa: PLC0415 - imports torch
+    from analysis.text.tokens import Vocabulary  # noqa: PLC0415
+    from analysis.training.corpus import Corpus  # noqa: PLC0415
+    from analysis.training.evaluation import ABILITIES, Subject, evaluate  # noqa: PLC0415
+    from store import terminal_bar  # noqa: PLC0415
+
+    unknown = set(only) - set(ABILITIES)
+    if unknown:
+        raise UserError(
+            f"expected figures of the card, got {', '.join(sorted(unknown))}; "
+            f"choose among {', '.join(ABILITIES)}"
+        )
+    names = only or [n for n, ability in ABILITIES.items() if corpus or not ability.on_prose]
+    loaded = load_model(model, device)
+    tokenizer = Vocabulary(loaded.card.folder, loaded.card.vocab).require()
+    subject = Subject(loaded, tokenizer, Corpus.read(corpus) if corpus else None)
+    with terminal_bar("evaluating") as report:
+        figures = evaluate(subject, names, report)
+    for name, figure in figures.items():
+        click.echo(
+            f"{figure['estimate']:8.3f}  ({figure['lower']:.3f} to {figure['upper']:.3f}, "
+            f"n = {figure['n']})  {figure.get('head', '')}  {ABILITIES[name].meaning}"
+        )
 
 
 cli.add_command(bench)

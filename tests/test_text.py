@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 from random import Random
 
@@ -17,6 +18,8 @@ SEEDS = st.integers(0, 2**32 - 1)
 BLOCK = list(range(10, 18))
 GENERATORS = {
     "gift": lambda rng: english.gift(rng, Split.TEST),
+    "varied_gift": lambda rng: english.varied_gift(rng, words.INVENTED),
+    "varied_list": lambda rng: english.varied_list(rng, "months", 6),
     "story": lambda rng: english.story(rng, 5),
     "ordered_list": lambda rng: english.ordered_list(rng, Split.TRAIN, "months", 6),
     "snippet": english.snippet,
@@ -42,7 +45,7 @@ def test_the_seed_alone_decides_the_text(name):
 @given(seed=SEEDS)
 def test_a_gift_goes_from_the_giver_to_the_receiver(split, seed):
     gift = english.gift(Random(seed), split)
-    pool = words.NAMES if split is Split.TRAIN else words.HELD_OUT_NAMES
+    pool = (*words.NAMES, *words.FIRMS) if split is Split.TRAIN else words.HELD_OUT_NAMES
     assert {gift.io, gift.s} <= set(pool)
     named = [w for w in re.findall(r"\w+", gift.text) if w in {gift.io, gift.s}]
     expected = {"ABBA": [gift.io, gift.s], "BABA": [gift.s, gift.io]}[gift.order]
@@ -119,11 +122,23 @@ def test_the_splits_share_no_names_firms_values_or_templates():
         assert not set.intersection(*drawn)
 
 
-def test_training_text_never_asks_what_evaluation_asks():
+VARIETIES = {
+    "plain": records.PLAIN,
+    "invented": records.INVENTED,
+    "varied": records.VARIED,
+    "alike": replace(records.VARIED, alike=1.0),
+    "worded": replace(records.VARIED, wording=(*words.OBJECTS, "Which", "has", "state")),
+}
+
+
+@pytest.mark.parametrize("variety", VARIETIES)
+def test_training_text_never_asks_what_evaluation_asks(variety):
     """No held-out receiver, firm or question, in anything that training is drawn from."""
     rng = Random(0)
     for _ in range(300):
-        paragraph, document = english.paragraph(rng), records.document(rng, 2, 3, 4)
+        paragraph = english.paragraph(rng)
+        pieces = records.document(rng, 2, 3, 4, VARIETIES[variety])
+        document = "".join(text for text, _ in pieces)
         for firm in words.HELD_OUT_FIRMS:
             assert firm not in paragraph + document
         for fact in records.FACTS:
@@ -135,6 +150,75 @@ def test_training_text_never_asks_what_evaluation_asks():
         for name in words.HELD_OUT_NAMES:
             given = r"(gave|handed|passed|offered|sent|showed|returned) [^.]* to " + name
             assert not re.search(given, paragraph)
+
+
+def test_firms_that_are_alike_begin_alike_and_have_two_trades():
+    for seed in range(100):
+        pieces = records.document(Random(seed), 3, 0, 50, VARIETIES["alike"])
+        context = pieces[0][0]
+        firms = {
+            f"{name} {trade}"
+            for name in words.FIRMS
+            for trade in words.TRADES
+            if f"{name} {trade}" in context
+        }
+        assert len({firm[:2] for firm in firms}) == 1
+        assert len({firm.split()[1] for firm in firms}) <= 2
+
+
+def test_questions_of_any_words_still_name_their_fact_and_firm():
+    for seed in range(100):
+        asked = records.questions(
+            Random(seed), Split.TRAIN, 2, 0, records.FACTS, VARIETIES["worded"]
+        )
+        for item in asked:
+            called = {"employees": "number of employees", "headquarters": "headquarters state"}
+            assert called.get(item.fact, item.fact) in item.question
+            start = item.context.rfind(". ", 0, item.answer_span[0]) + 1
+            sentence = item.context[start : item.context.find(".", item.answer_span[0])]
+            (firm,) = (
+                f"{name} {trade}"
+                for name in words.FIRMS
+                for trade in words.TRADES
+                if re.search(rf"\b{name} {trade}\b", item.question)
+            )
+            assert firm in sentence
+
+
+def test_only_answers_of_a_training_document_are_marked():
+    pieces = records.document(Random(1), 2, 3, 4)
+    for (before, _), (piece, is_answer) in pairwise(pieces):
+        assert is_answer == before.endswith(" Answer:")
+        assert not is_answer or piece.removesuffix(".").strip() in pieces[0][0]
+
+
+def test_what_is_invented_is_never_what_evaluations_ask_about():
+    held_out = (words.HELD_OUT_NAMES, words.HELD_OUT_STATES, words.HELD_OUT_FIRMS)
+    assert not set(words.INVENTED) & {name for names in held_out for name in names}
+
+
+def test_a_gift_put_together_is_none_of_the_test_templates():
+    """Each test template's words around the two people never occur in one."""
+    openings = [template.split("{place}")[0] for template in GIFT_TEMPLATES[Split.TEST]]
+    patterns = [
+        re.compile(re.escape(opening).replace(r"\{a\}", r"\w+").replace(r"\{b\}", r"\w+"))
+        for opening in openings
+    ]
+    tested = [english.gift(Random(seed), Split.TEST).text for seed in range(100)]
+    assert all(any(p.match(text) for p in patterns) for text in tested), "patterns find them"
+    for seed in range(3000):
+        gift = english.varied_gift(Random(seed), words.INVENTED)
+        assert gift.text.endswith(f" to {gift.io}")
+        assert gift.text.count(gift.s) == 2
+        assert gift.text.count(gift.io) == 2
+        assert not any(pattern.match(gift.text) for pattern in patterns)
+
+
+def test_a_list_put_together_is_introduced_otherwise_than_in_tests():
+    stems = [template.format(items="") for template in LIST_TEMPLATES[Split.TEST]]
+    for seed in range(500):
+        text = english.varied_list(Random(seed), "weekdays", 4)
+        assert not any(text.startswith(stem) for stem in stems)
 
 
 @pytest.mark.parametrize("kind", words.SEQUENCES)

@@ -1,10 +1,16 @@
 """Training of the reference model: the same seed gives the same rows, a kill loses nothing."""
 
+import hashlib
 import json
+import math
+from itertools import pairwise
 from random import Random
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from analysis.errors import UserError
 from analysis.models.card import REFERENCE
@@ -12,10 +18,12 @@ from analysis.models.load import load_model
 from analysis.text import words
 from analysis.text.tokens import Vocabulary
 from analysis.training import evaluation, trainer
+from analysis.training.bigram import Bigram
+from analysis.training.corpus import Corpus
 from analysis.training.evaluation import share
 from analysis.training.mixture import PHASES, Mixture, phase_at
 from analysis.training.tokenizer import VOCAB_SIZE
-from analysis.training.trainer import Corpus, Recipe, Trainer, train, write_model
+from analysis.training.trainer import CYCLES, Recipe, Trainer, train, write_model
 
 N_STEPS = 6
 
@@ -63,14 +71,14 @@ def test_every_word_that_scores_need_is_one_token_of_the_shipped_tokenizer(vocab
     assert all(len(vocabulary.encode(digit)) == 1 for digit in words.DIGITS)
 
 
-@pytest.mark.parametrize("phase", PHASES, ids=lambda phase: f"{phase.n_tokens} tokens")
+@pytest.mark.parametrize("phase", PHASES, ids=range(len(PHASES)))
 def test_batches_start_with_bos_have_the_phases_size_and_repeat_with_the_seed(vocabulary, phase):
     n_steps = 1000
     step = next(s for s in range(n_steps) if phase_at(s, n_steps) is phase)
     prose = list(range(1, 2000))
 
     def batch(seed: int) -> torch.Tensor:
-        return Mixture(vocabulary.require(), prose, seed, n_steps).batch(step)
+        return Mixture(vocabulary.require(), prose, seed, n_steps).batch(step).tokens
 
     first = batch(0)
     assert first.shape == (phase.n_rows, phase.n_tokens + 1)
@@ -79,6 +87,37 @@ def test_batches_start_with_bos_have_the_phases_size_and_repeat_with_the_seed(vo
     assert first.max() < VOCAB_SIZE
     assert torch.equal(first, batch(0))
     assert not torch.equal(first, batch(1))
+
+
+def test_answers_count_more_in_the_last_phase_only(vocabulary):
+    prose, n_steps = list(range(1, 2000)), 1000
+    mixture = Mixture(vocabulary.require(), prose, 0, n_steps)
+    early, late = (mixture.batch(step).weights for step in (n_steps // 2, n_steps - 1))
+    assert (early == 1).all()
+    assert set(late.unique().tolist()) == {1.0, PHASES[-1].answer_weight}
+    assert 0 < (late > 1).float().mean() < 0.2, "answers are few among all tokens"
+
+
+def test_any_words_are_single_tokens_and_none_that_evaluations_ask_about(vocabulary):
+    mixture = Mixture(vocabulary.require(), list(range(1, 2000)), 0, 1000)
+    pool = mixture._words
+    assert len(pool) > 1000
+    assert set(vocabulary.single(pool)) == set(pool)
+    assert not set(pool) & {*words.HELD_OUT_NAMES, *words.HELD_OUT_STATES}
+    assert set(words.NAMES) < set(pool)
+
+
+def test_the_rate_falls_to_a_twentieth_at_the_end_of_every_cycle():
+    recipe = Recipe(seed=0, n_steps=19_500)
+    for i, cycle in enumerate(CYCLES):
+        start = CYCLES[i - 1].end if i else recipe.warm_up / recipe.n_steps
+        flat, end = (round(share * recipe.n_steps) for share in (cycle.fall, cycle.end))
+        peak = recipe.learning_rate * cycle.peak
+        assert recipe.rate(round(start * recipe.n_steps)) == pytest.approx(peak)
+        assert recipe.rate(flat) == pytest.approx(peak)
+        assert recipe.rate(end - 1) == pytest.approx(peak / 20, rel=0.01)
+        falling = [recipe.rate(step) for step in range(flat, end)]
+        assert falling == sorted(falling, reverse=True)
 
 
 def test_the_phases_share_all_steps():
@@ -125,9 +164,10 @@ def test_the_written_folder_loads_and_its_card_holds_what_was_measured(
 ):
     monkeypatch.setattr(evaluation, "N_ITEMS", 8)
     monkeypatch.setattr(evaluation, "N_TOKENS", 300)
+    monkeypatch.setattr(evaluation, "N_RECORDS", 2)
     made = new_trainer(tmp_path / "run", corpus)
     made.train_step()
-    folder = write_model(made)
+    folder = write_model(made, silent)
     model = load_model(str(folder))
     tokens = torch.arange(1, 9)[None]
     with torch.no_grad():
@@ -135,7 +175,9 @@ def test_the_written_folder_loads_and_its_card_holds_what_was_measured(
         torch.testing.assert_close(model.net(tokens).logits, expected, atol=0.02, rtol=0.02)
     measured = json.loads((folder / "evaluation.json").read_text())["evaluation"]
     text = (folder / "README.md").read_text()
-    assert all(f"| {figure['estimate']:.3f} |" in text for figure in measured.values())
+    assert list(measured) == list(evaluation.ABILITIES)
+    assert all(f"{figure['estimate']:.3f} (" in text for figure in measured.values())
+    assert all(evaluation.command(name) in text for name in measured)
     assert 7 < measured["first_copy_loss"]["estimate"] < 10
 
 
@@ -145,5 +187,55 @@ def test_a_share_has_wilsons_interval():
 
 
 def test_the_shipped_card_is_its_evaluation():
-    made = json.loads((REFERENCE / "evaluation.json").read_text())
-    assert evaluation.card(made) == (REFERENCE / "README.md").read_text()
+    made, again = (
+        json.loads((REFERENCE / name).read_text())
+        for name in ("evaluation.json", "second_seed.json")
+    )
+    assert evaluation.card(made, again) == (REFERENCE / "README.md").read_text()
+    apart = {"seed"}
+    assert {k: v for k, v in made["recipe"].items() if k not in apart} == {
+        k: v for k, v in again["recipe"].items() if k not in apart
+    }
+    assert made["recipe"]["seed"] != again["recipe"]["seed"]
+    assert made["corpus"] == again["corpus"]
+
+
+@pytest.mark.parametrize("run", ["evaluation.json", "second_seed.json"])
+def test_both_seeds_show_every_ability(run):
+    """The bars that the book's findings stand on, at the worse end of every interval."""
+    figures = json.loads((REFERENCE / run).read_text())["evaluation"]
+    assert figures["first_copy_loss"]["lower"] > math.log(VOCAB_SIZE)
+    assert figures["second_copy_loss"]["upper"] < 1
+    for ability in ("indirect_object", "questions", "successor"):
+        assert figures[ability]["lower"] >= 0.9, ability
+        assert figures[ability]["n"] >= 1000
+    assert figures["prose_loss"]["upper"] < figures["bigram_loss"]["lower"]
+    previous, induction = figures["previous_token_head"], figures["induction_head"]
+    assert previous["lower"] > 0.5
+    assert induction["lower"] > 0.5
+    assert int(previous["head"][1]) < int(induction["head"][1]), "layers, as in L1H4"
+
+
+def test_the_corpus_names_its_public_sources(tmp_path):
+    (tmp_path / "tale_one.txt").write_text("Once.")
+    (tmp_path / "other.txt").write_text("Twice.")
+    (tmp_path / "SOURCES.md").write_text("| file | source |\n|---|---|\n| tale_*.txt | A press |\n")
+    files = Corpus.read(tmp_path).files
+    assert files["tale_one.txt"]["source"] == "A press"
+    assert files["other.txt"]["source"] == "not stated"
+    assert files["other.txt"]["sha256"] == hashlib.sha256(b"Twice.").hexdigest()
+
+
+@given(ids=st.lists(st.integers(0, 5), min_size=2, max_size=40), before=st.integers(0, 5))
+def test_the_bigram_model_is_a_distribution_that_follows_the_counts(ids, before):
+    bigram = Bigram(ids, 6)
+    losses = bigram.losses(np.full(6, before), np.arange(6))
+    assert np.exp(-losses).sum() == pytest.approx(1)
+    follows = [b for a, b in pairwise(ids) if a == before]
+    if follows:
+        kinds, n = len(set(follows)), len(follows)
+        for after in range(6):
+            expected = (follows.count(after) + kinds * (ids.count(after) + 1) / (len(ids) + 6)) / (
+                n + kinds
+            )
+            assert np.exp(-losses[after]) == pytest.approx(expected)

@@ -4,7 +4,7 @@ The decomposed layers are the model's own: a mask changes what a layer returns w
 lasts, so nothing is copied, and without masks, or with all of them 1, the model is the target.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -110,11 +110,10 @@ class Decomposition:
         Returns:
             Masks. `uniform(1, 1)` is the target, `uniform(1, 0)` the reconstruction.
         """
-        like = {"device": self.model.device, "dtype": self.model.W_U.dtype}
+        like = self.model.W_U
         return {
             name: Mask(
-                components=torch.full((parts.n,), components, **like),
-                delta=torch.tensor(delta, **like),
+                components=like.new_full((parts.n,), components), delta=like.new_tensor(delta)
             )
             for name, parts in self.components.items()
         }
@@ -139,7 +138,7 @@ def weight(model: Model, name: str) -> Float[Tensor, "d_out d_in"]:
 
 
 @contextmanager
-def masked(decomposition: Decomposition, masks: Masks) -> Iterator[None]:
+def masked(decomposition: Decomposition, masks: Masks) -> Generator[None]:
     """While the context lasts, layers of the model are computed under masks.
 
     A layer returns `((x V) * m) U + m_delta x (W - W_rec)^T + bias`, written as
@@ -197,7 +196,7 @@ def under(
 
 
 @contextmanager
-def reading(model: Model, names: Iterable[str]) -> Iterator[dict[str, Tensor]]:
+def reading(model: Model, names: Iterable[str]) -> Generator[dict[str, Tensor]]:
     """While the context lasts, what named layers read is kept: the last call's, by name.
 
     Args:

@@ -3,6 +3,7 @@
 Every function takes the generator that it draws from, so the same seed gives the same text.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from random import Random
@@ -32,6 +33,7 @@ class Gift:
     order: str
     """`ABBA` when the receiver is named first, `BABA` when the giver is."""
     template: int
+    """Its place among `GIFT_TEMPLATES`; -1 if it was put together."""
 
     @property
     def prompt(self) -> str:
@@ -50,6 +52,17 @@ GIFT_TEMPLATES = {
         "to {io}.",
         "Because {a} and {b} worked at the {place}, {s} showed the {object} to {io}.",
         "Once {a} and {b} came back from the {place}, {s} returned the {object} to {io}.",
+        "At the {place}, {a} and {b} were talking when {s} threw the {object} to {io}.",
+        "{a} met {b} at the {place}, and {s} sold a {adjective} {object} to {io}.",
+        "Yesterday {a} and {b} visited the {place}. In the end {s} left the {object} to {io}.",
+        "{a} and {b} looked for the {object} in the {place} until {s} brought it to {io}.",
+        "As soon as {a} and {b} reached the {place}, {s} lent the {adjective} {object} to {io}.",
+        "Before {a} and {b} left for the {place}, {s} promised a {object} to {io}.",
+        "On {day} {a} sat with {b} in the {place}; {s} read from the {object} to {io}.",
+        "It was late, and {a} and {b} were still at the {place}. So {s} carried the {object} to "
+        "{io}.",
+        "{a} asked {b} to come to the {place}, where {s} pointed out the {object} to {io}.",
+        "When the {place} closed, {a} and {b} went home, and {s} mailed a {object} to {io}.",
     ),
     Split.TEST: (
         "When {a} and {b} came to the {place}, {s} handed a {adjective} {object} to {io}.",
@@ -58,6 +71,41 @@ GIFT_TEMPLATES = {
         "While {a} and {b} worked at the {place}, {s} offered the {adjective} {object} to {io}.",
     ),
 }
+
+_OPENINGS = (
+    "When {a} and {b} {went} the {place}, ",
+    "After {a} and {b} {went} the {place}, ",
+    "As {a} and {b} {went} the {place}, ",
+    "While {a} and {b} {went} the {place}, ",
+    "Once {a} and {b} {went} the {place}, ",
+    "Because {a} and {b} {went} the {place}, ",
+    "{a} and {b} {went} the {place}, and ",
+    "{a} and {b} {went} the {place}. Then ",
+    "Then {a} and {b} {went} the {place}, and ",
+    "On {day} {a} and {b} {went} the {place}; ",
+    "In {month}, {a} and {b} {went} the {place}. Later ",
+    "One evening {a} and {b} {went} the {place}. There ",
+    "It was cold when {a} and {b} {went} the {place}. So ",
+    "Nobody knew that {a} and {b} {went} the {place} before ",
+    "{a} told {b} about the {place}, and ",
+    "{a} saw {b} near the {place} on {day}. ",
+    "{a} waited for {b} by the {place} until ",
+    "{a} is older than {b}, so ",
+    "{a} had a friend, {b}. At the {place}, ",
+    "{a}, who {went} the {place}, knew {b} well: ",
+)
+_WENT = (
+    *("ran to", "drove to", "left", "reached", "returned to", "waited at", "stayed in", "ate at"),
+    *("hid in", "cleaned", "painted", "walked around", "looked at", "passed", "opened", "found"),
+)
+_GAVE = (
+    *("gave", "handed", "passed", "offered", "sent", "showed", "sold", "lent", "threw", "brought"),
+    *("carried", "mailed", "took", "promised", "returned", "rolled", "pushed", "posted"),
+)
+_GIFTS = (
+    *("a {object}", "the {object}", "a {adjective} {object}", "the {adjective} {object}"),
+    *("one {object}", "that {object}", "two {object}s", "another {adjective} {object}"),
+)
 
 LIST_TEMPLATES = {
     Split.TRAIN: (
@@ -69,6 +117,16 @@ LIST_TEMPLATES = {
     ),
     Split.TEST: ("They said them one by one: {items}", "Now listen: {items}", "Say it: {items}"),
 }
+
+_LISTS = ("wrote", "sang", "read", "called", "learned", "knew", "named", "drew", "typed", "saw")
+_AFTER = (
+    "{who} {does}: {items}",
+    "{who} {does} {items}",
+    "Then {who} {does} this: {items}",
+    "What {who} {does} was {items}",
+    "Look what {who} {does}! {items}",
+    "In order, {who} {does} {items}",
+)
 
 SCENES = (
     "{x} went to the {place} on {day}.",
@@ -96,8 +154,12 @@ SCENES = (
 
 def gift(rng: Random, split: Split) -> Gift:
     """One indirect-object sentence, in ABBA or BABA order."""
-    pool = words.NAMES if split is Split.TRAIN else words.HELD_OUT_NAMES
-    io, s = rng.sample(pool, 2)
+    return gift_among(rng, split, _people(rng, split))
+
+
+def gift_among(rng: Random, split: Split, people: Sequence[str]) -> Gift:
+    """An indirect-object sentence about two of some people."""
+    io, s = rng.sample(people, 2)
     order = rng.choice(("ABBA", "BABA"))
     template = rng.randrange(len(GIFT_TEMPLATES[split]))
     a, b = (io, s) if order == "ABBA" else (s, io)
@@ -112,6 +174,38 @@ def gift(rng: Random, split: Split) -> Gift:
         day=rng.choice(words.WEEKDAYS),
     )
     return Gift(text=text.removesuffix("."), io=io, s=s, order=order, template=template)
+
+
+def varied_gift(rng: Random, people: Sequence[str]) -> Gift:
+    """An indirect-object sentence put together from parts, for training: tens of thousands.
+
+    None is a test template: no part says that people came to, sat in, met or worked at a place.
+    """
+    io, s = rng.sample(people, 2)
+    order = rng.choice(("ABBA", "BABA"))
+    a, b = (io, s) if order == "ABBA" else (s, io)
+    parts = (rng.choice(_OPENINGS), "{s} {gave} ", rng.choice(_GIFTS), " to {io}")
+    text = "".join(parts).format(
+        a=a,
+        b=b,
+        s=s,
+        io=io,
+        went=rng.choice(_WENT),
+        gave=rng.choice(_GAVE),
+        place=rng.choice(words.PLACES),
+        object=rng.choice(words.OBJECTS),
+        adjective=rng.choice(words.ADJECTIVES),
+        day=rng.choice(words.WEEKDAYS),
+        month=rng.choice(words.MONTHS),
+    )
+    return Gift(text=text, io=io, s=s, order=order, template=-1)
+
+
+def _people(rng: Random, split: Split) -> tuple[str, ...]:
+    """Who may give: in training also people with surnames, so that no short list can be learnt."""
+    if split is Split.TEST:
+        return words.HELD_OUT_NAMES
+    return words.FIRMS if rng.random() < 0.25 else words.NAMES
 
 
 def story(rng: Random, n_sentences: int) -> str:
@@ -143,10 +237,22 @@ def story(rng: Random, n_sentences: int) -> str:
 
 def ordered_list(rng: Random, split: Split, kind: str, length: int) -> str:
     """Consecutive members of an ordered sequence, wrapping past its end."""
+    listed = ", ".join(items(rng, kind, length))
+    return rng.choice(LIST_TEMPLATES[split]).format(items=listed)
+
+
+def varied_list(rng: Random, kind: str, length: int) -> str:
+    """The same after an introduction put together from parts, for training."""
+    who, does = rng.choice((*words.NAMES, "He", "She", "We", "I")), rng.choice(_LISTS)
+    template = rng.choice(_AFTER)
+    return template.format(who=who, does=does, items=", ".join(items(rng, kind, length)))
+
+
+def items(rng: Random, kind: str, length: int) -> list[str]:
+    """Consecutive members of an ordered sequence from anywhere in it, wrapping past its end."""
     sequence = words.SEQUENCES[kind]
     start = rng.randrange(len(sequence))
-    items = (sequence[(start + k) % len(sequence)] for k in range(length))
-    return rng.choice(LIST_TEMPLATES[split]).format(items=", ".join(items))
+    return [sequence[(start + k) % len(sequence)] for k in range(length)]
 
 
 def snippet(rng: Random) -> str:

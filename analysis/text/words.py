@@ -39,7 +39,13 @@ NAMES = (
     *("Mary", "John", "Tom", "Anna", "James", "Lucy", "Peter", "Sarah", "Mark", "Jane"),
     *("Paul", "Emma", "David", "Alice", "George", "Kate", "Henry", "Rose", "Jack", "Ruth"),
     *("Sam", "Helen", "Robert", "Clara", "Simon", "Laura", "Daniel", "Julia", "Ben", "Grace"),
-    *("Frank", "Nancy", "Martin", "Susan", "Andrew", "Diana"),
+    *("Frank", "Nancy", "Martin", "Susan", "Andrew", "Diana", "Michael", "Sophie", "Oliver"),
+    *("Harriet", "Edward", "Fanny", "Walter", "Jessie", "Philip", "Rachel", "Stephen", "Agnes"),
+    *("Victor", "Sylvia", "Roger", "Amelia", "Leonard", "Hannah", "Patrick", "Ellen", "Ralph"),
+    *("Esther", "Hugh", "Flora", "Edgar", "Cecilia", "Luke", "Matilda", "Oscar", "Bridget"),
+    *("Simeon", "Teresa", "Alan", "Lydia", "Bruce", "Naomi", "Carl", "Olive", "Eric", "Pauline"),
+    *("Gilbert", "Rebecca", "Jasper", "Stella", "Kevin", "Ursula", "Leo", "Vera", "Max", "Wanda"),
+    *("Neil", "Yvonne", "Ronald", "Audrey", "Theodore", "Beatrice", "Vincent", "Doris"),
 )
 HELD_OUT_NAMES = (
     *("William", "Elizabeth", "Charles", "Martha", "Thomas", "Eva", "Adam", "Nora"),
@@ -61,20 +67,35 @@ ADJECTIVES = (
 STATES = (
     *("Ohio", "Texas", "Nevada", "Florida", "Oregon", "Kansas", "Georgia", "Maine", "Utah"),
     *("Iowa", "Idaho", "Alaska", "Virginia", "Arizona", "Vermont", "Delaware", "Indiana"),
-    *("Montana", "Colorado", "Michigan"),
+    *("Montana", "Colorado", "Michigan", "Arkansas", "California", "Connecticut", "Kentucky"),
+    *("Louisiana", "Maryland", "Massachusetts", "Minnesota", "Oklahoma", "Pennsylvania"),
+    *("Tennessee", "Washington"),
 )
-HELD_OUT_STATES = ("Nebraska", "Hawaii", "Alabama", "Wyoming", "Illinois", "Missouri")
-FIRMS = (
-    *("Harlan", "Mercer", "Calder", "Benton", "Ashford", "Norwood", "Preston", "Selby"),
-    *("Thornton", "Granger", "Whitman", "Dalton", "Hollis", "Kendall", "Lambert", "Marlow"),
-    *("Osborn", "Pemberton", "Quincy", "Radford", "Sutton", "Tilden", "Underhill", "Vaughan"),
-    *("Walden", "Yardley", "Abbott", "Barlow", "Crosby", "Denton", "Ellison", "Farrow"),
-    *("Garland", "Hadley", "Irving", "Jarvis", "Keating", "Langley", "Mowbray", "Newell"),
+HELD_OUT_STATES = (
+    *("Nebraska", "Hawaii", "Alabama", "Wyoming", "Illinois", "Missouri", "Wisconsin"),
+    "Mississippi",
 )
-HELD_OUT_FIRMS = (
-    *("Oakley", "Parrish", "Rowland", "Stafford", "Tremont", "Upton", "Vernon", "Wendell"),
-    *("Bexley", "Colton", "Drayton", "Everett"),
+_STARTS = (
+    *("Har", "Mer", "Cal", "Ben", "Ash", "Nor", "Pres", "Sel", "Thorn", "Gran", "Whit", "Dal"),
+    *("Hol", "Ken", "Lam", "Mar", "Os", "Pem", "Rad", "Sut", "Til", "Vau", "Wal", "Yard"),
+    *("Bar", "Cros", "Den", "El", "Far", "Gar"),
 )
+_ENDS = (
+    *("lan", "cer", "der", "ton", "ford", "wood", "by", "ger", "man", "lis", "dall", "bert"),
+    *("low", "born", "ley", "son", "field", "wick", "stead", "more", "ham", "well", "dale"),
+)
+FIRMS, HELD_OUT_FIRMS = (
+    tuple(
+        start + end
+        for i, start in enumerate(_STARTS)
+        for j, end in enumerate(_ENDS)
+        if ((i + j) % 7 == 0) == held_out
+    )
+    for held_out in (False, True)
+)
+"""Names in two parts: every part is trained on, the held-out pairs of parts are not."""
+INVENTED = (*NAMES, *STATES, *FIRMS)
+"""What people and states may also be called, so that no slot has a short list of its own."""
 TRADES = (
     *("Timber", "Steel", "Motors", "Foods", "Paper", "Textiles", "Energy", "Shipping"),
     *("Glass", "Chemicals", "Tools", "Mining"),

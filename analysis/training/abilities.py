@@ -23,12 +23,20 @@ def token_losses(
 
 
 def copy_losses(
-    model: PreTrainedModel, rng: Random, n: int, block_len: int
+    model: PreTrainedModel, tokens: Int[Tensor, "batch pos"]
 ) -> tuple[list[float], list[float]]:
-    """Mean loss per sequence on the first and on the second copy of a random block, in nats."""
-    ids = range(1, model.config.vocab_size)
-    rows = [repeated_tokens(rng, ids, [0], block_len, shuffled=False) for _ in range(n)]
-    loss = token_losses(model, torch.tensor(rows, device=model.device))
+    """Mean loss per sequence on the first and on the second copy of a block, in nats.
+
+    Args:
+        model: The model.
+        tokens: BOS and a block shown twice; the second copy's first token is not predictable and
+            not counted.
+
+    Returns:
+        Losses on the first copy and on the second.
+    """
+    block_len = (tokens.shape[1] - 1) // 2
+    loss = token_losses(model, tokens.long().to(model.device))
     first: list[float] = loss[:, :block_len].mean(1).tolist()
     second: list[float] = loss[:, block_len + 1 :].mean(1).tolist()
     return first, second
@@ -59,18 +67,18 @@ def gift_items(rng: Random, n: int) -> tuple[list[str], list[str]]:
 
 
 def question_items(
-    rng: Random, tokenizer: Tokenizer, n: int, n_tokens: int
+    rng: Random, tokenizer: Tokenizer, n: int, n_tokens: int, n_records: int
 ) -> tuple[list[str], list[str]]:
-    """Held-out questions on four filings, the context filled up to about `n_tokens` tokens."""
+    """Held-out questions on some filings, the context filled up to about `n_tokens` tokens."""
     prompts: list[str] = []
     golds: list[str] = []
     while len(prompts) < n:
         state = rng.getstate()
         n_filler = 0
-        item = records.questions(rng, english.Split.TEST, 4, n_filler)[0]
+        item = records.questions(rng, english.Split.TEST, n_records, n_filler)[0]
         while n_filler < 40:
             rng.setstate(state)
-            longer = records.questions(rng, english.Split.TEST, 4, n_filler + 4)[0]
+            longer = records.questions(rng, english.Split.TEST, n_records, n_filler + 4)[0]
             ids = tokenizer.encode(f"{longer.context}\n{longer.question} {longer.answer}").ids
             if len(ids) + 1 > n_tokens:
                 break
@@ -100,8 +108,12 @@ def abilities(
 ) -> dict[str, float]:
     """Accuracies in [0, 1] and losses in nats, on `n` held-out items each."""
     rng = Random(f"abilities/{seed}")
-    first, second = copy_losses(model, rng, max(8, n // 8), min(100, n_tokens // 2 - 1))
-    gifts, questions = gift_items(rng, n), question_items(rng, tokenizer, n, n_tokens)
+    ids, block_len = range(1, model.config.vocab_size), min(100, n_tokens // 2 - 1)
+    rows = [repeated_tokens(rng, ids, [0], block_len, shuffled=False) for _ in range(8)]
+    first, second = copy_losses(model, torch.tensor(rows))
+    n_records = max(1, n_tokens // 128)
+    gifts = gift_items(rng, n)
+    questions = question_items(rng, tokenizer, n, n_tokens, n_records)
     return {
         "first_copy_loss": math.fsum(first) / len(first),
         "second_copy_loss": math.fsum(second) / len(second),

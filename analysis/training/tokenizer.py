@@ -56,6 +56,7 @@ def _training_text(texts: Sequence[str], seed: int) -> Iterator[str]:
         yield from (text[i : i + _PIECE] for i in range(0, len(text), 4 * _PIECE))
     for _ in range(2_000):
         yield english.paragraph(rng)
-        yield records.document(rng, n_records=2, n_filler=4, n_questions=2)
+        pieces = records.document(rng, n_records=2, n_filler=4, n_questions=2)
+        yield "".join(text for text, _ in pieces)
     line = "".join(f" {word}" for word in words.single_token_words())
     yield from (line for _ in range(_WORD_WEIGHT))

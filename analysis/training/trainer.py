@@ -1,7 +1,6 @@
 """Training of the reference model: resumable after a kill at any moment."""
 
 import copy
-import hashlib
 import json
 import math
 import time
@@ -10,22 +9,47 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from tokenizers import Tokenizer
-from torch import Tensor, nn
+from torch import nn
 
 from analysis.errors import UserError
 from analysis.models.llama_simple_mlp import LlamaSimpleMLPConfig, LlamaSimpleMLPForCausalLM
+from analysis.models.load import load_model
 
+from . import checkpoint
 from .abilities import abilities, token_losses
+from .corpus import Corpus
 from .device import check_device
-from .evaluation import card, evaluate
+from .evaluation import ABILITIES, Made, Subject, card, evaluate
 from .mixture import Mixture, phase_at
 from .tokenizer import BOS, VOCAB_SIZE, train_tokenizer
 
-HELD_OUT_SHARE = 0.05
 CHECKPOINT_EVERY = 250
+
+Report = Callable[[int, int, str], None]
+"""Told (done, total, what) while something runs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cycle:
+    """A stretch of training in which the learning rate falls once."""
+
+    peak: float
+    """Where it starts, as a share of the recipe's rate."""
+    fall: float
+    """When it begins to fall, as a share of all steps."""
+    end: float
+    """When it has fallen to a twentieth."""
+
+
+CYCLES = (
+    Cycle(peak=1.0, fall=3.5 / 19.5, end=7 / 19.5),
+    Cycle(peak=0.5, fall=7 / 19.5, end=10 / 19.5),
+    Cycle(peak=0.5, fall=12 / 19.5, end=14 / 19.5),
+    Cycle(peak=0.5, fall=15.2 / 19.5, end=16.4 / 19.5),
+    Cycle(peak=0.5, fall=18.2 / 19.5, end=1.0),
+)
+"""A restart: what one fall leaves half learnt, the questions, a second one finishes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,43 +62,16 @@ class Recipe:
     weight_decay: float = 0.05
     betas: tuple[float, float] = (0.9, 0.95)
     warm_up: int = 100
-    decay_share: float = 0.5
     clip: float = 1.0
 
     def rate(self, step: int) -> float:
-        """Learning rate: linear warm-up, flat, then a cosine to a twentieth."""
+        """Learning rate: linear warm-up, then in every cycle flat, and a cosine to a twentieth."""
         warm = min(1.0, (step + 1) / self.warm_up)
-        late = max(0.0, step / self.n_steps - (1 - self.decay_share)) / self.decay_share
-        return self.learning_rate * warm * (0.05 + 0.95 * (1 + math.cos(math.pi * late)) / 2)
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """The prose: every file's text, the last part of each held out."""
-
-    files: dict[str, str]
-    """SHA-256 by file name."""
-    train: list[str]
-    held_out: list[str]
-
-    @classmethod
-    def read(cls, folder: Path) -> "Corpus":
-        """Read every `.txt` file of a folder.
-
-        Raises:
-            UserError: The folder is missing or holds no text.
-        """
-        paths = sorted(folder.glob("*.txt")) if folder.is_dir() else []
-        if not paths:
-            raise UserError(
-                f"expected a folder with .txt files, found {'none in' if folder.is_dir() else 'no'}"
-                f" {folder}; give one with --corpus DIR"
-            )
-        texts = [path.read_text(encoding="utf-8", errors="replace") for path in paths]
-        cuts = [int(len(text) * (1 - HELD_OUT_SHARE)) for text in texts]
-        hashes = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in paths}
-        train = [text[:cut] for text, cut in zip(texts, cuts, strict=True)]
-        return cls(hashes, train, [text[cut:] for text, cut in zip(texts, cuts, strict=True)])
+        cycle = next((c for c in CYCLES if step < round(c.end * self.n_steps)), CYCLES[-1])
+        fall, end = cycle.fall * self.n_steps, cycle.end * self.n_steps
+        late = max(0.0, step - fall) / (end - fall)
+        falling = 0.05 + 0.95 * (1 + math.cos(math.pi * late)) / 2
+        return self.learning_rate * warm * cycle.peak * falling
 
 
 class Trainer:
@@ -100,6 +97,7 @@ class Trainer:
             lr=recipe.learning_rate,
             betas=recipe.betas,
             weight_decay=recipe.weight_decay,
+            fused=True,
         )
         self.step = 0
 
@@ -110,16 +108,9 @@ class Trainer:
 
     def save(self) -> None:
         """Write weights and optimizer state aside, then rename."""
-        tensors: dict[str, Tensor] = {}
-        for name, parameter in self.model.named_parameters():
-            state = self.optimizer.state[parameter]
-            tensors[f"weight/{name}"] = parameter.detach()
-            tensors[f"mean/{name}"] = state["exp_avg"]
-            tensors[f"square/{name}"] = state["exp_avg_sq"]
         metadata = {"step": str(self.step), "recipe": json.dumps(asdict(self.recipe))}
-        aside = self.checkpoint.with_suffix(".tmp")
-        save_file({k: v.contiguous() for k, v in tensors.items()}, aside, metadata)
-        aside.replace(self.checkpoint)
+        tensors = checkpoint.adam_state(self.model, self.optimizer)
+        checkpoint.write(self.checkpoint, tensors, metadata)
 
     def resume(self) -> None:
         """Continue from the checkpoint of the same recipe, if there is one.
@@ -129,36 +120,24 @@ class Trainer:
         """
         if not self.checkpoint.exists():
             return
-        try:
-            with safe_open(self.checkpoint, "pt", device=self.device) as file:
-                metadata = file.metadata()
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise UserError(
-                f"expected a whole checkpoint, {self.checkpoint} is damaged ({error}); "
-                "restore it, or start afresh without --resume in another folder"
-            ) from None
+        tensors, metadata = checkpoint.read(self.checkpoint, self.device)
         if json.loads(metadata["recipe"]) != json.loads(json.dumps(asdict(self.recipe))):
             raise UserError(
                 f"expected a checkpoint of this recipe, {self.checkpoint} was made with "
                 f"{metadata['recipe']}; repeat those options or choose another folder"
             )
         self.step = int(metadata["step"])
-        for name, parameter in self.model.named_parameters():
-            parameter.data.copy_(tensors[f"weight/{name}"])
-            self.optimizer.state[parameter] = {
-                "step": torch.tensor(float(self.step)),
-                "exp_avg": tensors[f"mean/{name}"],
-                "exp_avg_sq": tensors[f"square/{name}"],
-            }
+        checkpoint.restore_adam(self.model, self.optimizer, tensors, self.step)
 
     def train_step(self) -> float:
         """One optimizer step; the mean loss in nats."""
-        tokens = self.mixture.batch(self.step).to(self.device)
+        batch = self.mixture.batch(self.step)
+        tokens, weights = batch.tokens.to(self.device), batch.weights.to(self.device)
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.rate(self.step)
         with torch.autocast(torch.device(self.device).type, torch.bfloat16):
-            loss = token_losses(self.model, tokens).mean()
+            losses = token_losses(self.model, tokens)
+            loss = (losses * weights).sum() / weights.sum()
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
@@ -180,7 +159,7 @@ class Trainer:
         with (self.out / "log.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
 
-    def run(self, report: Callable[[int, int, str], None]) -> None:
+    def run(self, report: Report) -> None:
         """Train to the last step, with a checkpoint and a log line every 250 steps."""
         started, losses = time.time(), list[float]()
         while self.step < self.recipe.n_steps:
@@ -192,7 +171,7 @@ class Trainer:
                 losses.clear()
 
 
-def train(trainer: Trainer, *, resume: bool, report: Callable[[int, int, str], None]) -> Path:
+def train(trainer: Trainer, *, resume: bool, report: Report) -> Path:
     """Train to the end and write the model's folder.
 
     Args:
@@ -213,25 +192,26 @@ def train(trainer: Trainer, *, resume: bool, report: Callable[[int, int, str], N
         )
     trainer.resume()
     trainer.run(report)
-    return write_model(trainer)
+    return write_model(trainer, report)
 
 
-def write_model(trainer: Trainer) -> Path:
+def write_model(trainer: Trainer, report: Report) -> Path:
     """Write weights (bfloat16), tokenizer, and a card of what they were made of and can do."""
     folder = trainer.out / "model"
     trainer.model.eval()
-    stored = copy.deepcopy(trainer.model).bfloat16()
-    stored.save_pretrained(folder)
+    copy.deepcopy(trainer.model).bfloat16().save_pretrained(folder)
     trainer.tokenizer.save(str(folder / "tokenizer.json"))
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": BOS}
     _write_json(folder / "tokenizer_config.json", settings)
-    made = {
+    stored = load_model(str(folder), trainer.device)
+    subject = Subject(stored, trainer.tokenizer, trainer.corpus)
+    made: Made = {
         "recipe": asdict(trainer.recipe),
         "corpus": trainer.corpus.files,
-        "evaluation": evaluate(stored.float(), trainer.tokenizer, trainer.corpus.held_out),
+        "evaluation": evaluate(subject, list(ABILITIES), report),
     }
     _write_json(folder / "evaluation.json", made)
-    (folder / "README.md").write_text(card(made), encoding="utf-8")
+    (folder / "README.md").write_text(card(made, None), encoding="utf-8")
     return folder
 
 
