@@ -228,9 +228,9 @@ class StateRuns:
 
     def _is_blocked(self, cell: CellInfo, keys: Mapping[str, tuple[str, State]]) -> bool:
         known = (
-            self.outcomes.get(keys[other.id])
+            self.outcomes.get(keys.get(other.id, (other.id, ())))
             for other in self.plan.flow.lineage(cell)
-            if other.id in keys and other.id != cell.id
+            if other.id != cell.id
         )
         return any(outcome is not None and outcome.ended for outcome in known)
 

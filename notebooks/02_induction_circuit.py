@@ -15,7 +15,7 @@ with app.setup:
     from analysis.experiments.induction_circuit import circuit_heads
     from analysis.plots import circuit
     from analysis.tables import beside, judged_claims, named, strongest
-    from book.live import boxes, progress_bar, requested
+    from book.live import answered, boxes, progress_bar, requested
     from store import Store
 
 
@@ -477,7 +477,7 @@ def component_effects_answer(heads, parts_of, request, store):
         beside the model's weights.
         """),
     )
-    part_effects = store.recall(parts_of.component_effects(heads), progress_bar)
+    part_effects = answered(store.recall, parts_of.component_effects(heads), progress_bar)
     return (part_effects,)
 
 

@@ -11,7 +11,7 @@ with app.setup:
     from analysis import redundancy_views
     from analysis.circuit_views import said
     from analysis.components.ablation import Mode
-    from analysis.experiments.decomposed_request import DecomposedRequest
+    from analysis.experiments.decomposed_request import SWEPT_MODES, DecomposedRequest
     from analysis.experiments.induction_circuit import previous_token_head
     from analysis.experiments.query_offsets import CHANGE, PROFILE, TARGET
     from analysis.interventions import Head
@@ -23,7 +23,6 @@ with app.setup:
     from book.live import answered, boxes, progress_bar, requested
     from store import Store
 
-    SHOWN = (Mode.DETERMINISTIC, Mode.STOCHASTIC, Mode.ADVERSARIAL)
     TOP_K = 6
 
 
@@ -294,7 +293,7 @@ def offsets_answer(asked, evidence, head, store):
         mode.value: store.recall(asked.component_offsets(head, evidence.pair, mode), progress_bar)[
             "head_profiles"
         ]
-        for mode in SHOWN
+        for mode in SWEPT_MODES
     }
     return (offsets,)
 
@@ -356,7 +355,7 @@ def tables_answer(asked, evidence, head, store):
         mode.value: store.recall(
             asked.component_predictions(head, evidence.pair, mode), progress_bar
         )
-        for mode in SHOWN
+        for mode in SWEPT_MODES
     }
     return (tables,)
 

@@ -93,8 +93,8 @@ COMMENT ON TABLE head_scores IS 'What each attention head does: one row per head
 COMMENT ON COLUMN head_scores.run IS 'The run that computed the row (runs.run)';
 COMMENT ON COLUMN head_scores.model IS 'The model (models.model)';
 COMMENT ON COLUMN head_scores.text IS 'The data set (texts.text); NULL for scores of the weights alone';
-COMMENT ON COLUMN head_scores.score IS 'Name of the score, such as previous_token, induction or bos';
-COMMENT ON COLUMN head_scores.data IS 'What was read: text, repeated or ordinal, or a control such as random, shuffled or control';
+COMMENT ON COLUMN head_scores.score IS 'Name of the score, such as previous_token, induction or bos; norm_q, norm_k, norm_v, norm_o: Frobenius norm of a weight in the rows of the head (of o in the columns; of k and v by key-value head)';
+COMMENT ON COLUMN head_scores.data IS 'What was read: text, repeated or ordinal, or a control such as random, shuffled or control; of norms: target, reconstruction or remainder';
 COMMENT ON COLUMN head_scores.layer IS 'Layer, from 0';
 COMMENT ON COLUMN head_scores.head IS 'Head within the layer, from 0';
 COMMENT ON COLUMN head_scores.sequence IS 'Sequence within the data set, from 0; NULL marks the aggregate over all';
@@ -235,9 +235,9 @@ COMMENT ON COLUMN ablations.text IS 'The data set (texts.text)';
 COMMENT ON COLUMN ablations.condition IS 'Name of the condition, unique within its run';
 COMMENT ON COLUMN ablations.family IS 'What it is for: single, top, random, layer_matched, path, or a name of the experiment';
 COMMENT ON COLUMN ablations.site IS 'Where it acts: z, pattern, v, scores, or the input of a receiver';
-COMMENT ON COLUMN ablations.method IS 'What stands in: zero, mean, resample, uniform, zero_value, mean_value, mask_key';
-COMMENT ON COLUMN ablations.heads IS 'Query heads, as L1H4,L2H0';
-COMMENT ON COLUMN ablations.size IS 'Number of heads';
+COMMENT ON COLUMN ablations.method IS 'What stands in: zero, mean, resample, uniform, zero_value, mean_value, mask_key; of components: zero, or what all other masks are';
+COMMENT ON COLUMN ablations.heads IS 'Query heads, as L1H4,L2H0; of families that end in _components: components, as h.1.attn.q_proj:12';
+COMMENT ON COLUMN ablations.size IS 'Number of heads, or of components';
 COMMENT ON COLUMN ablations.positions IS 'Query or key positions, comma separated, or all; relative to a position t where it differs, as t-1';
 COMMENT ON COLUMN ablations.receiver IS 'The one input that sees the change, as L3H4.k; NULL where everything downstream does';
 COMMENT ON COLUMN ablations.scope IS 'prefill, decode, or both';
@@ -486,10 +486,10 @@ COMMENT ON COLUMN comparisons.components IS 'The components that condition A abl
 COMMENT ON COLUMN comparisons.mode IS 'What the other components are: deterministic, stochastic, ... ; NULL for heads';
 COMMENT ON COLUMN comparisons.method IS 'How values are ablated in B: zero_value, mean_value or mask_key';
 COMMENT ON COLUMN comparisons.lag IS 'How far before the measured position B ablates; NULL where B is not applied';
-COMMENT ON COLUMN comparisons.reference IS 'The condition compared with: base or A';
+COMMENT ON COLUMN comparisons.reference IS 'The condition compared with: base or A; target: the model itself';
 COMMENT ON COLUMN comparisons.condition IS 'The compared condition: A, B(all), B(specific), A+B(all) or A+B(specific)';
 COMMENT ON COLUMN comparisons.layer IS 'Layer whose attention output is compared, from 0; NULL for the predictions';
-COMMENT ON COLUMN comparisons.metric IS 'nip: <x, y> / |x|^2; cosine; distance2: |x - y|^2; kl: KL(x || y), nats; redundancy: the index R';
+COMMENT ON COLUMN comparisons.metric IS 'nip: <x, y> / |x|^2; cosine; distance2: |x - y|^2; kl: KL(x || y), nats; redundancy: the index R; redundancy_pooled: of all sequences together; undefined: share of sequences where R is; of components: effect, the change of the probability of the target''s token, effect_se, its standard error over draws of masks, and harm, KL(target || A) - KL(target || base), nats';
 COMMENT ON COLUMN comparisons.sequence IS 'Sequence within the data set, from 0; NULL marks the aggregate over all';
 COMMENT ON COLUMN comparisons.value IS 'The number; an index R of 1 says that A leaves nothing for B to remove, 0 that B removes as much as before';
 COMMENT ON COLUMN comparisons.lower IS 'Lower end of the 95 % bootstrap interval over sequences; aggregate rows only';
@@ -512,7 +512,7 @@ COMMENT ON COLUMN decompositions.run IS 'The run that computed the row (runs.run
 COMMENT ON COLUMN decompositions.model IS 'The model (models.model)';
 COMMENT ON COLUMN decompositions.text IS 'The data set (texts.text)';
 COMMENT ON COLUMN decompositions.decomposition IS 'The decomposition: 16 hexadecimal digits of the hash of its weights';
-COMMENT ON COLUMN decompositions.metric IS 'ones, stochastic, rounded, adversarial, adversarial_token, zero: KL(target || masked) in nats a token; l0: components of importance above 0 at a token; alive, alive_01: components whose mean importance is above .000001, .01';
+COMMENT ON COLUMN decompositions.metric IS 'ones, stochastic, rounded, adversarial, adversarial_token, zero: KL(target || masked) in nats a token; l0: components of importance above 0 at a token; components: how many there are; alive, alive_01: those whose mean importance is above .000001, .01; sees_future: 1 where importances depend on later tokens, else 0';
 COMMENT ON COLUMN decompositions.value IS 'The number';
 COMMENT ON COLUMN decompositions.lower IS 'Lower end of the 95 % bootstrap interval over sequences';
 COMMENT ON COLUMN decompositions.upper IS 'Upper end of the 95 % bootstrap interval over sequences';
@@ -621,7 +621,7 @@ COMMENT ON COLUMN component_pairs.second IS 'Projection of the second component,
 COMMENT ON COLUMN component_pairs.second_component IS 'The second component, from 0';
 COMMENT ON COLUMN component_pairs.head IS 'The head whose score the pair adds to; NULL for all heads together and for firing';
 COMMENT ON COLUMN component_pairs.lag IS 'How far before the first component''s token the second one''s is';
-COMMENT ON COLUMN component_pairs.measure IS 'contribution: to the score before the softmax, at their mean activations; count, phi, jaccard, p_key, p_query: of firing; cosine: of their input directions';
+COMMENT ON COLUMN component_pairs.measure IS 'contribution: to the score before the softmax, at their mean activations; contribution_random: of random pairs that fire; mean_contribution: to a head''s score, averaged over tokens; matched_norm: the same of random pairs of about the same norms; count, phi, jaccard, p_key, p_query: of firing; cosine: of their input directions';
 COMMENT ON COLUMN component_pairs.value IS 'The number';
 
 CREATE TABLE component_tokens (

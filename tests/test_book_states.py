@@ -136,6 +136,17 @@ def test_a_stopped_cell_shows_why_and_nothing_follows_from_it(tmp_path):
     assert shown == {"0": "0", "1": "no head there", "2": "20"}
 
 
+def test_nothing_follows_from_a_stopped_cell_that_depends_on_no_control(tmp_path):
+    cells = (
+        ("gate", "mo.stop(True, 'no head here')\nx = 10"),
+        ("control", "a = mo.ui.slider(0, 2)\na"),
+        ("after", "str(x + a.value)"),
+    )
+    chapter = compiled(tmp_path, *cells)
+    assert "no head here" in json.dumps(chapter.fragments) + chapter.text
+    assert "internal" not in (json.dumps(chapter.fragments) + chapter.text).lower()
+
+
 def test_a_stop_without_a_word_is_a_hole_and_refused(tmp_path):
     cells = (("gate", "mo.stop(True)\nx = 1"), ("after", "str(x)"))
     with pytest.raises(BookError, match=r"mo\.stop without one in cell 'gate'"):

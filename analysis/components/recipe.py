@@ -50,7 +50,7 @@ class Recipe:
     faithfulness: float = 1e5
     p_first: float = 2.0
     p_last: float = 0.4
-    ascents: int = 2
+    ascents: int = 1
     """Steps of the adversary before each step of the decomposition."""
     ascent: float = 0.1
     """Length of the adversary's steps."""

@@ -4,6 +4,7 @@ from .ablation_identities import AblationIdentities
 from .ablation_sweep import AblationSweep
 from .claims import HeadClaims, Verdict, verdict
 from .cost import Cost, cost
+from .decomposed_request import DecomposedRequest
 from .experiment import Experiment, Report
 from .findings import findings, kind_evidence, redundancy_evidence
 from .head_estimates import DirectEffects, GradientEstimates
@@ -22,6 +23,7 @@ __all__ = [
     "AblationIdentities",
     "AblationSweep",
     "Cost",
+    "DecomposedRequest",
     "DirectEffects",
     "Experiment",
     "GradientEstimates",

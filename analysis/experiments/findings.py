@@ -1,13 +1,16 @@
 """All that the book says of a model: every experiment asked, and its claims."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import polars as pl
 
+from analysis.errors import UserError
 from analysis.interventions import Head
 
+from .decomposed_request import SWEPT_MODES, DecomposedRequest
 from .experiment import Experiment
-from .induction_circuit import previous_token_head
+from .induction_circuit import circuit_heads, previous_token_head
 from .judgement import Evidence
 from .kind_claims import KindEvidence
 from .redundancy_claims import RedundancyEvidence
@@ -25,8 +28,9 @@ def findings(request: Request, recall: Recall) -> pl.DataFrame:
         recall: Answers a question.
 
     Returns:
-        Rows of `claims`: heads, induction circuit, BOS sink, kinds of ablation, redundancy. What
-        the model's tokenizer or depth does not allow to be asked has none.
+        Rows of `claims`: heads, induction circuit, BOS sink, kinds of ablation, redundancy,
+        components. What the model's tokenizer, depth or decomposition does not allow to be asked
+        has none.
     """
     text, induction = recall(request.text_scores()), recall(request.induction_scores())
     recall(request.successor_scores())
@@ -43,6 +47,9 @@ def findings(request: Request, recall: Recall) -> pl.DataFrame:
         recall(request.query_offsets(previous))
         recall(request.prediction_tables(str(previous)))
         recall(request.direct_effects())
+    decomposed = DecomposedRequest.of(request)
+    if decomposed is not None:
+        judged += _components(decomposed, recall, text, induction)
     return pl.concat([answer["claims"] for answer in judged if "claims" in answer])
 
 
@@ -81,3 +88,27 @@ def _circuit(request: Request, recall: Recall, text: Evidence, induction: Eviden
         "second_copy": recall(request.second_copy()),
     }
     return recall(request.circuit_claims(evidence))
+
+
+def _components(
+    asked: DecomposedRequest, recall: Recall, text: Evidence, induction: Evidence
+) -> Iterator[Evidence]:
+    """Claims on parameter components.
+
+    A decomposition of some layers, or of a model that turns its queries otherwise, leaves some of
+    it undefined: the chapters say why.
+    """
+    recall(asked.quality())
+    recall(asked.component_harvest())
+    if asked.request.card.n_layers > 1:
+        with suppress(UserError):
+            heads = circuit_heads(text, induction)
+            effects = recall(asked.component_effects(heads))
+            yield recall(asked.component_effect_claims(heads, effects))
+    with suppress(UserError):
+        previous = previous_token_head(text)
+        evidence = asked.component_evidence(recall, previous)
+        yield recall(asked.component_redundancy_claims(evidence))
+        for mode in SWEPT_MODES:
+            recall(asked.component_offsets(previous, evidence.pair, mode))
+            recall(asked.component_predictions(previous, evidence.pair, mode))
