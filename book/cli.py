@@ -14,6 +14,8 @@ from analysis.errors import UserError
 from book.bench_command import bench
 from book.decompose_command import decompose
 from book.errors import BookError
+from book.export_command import export
+from book.import_command import import_files
 from store import StoreError, default_root
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -323,3 +325,5 @@ def evaluate_reference(model: str, only: tuple[str, ...], corpus: Path | None, d
 
 cli.add_command(bench)
 cli.add_command(decompose)
+cli.add_command(import_files)
+cli.add_command(export)

@@ -674,6 +674,304 @@ COMMENT ON COLUMN adversary_steps.arm IS 'base, or ablated: the components write
 COMMENT ON COLUMN adversary_steps.step IS 'Steps of ascent done';
 COMMENT ON COLUMN adversary_steps.value IS 'KL(target || masked), nats a token';
 
+CREATE TABLE published_curves (
+    run VARCHAR NOT NULL,
+    file VARCHAR NOT NULL,
+    method VARCHAR NOT NULL,
+    model_key VARCHAR NOT NULL,
+    question VARCHAR NOT NULL,
+    total_tokens INTEGER NOT NULL,
+    family VARCHAR NOT NULL,
+    size INTEGER NOT NULL,
+    draw INTEGER,
+    heads VARCHAR,
+    accuracy DOUBLE NOT NULL,
+    correct INTEGER NOT NULL,
+    total INTEGER NOT NULL,
+    stated_drop DOUBLE,
+    drop DOUBLE,
+    remark VARCHAR,
+    other VARCHAR
+);
+COMMENT ON TABLE published_curves IS 'What imported result files of published studies say of ablating the top N heads, or N random ones';
+COMMENT ON COLUMN published_curves.run IS 'The run that read the file (runs.run); its key is the hash of the file';
+COMMENT ON COLUMN published_curves.file IS 'Name of the file when it was first imported';
+COMMENT ON COLUMN published_curves.method IS 'How the heads were ranked, as the file calls it';
+COMMENT ON COLUMN published_curves.model_key IS 'The model, as the file calls it; no row of models';
+COMMENT ON COLUMN published_curves.question IS 'What was asked, as the file calls it';
+COMMENT ON COLUMN published_curves.total_tokens IS 'Length of the prompts, in tokens';
+COMMENT ON COLUMN published_curves.family IS 'base, top or random';
+COMMENT ON COLUMN published_curves.size IS 'Heads ablated together; 0 for base';
+COMMENT ON COLUMN published_curves.draw IS 'Number of the random set of this size in the file, from 0; NULL for base and top';
+COMMENT ON COLUMN published_curves.heads IS 'The heads, as L15H30,L8H1, or as the file has them where they are no such names; NULL for base';
+COMMENT ON COLUMN published_curves.accuracy IS 'Share of items answered correctly, in [0, 1], as stated';
+COMMENT ON COLUMN published_curves.correct IS 'Items answered correctly';
+COMMENT ON COLUMN published_curves.total IS 'Items asked';
+COMMENT ON COLUMN published_curves.stated_drop IS 'Loss of accuracy as the file states it, base minus ablated, positive where the model got worse; NULL for base';
+COMMENT ON COLUMN published_curves.drop IS 'The same recomputed from the accuracies; NULL for base';
+COMMENT ON COLUMN published_curves.remark IS 'Where the file contradicts itself by more than rounding; NULL where it does not';
+COMMENT ON COLUMN published_curves.other IS 'JSON of further fields of the file with a single value; NULL for none';
+
+CREATE TABLE published_rankings (
+    run VARCHAR NOT NULL,
+    file VARCHAR NOT NULL,
+    format VARCHAR NOT NULL,
+    method VARCHAR,
+    model_key VARCHAR,
+    question VARCHAR,
+    total_tokens INTEGER,
+    samples_processed INTEGER,
+    successful_retrievals INTEGER,
+    layer SMALLINT NOT NULL,
+    head SMALLINT NOT NULL,
+    sample INTEGER,
+    score DOUBLE NOT NULL,
+    num_samples INTEGER,
+    rank INTEGER,
+    remark VARCHAR,
+    other VARCHAR
+);
+COMMENT ON TABLE published_rankings IS 'Scores of heads in imported files of published studies';
+COMMENT ON COLUMN published_rankings.run IS 'The run that read the file (runs.run); its key is the hash of the file';
+COMMENT ON COLUMN published_rankings.file IS 'Name of the file when it was first imported';
+COMMENT ON COLUMN published_rankings.format IS 'detection, listed (scores of every sample by head), pairs (head and score) or table (CSV)';
+COMMENT ON COLUMN published_rankings.method IS 'How the heads were scored, as the file calls it; NULL where it does not say, here and below';
+COMMENT ON COLUMN published_rankings.model_key IS 'The model, as the file calls it; no row of models';
+COMMENT ON COLUMN published_rankings.question IS 'What was asked, as the file calls it';
+COMMENT ON COLUMN published_rankings.total_tokens IS 'Length of the prompts, in tokens';
+COMMENT ON COLUMN published_rankings.samples_processed IS 'Samples that were read';
+COMMENT ON COLUMN published_rankings.successful_retrievals IS 'Samples that were answered correctly';
+COMMENT ON COLUMN published_rankings.layer IS 'Layer, from 0';
+COMMENT ON COLUMN published_rankings.head IS 'Head within the layer, from 0';
+COMMENT ON COLUMN published_rankings.sample IS 'Sample within a listed file, from 0; NULL marks the score over all';
+COMMENT ON COLUMN published_rankings.score IS 'The score as stated; the mean of the samples of a listed file';
+COMMENT ON COLUMN published_rankings.num_samples IS 'Samples that the score is a mean of';
+COMMENT ON COLUMN published_rankings.rank IS 'As a detection file states it; else by score, 1 is the largest; NULL for single samples';
+COMMENT ON COLUMN published_rankings.remark IS 'Where the file contradicts itself; NULL where it does not';
+COMMENT ON COLUMN published_rankings.other IS 'JSON of further fields of the file with a single value; NULL for none';
+
+CREATE TABLE published_lags (
+    run VARCHAR NOT NULL,
+    file VARCHAR NOT NULL,
+    lag INTEGER NOT NULL,
+    p DOUBLE NOT NULL
+);
+COMMENT ON TABLE published_lags IS 'Lag profiles in imported files of published studies';
+COMMENT ON COLUMN published_lags.run IS 'The run that read the file (runs.run); its key is the hash of the file';
+COMMENT ON COLUMN published_lags.file IS 'Name of the file when it was first imported';
+COMMENT ON COLUMN published_lags.lag IS 'Position of a list item minus that of the probe; 1 is its successor';
+COMMENT ON COLUMN published_lags.p IS 'Mean probability of the item as the next token, in [0, 1]';
+
+CREATE TABLE lag_profiles (
+    run VARCHAR NOT NULL,
+    model VARCHAR NOT NULL,
+    text VARCHAR,
+    condition VARCHAR NOT NULL,
+    family VARCHAR NOT NULL,
+    method VARCHAR NOT NULL,
+    size INTEGER NOT NULL,
+    layers VARCHAR NOT NULL,
+    design VARCHAR NOT NULL,
+    shown VARCHAR NOT NULL,
+    n_words INTEGER NOT NULL,
+    lag INTEGER NOT NULL,
+    p DOUBLE NOT NULL,
+    lower DOUBLE,
+    upper DOUBLE,
+    n INTEGER NOT NULL,
+    log_odds DOUBLE,
+    log_odds_lower DOUBLE,
+    log_odds_upper DOUBLE,
+    expected DOUBLE
+);
+COMMENT ON TABLE lag_profiles IS 'How probable the items of a list are as the next token, by their lag from the item that is shown again';
+COMMENT ON COLUMN lag_profiles.run IS 'The run that computed the row (runs.run)';
+COMMENT ON COLUMN lag_profiles.model IS 'The model (models.model)';
+COMMENT ON COLUMN lag_profiles.text IS 'The lists (texts.text)';
+COMMENT ON COLUMN lag_profiles.condition IS 'The condition (ablations.condition of the same run); of random sets a name for all draws of one size';
+COMMENT ON COLUMN lag_profiles.family IS 'base: nothing ablated; top: heads of a ranking; random: the mean over draws';
+COMMENT ON COLUMN lag_profiles.method IS 'What stands in for the heads, as in ablations; empty where nothing does';
+COMMENT ON COLUMN lag_profiles.size IS 'Heads ablated together';
+COMMENT ON COLUMN lag_profiles.layers IS 'Where they lie: all, lower half or upper half';
+COMMENT ON COLUMN lag_profiles.design IS 'probe: one item is shown after the list; serial: the whole list again';
+COMMENT ON COLUMN lag_profiles.shown IS 'items of the list, or other words in their stead, the control';
+COMMENT ON COLUMN lag_profiles.n_words IS 'Words in the list';
+COMMENT ON COLUMN lag_profiles.lag IS 'Slot in the list minus that of the item shown again: 0 is that item, 1 its successor';
+COMMENT ON COLUMN lag_profiles.p IS 'Mean probability of the item at that lag, in [0, 1]';
+COMMENT ON COLUMN lag_profiles.lower IS 'Lower end of 95 %: of the bootstrap over permutations, or of the draws for random';
+COMMENT ON COLUMN lag_profiles.upper IS 'Upper end of 95 %: of the bootstrap over permutations, or of the draws for random';
+COMMENT ON COLUMN lag_profiles.n IS 'Permutations that have such an item; for random, draws';
+COMMENT ON COLUMN lag_profiles.log_odds IS 'Mean of log p / (1 - p), nats';
+COMMENT ON COLUMN lag_profiles.log_odds_lower IS 'Lower end of the same 95 % of log_odds';
+COMMENT ON COLUMN lag_profiles.log_odds_upper IS 'Upper end of the same 95 % of log_odds';
+COMMENT ON COLUMN lag_profiles.expected IS 'What the items'' slots alone would give: their mean p where they are no neighbours of the item shown again';
+
+CREATE TABLE lag_measures (
+    run VARCHAR NOT NULL,
+    model VARCHAR NOT NULL,
+    text VARCHAR,
+    condition VARCHAR NOT NULL,
+    layers VARCHAR NOT NULL,
+    design VARCHAR NOT NULL,
+    shown VARCHAR NOT NULL,
+    n_words INTEGER NOT NULL,
+    measure VARCHAR NOT NULL,
+    sequence INTEGER,
+    value DOUBLE NOT NULL,
+    lower DOUBLE,
+    upper DOUBLE,
+    n INTEGER
+);
+COMMENT ON TABLE lag_measures IS 'What recall from a list comes to, for each permutation and over all of them';
+COMMENT ON COLUMN lag_measures.run IS 'The run that computed the row (runs.run)';
+COMMENT ON COLUMN lag_measures.model IS 'The model (models.model)';
+COMMENT ON COLUMN lag_measures.text IS 'The lists (texts.text)';
+COMMENT ON COLUMN lag_measures.condition IS 'The condition (ablations.condition of the same run)';
+COMMENT ON COLUMN lag_measures.layers IS 'Where the ablated heads lie: all, lower half or upper half';
+COMMENT ON COLUMN lag_measures.design IS 'probe: one item is shown after the list; serial: the whole list again';
+COMMENT ON COLUMN lag_measures.shown IS 'items of the list, or other words in their stead, the control';
+COMMENT ON COLUMN lag_measures.n_words IS 'Words in the list';
+COMMENT ON COLUMN lag_measures.measure IS 'mass: p of all items together; successor, predecessor: p at lags 1 and -1; ratio: of their means; log_ratio: mean log of their ratio, nats; log_odds: mean log p / (1 - p) at lag 1, nats; rank: of lag 1 among all items, 1 the most probable; recency: log of the mean p in the last quarter of the list over the first, lags -1 to 1 left out, nats';
+COMMENT ON COLUMN lag_measures.sequence IS 'Permutation, from 0; NULL for the aggregate over all';
+COMMENT ON COLUMN lag_measures.value IS 'The number: on one permutation the mean over the items shown again';
+COMMENT ON COLUMN lag_measures.lower IS 'Lower end of the 95 % bootstrap interval over permutations; aggregate rows only';
+COMMENT ON COLUMN lag_measures.upper IS 'Upper end of the 95 % bootstrap interval over permutations; aggregate rows only';
+COMMENT ON COLUMN lag_measures.n IS 'Number of permutations averaged; aggregate rows only';
+
+CREATE TABLE retrieval_items (
+    run VARCHAR NOT NULL,
+    model VARCHAR NOT NULL,
+    text VARCHAR,
+    sequence INTEGER NOT NULL,
+    split VARCHAR NOT NULL,
+    item VARCHAR NOT NULL,
+    fact VARCHAR NOT NULL,
+    n_tokens INTEGER NOT NULL,
+    n_records INTEGER NOT NULL,
+    depth DOUBLE NOT NULL,
+    answer VARCHAR NOT NULL,
+    generated VARCHAR NOT NULL,
+    correct BOOLEAN NOT NULL,
+    log_p DOUBLE NOT NULL,
+    logit_difference DOUBLE,
+    answer_rank INTEGER NOT NULL
+);
+COMMENT ON TABLE retrieval_items IS 'Every question about a fact in a context, and what the model as it is answers';
+COMMENT ON COLUMN retrieval_items.run IS 'The run that computed the row (runs.run)';
+COMMENT ON COLUMN retrieval_items.model IS 'The model (models.model)';
+COMMENT ON COLUMN retrieval_items.text IS 'The data set (texts.text): all prompts of the run';
+COMMENT ON COLUMN retrieval_items.sequence IS 'Its place among them, from 0, as in head_scores of the same run';
+COMMENT ON COLUMN retrieval_items.split IS 'train: heads are detected on it; test: they are tested on it; file: a user''s own';
+COMMENT ON COLUMN retrieval_items.item IS 'Name of the item, the same in all runs that ask it';
+COMMENT ON COLUMN retrieval_items.fact IS 'Which fact is asked about; empty for a user''s own items';
+COMMENT ON COLUMN retrieval_items.n_tokens IS 'Length of the prompt, BOS included';
+COMMENT ON COLUMN retrieval_items.n_records IS 'Records that state the fact, the right one included: chance is 1 over it';
+COMMENT ON COLUMN retrieval_items.depth IS 'Where the answer stands in the context, 0 at its start, 1 at its end';
+COMMENT ON COLUMN retrieval_items.answer IS 'The right answer';
+COMMENT ON COLUMN retrieval_items.generated IS 'What the model says: its greedy answer of at most 10 tokens, up to the end of the line';
+COMMENT ON COLUMN retrieval_items.correct IS 'Whether that starts with the right answer as a whole word or phrase, whatever its case and punctuation';
+COMMENT ON COLUMN retrieval_items.log_p IS 'Log probability of all tokens of the right answer, nats';
+COMMENT ON COLUMN retrieval_items.logit_difference IS 'Logit of the right answer minus that of the named wrong record''s, at the first token where they differ; NULL without a wrong record';
+COMMENT ON COLUMN retrieval_items.answer_rank IS 'Rank of the right answer''s first token among all tokens, from 1';
+
+CREATE TABLE ranking_checks (
+    run VARCHAR NOT NULL,
+    model VARCHAR NOT NULL,
+    score VARCHAR NOT NULL,
+    data VARCHAR NOT NULL,
+    measure VARCHAR NOT NULL,
+    size INTEGER,
+    value DOUBLE NOT NULL,
+    lower DOUBLE,
+    upper DOUBLE,
+    chance DOUBLE,
+    n INTEGER NOT NULL
+);
+COMMENT ON TABLE ranking_checks IS 'How far a ranking of heads can be trusted: does it come out again, and do its heads matter';
+COMMENT ON COLUMN ranking_checks.run IS 'The run that computed the row (runs.run)';
+COMMENT ON COLUMN ranking_checks.model IS 'The model (models.model)';
+COMMENT ON COLUMN ranking_checks.score IS 'The score that ranks the heads, as in head_scores';
+COMMENT ON COLUMN ranking_checks.data IS 'What it was read on, as in head_scores';
+COMMENT ON COLUMN ranking_checks.measure IS 'split_half: Spearman correlation of scores on two random halves of the items; jaccard: overlap of the top heads with those of resampled items; validity: Spearman correlation with what ablating each head alone changes';
+COMMENT ON COLUMN ranking_checks.size IS 'Top heads compared by jaccard; NULL for the others';
+COMMENT ON COLUMN ranking_checks.value IS 'The mean: a correlation in [-1, 1], or shared over joint heads in [0, 1]';
+COMMENT ON COLUMN ranking_checks.lower IS '2.5 % point over splits or resamples';
+COMMENT ON COLUMN ranking_checks.upper IS '97.5 % point over splits or resamples';
+COMMENT ON COLUMN ranking_checks.chance IS 'What unrelated rankings give on average';
+COMMENT ON COLUMN ranking_checks.n IS 'Items that the score is a mean over';
+
+CREATE TABLE retrieval_outcomes (
+    run VARCHAR NOT NULL,
+    model VARCHAR NOT NULL,
+    text VARCHAR,
+    condition VARCHAR NOT NULL,
+    sequence INTEGER NOT NULL,
+    item VARCHAR NOT NULL,
+    fact VARCHAR NOT NULL,
+    n_tokens INTEGER NOT NULL,
+    n_records INTEGER NOT NULL,
+    depth DOUBLE NOT NULL,
+    correct BOOLEAN NOT NULL,
+    log_p DOUBLE NOT NULL,
+    logit_difference DOUBLE,
+    answer_rank INTEGER NOT NULL,
+    decoded BOOLEAN NOT NULL
+);
+COMMENT ON TABLE retrieval_outcomes IS 'What becomes of every question about a context when a set of heads is replaced';
+COMMENT ON COLUMN retrieval_outcomes.run IS 'The run that computed the row (runs.run)';
+COMMENT ON COLUMN retrieval_outcomes.model IS 'The model (models.model)';
+COMMENT ON COLUMN retrieval_outcomes.text IS 'The data set (texts.text): the questions with their answers';
+COMMENT ON COLUMN retrieval_outcomes.condition IS 'The condition (ablations.condition of the same run); base replaces nothing';
+COMMENT ON COLUMN retrieval_outcomes.sequence IS 'Question within the data set, from 0';
+COMMENT ON COLUMN retrieval_outcomes.item IS 'Name of the question, as in retrieval_items';
+COMMENT ON COLUMN retrieval_outcomes.fact IS 'Which fact is asked about';
+COMMENT ON COLUMN retrieval_outcomes.n_tokens IS 'Length of the prompt, BOS included';
+COMMENT ON COLUMN retrieval_outcomes.n_records IS 'Records that state the fact, the right one included: chance is 1 over it';
+COMMENT ON COLUMN retrieval_outcomes.depth IS 'Where the answer stands in the context, 0 at its start, 1 at its end';
+COMMENT ON COLUMN retrieval_outcomes.correct IS 'Whether the greedy answer of at most 10 tokens is right';
+COMMENT ON COLUMN retrieval_outcomes.log_p IS 'Log probability of all tokens of the right answer, nats; lower where a condition harms';
+COMMENT ON COLUMN retrieval_outcomes.logit_difference IS 'Logit of the right answer minus that of the named wrong record''s, at the first token where they differ; NULL without a wrong record';
+COMMENT ON COLUMN retrieval_outcomes.answer_rank IS 'Rank of the right answer''s first token among all tokens, from 1';
+COMMENT ON COLUMN retrieval_outcomes.decoded IS 'Whether the answer had to be decoded; else one pass over prompt and right answer decides';
+
+CREATE TABLE retrieval_curves (
+    run VARCHAR NOT NULL,
+    model VARCHAR NOT NULL,
+    ranking VARCHAR NOT NULL,
+    method VARCHAR NOT NULL,
+    scope VARCHAR NOT NULL,
+    fact VARCHAR NOT NULL,
+    n_tokens INTEGER NOT NULL,
+    family VARCHAR NOT NULL,
+    size INTEGER NOT NULL,
+    heads VARCHAR,
+    accuracy DOUBLE NOT NULL,
+    lower DOUBLE NOT NULL,
+    upper DOUBLE NOT NULL,
+    log_p DOUBLE NOT NULL,
+    n INTEGER NOT NULL,
+    p DOUBLE,
+    p_holm DOUBLE
+);
+COMMENT ON TABLE retrieval_curves IS 'Share of questions answered with the top N heads of a ranking replaced, against random sets of as many';
+COMMENT ON COLUMN retrieval_curves.run IS 'The run that computed the row (runs.run)';
+COMMENT ON COLUMN retrieval_curves.model IS 'The model (models.model)';
+COMMENT ON COLUMN retrieval_curves.ranking IS 'Which score ranks the heads; overlap: heads among the top of all of them';
+COMMENT ON COLUMN retrieval_curves.method IS 'What stands in, as in ablations; zero_query is uniform by another way';
+COMMENT ON COLUMN retrieval_curves.scope IS 'prefill, decode, or prefill+decode';
+COMMENT ON COLUMN retrieval_curves.fact IS 'Which fact is asked about, or all';
+COMMENT ON COLUMN retrieval_curves.n_tokens IS 'Length of the prompts, BOS included';
+COMMENT ON COLUMN retrieval_curves.family IS 'top, random (drawn among all other heads) or layer_matched (as many in each layer)';
+COMMENT ON COLUMN retrieval_curves.size IS 'Heads replaced together, N; 0 for the model as it is';
+COMMENT ON COLUMN retrieval_curves.heads IS 'The heads of a top set, as L1H4,L2H0; NULL for draws';
+COMMENT ON COLUMN retrieval_curves.accuracy IS 'Share of questions answered correctly, in [0, 1]; for draws the mean over them';
+COMMENT ON COLUMN retrieval_curves.lower IS 'Lower end of 95 %: of the Wilson interval for top, of the draws for the others';
+COMMENT ON COLUMN retrieval_curves.upper IS 'Upper end of 95 %: of the Wilson interval for top, of the draws for the others';
+COMMENT ON COLUMN retrieval_curves.log_p IS 'Mean log probability of the right answer, nats';
+COMMENT ON COLUMN retrieval_curves.n IS 'top: questions; else draws, or all sets where there are not more';
+COMMENT ON COLUMN retrieval_curves.p IS 'top: exact McNemar p against the model as it is; else permutation p of the top set against this family';
+COMMENT ON COLUMN retrieval_curves.p_holm IS 'The same, adjusted by Holm over all sizes of the curve';
+
 CREATE TABLE claims (
     run VARCHAR NOT NULL,
     claim VARCHAR NOT NULL,
@@ -795,3 +1093,20 @@ SELECT
     runs.git
 FROM claims JOIN runs USING (run);
 COMMENT ON VIEW verdicts IS 'Every claim with its verdict and the run that weighed it';
+
+CREATE VIEW published_drops AS
+WITH of_file AS (
+    SELECT run, method, family, size, avg(drop) AS drop
+    FROM published_curves
+    WHERE family <> 'base'
+    GROUP BY ALL
+)
+SELECT
+    method,
+    size,
+    100 * avg(drop) FILTER (WHERE family = 'top') AS top,
+    100 * avg(drop) FILTER (WHERE family = 'random') AS random,
+    count(DISTINCT run) AS files
+FROM of_file
+GROUP BY method, size;
+COMMENT ON VIEW published_drops IS 'Mean drop of accuracy in points by method and heads ablated, recomputed from imported result files: base minus ablated, averaged within each file, then over files';

@@ -4,7 +4,7 @@ Nothing before the first replaced position can change, so only the rows from the
 keys and values of earlier positions are those of the base's own pass.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,12 +130,23 @@ def _continued(start: Opening, taps: Taps, begin: int, n_conditions: int) -> Tap
         )
         for layer, (k, v) in start.prefix.items()
     }
+    return Taps(edits=later_queries(taps.edits, begin), prefix=prefix)
+
+
+def later_queries(edits: Mapping[Site, Edit], begin: int) -> dict[Site, Edit]:
+    """Edits of whole sequences for a call on the positions from `begin` on.
+
+    Args:
+        edits: By site.
+        begin: How many positions the call leaves out; keys and values stay those of all.
+
+    Returns:
+        Edits that are shown only the queries from there on.
+    """
     of_queries = {Site.Q, Site.SCORES, Site.PATTERN, Site.Z}
-    edits = {
-        site: _padded(edit, begin) if site in of_queries else edit
-        for site, edit in taps.edits.items()
+    return {
+        site: _padded(edit, begin) if site in of_queries else edit for site, edit in edits.items()
     }
-    return Taps(edits=edits, prefix=prefix)
 
 
 def _padded(edit: Edit, begin: int) -> Edit:

@@ -174,16 +174,32 @@ class Staircase:
         Returns:
             Hidden states in that order.
         """
-        first = conditions[0].first_layer
-        stream = self.base.resid_pre[first][:0]
-        for layer in range(first, len(self.model.layers)):
-            n_joining = sum(condition.first_layer == layer for condition in conditions)
-            if n_joining:
-                joining = self.base.resid_pre[layer].repeat(n_joining, 1, 1)
-                stream = torch.cat([stream, joining])
-            joined = [condition for condition in conditions if condition.first_layer <= layer]
-            stream = self._after(layer, stream, joined)
+        stream = self.entering(len(self.model.layers), conditions)
         return self.model.final_norm(stream).unflatten(0, (len(conditions), -1))
+
+    def entering(
+        self, layer: int, conditions: Sequence[Condition]
+    ) -> Float[Tensor, "condition_and_row pos d_model"]:
+        """The residual stream entering a layer, of the conditions that join there or below.
+
+        Args:
+            layer: Which; the number of layers for the stream that leaves the last.
+            conditions: In joining order; each has a head, and its first layer was traced.
+
+        Returns:
+            The rows of one condition after those of another, in that order.
+        """
+        start = conditions[0].first_layer
+        stream = self.base.resid_pre[start][:0]
+        for at in range(start, layer + 1):
+            n_joining = sum(condition.first_layer == at for condition in conditions)
+            if n_joining:
+                joining = self.base.resid_pre[at].repeat(n_joining, 1, 1)
+                stream = torch.cat([stream, joining])
+            if at < layer:
+                joined = [condition for condition in conditions if condition.first_layer <= at]
+                stream = self._after(at, stream, joined)
+        return stream
 
     def _after(
         self, layer: int, stream: Float[Tensor, "row pos d_model"], joined: Sequence[Condition]
@@ -193,11 +209,11 @@ class Staircase:
         given = [self._attn_out(layer, c) for c in joined[len(attending) :]]
         n_attending = len(attending) * len(self.base.hidden)
         call = self.calls[layer]
-        kwargs = {**call.kwargs, "taps": self._taps(layer, attending)}
+        kwargs = {**call.kwargs, "taps": self.layer_taps(layer, attending)}
         with _answered(self.model.attentions[layer], n_attending, given):
             return first(self.model.layers[layer](stream, *call.args, **kwargs))
 
-    def _taps(self, layer: int, conditions: Sequence[Condition]) -> Taps:
+    def layer_taps(self, layer: int, conditions: Sequence[Condition]) -> Taps:
         """What is replaced in a layer, each condition in its own rows."""
         n_rows = len(self.base.hidden)
         blocks = [

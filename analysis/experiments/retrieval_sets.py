@@ -1,0 +1,176 @@
+"""Which sets of heads an ablation curve replaces: the top of rankings, and draws beside them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import combinations, product
+from math import comb, prod
+from typing import Any
+
+import numpy as np
+
+from analysis.errors import UserError
+from analysis.interventions import Head, HeadSet
+
+RANDOM, LAYER_MATCHED = "random", "layer_matched"
+FAMILIES = (RANDOM, LAYER_MATCHED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetPlan:
+    """Sets of heads by ranking, level and draw.
+
+    A draw is an order of all heads, the same for every ranking: its set at a level is the first
+    heads that the level's top set does not hold, in each layer as many as it holds there where
+    layers are matched. So a draw has a whole curve, every set is drawn uniformly, and rankings
+    that agree share their draws.
+    """
+
+    rankings: Mapping[str, tuple[Head, ...]]
+    """Heads from the highest score down, by the score's name."""
+    heads: tuple[Head, ...]
+    """All heads of the model."""
+    levels: tuple[int, ...]
+    """How many heads are replaced together."""
+    n_draws: int
+    seed: int
+
+    def only(self, ranking: str) -> SetPlan:
+        """The plan of one ranking, without draws."""
+        return replace(self, rankings={ranking: self.rankings[ranking]}, n_draws=0)
+
+    def parameters(self) -> dict[str, Any]:
+        """What the plan is made of, as a store key takes it."""
+        return {
+            "rankings": {name: list(map(str, heads)) for name, heads in self.rankings.items()},
+            "levels": list(self.levels),
+            "n_draws": self.n_draws,
+            "draw_seed": self.seed,
+        }
+
+    def top(self, ranking: str, level: int) -> HeadSet:
+        """The first heads of a ranking, in the order of layers."""
+        return tuple(sorted(self.rankings[ranking][:level]))
+
+    @cached_property
+    def _orders(self) -> list[tuple[Head, ...]]:
+        rng = np.random.default_rng(self.seed)
+        return [
+            tuple(self.heads[i] for i in rng.permutation(len(self.heads)))
+            for _ in range(self.n_draws)
+        ]
+
+    def wanted(self, family: str, ranking: str, level: int) -> Mapping[int | None, int]:
+        """How many heads are drawn, by layer where layers are matched.
+
+        Raises:
+            UserError: A layer, or the model, has too few other heads; a smaller set would be no
+                match.
+        """
+        top = self.top(ranking, level)
+        found: Counter[int | None] = Counter(
+            head.layer if family == LAYER_MATCHED else None for head in top
+        )
+        for layer, count in sorted(found.items(), key=str):
+            n_others = len(self._pool(layer, top))
+            if n_others < count:
+                place = "beside the set" if layer is None else f"in layer {layer}"
+                raise UserError(
+                    f"expected at least {count} other heads {place} to draw from at level "
+                    f"{level} of {ranking}, got {n_others}; ablate fewer heads"
+                )
+        return found
+
+    def draws(self, family: str, ranking: str, level: int) -> list[HeadSet]:
+        """The set of every draw, in the order of draws; sets may repeat."""
+        top, wanted = set(self.top(ranking, level)), self.wanted(family, ranking, level)
+        found: list[HeadSet] = []
+        for order in self._orders:
+            taken: list[Head] = []
+            for layer, count in wanted.items():
+                left = [h for h in order if h not in top and (layer is None or h.layer == layer)]
+                taken += left[:count]
+            found.append(tuple(sorted(taken)))
+        return found
+
+    def distribution(self, family: str, ranking: str, level: int) -> list[HeadSet]:
+        """What a level's top set is compared with: all sets there are if no more than draws."""
+        top, wanted = self.top(ranking, level), self.wanted(family, ranking, level)
+        pools = {layer: self._pool(layer, top) for layer in wanted}
+        n_sets = prod(comb(len(pools[layer]), count) for layer, count in wanted.items())
+        if n_sets > self.n_draws:
+            return self.draws(family, ranking, level)
+        every = product(*(combinations(pools[layer], count) for layer, count in wanted.items()))
+        return sorted(tuple(sorted(head for part in parts for head in part)) for parts in every)
+
+    def matched_levels(self, family: str, ranking: str) -> tuple[int, ...]:
+        """Levels at which the family has sets to compare with."""
+        found: list[int] = []
+        for level in self.levels:
+            try:
+                self.wanted(family, ranking, level)
+            except UserError:
+                continue
+            found.append(level)
+        return tuple(found)
+
+    def refusals(self, family: str, ranking: str) -> list[str]:
+        """Why the family has nothing to compare with at the other levels."""
+        found: list[str] = []
+        for level in self.levels:
+            try:
+                self.wanted(family, ranking, level)
+            except UserError as error:
+                found.append(str(error))
+        return found
+
+    def tops(self) -> list[HeadSet]:
+        """Every top set of any ranking, and what all of them share, each once."""
+        tops = [self.top(r, level) for r in self.rankings for level in self.levels]
+        return _once([*tops, *self.overlaps()])
+
+    def drawn(self, family: str) -> list[HeadSet]:
+        """Every set that the family draws for any ranking, each once."""
+        found: list[HeadSet] = []
+        for ranking in self.rankings:
+            for level in self.matched_levels(family, ranking):
+                found += self.distribution(family, ranking, level)
+                found += self.draws(family, ranking, level)
+        return _once(found)
+
+    def overlaps(self) -> list[HeadSet]:
+        """Heads that are among the top of all rankings at some level, each set once."""
+        if len(self.rankings) < 2:
+            return []
+        tops = [[set(self.top(ranking, n)) for ranking in self.rankings] for n in self.levels]
+        shared = [tuple(sorted(set.intersection(*sets))) for sets in tops]
+        return _once([heads for heads in shared if heads])
+
+    def _pool(self, layer: int | None, top: Sequence[Head]) -> list[Head]:
+        return [
+            head
+            for head in self.heads
+            if head not in set(top) and (layer is None or head.layer == layer)
+        ]
+
+
+def levels_up_to(n_heads: int, levels: Sequence[int]) -> tuple[int, ...]:
+    """Levels of at most a third of the heads: the size of a redundant set.
+
+    Raises:
+        UserError: The model has fewer than three heads.
+    """
+    found = tuple(level for level in levels if level <= n_heads // 3)
+    if not found:
+        raise UserError(
+            f"expected at least {3 * min(levels)} heads for an ablation curve, got {n_heads}; "
+            "choose a larger model"
+        )
+    return found
+
+
+def _once(sets: Sequence[HeadSet]) -> list[HeadSet]:
+    return sorted(set(sets), key=lambda heads: (len(heads), heads))

@@ -1,0 +1,120 @@
+"""Retrieval items through a tokenizer: where the needle is, by the tokenizer's own offsets."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from analysis.errors import UserError
+from analysis.text.tokens import Vocabulary
+
+from .items import Item
+
+NULL = "N/A"
+"""The question without content."""
+_FRAMED = re.compile(r"(Question: ).*( Answer:)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """An item through a tokenizer."""
+
+    item: Item
+    ids: tuple[int, ...]
+    """BOS (if any), context, newline, question; ends with `Answer:`."""
+    needle: tuple[int, ...]
+    """Positions of the tokens that overlap the answer."""
+    sentence: tuple[int, ...]
+    """Positions of the tokens that overlap the sentence that holds it."""
+    documents: tuple[tuple[int, ...], ...]
+    """The same for the statements of all records."""
+    gold: int
+    """Which of them holds the answer."""
+    query: tuple[int, ...]
+    """Positions of the question."""
+    answer: tuple[int, ...]
+    """Token ids of a space and the answer, behind the question."""
+    wrong: tuple[int, ...] | None
+    """Token ids of a space and what the named wrong record, the first, answers; None without."""
+
+
+def prompt(item: Item, vocabulary: Vocabulary, *, bos: bool) -> Prompt:
+    """Tokenise an item once, as a whole.
+
+    Args:
+        item: The item.
+        vocabulary: The model's tokenizer.
+        bos: Whether the tokenizer's BOS stands before the context.
+
+    Returns:
+        Its ids, and where its parts are among them.
+
+    Raises:
+        UserError: A BOS is asked of a tokenizer that has none, or the tokenizer merges the
+            question with what follows.
+    """
+    if bos and not vocabulary.bos:
+        raise UserError(
+            f"expected a BOS token, the tokenizer in {vocabulary.folder} has none; use --no-bos"
+        )
+    start = vocabulary.bos if bos else ()
+    encoded = vocabulary.require().encode(item.text, add_special_tokens=False)
+
+    def overlapping(span: tuple[int, int]) -> tuple[int, ...]:
+        return tuple(
+            len(start) + i
+            for i, (begin, end) in enumerate(encoded.offsets)
+            if begin < span[1] and end > span[0]
+        )
+
+    n_context = len(item.context) + 1
+    wrong = item.wrong[0] if item.wrong else None
+    return Prompt(
+        item=item,
+        ids=(*start, *encoded.ids),
+        needle=overlapping(item.answer_span),
+        sentence=overlapping(item.sentence_span),
+        documents=tuple(overlapping(span) for span in item.documents),
+        gold=item.documents.index(item.sentence_span),
+        query=overlapping((n_context, len(item.text))),
+        answer=_continuation(item, encoded.ids, item.answer, vocabulary),
+        wrong=None if wrong is None else _continuation(item, encoded.ids, wrong, vocabulary),
+    )
+
+
+def null_prompt(asked: Prompt, vocabulary: Vocabulary, *, bos: bool) -> Prompt:
+    """The same context with a question without content, in the same frame.
+
+    Args:
+        asked: A prompt.
+        vocabulary: The tokenizer that made it.
+        bos: As it was for the prompt.
+
+    Returns:
+        A prompt that differs from the question on.
+
+    Raises:
+        UserError: The tokenizer splits the context otherwise when another question follows.
+    """
+    framed = _FRAMED.fullmatch(asked.item.question)
+    question = f"{framed[1]}{NULL}{framed[2]}" if framed else NULL
+    found = prompt(replace(asked.item, question=question), vocabulary, bos=bos)
+    begin = asked.query[0]
+    if found.query[0] != begin or found.ids[:begin] != asked.ids[:begin]:
+        raise UserError(
+            f"expected a tokenizer that keeps the context of {asked.item.id} apart from its "
+            "question, it merges them; end the context with a full stop"
+        )
+    return found
+
+
+def _continuation(
+    item: Item, before: Sequence[int], answer: str, vocabulary: Vocabulary
+) -> tuple[int, ...]:
+    """Ids of a space and an answer behind a prompt."""
+    whole = vocabulary.encode(f"{item.text} {answer}")
+    if whole[: len(before)] != list(before) or len(whole) == len(before):
+        raise UserError(
+            f"expected a tokenizer that keeps the prompt of {item.id} apart from its answer, it "
+            "merges them; end the question with `Answer:`"
+        )
+    return tuple(whole[len(before) :])

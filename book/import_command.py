@@ -1,0 +1,76 @@
+"""`headbook import`: result files of published studies, into the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from analysis.errors import UserError
+from store import Store, default_root
+
+if TYPE_CHECKING:
+    from analysis.published import PublishedFile
+
+EPILOG = """\b
+Example:
+  headbook import results/*.json scores.csv
+  headbook sql "SELECT * FROM published_drops ORDER BY method, size\""""
+
+
+@click.command(name="import", epilog=EPILOG)
+@click.argument(
+    "paths", metavar="FILE...", type=click.Path(path_type=Path), nargs=-1, required=True
+)
+@click.option(
+    "--store",
+    "store_path",
+    type=click.Path(path_type=Path),
+    default=default_root,
+    show_default="$HEADBOOK_STORE, else .headbook in the checkout",
+    help="Folder of the store.",
+)
+def import_files(paths: tuple[Path, ...], store_path: Path) -> None:
+    """Read result files of published studies into the store; a file is stored only once.
+
+    What a file holds shows in its content: ablation curves, rankings of heads (JSON, or CSV with
+    scores,layer,head), or lag profiles (CSV). Refused files are named; the others are kept.
+    """
+    from analysis.published import PublishedFiles  # noqa: PLC0415
+
+    read = list(_read(paths))
+    store = Store.open(store_path)
+    asked = PublishedFiles(files=tuple(read))
+    fresh = len(store.missing(asked))
+    rows = {table: frame.height for table, frame in store.recall(asked).items()}
+    for file in read:
+        _echo_remarks(file)
+    counts = ", ".join(f"{n} rows of {table}" for table, n in rows.items()) or "no rows"
+    click.echo(
+        f"{len(read)} files read ({fresh} new, {len(read) - fresh} stored before), "
+        f"{len(paths) - len(read)} refused; {counts}"
+    )
+    click.get_current_context().exit(0 if len(read) == len(paths) else 2)
+
+
+def _read(paths: tuple[Path, ...]) -> Iterator[PublishedFile]:
+    """The files that can be read; what is wrong with each of the others in one line."""
+    from analysis.published import PublishedFile  # noqa: PLC0415
+
+    for path in paths:
+        try:
+            yield PublishedFile.read(path)
+        except UserError as error:
+            click.echo(f"headbook: {click.format_filename(path)}: {error}", err=True)
+
+
+def _echo_remarks(file: PublishedFile) -> None:
+    remarks = file.published.remarks()
+    if remarks.height:
+        click.echo(
+            f"{file.name}: kept as stated; {remarks.height} of {file.published.rows.height} rows "
+            f"contradict the file's own numbers, first: {remarks['remark'][0]}",
+            err=True,
+        )

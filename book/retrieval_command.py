@@ -1,0 +1,91 @@
+"""`headbook grid`: ablation curves of retrieval heads for models, questions and lengths."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from store import default_root
+
+EPILOG = """\b
+Example:
+  headbook grid --model reference --length 128 --length 256
+  headbook grid --model gpt2 --model ./mine --question employees --profile full"""
+
+
+@click.command(epilog=EPILOG)
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    default=("reference",),
+    show_default=True,
+    help="Any number.",
+)
+@click.option("--question", "facts", multiple=True, help="A fact; all four by default.")
+@click.option(
+    "--length",
+    "lengths",
+    multiple=True,
+    type=click.IntRange(min=1),
+    help="Tokens of a prompt; the profile's by default.",
+)
+@click.option("--profile", type=click.Choice(["quick", "full"]), default="quick", show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--device", default="cpu", show_default=True, help="Such as cpu or cuda.")
+@click.option(
+    "--store",
+    "store_path",
+    type=click.Path(path_type=Path),
+    default=default_root,
+    show_default="$HEADBOOK_STORE, else .headbook in the checkout",
+    help="Folder of the store.",
+)
+def grid(  # noqa: PLR0913 - one parameter for each option
+    *,
+    models: tuple[str, ...],
+    facts: tuple[str, ...],
+    lengths: tuple[int, ...],
+    profile: str,
+    seed: int,
+    device: str,
+    store_path: Path,
+) -> None:
+    """Replace the top heads of every ranking, and random ones, in every cell of a grid.
+
+    A cell is a model, a question and a length. What is stored is not computed again, and an
+    interrupted grid goes on where it stopped.
+    """
+    from analysis.errors import UserError  # noqa: PLC0415 - imports torch
+    from analysis.experiments import Profile, Request  # noqa: PLC0415
+    from analysis.experiments.retrieval_request import (  # noqa: PLC0415
+        FACTS,
+        RetrievalRequest,
+    )
+    from store import Store  # noqa: PLC0415
+
+    if unknown := sorted(set(facts) - set(FACTS)):
+        raise UserError(f"expected questions among {', '.join(FACTS)}, got {', '.join(unknown)}")
+    opened = Store.open(store_path)
+    for model in models:
+        request = Request(model=model, profile=Profile(profile), seed=seed, device=device)
+        asked = RetrievalRequest.of(request)
+        if asked is None:
+            raise UserError(
+                f"expected a tokenizer beside {model}, found none; save tokenizer.json there"
+            )
+        places = [(fact, n) for n in lengths or asked.lengths for fact in facts or FACTS]
+        for done, (fact, n_tokens) in enumerate(places, start=1):
+            click.echo(f"{model}: cell {done} of {len(places)}", err=True)
+            for line in _cell(asked, opened, fact, n_tokens):
+                click.echo(f"{model:<12} {fact:<24} {n_tokens:>5}  {line}")
+
+
+def _cell(asked: Any, store: Any, fact: str, n_tokens: int) -> list[str]:
+    """What one cell says, a line for each ranking."""
+    from analysis.retrieval_views import cell_lines  # noqa: PLC0415 - imports torch
+
+    families = ("random", "layer_matched")
+    return cell_lines(store.recall(asked.cell(store.recall, fact, n_tokens, families)))

@@ -1,0 +1,288 @@
+import marimo
+
+__generated_with = "0.25.2"
+app = marimo.App(width="medium", app_title="Retrieval heads")
+
+with app.setup:
+    import marimo as mo
+    import polars as pl
+
+    from analysis import retrieval_views as views
+    from analysis.circuit_views import said
+    from analysis.experiments.retrieval_request import FACTS, RANKINGS, RetrievalRequest
+    from analysis.plots import claim_intervals
+    from analysis.plots.retrieval import accuracy_curves, method_curves, share_map
+    from analysis.tables import judged_claims
+    from book.live import answered, boxes, progress_bar, requested
+    from store import Store
+
+
+@app.cell(hide_code=True)
+def finding(base_claim, claims, half, plan, request):
+    against = [said(claims, f"retrieval_{name}_against_random") for name in RANKINGS]
+    told = "; ".join(
+        f"{name.replace('_', ' ')}: {one.estimate} more of all answers than random heads "
+        f"(**{one.verdict}**)"
+        for name, one in zip(RANKINGS, against, strict=True)
+    )
+    mo.md(f"""
+    # Which heads fetch an answer from its context?
+
+    **{request.card.name}** answers {base_claim.estimate} of the questions about one record among
+    several (by chance {base_claim.control}). Without the top {half["size"]} of
+    {len(plan.heads)} heads by summed attention ({half["heads"].replace(",", ", ")}) it answers
+    {half["accuracy"]:.2f} ({half["lower"]:.2f} to {half["upper"]:.2f}). Averaged over the curve,
+    replacing the top heads costs, by {told}.
+    """)
+
+
+@app.cell
+def question():
+    model, source = boxes()
+    mo.hstack([model, source], justify="start")
+    return model, source
+
+
+@app.cell
+def ask(model, source):
+    request = requested(model.value, source.value)
+    asked = RetrievalRequest.of(request)
+    none = f"**{request.card.name}** has no tokenizer, so that nothing can be asked of it."
+    mo.stop(asked is None, mo.md(none))
+    store = Store.open()
+    return asked, request, store
+
+
+@app.cell
+def evidence_answer(asked, store):
+    evidence = answered(asked.evidence, lambda e: store.recall(e, progress_bar))
+    plan = evidence.plan
+    return evidence, plan
+
+
+@app.cell
+def judged(asked, evidence, store):
+    judged_all = store.recall(asked.claims(evidence))
+    claims = judged_all["claims"]
+    base_claim = said(claims, "retrieval_baseline")
+    return base_claim, claims, judged_all
+
+
+@app.cell
+def gather_curves(base_claim, judged_all, request):
+    why = judged_all["absences"]["reason"].to_list() if "absences" in judged_all else []
+    lines = "\n".join(f"- {reason}" for reason in why)
+    mo.stop(
+        "retrieval_curves" not in judged_all,
+        mo.md(
+            f"**Not testable.** {request.card.name} answers {base_claim.estimate} of the "
+            f"questions (by chance {base_claim.control}), so that no head is replaced.\n\n{lines}"
+        ),
+    )
+    drawn_curves = judged_all["retrieval_curves"]
+    half = views.half_lost(drawn_curves, RANKINGS[0])
+    return drawn_curves, half, lines
+
+
+@app.cell
+def retrieval_claims_chart(claims):
+    claim_intervals(
+        claims,
+        f"{claims.filter(verdict='supported').height} of {claims.height} claims about retrieval "
+        "heads are supported",
+        "Every claim's estimate with its 95 % interval (colour: verdict), its control (grey) and "
+        "its threshold (tick).",
+    )
+
+
+@app.cell
+def retrieval_claims_table(claims):
+    judged_claims(claims)
+
+
+@app.cell(hide_code=True)
+def task_text(asked, evidence, lines):
+    left_out = f"\n\nLeft out:\n\n{lines}" if lines else ""
+    mo.md(f"""
+    ## The task
+
+    A context of {asked.n_tokens} tokens holds {asked.n_records} records of firms among other
+    sentences; a question asks for one fact of one firm. {asked.sizes.n_items} questions on each
+    of {len(evidence.base)} facts. An answer is right if it begins with the gold answer as a whole
+    word or number. Heads are ranked on other items: other names, values and templates.
+
+    Heads are replaced by zeros at every position of prompt and answer. **Random** sets are drawn
+    among all other heads, **layer matched** ones with as many heads in each layer. Where there
+    are no more sets than draws, all are shown.{left_out}
+    """)
+
+
+@app.cell
+def choose_fact(drawn_curves):
+    names = views.facts(drawn_curves)
+    fact = mo.ui.dropdown(names, value=names[0], label="question")
+    fact
+    return (fact,)
+
+
+@app.cell
+def curves_by_ranking(drawn_curves, fact, half):
+    shown = views.by_ranking(drawn_curves, fact.value)
+    top = shown.filter(family="top")
+    accuracy_curves(
+        shown,
+        f"Without its top {half['size']} heads by summed attention the model answers "
+        f"{half['accuracy']:.2f} of all questions",
+        f"Share of {top['n'][0]} questions answered without the top heads of each ranking (Wilson "
+        "95 %), and without random heads (mean and 95 % of the draws). The tooltip of a top set "
+        "has the exact McNemar p against the model as it is, that of draws the permutation p.",
+    )
+
+
+@app.cell
+def choose_ranking():
+    ranking = mo.ui.dropdown(list(RANKINGS), value=RANKINGS[0], label="ranking")
+    ranking
+    return (ranking,)
+
+
+@app.cell
+def curves_by_question(drawn_curves, ranking):
+    asked_facts = views.by_question(drawn_curves, ranking.value)
+    last = asked_facts.filter(family="top").sort("size").group_by("fact").last()
+    lowest = last.sort("accuracy").row(0, named=True)
+    accuracy_curves(
+        asked_facts,
+        f"By {ranking.value.replace('_', ' ')}, questions about {lowest['fact']} fall to "
+        f"{lowest['accuracy']:.2f}",
+        f"The same for each question, {lowest['n']} items each.",
+    )
+
+
+@app.cell
+def curve_points(drawn_curves, ranking):
+    drawn_curves.filter(ranking=ranking.value, method="zero").select(
+        *("fact", "family", "size", "heads"),
+        pl.col("accuracy", "lower", "upper", "log_p", "p", "p_holm").round(3),
+        "n",
+    )
+
+
+@app.cell(hide_code=True)
+def methods_text(claims, evidence):
+    same = said(claims, "retrieval_uniform_is_query_zeroing")
+    mo.md(f"""
+    ## What stands in for a head
+
+    The same sets under every kind of ablation. `mean` is over other items, `resample` takes what
+    the head reads on another one. `uniform` and a query of 0 are one intervention: no right
+    answer's log probability differs by more than {same.estimate} nats (negated), and from `zero`
+    it differs by {same.control}: **{same.verdict}**. Kinds shown:
+    {", ".join(f"`{name}`" for name in (evidence.method, *evidence.kinds))}.
+    """)
+
+
+@app.cell
+def curves_by_method(drawn_curves, half):
+    methods = views.by_method(drawn_curves, RANKINGS[0])
+    at_half = methods.filter(size=half["size"]).sort("accuracy")
+    harshest = at_half.row(0, named=True)
+    method_curves(
+        methods,
+        f"{harshest['method']} is the harshest at {half['size']} heads: "
+        f"{harshest['accuracy']:.2f} answered",
+        f"Share of {harshest['n']} questions answered without the top heads by summed attention, "
+        "with Wilson 95 % intervals.",
+    )
+
+
+@app.cell(hide_code=True)
+def overlap_text():
+    mo.md("""
+    ## The same heads?
+
+    Jaccard overlap of the top heads of every two rankings, and what the heads that all of them
+    share cost together.
+    """)
+
+
+@app.cell
+def overlap_table(plan):
+    views.overlaps(plan)
+
+
+@app.cell
+def overlap_drop_table(drawn_curves):
+    views.overlap_drops(drawn_curves)
+
+
+@app.cell
+def heat_answer(asked, store):
+    base_answers = [store.recall(one, progress_bar) for one in asked.heat()]
+    return (base_answers,)
+
+
+@app.cell
+def needle_map(base_answers):
+    places = views.needle(base_answers)
+    worst = places.sort("accuracy").row(0, named=True)
+    share_map(
+        places,
+        ("context", "depth of the answer"),
+        f"The worst place is {worst['down']} of {worst['across']}: {worst['accuracy']:.2f}",
+        f"Share of questions answered by the model as it is, all facts together; "
+        f"{worst['n']} questions in that cell, Wilson intervals in the tooltip.",
+    )
+
+
+@app.cell
+def grid_answer(asked, store):
+    cells = [
+        store.recall(
+            asked.cell(lambda e: store.recall(e, progress_bar), one, n_tokens, ()), progress_bar
+        )
+        for n_tokens in asked.lengths
+        for one in FACTS
+    ]
+    return (cells,)
+
+
+@app.cell
+def choose_size(plan, ranking):
+    sizes = {str(n): n for n in (0, *plan.levels)}
+    size = mo.ui.dropdown(sizes, value=str(plan.levels[-1]), label=f"top heads by {ranking.value}")
+    size
+    return (size,)
+
+
+@app.cell
+def retrieval_grid(cells, ranking, size):
+    found = views.grid(cells, ranking.value, size.value)
+    fewest = found.sort("accuracy").row(0, named=True)
+    share_map(
+        found,
+        ("context", "question"),
+        f"Without {size.value} heads the lowest of {found.height} cells is "
+        f"{fewest['accuracy']:.2f}: {fewest['fact']}, {fewest['across']}",
+        f"Share of {fewest['n']} questions answered in each cell with the top heads by "
+        f"{ranking.value.replace('_', ' ')} replaced by zeros. Cells of other models: "
+        "headbook grid.",
+    )
+
+
+@app.cell(hide_code=True)
+def published_text():
+    mo.md(f"""
+    ## Published, and ours
+
+    Mean drop of accuracy in points. {views.published_source()}; the two disagree nearly everywhere.
+    """)
+
+
+@app.cell
+def published_table(drawn_curves):
+    views.published_beside(drawn_curves, RANKINGS[1:])
+
+
+if __name__ == "__main__":
+    app.run()

@@ -1,0 +1,231 @@
+import marimo
+
+__generated_with = "0.25.2"
+app = marimo.App(width="medium", app_title="Lag profiles")
+
+with app.setup:
+    import marimo as mo
+    import polars as pl
+
+    from analysis import lag_views as views
+    from analysis.circuit_views import said
+    from analysis.experiments.lag_claims import Case
+    from analysis.experiments.lag_request import METHODS, LagRequest
+    from analysis.plots import claim_intervals, cumulative_curve, curves
+    from analysis.plots.lag import lag_profile
+    from analysis.tables import judged_claims
+    from analysis.text.lists import Design
+    from book.live import answered, boxes, progress_bar, requested
+    from store import Store
+
+    WINDOW = 10
+
+
+@app.cell(hide_code=True)
+def finding(asked, claims, request):
+    probe, serial = (said(claims, f"lag_successor_{d}") for d in ("probe", "serial"))
+    longest = said(claims, "lag_successor_longest")
+    heads = said(claims, "lag_top_heads_probe_zero")
+    recency = said(claims, "lag_recency_probe")
+    mo.md(f"""
+    # After an item, its successor
+
+    **{request.card.name}** reads {asked.n_words} words in random order. Shown one of them again,
+    it gives the word that followed it e to the {probe.estimate} times the probability of the word
+    before it (after a word that is not in the list: {probe.control}; successor recalled:
+    **{probe.verdict}**). In a list shown twice whole it is {serial.estimate}
+    (**{serial.verdict}**), and in the longest list that fits {longest.estimate}
+    (**{longest.verdict}**). Without its strongest induction heads the successor's log odds fall
+    by {heads.estimate}, without random ones by {heads.control}: **{heads.verdict}**. The end of
+    the list is preferred to its start by {recency.estimate}: **{recency.verdict}**.
+    """)
+
+
+@app.cell
+def question():
+    model, source = boxes()
+    mo.hstack([model, source], justify="start")
+    return model, source
+
+
+@app.cell
+def ask(model, source):
+    request = requested(model.value, source.value)
+    asked = LagRequest(request=request)
+    store = Store.open()
+    return asked, request, store
+
+
+@app.cell
+def evidence_answer(asked, store):
+    evidence = answered(asked.evidence, lambda e: store.recall(e, progress_bar))
+    return (evidence,)
+
+
+@app.cell
+def judged(asked, evidence, store):
+    claims = store.recall(asked.claims(evidence))["claims"]
+    return (claims,)
+
+
+@app.cell
+def lag_claims_chart(claims):
+    claim_intervals(
+        claims,
+        f"{claims.filter(verdict='supported').height} of {claims.height} claims about lists are "
+        "supported",
+        "Every claim's estimate with its 95 % interval (colour: verdict), its control (grey) and "
+        "its threshold (tick).",
+    )
+
+
+@app.cell
+def lag_claims_table(claims):
+    judged_claims(claims)
+
+
+@app.cell(hide_code=True)
+def lists_text(asked):
+    mo.md(rf"""
+    ## Lists
+
+    {asked.n_words} different words, each one token, after BOS; {asked.sizes.n_permutations} orders
+    of the same words, the same for all conditions. *Probe*: one item is shown again after the
+    list, in turn from every part of it. *Serial*: the whole list is shown again, and every item is
+    a probe. From there the next-token probability of every item is read, by its **lag**: its slot
+    in the first showing minus that of the item shown again. 0 is the item itself, +1 its
+    successor, -1 its predecessor. What is read is never a slot of the second showing.
+
+    A probability near 1 cannot rise; log odds, $\log p/(1-p)$, can.
+    """)
+
+
+@app.cell
+def choose_lists(asked):
+    design = mo.ui.radio([d.value for d in Design], value="probe", label="design")
+    methods = [method.value for method in METHODS]
+    method = mo.ui.dropdown(methods, value=methods[0], label="method")
+    parts = [part.value for part in asked.layers()]
+    layers = mo.ui.dropdown(parts, value=parts[0], label="layers")
+    mo.hstack([design, method, layers], justify="start")
+    return design, layers, method
+
+
+@app.cell
+def lag_chart(design, evidence, layers, method):
+    case = Case(design.value, method.value, layers.value)
+    shown = views.profiles(evidence, case, "p", WINDOW)
+    successor, predecessor = (views.at_lag(shown, views.AS_IT_IS, lag) for lag in (1, -1))
+    lag_profile(
+        shown,
+        "p",
+        f"The successor has probability {successor:.3f}, the predecessor {predecessor:.4f}",
+        "Mean probability of the items of a list by lag, with 95 % intervals over permutations; "
+        f"of random heads the mean and 95 % of draws ({design.value}, {method.value}, layers: "
+        f"{layers.value}). The axis is stretched at its lower end.",
+    )
+    return (case,)
+
+
+@app.cell
+def lag_odds_chart(case, evidence):
+    odds = views.profiles(evidence, case, "log_odds", WINDOW)
+    start = views.at_lag(odds, views.AS_IT_IS, 1)
+    largest = odds.filter(pl.col("series").str.contains("induction"))["series"][-1]
+    lag_profile(
+        odds,
+        "log_odds",
+        f"Log odds of the successor: {start:.1f}, and {views.at_lag(odds, largest, 1):.1f} without "
+        f"{largest}",
+        f"The same as log odds ({case}).",
+    )
+
+
+@app.cell
+def lag_levels(case, evidence):
+    reached = views.levels(evidence, case)
+    last = reached.filter(family="top").sort("size").row(-1, named=True)
+    cumulative_curve(
+        reached,
+        "log odds of the successor, nats",
+        f"Without the top {last['size']} induction heads the log odds are {last['value']:.1f}",
+        f"Log odds of the successor with more and more heads ablated ({case}): strongest induction "
+        "heads with 95 % intervals over permutations, random sets with 95 % of draws.",
+    )
+
+
+@app.cell
+def lag_table(case, evidence):
+    views.measures(evidence, case).with_columns(pl.selectors.float().round(4))
+
+
+@app.cell(hide_code=True)
+def unseen_text(claims):
+    control = said(claims, "lag_successor_probe").control
+    mo.md(f"""
+    ## After a word that is not in the list
+
+    Nothing can follow a word that was not there: the same lists, with another word where the item
+    was shown again, and lags as if it had been the item. The log ratio of +1 to -1 is then
+    {control}.
+    """)
+
+
+@app.cell
+def lag_control(design, evidence):
+    both = views.control_profiles(evidence, design.value, "log_odds", WINDOW)
+    flat = both.filter(series=views.CONTROL)["value"]
+    lag_profile(
+        both,
+        "log_odds",
+        f"After other words all log odds lie between {flat.min():.2f} and {flat.max():.2f}",
+        f"Log odds by lag as the model is, and after other words ({design.value}); 95 % intervals "
+        "over permutations.",
+    )
+
+
+@app.cell(hide_code=True)
+def halves_text(claims):
+    half = said(claims, "lag_upper_half_probe")
+    mo.md(f"""
+    ## Which half of the layers
+
+    Sets of heads from all layers, or from the lower or upper half of them alone, the halves of an
+    even number of layers. Zeroing the upper half's strongest induction heads costs the successor
+    {half.estimate} nats, those of the lower half {half.control}: more, **{half.verdict}**.
+    """)
+
+
+@app.cell
+def lag_falls(design, evidence):
+    views.falls(evidence, design.value).with_columns(pl.selectors.float().round(3))
+
+
+@app.cell
+def lag_lengths(evidence):
+    lengths = views.by_length(evidence)
+    own = lengths.filter(series=views.AS_IT_IS)
+    ends = own.row(0, named=True), own.row(-1, named=True)
+    curves(
+        lengths,
+        ("words in the list", "log odds of the successor, nats"),
+        None,
+        f"Log odds from {ends[0]['value']:.1f} ({ends[0]['at']} words) to {ends[1]['value']:.1f} "
+        f"({ends[1]['at']})",
+        f"Probed lists of other lengths, up to the model's context, {own['n'].min()} or more "
+        "permutations each, with 95 % intervals.",
+    )
+
+
+@app.cell(hide_code=True)
+def csv_text():
+    mo.md("""
+    ## As tables of two columns
+
+    `headbook lags FOLDER --method zero --layers all` writes the profiles of one row of controls as
+    CSV files with the columns `Lag` and `Mean Probability`.
+    """)
+
+
+if __name__ == "__main__":
+    app.run()
