@@ -38,7 +38,7 @@ def test_bars_are_met_at_the_worse_ends_of_their_intervals():
 
 
 def test_it_is_whole_and_light(made):
-    projections = {f"model.layers.{i}.self_attn.{p}_proj" for i in range(4) for p in "qkvo"}
+    projections = {f"h.{i}.attn.{p}_proj" for i in range(4) for p in "qkvo"}
     assert set(made[0].components) == projections
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 12 * 2**20
     assert {path.name for path in FOLDER.iterdir()} == {WEIGHTS, MADE, "README.md"}
