@@ -231,10 +231,10 @@ def pairs_text(harvest):
 
     $$
     W_h(o) = \frac{{1}}{{\sqrt{{d_\mathrm{{head}}}}}}
-    \sum_i A_i \cos o\theta_i + B_i \sin o\theta_i, \quad
-    A = q_1 k_1 + q_2 k_2, \; B = q_1 k_2 - q_2 k_1
+    \sum_i A_i \cos o\theta_i + B_i \sin o\theta_i
     $$
 
+    with $A = q_1 k_1 + q_2 k_2$ and $B = q_1 k_2 - q_2 k_1$ over coordinates that turn together
     is exact for rotary positions {{cite}}`su2021rope`. Shown is $W_h$ at the *signed* mean
     activations of both where they fire: without the signs a contribution can mean its opposite. A
     component that fires with either sign adds less in the mean than at single tokens.

@@ -238,7 +238,7 @@ def pair_layers(ablation, evidence, metric, offset):
 def layers_table(ablation, evidence, offset):
     compared_at = views.swept(evidence)[ablation.value]
     redundancy_views.prediction_rows(compared_at, offset.value).with_columns(
-        pl.selectors.float().round(4)
+        pl.selectors.float().round(4) + 0.0  # of -0 it makes 0
     )
 
 
