@@ -62,11 +62,11 @@ def definition(measured):
     ## What is decomposed, and how well
 
     A weight $W$ is written as a sum of rank-one components and a remainder $\Delta$
-    {{cite}}`bushnaq2025spd`: component $c$ reads $a_c = x \cdot V_c$ and writes $a_c U_c$. A causal-importance function says for every
-    token how much each component matters there; one of importance 0 may be scaled by anything in
-    $[0, 1]$ without harm, if the decomposition is good. With all
-    components *and* the remainder the model is the target exactly; without the remainder it is
-    the reconstruction, {views.figure(measured["decompositions"], "ones")} nats away.
+    {{cite}}`bushnaq2025spd`: component $c$ reads $a_c = x \cdot V_c$ and writes $a_c U_c$. A
+    causal-importance function says for every token how much each component matters there; one of
+    importance 0 may be scaled by anything in $[0, 1]$ without harm, if the decomposition is good.
+    With all components *and* the remainder the model is the target exactly; without the remainder
+    it is the reconstruction, {views.figure(measured["decompositions"], "ones")} nats away.
     """)
 
 
