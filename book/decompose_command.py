@@ -22,7 +22,7 @@ Example:
     help="Folder of the run.",
 )
 @click.option("--layers", default=None, help="Regular expression of layers' names; q, k, v, o.")
-@click.option("--steps", type=click.IntRange(min=1), default=4000, show_default=True)
+@click.option("--steps", type=click.IntRange(min=1), default=2500, show_default=True)
 @click.option("--components", type=click.IntRange(min=1), default=160, show_default=True)
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
 @click.option("--device", default="cpu", show_default=True, help="Such as cpu or cuda.")

@@ -62,11 +62,11 @@ def definition(measured):
     ## What is decomposed, and how well
 
     A weight $W$ is written as a sum of rank-one components and a remainder $\Delta$
-    {{cite}}`bushnaq2025spd`: component $c$ reads $a_c = x \cdot V_c$ and writes $a_c U_c$. A causal-importance function says for every
-    token how much each component matters there; one of importance 0 may be scaled by anything in
-    $[0, 1]$ without harm, if the decomposition is good. With all
-    components *and* the remainder the model is the target exactly; without the remainder it is
-    the reconstruction, {views.figure(measured["decompositions"], "ones")} nats away.
+    {{cite}}`bushnaq2025spd`: component $c$ reads $a_c = x \cdot V_c$ and writes $a_c U_c$. A
+    causal-importance function says for every token how much each component matters there; one of
+    importance 0 may be scaled by anything in $[0, 1]$ without harm, if the decomposition is good.
+    With all components *and* the remainder the model is the target exactly; without the remainder
+    it is the reconstruction, {views.figure(measured["decompositions"], "ones")} nats away.
     """)
 
 
@@ -231,10 +231,10 @@ def pairs_text(harvest):
 
     $$
     W_h(o) = \frac{{1}}{{\sqrt{{d_\mathrm{{head}}}}}}
-    \sum_i A_i \cos o\theta_i + B_i \sin o\theta_i, \quad
-    A = q_1 k_1 + q_2 k_2, \; B = q_1 k_2 - q_2 k_1
+    \sum_i A_i \cos o\theta_i + B_i \sin o\theta_i
     $$
 
+    with $A = q_1 k_1 + q_2 k_2$ and $B = q_1 k_2 - q_2 k_1$ over coordinates that turn together
     is exact for rotary positions {{cite}}`su2021rope`. Shown is $W_h$ at the *signed* mean
     activations of both where they fire: without the signs a contribution can mean its opposite. A
     component that fires with either sign adds less in the mean than at single tokens.

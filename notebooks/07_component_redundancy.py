@@ -156,7 +156,7 @@ def choose_ablation(evidence):
 
 
 @app.cell
-def index_in_attention(ablation, evidence, head):
+def pair_in_attention(ablation, evidence, head):
     in_layer = views.index_rows(evidence, ablation.value, head.layer)
     name = f"pair, {ablation.value}"
     at_one = redundancy_views.at_offset(in_layer, name, 1)
@@ -173,7 +173,7 @@ def index_in_attention(ablation, evidence, head):
 
 
 @app.cell
-def index_in_predictions(ablation, evidence):
+def pair_in_predictions(ablation, evidence):
     in_logits = views.index_rows(evidence, ablation.value, None)
     first = redundancy_views.at_offset(in_logits, f"pair, {ablation.value}", 1)
     curves(
@@ -194,7 +194,7 @@ def choose_scope():
 
 
 @app.cell
-def sweep_chart(ablation, evidence, scope):
+def pair_sweep(ablation, evidence, scope):
     every = views.swept(evidence)
     rows = views.sweep_rows(every[ablation.value], scope.value)
     alone = rows.filter(role="values zeroed").sort("value").row(-1, named=True)
@@ -219,7 +219,7 @@ def choose_comparison(evidence):
 
 
 @app.cell
-def layers_chart(ablation, evidence, metric, offset):
+def pair_layers(ablation, evidence, metric, offset):
     compared = views.swept(evidence)[ablation.value]
     seven = redundancy_views.comparison_rows(compared, metric.value, offset.value)
     least = seven.sort("value").row(0, named=True)
@@ -238,7 +238,7 @@ def layers_chart(ablation, evidence, metric, offset):
 def layers_table(ablation, evidence, offset):
     compared_at = views.swept(evidence)[ablation.value]
     redundancy_views.prediction_rows(compared_at, offset.value).with_columns(
-        pl.selectors.float().round(4)
+        pl.selectors.float().round(4) + 0.0  # of -0 it makes 0
     )
 
 
@@ -309,7 +309,7 @@ def choose_head(head, offsets, request):
 
 
 @app.cell
-def watched_chart(mode, offsets, watched):
+def pair_watched(mode, offsets, watched):
     looked = redundancy_views.looked_at(offsets[mode.value], PROFILE, watched.value)
     peak = looked.filter(role=TARGET).sort("value").row(-1, named=True)
     curves(
@@ -323,7 +323,7 @@ def watched_chart(mode, offsets, watched):
 
 
 @app.cell
-def watched_change(mode, offsets, watched):
+def pair_watched_change(mode, offsets, watched):
     moved = redundancy_views.looked_at(offsets[mode.value], CHANGE, watched.value)
     most = moved.sort(pl.col("value").abs()).row(-1, named=True)
     far = views.farthest(offsets, CHANGE)
@@ -372,7 +372,7 @@ def choose_prompt(asked, evidence, head, tables):
 
 
 @app.cell
-def tables_chart(masks, tables):
+def pair_tables(masks, tables):
     moved_by = condition_means(tables[masks.value]["ablation_means"], "kl_base_ablated")
     largest = moved_by.filter(group="crafted prompts").sort("value").row(-1, named=True)
     condition_effects(

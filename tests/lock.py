@@ -17,15 +17,15 @@ PACKAGES = ("analysis",)
 
 def all_experiments() -> list[type[Experiment]]:
     """Every experiment that can be asked, found by its place under `Experiment`."""
-    found: list[type[Experiment]] = []
+    found: dict[str, type[Experiment]] = {}
     waiting = list(Experiment.__subclasses__())
     while waiting:
         kind = waiting.pop()
         waiting += kind.__subclasses__()
         ours = kind.__module__.split(".")[0] in PACKAGES
         if ours and not isabstract(kind) and "version" in vars(kind):
-            found.append(kind)
-    return sorted(found, key=lambda kind: kind.__name__)
+            found[f"{kind.__module__}.{kind.__name__}"] = kind  # reached through every base
+    return sorted(found.values(), key=lambda kind: kind.__name__)
 
 
 if __name__ == "__main__":

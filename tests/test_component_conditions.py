@@ -1,5 +1,6 @@
 """Components ablated beside the target: where heads look, what is predicted, and the claims."""
 
+from collections import Counter
 from math import log
 
 import numpy as np
@@ -143,15 +144,18 @@ def tables(about) -> dict[Mode, ComponentPredictions]:
 
 def test_probabilities_are_averaged_and_not_logits(tables):
     asked = tables[Mode.STOCHASTIC]
-    ids = asked.data()[0].ids
+    lengths = Counter(tokens.ids.size for tokens in asked.data())
+    (length, n_rows), *_ = lengths.most_common()
+    ids = np.concatenate([tokens.ids for tokens in asked.data() if tokens.ids.size == length])
+    assert len(ids) == n_rows > 1, "prompts of one length are computed together"
     found, tokens = asked.predictions(ids), torch.from_numpy(ids).long()
     made, _ = asked.made
-    importances = asked.importances(tokens, ids.size)
+    importances = asked.importances(tokens, length)
     conditions = asked.side_by_side(tokens, importances, asked.head, asked.seed)
     assert set(found) == EXPECTED[Mode.STOCHASTIC] == set(conditions)
     for name, draws in conditions.items():
         with torch.no_grad():
-            every = torch.stack([logits(made, tokens, m)[0, -1].double() for m in draws])
+            every = torch.stack([logits(made, tokens, m)[:, -1].double() for m in draws])
         mean = every.softmax(-1).mean(0)
         torch.testing.assert_close(found[name].exp(), mean, atol=1e-7, rtol=1e-4)
         if len(draws) > 1:
@@ -216,6 +220,8 @@ def answered(by_lag: dict[int, float], spread: float = 0.01, **totals: float) ->
     for metric, value in totals.items():
         ends = {"value": value, "lower": 0.9 * value, "upper": 1.1 * value}
         rows.append({**about_a, "metric": metric, **ends, "n": 5})
+        each = {**about_a, "metric": metric}
+        rows += [{**each, "sequence": i, "value": value * (0.98 + 0.01 * i)} for i in range(5)]
     types = {"layer": pl.Int16, "sequence": pl.Int32, "n": pl.Int32, "lag": pl.Int32}
     types |= {"lower": pl.Float64, "upper": pl.Float64}
     return Answer(comparisons=pl.DataFrame(rows, schema_overrides=types, infer_schema_length=None))

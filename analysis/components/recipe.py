@@ -45,12 +45,12 @@ class Recipe:
     clip: float = 1.0
     stochastic: float = 0.5
     adversarial: float = 0.5
-    importance: float = 1e-3
+    importance: float = 3e-4
     beta: float = 0.2
     faithfulness: float = 1e5
     p_first: float = 2.0
     p_last: float = 0.4
-    ascents: int = 1
+    ascents: int = 2
     """Steps of the adversary before each step of the decomposition."""
     ascent: float = 0.1
     """Length of the adversary's steps."""

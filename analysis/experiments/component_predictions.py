@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 import polars as pl
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from analysis.components.ablation import Mode, parse_parts
@@ -38,9 +39,19 @@ class ComponentPredictions(AblatedComponents, PredictionTables):
         """Every condition, in every draw."""
         return 3 * self.n_draws
 
+    @cached_property
+    def _known(self) -> dict[str, dict[str, Float[Tensor, " d_vocab"]]]:
+        """What `predictions` gave of each prompt, computed for all of one length together."""
+        return {}
+
     def _table(self, model: Model, tokens: Tokens) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Rows of `predictions` and of `ablation_effects` of one prompt."""
-        log_p = self.predictions(tokens.ids)
+        if tokens.text not in self._known:
+            alike = [other for other in self.data() if other.ids.shape == tokens.ids.shape]
+            found = self.predictions(np.concatenate([other.ids for other in alike]))
+            for row, other in enumerate(alike):
+                self._known[other.text] = {name: each[row] for name, each in found.items()}
+        log_p = self._known[tokens.text]
         outcomes = [
             Outcome(condition=name, baseline=self.baseline_of(name), logits=each)
             for name, each in log_p.items()
@@ -63,11 +74,14 @@ class ComponentPredictions(AblatedComponents, PredictionTables):
         )
         return prediction_rows(outcomes, place, self.top_k), rows
 
-    def predictions(self, ids: np.ndarray) -> dict[str, Float[Tensor, " d_vocab"]]:
-        """What is predicted after a prompt under every condition.
+    def predictions(
+        self, ids: Int[np.ndarray, "row pos"]
+    ) -> dict[str, Float[Tensor, "row d_vocab"]]:
+        """What is predicted after prompts of one length under every condition.
 
         Args:
-            ids: Token ids of one row.
+            ids: Token ids; an adversary chooses masks for every token, and does its worst to all
+                rows together.
 
         Returns:
             Logarithms of probabilities, averaged over draws before, by condition.
@@ -78,7 +92,7 @@ class ComponentPredictions(AblatedComponents, PredictionTables):
         conditions = self.side_by_side(tokens, importances, self.head, self.seed)
         with torch.inference_mode():
             every = {
-                name: torch.stack([logits(decomposition, tokens, m)[0, -1].double() for m in draws])
+                name: torch.stack([logits(decomposition, tokens, m)[:, -1].double() for m in draws])
                 for name, draws in conditions.items()
             }
         return {

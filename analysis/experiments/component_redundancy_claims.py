@@ -169,19 +169,22 @@ class ComponentRedundancyClaims(Judgement):
         """Whether shared draws are less noisy, and an adversary makes the pair matter more."""
         modes = self.evidence.modes
         common, apart = (
-            figure(modes[mode.value], EFFECT_ERROR)
+            by_sequence(modes[mode.value], EFFECT_ERROR)
             for mode in (Mode.STOCHASTIC, Mode.STOCHASTIC_APART)
         )
-        if common is not None and apart is not None:
+        if len(common) and len(common) == len(apart):
             said = Statement(
                 claim="component_shared_draws",
                 statement="With masks drawn apart for both arms, the standard error of the effect "
                 f"of ablating {self.evidence.pair} is larger than with the same draws in both",
                 statistic="Standard error over draws of the change of the probability of the "
-                "target's token, mean over sequences",
+                "target's token, drawn apart minus the same draws, paired by sequence",
                 chapter=CHAPTER,
             )
-            yield decided(said, apart, common, (0.0, "control: the same draws"), self.runs())
+            zero = np.zeros_like(common)
+            name = "the same draws in both arms: no difference, by definition"
+            same = Bar(threshold=0.0, control=zero, control_name=name)
+            yield judged(said, apart - common, same, self.seed, self.runs())
         adversarial, plain = (
             figure(modes[mode.value], HARM) for mode in (Mode.ADVERSARIAL, Mode.DETERMINISTIC)
         )
@@ -219,6 +222,18 @@ def figure(answer: Evidence, metric: str) -> Figure | None:
         metric=metric,
     )
     return None if rows.is_empty() else rows.select("value", "lower", "upper").row(0)
+
+
+def by_sequence(answer: Evidence, metric: str) -> Float[np.ndarray, " sequence"]:
+    """A number of A in the predictions on every sequence, in order; empty if it has none."""
+    rows = answer["comparisons"].filter(
+        pl.col("sequence").is_not_null(),
+        pl.col("layer").is_null(),
+        reference="base",
+        condition="A",
+        metric=metric,
+    )
+    return rows.sort("sequence")["value"].to_numpy()
 
 
 def specificity(answers: Sequence[Evidence], layer: int) -> Float[np.ndarray, " sequence"]:

@@ -125,7 +125,7 @@ class DecomposedRequest:
         """What is predicted after prompts, and with components ablated."""
         sizes = self.request.sizes
         asked = self._text(sizes.n_ablated, min(MAX_CONTEXT, sizes.ablated_tokens))
-        n_samples = asked.pop("n_sequences")
+        n_samples = asked.pop("n_sequences") // (4 if mode is Mode.ADVERSARIAL else 1)
         return ComponentPredictions(
             **asked, **self._ablated(head, components, mode), n_samples=n_samples
         )
@@ -162,9 +162,10 @@ class DecomposedRequest:
         return self._text(self.request.sizes.n_positions, MAX_TOKENS)
 
     def _n_measured(self, mode: Mode) -> int:
-        """Sequences: an adversary takes a hundred passes on each."""
-        sizes = self.request.sizes
-        return sizes.n_blocks if mode is Mode.ADVERSARIAL else sizes.n_positions
+        """Sequences: draws of masks take a pass each, and an adversary a hundred."""
+        n = self.request.sizes.n_positions
+        parts = {Mode.DETERMINISTIC: 1, Mode.ADVERSARIAL: 8}
+        return max(2, n // parts.get(mode, 2))
 
     def _ablated(self, head: Head, components: str, mode: Mode) -> dict[str, Any]:
         """Components of a head, and the masks of all others."""

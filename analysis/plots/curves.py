@@ -20,7 +20,7 @@ def curves(
 
     Args:
         rows: Columns `at`, `series`, `role` (what gives a line its colour; others are grey),
-            `value`, `lower`, `upper` and `n`.
+            `value`, `lower`, `upper` (null without an interval) and `n`.
         names: Titles of the axes.
         domain: Of the values, which are drawn at its ends where they lie outside; None fits it.
         title: The finding.
@@ -48,8 +48,9 @@ def curves(
     line = base.mark_line(point=alt.OverlayMarkDef(size=22)).encode(
         y=alt.Y("value:Q", title=names[1], scale=scale)
     )
+    known = rows["lower"].is_not_null().any()
     return alt.LayerChart(
-        layer=[rule.add_params(chosen), line],
+        layer=[rule.add_params(chosen), line] if known else [line.add_params(chosen)],
         width=520,
         height=240,
         title=title,
