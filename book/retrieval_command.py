@@ -67,7 +67,10 @@ def grid(  # noqa: PLR0913 - one parameter for each option
     from store import Store  # noqa: PLC0415
 
     if unknown := sorted(set(facts) - set(FACTS)):
-        raise UserError(f"expected questions among {', '.join(FACTS)}, got {', '.join(unknown)}")
+        raise UserError(
+            f"expected questions among {', '.join(FACTS)}, got {', '.join(unknown)}; "
+            "choose some of them"
+        )
     opened = Store.open(store_path)
     for model in models:
         request = Request(model=model, profile=Profile(profile), seed=seed, device=device)

@@ -13,8 +13,10 @@ from .experiment import Experiment
 from .induction_circuit import circuit_heads, previous_token_head
 from .judgement import Evidence
 from .kind_claims import KindEvidence
+from .lag_request import lag_findings
 from .redundancy_claims import RedundancyEvidence
 from .request import VALUE_METHODS, Request
+from .retrieval_request import retrieval_findings
 
 Recall = Callable[[Experiment], Evidence]
 """Answers a question, from a store or by computing it."""
@@ -29,8 +31,8 @@ def findings(request: Request, recall: Recall) -> pl.DataFrame:
 
     Returns:
         Rows of `claims`: heads, induction circuit, BOS sink, kinds of ablation, redundancy,
-        components. What the model's tokenizer, depth or decomposition does not allow to be asked
-        has none.
+        retrieval, recall of lists, components. What the model's tokenizer, depth or
+        decomposition does not allow to be asked has none.
     """
     text, induction = recall(request.text_scores()), recall(request.induction_scores())
     recall(request.successor_scores())
@@ -47,6 +49,9 @@ def findings(request: Request, recall: Recall) -> pl.DataFrame:
         recall(request.query_offsets(previous))
         recall(request.prediction_tables(str(previous)))
         recall(request.direct_effects())
+        judged += retrieval_findings(request, recall)
+        with suppress(UserError):  # too few words of one token, as the chapter says
+            judged += lag_findings(request, recall)
     decomposed = DecomposedRequest.of(request)
     if decomposed is not None:
         judged += _components(decomposed, recall, text, induction)
