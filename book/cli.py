@@ -17,6 +17,7 @@ from book.errors import BookError
 from book.export_command import export
 from book.import_command import import_files
 from book.lag_command import lags
+from book.retrieval_command import grid
 from store import StoreError, default_root
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -326,6 +327,7 @@ def evaluate_reference(model: str, only: tuple[str, ...], corpus: Path | None, d
 
 cli.add_command(bench)
 cli.add_command(decompose)
+cli.add_command(grid)
 cli.add_command(lags)
 cli.add_command(import_files)
 cli.add_command(export)

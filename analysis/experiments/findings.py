@@ -49,9 +49,9 @@ def findings(request: Request, recall: Recall) -> pl.DataFrame:
         recall(request.query_offsets(previous))
         recall(request.prediction_tables(str(previous)))
         recall(request.direct_effects())
-        judged += retrieval_findings(request, recall)
-        with suppress(UserError):  # too few words of one token, as the chapter says
-            judged += lag_findings(request, recall)
+        for asked in (retrieval_findings, lag_findings):
+            with suppress(UserError):  # too short a context, too few words: the chapters say so
+                judged += asked(request, recall)
     decomposed = DecomposedRequest.of(request)
     if decomposed is not None:
         judged += _components(decomposed, recall, text, induction)
