@@ -22,6 +22,7 @@ from analysis.experiments.component_redundancy import (
     HARM,
     ComponentRedundancy,
 )
+from analysis.experiments.component_redundancy_claims import by_sequence
 from analysis.experiments.decomposed_request import DecomposedRequest
 from analysis.interventions import NOTHING, Head, Method, taps
 from analysis.models.load import hidden_states
@@ -34,6 +35,12 @@ LAYER, HEAD = 0, 2
 PAIR = "h.0.attn.q_proj:3,h.0.attn.k_proj:5"
 IDLE = f"h.0.attn.q_proj:{N - 1},h.0.attn.k_proj:{N - 1}"
 """Components that write nothing."""
+
+
+class Answer(dict):
+    """Frames by table and one run."""
+
+    runs = ("r",)
 
 
 def silent(*_args) -> None:
@@ -164,6 +171,9 @@ def test_the_effect_is_a_mean_over_draws_with_its_error(question, mode):
     assert found == pytest.approx(float(change.mean()), abs=1e-6)
     error = number(rows, **where, metric=EFFECT_ERROR)
     assert error == pytest.approx(float((change.var(0) / 3).sqrt().mean()), rel=1e-3)
+    errors = by_sequence(Answer(comparisons=rows), EFFECT_ERROR)
+    assert len(errors) == len(one.tokens.ids)
+    assert errors.mean() == pytest.approx(error)
     means = {name: passes[name][1].mean(0) for name in ("base", "A")}
     far = [divergence(target, means[name]).mean() for name in means]
     assert number(rows, **where, metric=HARM) == pytest.approx(float(far[1] - far[0]), abs=1e-4)
@@ -272,12 +282,6 @@ def test_matched_pairs_are_the_nearest_in_norm():
     assert {j for _, j in pairs} == {0, 1}
     assert pairs == matched_pairs((0, 2), norms, 2, seed=0)
     assert len(matched_pairs((0, 2), norms, 9, seed=0)) == 3
-
-
-class Answer(dict):
-    """Frames by table and one run."""
-
-    runs = ("r",)
 
 
 def test_a_model_without_a_decomposition_is_not_asked(worded, run):

@@ -43,6 +43,7 @@ class ComponentRedundancy(ComponentsAtPosition, ValueRedundancy):
     """
 
     version: ClassVar[int] = 1
+    by_sequence: ClassVar[tuple[str, ...]] = ("redundancy", EFFECT, EFFECT_ERROR, HARM)
 
     within: str | None
     """The head that the components are cut from, as `L1H4`; None for all."""

@@ -165,7 +165,7 @@ class DecomposedRequest:
         """Sequences: draws of masks take a pass each, and an adversary a hundred."""
         n = self.request.sizes.n_positions
         parts = {Mode.DETERMINISTIC: 1, Mode.ADVERSARIAL: 8}
-        return max(2, n // parts.get(mode, 2))
+        return max(2, n // parts.get(mode, 4))
 
     def _ablated(self, head: Head, components: str, mode: Mode) -> dict[str, Any]:
         """Components of a head, and the masks of all others."""

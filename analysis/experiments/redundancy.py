@@ -106,6 +106,8 @@ class ValueRedundancy(AtPosition):
     """
 
     version: ClassVar[int] = 1
+    by_sequence: ClassVar[tuple[str, ...]] = ("redundancy",)
+    """Metrics that are kept of every sequence, beside their means."""
 
     method: str
     """How B ablates values: `zero_value`, `mean_value` or `mask_key`."""
@@ -229,10 +231,9 @@ class ValueRedundancy(AtPosition):
         labels = Labels(card=self.card, tokens=self.tokens, data="text", seed=self.seed)
         keys = list(found)
         frames = [_aggregates(keys, bootstrap(np.stack(list(found.values()), 1), self.seed))]
-        indices = [key for key in keys if key[4] == "redundancy"]
-        frames.append(self._pooled(indices, found))
-        for key in indices:
-            if key[3] in (None, self.ablated.layer):
+        frames.append(self._pooled([key for key in keys if key[4] == "redundancy"], found))
+        for key in keys:
+            if key[4] in self.by_sequence and key[3] in (None, self.ablated.layer):
                 each = pl.DataFrame({"sequence": np.arange(len(found[key])), "value": found[key]})
                 frames.append(_keyed([key], each.with_columns(place=pl.lit(0))))
         constants = {
