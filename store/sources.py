@@ -136,11 +136,11 @@ class Sources:
             module = self.module(module_name)
             if module is not None and (not name or name in module.definitions):
                 return place
-            if self.module(f"{module_name}.{name}") is not None:
+            imported = module.imports.get(name) if module is not None else None
+            if imported is not None and imported not in seen:
+                place = imported  # before a submodule of the same name, which it hides
+            elif self.module(f"{module_name}.{name}") is not None:
                 return (f"{module_name}.{name}", "")
-            if module is None:
-                return None
-            place = module.imports.get(name, place)
         return None
 
     def uses(self, module: Module, node: ast.AST) -> Iterable[Place]:

@@ -15,7 +15,7 @@ FILES = {
         from dataclasses import dataclass
         from typing import ClassVar
         import labpkg.numbers as numbers
-        from .scores import mean_score
+        from .scores import mean_score, total
         from . import shapes
 
         @dataclass(frozen=True)
@@ -25,7 +25,8 @@ FILES = {
             def run(self):
                 """Answer it."""
                 # first the mean
-                return mean_score([1, 2]) + numbers.constant() + self.side(shapes.Square(2))
+                number = mean_score([1, 2]) + total([]) + numbers.constant()
+                return number + self.side(shapes.Square(2))
             def side(self, square):
                 return square.side
 
@@ -34,7 +35,9 @@ FILES = {
             def run(self):
                 return 5
     ''',
-    "scores/__init__.py": "from .means import mean_score\nfrom .means import unused\n",
+    "scores/__init__.py": "from .means import mean_score\nfrom .means import unused\n"
+    "from .total import total\n",
+    "scores/total.py": "def total(values):\n    return sum(values)\n",
     "scores/means.py": """
         from ..limits import LIMIT
         def mean_score(values):
@@ -81,6 +84,7 @@ def hash_of(name: str) -> str:
 CHANGES = {
     "a function it calls": ("scores/means.py", "sum(values)", "sum(values) + 0.1"),
     "through a re-export": ("scores/means.py", "len(values)", "(len(values) - 1)"),
+    "a function named like its module": ("scores/total.py", "sum(values)", "sum(values) + 1"),
     "a constant": ("limits.py", "0.5", "0.6"),
     "an import inside a function": ("late.py", "x + 1", "x + 2"),
     "a function of an imported module": ("numbers.py", "return 7", "return 8"),
