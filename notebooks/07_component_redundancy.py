@@ -27,13 +27,18 @@ with app.setup:
 
 
 @app.cell(hide_code=True)
-def finding(claims, errors, evidence, request):
+def finding():
+    mo.md("""
+    # Was the previous token all that a component was for?
+    """)
+
+
+@app.cell(hide_code=True)
+def summary(claims, errors, evidence, request):
     attention = said(claims, "component_redundant_attention_offset")
     predictions = said(claims, "component_redundant_predictions_offset")
     adversary = said(claims, "component_adversary")
     mo.md(f"""
-    # Was the previous token all that a component was for?
-
     **{evidence.pair}** adds most to how much the previous-token head **{evidence.head}** of
     **{request.card.name}** looks one token back. With this pair ablated at t and t-1, R of the
     values at t-1 is {attention.estimate} in the attention output (redundant, and only there:

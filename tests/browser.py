@@ -182,7 +182,8 @@ def dead_controls(driver: webdriver.Chrome, url: str) -> list[str]:
 
 def press(driver: webdriver.Chrome, control: WebElement) -> None:
     """Move a control to another value with keys."""
-    field = control.find_elements(By.CSS_SELECTOR, "input:checked, select, input")[0]
+    checked = control.find_elements(By.CSS_SELECTOR, "input:checked")
+    field = (checked or control.find_elements(By.CSS_SELECTOR, "select, input"))[0]
     driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", field)
     kind = field.get_attribute("type")
     if kind == "checkbox":
@@ -191,7 +192,8 @@ def press(driver: webdriver.Chrome, control: WebElement) -> None:
     up, down = "\ue013", "\ue015"
     last = driver.execute_script(
         "const f = arguments[0]; return f.tagName === 'SELECT' ? f.selectedIndex === f.length - 1"
-        " : f.type === 'range' ? f.value === f.max : false",
+        " : f.type === 'range' ? f.value === f.max"
+        " : f === [...document.getElementsByName(f.name)].at(-1)",
         field,
     )
     rises = kind == "range"
