@@ -11,10 +11,9 @@ import polars as pl
 _SPACES = {" ": "·", "\n": "↵", "\t": "⇥", "\r": "␍"}
 _HIDDEN = ("C", "Z")
 """Unicode categories that would not be seen, or would turn the text around them."""
-_BOX = "display:inline-block;border-radius:.25rem;margin:.1rem;padding:0 .3rem;text-align:center;"
-_BLUE, _YELLOW, _GREY = "rgba(59,110,168,.45)", "rgba(227,179,65,.5)", "rgba(128,128,128,.18)"
-_GREEN, _RED = "rgba(46,160,67,.28)", "rgba(218,54,51,.28)"
-_CELL = "padding:.3rem .6rem;vertical-align:top;border-bottom:1px solid rgba(128,128,128,.3)"
+_BOX = "display:inline-block;border-radius:.2em;margin:.1em;padding:0 .3em;text-align:center;"
+_BLUE, _YELLOW, _GREY = "#3b6ea873", "#e3b3414d", "#8080802e"
+_GREEN, _RED = "#2ea04347", "#da363347"
 """Colours are laid over whatever background the page has, so that light and dark both work."""
 
 
@@ -65,7 +64,7 @@ def token_table(rows: pl.DataFrame, top_k: int) -> str:
         for (condition,), found in rows.group_by("condition", maintain_order=True)
     )
     titles = ("condition", "predicts", "baseline's token", "rose and fell most")
-    head = "".join(f'<th style="{_CELL};text-align:left">{title}</th>' for title in titles)
+    head = "".join(f"<th>{title}</th>" for title in titles)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
@@ -83,7 +82,8 @@ def _row(condition: str, rows: pl.DataFrame, top_k: int) -> str:
     change = "–" if alone else _moved(base["token"], base["change"], _GREY)
     cells = (escape(condition), _box(visible(top["token"]), _GREY), change)
     columns = (*cells, "–" if alone else "".join(lines))
-    return "<tr>" + "".join(f'<td style="{_CELL}">{column}</td>' for column in columns) + "</tr>"
+    cells = "".join(f"<td>{column}</td>" for column in columns)
+    return f'<tr style="vertical-align:top">{cells}</tr>'
 
 
 def _moved(token: str, change: float, color: str) -> str:

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -22,6 +22,8 @@ from .inputs import CHECKOUT, chapter_key, digest, project_folders, write_aside
 if TYPE_CHECKING:
     import polars as pl
     from tqdm import tqdm
+
+    from .editions import Planned
 
 MAX_JOBS = 2
 """Chapters compiled at the same time: each is a process with libraries of its own."""
@@ -69,22 +71,20 @@ def open_store(path: Path) -> RunStore:
 
 
 def compile_chapters(
-    notebooks: Sequence[Path],
+    planned: Sequence[Planned],
     store: RunStore,
     work: Path,
     *,
     prepare: Callable[[], None],
-    options: Mapping[str, str],
     strict: bool,
 ) -> tuple[dict[str, Record], tuple[str, ...]]:
     """Compile what changed.
 
     Args:
-        notebooks: The chapters.
+        planned: The chapters.
         store: What they recall from.
         work: The work folder.
         prepare: Called once before chapters are compiled, if any must be.
-        options: The notebooks' command line.
         strict: Refuse a kept chapter whose runs have left the store; else compile it anew.
 
     Returns:
@@ -93,48 +93,46 @@ def compile_chapters(
     Raises:
         BookError: A chapter cannot be compiled, or is stale under `strict`.
     """
-    shelf = _Shelf(work / "chapters", options)
+    shelf = _Shelf(work / "chapters")
     compiled: set[str] = set()
     for _round in range(_ROUNDS):
         present = store.runs()
-        records = {path.stem: shelf.kept(path, present, strict=strict) for path in notebooks}
-        todo = [path for path in notebooks if records[path.stem] is None]
+        todo = [one for one in planned if shelf.kept(one, present, strict=strict) is None]
         if not todo:
             break
         if not compiled:
             prepare()
         with ThreadPoolExecutor(MAX_JOBS) as pool:
             list(pool.map(partial(_compile, shelf, store, present), todo))
-        compiled |= {path.stem for path in todo}
-    found = {path.stem: shelf.read(path) for path in notebooks}
+        compiled |= {one.name for one in todo}
+    found = {one.name: shelf.read(one) for one in planned}
     return found, tuple(sorted(compiled))
 
 
 class _Shelf:
     """Where compiled chapters are kept."""
 
-    def __init__(self, folder: Path, options: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.options = options
 
-    def path(self, notebook: Path) -> Path:
-        return self.folder / f"{notebook.stem}.json"
+    def path(self, one: Planned) -> Path:
+        return self.folder / f"{one.name}.json"
 
-    def read(self, notebook: Path) -> Record:
-        return _record(json.loads(self.path(notebook).read_text(encoding="utf-8")))
+    def read(self, one: Planned) -> Record:
+        return _record(json.loads(self.path(one).read_text(encoding="utf-8")))
 
-    def kept(self, notebook: Path, present: Sequence[str], *, strict: bool) -> Record | None:
+    def kept(self, one: Planned, present: Sequence[str], *, strict: bool) -> Record | None:
         """The record of a chapter that need not be compiled again."""
         try:
-            record = self.read(notebook)
+            record = self.read(one)
         except (OSError, ValueError, TypeError, KeyError):
             return None
-        if record.key != chapter_key(notebook, record.inputs, self.options):
+        if record.key != chapter_key(one.notebook, record.inputs, one.options):
             return None
         if absent := sorted(set(record.runs) - set(present)):
             if strict:
                 raise BookError(
-                    f"the runs that {notebook.name} shows in the store",
+                    f"the runs that {one.notebook.name} shows in the store",
                     f"{len(absent)} of {len(record.runs)} gone, first {absent[0]}",
                     "compute them again with `headbook run`, or build without --check",
                 )
@@ -151,11 +149,11 @@ def _digest(runs: Iterable[str]) -> str:
     return digest(run.encode() for run in runs)
 
 
-def _compile(shelf: _Shelf, store: RunStore, present: Sequence[str], notebook: Path) -> None:
-    started = time.time()
-    result = shelf.folder / f"{notebook.stem}.result.json"
-    job = shelf.folder / f"{notebook.stem}.job.json"
-    arguments = [word for name, value in shelf.options.items() for word in (f"--{name}", value)]
+def _compile(shelf: _Shelf, store: RunStore, present: Sequence[str], one: Planned) -> None:
+    started, notebook = time.time(), one.notebook
+    result = shelf.folder / f"{one.name}.result.json"
+    job = shelf.folder / f"{one.name}.job.json"
+    arguments = [word for name, value in one.options.items() for word in (f"--{name}", value)]
     folders = project_folders(notebook)
     content = {
         "notebook": str(notebook),
@@ -164,15 +162,15 @@ def _compile(shelf: _Shelf, store: RunStore, present: Sequence[str], notebook: P
         "result": str(result),
     }
     write_aside(job, json.dumps(content).encode())
-    _work(job, notebook, store.root)
+    _work(job, one, store.root)
     made: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
-    made["key"] = chapter_key(notebook, made["inputs"], shelf.options)
+    made["key"] = chapter_key(notebook, made["inputs"], one.options)
     record = _record(made)
     if record.whole_store:
         record = replace(record, store=_digest(present))
     if _edited_since(started, notebook, record.inputs):
         record = replace(record, key="")
-    write_aside(shelf.path(notebook), json.dumps(asdict(record), sort_keys=True).encode())
+    write_aside(shelf.path(one), json.dumps(asdict(record), sort_keys=True).encode())
     result.unlink()
     job.unlink()
 
@@ -184,7 +182,7 @@ def _edited_since(start: float, notebook: Path, inputs: Iterable[str]) -> bool:
     return any(path.stat().st_mtime >= start for path in files)
 
 
-def _work(job: Path, notebook: Path, root: Path) -> None:
+def _work(job: Path, one: Planned, root: Path) -> None:
     """Run a worker to its end, its progress on a bar."""
     search = os.pathsep.join([str(CHECKOUT), os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
     environment = {
@@ -198,7 +196,7 @@ def _work(job: Path, notebook: Path, root: Path) -> None:
     error: list[str] | None = None
     with (
         subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as worker,
-        _bar(notebook.stem) as bar,
+        _bar(one.name) as bar,
     ):
         try:
             for line in worker.stdout or ():
@@ -214,7 +212,9 @@ def _work(job: Path, notebook: Path, root: Path) -> None:
         raise BookError(*error)
     if worker.returncode:
         got = f"exit code {worker.returncode}"
-        raise BookError(f"the worker of {notebook.name} to finish", got, "see its message above")
+        raise BookError(
+            f"the worker of {one.notebook.name} to finish", got, "see its message above"
+        )
 
 
 @contextmanager

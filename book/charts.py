@@ -39,7 +39,7 @@ def chart_html(spec: Json, page: Page, *, inner: bool) -> str:
         inner: The chart stands in a tab or fold, so its caption goes with it, without a number.
 
     Returns:
-        An element that carries the chart's description as its text alternative.
+        An element that carries the chart's title and description as its text alternative.
 
     Raises:
         BookError: The chart has no description, or loads its data from elsewhere.
@@ -56,13 +56,27 @@ def chart_html(spec: Json, page: Page, *, inner: bool) -> str:
         raise BookError("a chart whose data is inside it", "a data url", "chart a polars frame")
     page.data.update({name: by_column(rows) for name, rows in datasets.items()})
     spec = _renumbered(spec)
-    name, label = page.chart(spec), escape(str(spec["description"]))
+    name, caption = page.chart(spec), escape(str(spec["description"]))
     where = "data-inner " if inner else ""
     box = (
         f'<div class="hb-chart mathjax_ignore" {where}data-spec="{name}" role="img" '
-        f'aria-label="{label}"></div>'
+        f'aria-label="{escape(alternative(spec))}"></div>'
     )
-    return f'{box}<p class="hb-caption">{label}</p>' if inner else box
+    return f'{box}<p class="hb-caption">{caption}</p>' if inner else box
+
+
+def alternative(spec: Json) -> str:
+    """What a reader who cannot see a chart is told: the finding, then the caption.
+
+    Args:
+        spec: A Vega-Lite spec with a description.
+
+    Returns:
+        Sentences.
+    """
+    title = _title(spec).strip()
+    end = "" if not title or title.endswith((".", "?", "!")) else "."
+    return f"{title}{end} {spec['description']}".strip()
 
 
 def by_column(rows: list[Json]) -> Json:
@@ -95,8 +109,9 @@ def _renumbered(spec: Json) -> Json:
 
 
 def _title(spec: Json) -> str:
-    title: Any = spec.get("title", "")
-    return str(cast("Json", title).get("text", "")) if isinstance(title, dict) else str(title)
+    title: Any = spec.get("title") or ""
+    text: Any = cast("Json", title).get("text", "") if isinstance(title, dict) else title
+    return " ".join(cast("list[str]", text)) if isinstance(text, list) else str(text)
 
 
 def _loads(node: Any) -> bool:

@@ -12,6 +12,8 @@ import click
 
 from analysis.errors import UserError
 from book.bench_command import bench
+from book.build_command import build
+from book.computing import compute
 from book.decompose_command import decompose
 from book.errors import BookError
 from book.export_command import export
@@ -20,8 +22,6 @@ from book.lag_command import lags
 from book.retrieval_command import grid
 from store import StoreError, default_root
 
-ROOT = Path(__file__).resolve().parent.parent
-NOTEBOOKS = ROOT / "notebooks"
 MISTAKES = (UserError, StoreError, BookError)
 """Errors that say expected, found and remedy: one line, exit code 2, no traceback."""
 
@@ -121,94 +121,10 @@ def cli() -> None:
 @with_store
 def run(store_path: Path, **asked: Any) -> None:
     """Compute what the book asks of a model; finished runs are kept and never repeated."""
-    claims = _compute(store_path, asked)
+    claims = compute(store_path, asked)
     for row in claims.iter_rows(named=True):
         ends = f"{row['estimate']:.3f} ({row['lower']:.3f} to {row['upper']:.3f})"
         click.echo(f"{row['verdict']:>13}  {ends}  {row['statement']}")
-
-
-def _compute(store_path: Path, asked: dict[str, Any]) -> Any:
-    """Make sure that the store holds every answer; the rows of `claims`."""
-    from analysis.experiments import cost, findings  # noqa: PLC0415 - imports torch
-    from analysis.models.load import load_model  # noqa: PLC0415
-    from store import Store, snapshot  # noqa: PLC0415
-
-    request, store = _request(asked), Store.open(store_path)
-    experiments = request.experiments()
-    missing = [experiment for experiment in experiments if store.missing(experiment)]
-    if missing:
-        load_model(request.model, request.device)
-        names = ", ".join(type(unit).__name__ for unit in missing)
-        click.echo(f"to compute: {names}\nabout: {cost(missing)}", err=True)
-    judged = findings(request, store.recall)
-    if missing:
-        click.echo(f"stored in {store_path}; snapshot {snapshot(store).name}", err=True)
-    return judged
-
-
-def _request(asked: dict[str, Any]) -> Any:
-    """What the options ask for."""
-    from analysis.experiments import Profile, Request  # noqa: PLC0415 - imports torch
-
-    heads = asked.get("heads")
-    parsed: dict[str, Any] = {
-        **asked,
-        "profile": Profile(asked["profile"]),
-        "heads": None if heads is None else tuple(heads.split(",")),
-    }
-    return Request(**parsed)
-
-
-@cli.command(epilog=example("headbook build\nheadbook build --model gpt2 --out public --check"))
-@click.option("--model", default="reference", show_default=True, help="As for `headbook run`.")
-@click.option("--text", default="reference", show_default=True, help="As for `headbook run`.")
-@click.option("--profile", type=click.Choice(["quick", "full"]), default="quick", show_default=True)
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=Path("_build/html"),
-    show_default=True,
-    help="Folder to publish.",
-)
-@click.option(
-    "--notebooks",
-    type=click.Path(path_type=Path),
-    default=NOTEBOOKS,
-    show_default="the chapters",
-)
-@click.option("--check", is_flag=True, help="Fail on any warning, dead link or stale result.")
-@with_store
-def build(out: Path, notebooks: Path, check: bool, store_path: Path, **asked: str) -> None:
-    """Compile the notebooks into a static book; only what changed is made anew."""
-    from book.site import build as build_book  # noqa: PLC0415
-    from book.site import find_notebooks  # noqa: PLC0415
-
-    report = build_book(
-        store_path,
-        find_notebooks(notebooks),
-        out,
-        check=check,
-        options=asked,
-        prepare=lambda: _prepare(store_path, asked),
-    )
-    for warning in report.warnings:
-        click.echo(warning, err=True)
-    state = "written" if report.written else "unchanged"
-    click.echo(
-        f"{out / 'index.html'}: {state}; {len(report.compiled)} chapters run, "
-        f"{len(report.kept)} kept, {report.states} control states, {report.runs} runs, "
-        f"{report.seconds:.1f} s"
-    )
-
-
-def _prepare(store_path: Path, asked: dict[str, Any]) -> None:
-    """Compute what the chapters show, of a model that they can show."""
-    if _request(asked).vocabulary.tokenizer is None:
-        raise UserError(
-            f"expected a tokenizer beside {asked['model']}, found none, so that no chapter has "
-            "text to show; save tokenizer.json there, or use `headbook run` and `headbook sql`"
-        )
-    _compute(store_path, asked)
 
 
 @cli.command(epilog=example("headbook serve --port 8000"))
@@ -325,6 +241,7 @@ def evaluate_reference(model: str, only: tuple[str, ...], corpus: Path | None, d
         )
 
 
+cli.add_command(build)
 cli.add_command(bench)
 cli.add_command(decompose)
 cli.add_command(grid)

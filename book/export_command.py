@@ -1,4 +1,4 @@
-"""`headbook export`: our own results in the formats of published studies."""
+"""`headbook export`: the store's tables for others, or in the formats of published studies."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ import click
 import polars as pl
 
 from analysis.errors import UserError
-from store import Store, default_root
+from store import FORMS, Store, default_root, export_tables
 
 EPILOG = """\b
 Example:
-  headbook export public/results --format published"""
+  headbook export public/results
+  headbook export public/results --format parquet
+  headbook export public/rankings --format published"""
+
+PUBLISHED = "published"
 
 RETRIEVAL_SCORES = ("summed_attention", "needle_share", "retrieval_score", "qr_score")
 """Scores of `head_scores` that are exported."""
@@ -91,10 +95,12 @@ that share no head with it.
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option(
     "--format",
-    "form",
-    type=click.Choice(["published"]),
-    required=True,
-    help="published: what `headbook import` reads.",
+    "forms",
+    type=click.Choice([*FORMS, PUBLISHED]),
+    multiple=True,
+    default=FORMS,
+    show_default=True,
+    help="Any number; published: retrieval scores and curves as `headbook import` reads them.",
 )
 @click.option(
     "--store",
@@ -104,16 +110,24 @@ that share no head with it.
     show_default="$HEADBOOK_STORE, else .headbook in the checkout",
     help="Folder of the store.",
 )
-def export(folder: Path, form: str, store_path: Path) -> None:
-    """Write the store's own retrieval scores and curves to a new or empty folder."""
-    del form
+def export(folder: Path, forms: tuple[str, ...], store_path: Path) -> None:
+    """Write the store's tables to a new or empty folder, or our results as others write theirs."""
+    if PUBLISHED in forms:
+        if set(forms) != {PUBLISHED}:
+            raise UserError("expected published alone, got other formats too; export them apart")
+        _export_published(folder, Store.open(store_path))
+        return
+    rows = export_tables(Store.open(store_path), folder, forms)
+    click.echo(f"{len(rows)} tables, {sum(rows.values()):,} rows in {folder}: {', '.join(forms)}")
+
+
+def _export_published(folder: Path, store: Store) -> None:
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"expected a new or empty folder, got {folder} with files; choose another")
-    store = Store.open(store_path)
     files = dict((*_rankings(store), *_curves(store)))
     if not files:
         raise UserError(
-            f"expected retrieval scores in the store {store_path}, found none; "
+            f"expected retrieval scores in the store {store.root}, found none; "
             "compute them with `headbook run`"
         )
     try:

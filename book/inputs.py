@@ -33,12 +33,18 @@ _PAGE_ONLY = frozenset(
         "site",
         "chapters",
         "pages",
+        "editions",
+        "edition_pages",
         "runs_page",
+        "places",
+        "citation",
         "sphinx_ext",
         "check",
         "serve",
         "cli",
+        "build_command",
         "shell",
+        "sql_files",
     )
 )
 

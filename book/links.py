@@ -10,6 +10,9 @@ from .errors import BookError
 RUNS_PAGE = "runs"
 """The page that lists every run of the book."""
 
+CITATION_PAGE = "citation"
+"""The page that says how to cite the book."""
+
 _CHAPTER = re.compile(r"(?P<stem>\d\d_\w+)?(?:#(?P<cell>\w+))?")
 
 
@@ -22,9 +25,17 @@ class Link:
     run: str | None = None
 
 
-def page_name(stem: str) -> str:
-    """Name of a chapter's page: chapter 00 is the start page, others keep the notebook's name."""
-    return "index" if stem.startswith("00_") else stem
+def page_name(name: str) -> str:
+    """Name of a chapter's page: chapter 00 is the start page, others keep the notebook's name.
+
+    Args:
+        name: The notebook's, and for another model than the book's first one `-` and a mark of it.
+
+    Returns:
+        The page, without its suffix.
+    """
+    stem, dash, mark = name.partition("-")
+    return ("index" if stem.startswith("00_") else stem) + dash + mark
 
 
 def run_link(run: str) -> Link:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 import marimo as mo
 
 from analysis.errors import UserError
+from book.editions import listed_models, model_names
 from store import StoreError
 
 if TYPE_CHECKING:
@@ -75,6 +76,19 @@ def boxes() -> tuple[mo.ui.text, mo.ui.text]:
     return model, source
 
 
+def models_box() -> tuple[mo.ui.text, mo.ui.text]:
+    """Which models a chapter compares, to be typed; at first those of the command line.
+
+    Returns:
+        The models, separated by commas, and the source of text, as `requested_each` takes their
+        values.
+    """
+    options = mo.cli_args()
+    model, source = boxes()
+    named = str(options.get("models") or model.value)
+    return mo.ui.text(value=named, label="models", full_width=True), source
+
+
 def requested(model: str, text: str) -> Request:
     """What a chapter is about; a mistake in it ends the cell with a message.
 
@@ -85,12 +99,37 @@ def requested(model: str, text: str) -> Request:
     Returns:
         The request, with the profile of the notebook's command line.
     """
+    return answered(_request, model, text)
+
+
+def requested_each(models: str, text: str) -> dict[str, Request]:
+    """What a chapter about several models compares; a mistake ends the cell with a message.
+
+    Args:
+        models: What `load_model` takes, separated by commas.
+        text: What `read_source` takes.
+
+    Returns:
+        A request for each, by the name that the book shows.
+    """
+
+    def requests() -> dict[str, Request]:
+        found = [_request(model, text) for model in listed_models(models)]
+        names = model_names([request.card for request in found])
+        return dict(zip(names, found, strict=True))
+
+    return answered(requests)
+
+
+def _request(model: str, text: str) -> Request:
+    """A request whose model and text can be read.
+
+    Raises:
+        UserError: One of them cannot.
+    """
     from analysis.experiments import Request  # noqa: PLC0415 - imports torch
     from analysis.text.sources import read_source  # noqa: PLC0415
 
-    def request() -> Request:
-        found = Request.of(model, {**mo.cli_args().to_dict(), "text": text})
-        _ = found.card, read_source(text, found.seed, n_tokens=1)
-        return found
-
-    return answered(request)
+    found = Request.of(model, {**mo.cli_args().to_dict(), "text": text})
+    _ = found.card, read_source(text, found.seed, n_tokens=1)
+    return found

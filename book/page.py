@@ -6,8 +6,10 @@ number. So no data can close a fence, open a directive or start a tag in the tex
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
+from base64 import b64encode
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +20,8 @@ Json = dict[str, Any]
 MARKDOWN = re.compile(r'<hb-md data-key="(\d+)"></hb-md>')
 """Where MyST text goes inside a rendered fragment."""
 
+PACKED_FROM = 50_000
+"""Characters of JSON that a page holds as it is."""
 _HEADING = re.compile(r"^#{1,6} ", re.MULTILINE)
 
 
@@ -107,12 +111,19 @@ class Page:
         return f"{{hb-inline}}`{self.fragment(html)}`"
 
     def island(self) -> str:
-        """The JSON that the page's script reads, as one inert script element; may be empty."""
+        """The JSON that the page's script reads, as one inert script element; may be empty.
+
+        Long JSON is packed: rows of charts come to a tenth, and the browser unpacks them where
+        they are.
+        """
         if not (self.specs or self.tables):
             return ""
         content = {"specs": self.specs, "data": self.data, "tables": self.tables}
         text = json.dumps(content, separators=(",", ":"), sort_keys=True, allow_nan=False)
-        return f'<script type="application/json" id="hb-page">{inert(text)}</script>'
+        if len(text) <= PACKED_FROM:
+            return f'<script type="application/json" id="hb-page">{inert(text)}</script>'
+        packed = b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+        return f'<script type="application/gzip" id="hb-page">{packed}</script>'
 
 
 def inert(text: str) -> str:

@@ -9,20 +9,26 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .citation import CFF
+from .edition_pages import EditionPages
 from .errors import BookError
 from .inputs import BOOK, CHECKOUT, digest, file_digest, write_aside
-from .links import RUNS_PAGE, page_name
+from .links import CITATION_PAGE, RUNS_PAGE, page_name
+from .sql_console import FOLDER
 
 if TYPE_CHECKING:
     from .chapters import Record
+    from .editions import Planned
 
 SETTINGS = BOOK / "site_source"
 REFERENCES_PAGE = "references"
+_APPENDIX = (RUNS_PAGE, CITATION_PAGE)
+"""Pages that are written from the chapters, and so after them."""
 
 _SPHINX = (
     "sphinx",
@@ -34,6 +40,9 @@ _SPHINX = (
     "docutils",
 )
 _REFERENCES = "(references)=\n# References\n\n```{bibliography}\n:all:\n```\n"
+_BESIDE = ("notebooks", FOLDER)
+"""Folders of the work folder that are published beside the pages."""
+
 _PERCENT = re.compile(r"\[\s*(\d+)%\]")
 _ERROR = re.compile(r"[\w.]*(?:Error|Exception)\b")
 _NOT_PUBLISHED = re.compile(r"\.buildinfo.*|.*webpack-macros\.html|.*\.map")
@@ -68,29 +77,35 @@ class Pages:
         except (OSError, ValueError):
             return {}
 
-    def write_sources(self, records: Mapping[str, Record], notebooks: Mapping[str, Path]) -> None:
+    def write_sources(self, planned: Sequence[Planned], records: Mapping[str, Record]) -> None:
         """Write Sphinx's source; files that stay the same are not touched.
 
         Args:
-            records: The chapters by name.
-            notebooks: Their files, which are published beside the pages.
+            planned: The chapters, whose notebooks are published beside the pages.
+            records: What they were compiled to, by name.
         """
-        names = {stem: page_name(stem) for stem in sorted(records)}
-        ends = _contents([name for name in names.values() if name != "index"])
-        wanted = {f"{REFERENCES_PAGE}.md": _REFERENCES, "index.md": f"# Headbook\n\n{ends}"}
-        for stem, name in names.items():
-            end = ends if name == "index" else ""
-            wanted[f"{name}.md"] = f"{records[stem].text}\n{end}"
-            wanted[f"{name}.fragments.json"] = json.dumps(records[stem].fragments)
+        pages = EditionPages(planned, records)
+        wanted = {f"{REFERENCES_PAGE}.md": _REFERENCES}
+        ends = pages.contents((*_APPENDIX, REFERENCES_PAGE))
+        for one in planned:
+            name = page_name(one.name)
+            text, fragments = pages.page(one)
+            wanted[f"{name}.md"] = f"{text}\n{ends.get(name, '')}"
+            wanted[f"{name}.fragments.json"] = json.dumps(fragments)
+        for name, end in ends.items():
+            title = name.replace("index", "Headbook", 1)
+            wanted.setdefault(f"{name}.md", f"# {title}\n\n{end}")
         for name, text in wanted.items():
             write_aside(self.source / name, text.encode())
         shutil.copyfile(SETTINGS / "refs.bib", self.source / "refs.bib")
         published = self.work / "notebooks"
-        for path in notebooks.values():
-            write_aside(published / path.name, path.read_bytes())
-        kept = {*wanted, f"{RUNS_PAGE}.md", f"{RUNS_PAGE}.fragments.json", "refs.bib"}
+        notebooks = {one.notebook.name: one.notebook for one in planned}
+        for name, path in notebooks.items():
+            write_aside(published / name, path.read_bytes())
+        appendix = [f"{page}{end}" for page in _APPENDIX for end in (".md", ".fragments.json")]
+        kept = {*wanted, *appendix, "refs.bib"}
         _keep_only(self.source, kept)
-        _keep_only(published, {path.name for path in notebooks.values()})
+        _keep_only(published, set(notebooks))
 
     def write(self, *, strict: bool) -> tuple[str, ...] | None:
         """Run Sphinx and publish, unless nothing changed since the last time.
@@ -108,14 +123,17 @@ class Pages:
         if not strict and stamp.get("key") == key and self._published(stamp["files"]):
             return None
         warnings = self._sphinx(strict=strict)
-        shutil.copytree(self.work / "notebooks", self.work / "html" / "notebooks")
+        for name in _BESIDE:
+            if (self.work / name).is_dir():
+                shutil.copytree(self.work / name, self.work / "html" / name)
         files = self._publish(set(stamp.get("files", {})))
         write_aside(self._stamp, json.dumps({"key": key, "files": files}, sort_keys=True).encode())
         return warnings
 
     def _key(self) -> str:
-        ours = [*SETTINGS.rglob("*"), *(BOOK / "vendor").iterdir(), BOOK / "sphinx_ext.py"]
-        made = [*self.source.iterdir(), *(self.work / "notebooks").iterdir()]
+        ours = [*SETTINGS.rglob("*"), *(BOOK / "vendor").iterdir(), BOOK / "sphinx_ext.py", CFF]
+        beside = [path for name in _BESIDE for path in (self.work / name).glob("*")]
+        made = [*self.source.iterdir(), *beside]
         paths = sorted(path for path in (*ours, *made) if path.is_file())
         files = [(path.name, file_digest(path)) for path in paths if path.suffix != ".pyc"]
         return digest([json.dumps([files, [version(name) for name in _SPHINX]]).encode()])
@@ -168,14 +186,6 @@ def _failure(output: str) -> str:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if _ERROR.match(line)]
     return (errors or lines or ["no message"])[-1]
-
-
-def _contents(chapters: list[str]) -> str:
-    numbered = "\n".join(chapters)
-    return (
-        f"```{{toctree}}\n:hidden:\n:numbered: 1\n\n{numbered}\n```\n\n"
-        f"```{{toctree}}\n:hidden:\n\n{RUNS_PAGE}\n{REFERENCES_PAGE}\n```\n"
-    )
 
 
 def _with_bar(command: list[str], environment: Mapping[str, str]) -> tuple[int, str]:

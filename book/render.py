@@ -6,6 +6,7 @@ plain elements pass, without scripts, handlers or anything that loads.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any, cast
@@ -21,6 +22,7 @@ from .controls import control_html, fixed_html
 from .elements import HANDLERS
 from .errors import BookError
 from .markdown import inline_html, myst, source_of
+from .sql_console import Console, console_html
 from .tables import table_html, value_text
 
 if TYPE_CHECKING:
@@ -46,6 +48,9 @@ _INPUTS = (
     *(mo.ui.date, mo.ui.datetime, mo.ui.date_range),
 )
 _COMPOSITES = (mo.ui.array, mo.ui.dictionary, mo.ui.batch)
+
+_FOLDERS = re.compile(r"(?:^|(?<=,))\s*[~.]*/(?:[^,/]+/)*(?=[^,/])")
+"""Folders of this machine, before the names of models or texts in a box."""
 
 FIXED = "(fixed in this book; the notebook offers the choice)"
 
@@ -76,6 +81,8 @@ class Renderer:
             return chart_html(chart_spec(value), self.page, inner=self._depth > 0)
         if isinstance(value, (pl.DataFrame, pl.Series)):
             return table_html(pl.DataFrame(value), self.page)
+        if isinstance(value, Console):
+            return console_html(value)
         if isinstance(value, (str, int, float)):
             return f"<span>{escape(value_text(value))}</span>"
         if isinstance(value, mo.Html):
@@ -179,7 +186,10 @@ class Renderer:
         value: Any = cast("Any", element).value
         if isinstance(element, mo.ui.dropdown):
             value = element.selected_key
-        return fixed_html(label or escape(name.replace("_", " ")), value_text(value), note)
+        shown = value_text(value)
+        if isinstance(element, mo.ui.text):
+            shown = _FOLDERS.sub("", shown)
+        return fixed_html(label or escape(name.replace("_", " ")), shown, note)
 
     def _table(self, element: mo.ui.table) -> str:
         data: Any = element.data

@@ -10,13 +10,20 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from .chapters import compile_chapters, open_store
 from .check import problems
+from .citation import write_citation
+from .editions import planned
 from .errors import BookError
 from .links import page_name
 from .pages import Pages
 from .runs_page import write_runs
+from .sql_files import ship_results
+
+if TYPE_CHECKING:
+    from store import Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +83,8 @@ def build(
         out: Folder to publish: new, empty, or a book built before.
         check: Refuse warnings, broken links, requests to other hosts and results that have left
             the store; all pages are read and written anew.
-        options: What `mo.cli_args()` gives the notebooks, by name.
+        options: What `mo.cli_args()` gives the notebooks, by name. With `models`, several
+            separated by commas, every chapter about a model is made for each of them.
         prepare: Called once before chapters are compiled, if any must be; what it stores, two
             chapters that are compiled side by side need not both compute.
 
@@ -86,24 +94,27 @@ def build(
     Raises:
         BookError: The book cannot be built, or does not pass the check; `out` stays as it was,
             unless it is the finished pages that do not pass.
+        UserError: `models` names one that cannot be read, or one twice.
     """
     start = time.perf_counter()
     chapters, out = _in_order(notebooks), out.absolute()
     pages = Pages(work_folder(out), out)
     pages.refuse_foreign_folder()
+    plan = planned(chapters, options)
     store = open_store(store_path)
-    records, compiled = compile_chapters(
-        chapters, store, pages.work, options=options, prepare=prepare, strict=check
-    )
+    records, compiled = compile_chapters(plan, store, pages.work, prepare=prepare, strict=check)
+    pages.write_sources(plan, records)
     runs = write_runs(pages.source, records, store)
-    pages.write_sources(records, {path.stem: path for path in chapters})
+    shown = {run for one in records.values() for run in one.runs}
+    write_citation(pages.source, shown, store)
+    ship_results(pages.work, pages.source, shown, cast("Store", store))
     written = pages.write(strict=check)
     if check:
         _refuse_problems(out)
     return BuildReport(
         out=out,
         compiled=compiled,
-        kept=tuple(path.stem for path in chapters if path.stem not in compiled),
+        kept=tuple(one.name for one in plan if one.name not in compiled),
         states=sum(record.states for record in records.values()),
         runs=runs,
         written=written is not None,

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from sphinx.writers.html5 import HTML5Translator
 
 _MATH = 'class="math'
+_LIST = '<div role="list" class="citation-list">'
+"""docutils' list of references, whose children have another role than that of items."""
 
 
 def fragments(env: BuildEnvironment) -> list[Any]:
@@ -123,6 +125,23 @@ def add_charts(
         app.add_js_file("charts.js", defer="defer", priority=901)
 
 
+def add_console(
+    app: Sphinx, _page: str, _template: str, context: dict[str, Any], _tree: nodes.Node | None
+) -> None:
+    """Load the console's script and style only where it stands."""
+    if 'class="hb-sql ' in context.get("body", ""):
+        app.add_css_file("sql.css", priority=900)
+        app.add_js_file("sql.js", defer="defer", priority=902)
+
+
+def mend_references(
+    _app: Sphinx, _page: str, _template: str, context: dict[str, Any], _tree: nodes.Node | None
+) -> None:
+    """Do not call references a list, as which screen readers would look for its items."""
+    if _LIST in context.get("body", ""):
+        context["body"] = context["body"].replace(_LIST, '<div class="citation-list">')
+
+
 def forbid_raw(app: Sphinx) -> None:
     """Switch docutils' raw directive and role off."""
     app.env.settings["raw_enabled"] = False
@@ -136,4 +155,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_node(StateText, html=(open_state, close_state))
     app.connect("builder-inited", forbid_raw)
     app.connect("html-page-context", add_charts)
+    app.connect("html-page-context", add_console)
+    app.connect("html-page-context", mend_references)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -143,6 +143,7 @@ class StateRuns:
         self._fixed = {
             name: self.base.globals[name]
             for cell in cells
+            if not _ended(cell, self.base)
             for name in cell.defs
             if cell.id != SETUP and name in self.base.globals
         }
@@ -248,8 +249,13 @@ class StateRuns:
         return found
 
 
+def _ended(cell: CellInfo, run: CellRun) -> bool:
+    """Whether a cell was stopped or never run: what it defined before that is worth nothing."""
+    return cell.id != SETUP and (cell.id not in run.outputs or cell.id in run.stopped)
+
+
 def _outcome(cell: CellInfo, run: CellRun, origins: Mapping[str, Origin]) -> Outcome:
-    ended = cell.id != SETUP and (cell.id not in run.outputs or cell.id in run.stopped)
+    ended = _ended(cell, run)
     names = frozenset[str]() if ended else cell.defs
     return Outcome(
         output=run.outputs.get(cell.id),

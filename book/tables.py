@@ -31,6 +31,9 @@ LONG_ROWS = 200
 TALL_ROWS = 25
 """Tables of more rows than this scroll in a frame, their head in sight."""
 
+MANY_COLUMNS = 7
+"""Tables of as many columns have them closer together."""
+
 _WIDE_TEXT, _SHORT_TEXT = 40, 24
 _SUFFIX = "_link"
 
@@ -92,6 +95,7 @@ def table_html(frame: pl.DataFrame, page: Page) -> str:
         for row in range(PAGE_ROWS if long else frame.height)
     )
     tall = " hb-tall" if frame.height > TALL_ROWS else ""
+    dense = " hb-dense" if len(columns) >= MANY_COLUMNS else ""
     kept = f' data-rows="{page.table(_rows(columns, frame.height))}"' if long else ""
     pager = (
         f'<div class="hb-pager"><span>rows 1–{PAGE_ROWS} of {frame.height:,}</span></div>'
@@ -100,7 +104,7 @@ def table_html(frame: pl.DataFrame, page: Page) -> str:
     )
     empty = '<p class="hb-note">no rows</p>' if not frame.height else ""
     return (
-        f'<div class="hb-table{tall} mathjax_ignore"{kept}>'
+        f'<div class="hb-table{tall}{dense} mathjax_ignore"{kept}>'
         '<div class="hb-scroll" tabindex="0"><table>'
         f"<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>{pager}{empty}</div>"
     )

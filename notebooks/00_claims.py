@@ -6,9 +6,11 @@ app = marimo.App(width="medium", app_title="What holds")
 with app.setup:
     import marimo as mo
 
+    from analysis import claim_views as views
+    from analysis import graph_views as graph
+    from analysis import plots
     from analysis.experiments import findings
-    from analysis.plots import claim_intervals
-    from analysis.tables import judged_claims
+    from analysis.experiments.induction_circuit import circuit_heads
     from book.live import boxes, progress_bar, requested
     from store import Store
 
@@ -36,31 +38,126 @@ def question():
 
 
 @app.cell
-def answer(model, source):
+def ask(model, source):
     request = requested(model.value, source.value)
     store = Store.open()
-    claims = findings(request, lambda question: store.recall(question, progress_bar))
-    return claims, request
+    return request, store
 
 
 @app.cell
-def intervals(claims):
-    claim_intervals(
-        claims,
+def answer(request, store):
+    claims = findings(request, lambda question: store.recall(question, progress_bar))
+    return (claims,)
+
+
+@app.cell
+def counts(claims):
+    plots.verdict_bars(
+        views.verdict_counts(claims),
         f"{claims.filter(verdict='supported').height} of {claims.height} claims are supported",
-        "Every claim's estimate with its 95 % interval (colour: verdict), its control (grey) and "
-        "its threshold (tick), each on the scale of its own statistic.",
+        "Claims by the chapter that argues them and by their verdict.",
     )
 
 
 @app.cell
-def table(claims):
-    judged_claims(claims).with_columns(statement_link=claims["chapter"])
+def circuit_answers(request, store):
+    mo.stop(
+        request.card.n_layers < 2,
+        mo.md(f"**{request.card.name}** has one layer, so that no head reads another."),
+    )
+    text = store.recall(request.text_scores(), progress_bar)
+    induction = store.recall(request.induction_scores(), progress_bar)
+    heads = circuit_heads(text, induction)
+    composition = store.recall(request.composition(), progress_bar)
+    paths = store.recall(request.path_patching(text, induction), progress_bar)
+    return composition, heads, induction, paths, text
+
+
+@app.cell(hide_code=True)
+def circuit_text(heads):
+    mo.md(f"""
+    ## The circuit
+
+    Every head of the model, and what one of them is to a later one. {heads.previous} is the
+    previous-token head that lies below the strongest induction head, {heads.copiers[0]}. A
+    *path* is measured: the contribution of one head is changed in one input of a later one, and
+    nowhere else {{cite}}`wang2022ioi`. A *composition* is read from the weights alone
+    {{cite}}`elhage2021framework`. The chapter on the induction circuit tests
+    both.
+    """)
 
 
 @app.cell
-def measured(claims):
-    mo.accordion({"What each claim measures": claims.select("claim", "statistic")})
+def choose_edge():
+    edge = mo.ui.dropdown(
+        [each.value for each in graph.Edge], value=graph.Edge.KEYS.value, label="an edge is a"
+    )
+    edge
+    return (edge,)
+
+
+@app.cell
+def circuit_picture(composition, edge, heads, induction, paths, text):
+    meaning = graph.Edge(edge.value)
+    edges = graph.edges(meaning, composition, paths)
+    plots.circuit_graph(
+        graph.nodes(text["head_scores"], induction["head_scores"], heads),
+        edges,
+        meaning.unit,
+        graph.said(edges, meaning),
+        f"Heads by layer; an edge goes upward, from the head that writes to the one that reads. "
+        f"Its width is the {meaning.unit} ({meaning.value}). {graph.left_out(meaning)}",
+    )
+    return edges, meaning
+
+
+@app.cell
+def circuit_edges(edges, meaning):
+    mo.accordion({"The edges as a table": graph.edge_table(edges, meaning)})
+
+
+@app.cell(hide_code=True)
+def claims_text():
+    mo.md("""
+    ## The claims
+
+    Each claim links to the figure or table that shows it, and to the run that weighed its
+    evidence.
+    """)
+
+
+@app.cell
+def choose_claims(claims):
+    verdict = mo.ui.dropdown([views.EVERY, *views.VERDICTS], value=views.EVERY, label="verdict")
+    chapter = mo.ui.dropdown(views.chapter_choices(claims), value=views.EVERY, label="chapter")
+    mo.hstack([verdict, chapter], justify="start")
+    return chapter, verdict
+
+
+@app.cell
+def chosen(chapter, claims, verdict):
+    shown = views.chosen_claims(claims, verdict.value, chapter.value)
+    return (shown,)
+
+
+@app.cell
+def claim_list(shown):
+    views.claim_table(shown)
+
+
+@app.cell
+def intervals(shown):
+    mo.stop(shown.is_empty(), mo.md("No claim of this chapter has this verdict."))
+    mo.accordion(
+        {
+            "Their intervals": plots.claim_intervals(
+                shown,
+                f"{shown.filter(verdict='supported').height} of {shown.height} are supported",
+                "Every claim's estimate with its 95 % interval (colour and shape: verdict), its "
+                "control (grey) and its threshold (tick), each on the scale of its own statistic.",
+            )
+        }
+    )
 
 
 @app.cell(hide_code=True)
@@ -71,8 +168,9 @@ def reading():
     *Estimate* and interval come from the sequences that the head was **not** chosen on; the
     interval is a bootstrap over whole sequences {cite}`efron1979bootstrap`. The *control* is what
     the same statistic gives where the effect must be absent: uniform attention, or a second copy
-    in random order. Each row links to the chapter that shows it and to the run that computed it,
-    with the model's hash, the parameters and the versions.
+    in random order. The *threshold* was fixed before anything was measured. The run names the
+    model's hash, the parameters and the versions, and the {ref}`citation <citation>` says how to
+    cite one number.
     """)
 
 

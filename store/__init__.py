@@ -1,19 +1,27 @@
 """The store: every result a row, every question DuckDB SQL, every byte immutable Parquet."""
 
+from .comments import described
+from .copy_contents import CopiedColumn, CopiedTable, copied_tables
 from .errors import StoreError
 from .experiment import Experiment, Progress, Report, terminal_bar
-from .export import page_copy, snapshot, snapshots
+from .export import snapshot, snapshots
+from .exported import FORMS, export_tables
 from .folder import default_root
 from .keys import canonical, key_of, run_key
 from .results import Answer, Recalled, Store
+from .results_copy import LeftOut, write_copy
 from .schema import SCHEMA_VERSION
 from .upkeep import compact, contents, damages, prune
 from .versions import Locked, lock_entries, lock_problems, write_lock
 
 __all__ = [
+    "FORMS",
     "SCHEMA_VERSION",
     "Answer",
+    "CopiedColumn",
+    "CopiedTable",
     "Experiment",
+    "LeftOut",
     "Locked",
     "Progress",
     "Recalled",
@@ -23,16 +31,19 @@ __all__ = [
     "canonical",
     "compact",
     "contents",
+    "copied_tables",
     "damages",
     "default_root",
+    "described",
+    "export_tables",
     "key_of",
     "lock_entries",
     "lock_problems",
-    "page_copy",
     "prune",
     "run_key",
     "snapshot",
     "snapshots",
     "terminal_bar",
+    "write_copy",
     "write_lock",
 ]

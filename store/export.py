@@ -1,4 +1,4 @@
-"""Snapshots: DuckDB files with real tables, for people to open and for the book to ship."""
+"""Snapshots: DuckDB files with real tables and keys, for people to open beside the store."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import re
 from contextlib import suppress
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 from .catalog import STORAGE, write_database
 from .disk import disk_errors, sync_folder
@@ -23,12 +22,9 @@ if TYPE_CHECKING:
     from .results import Store
 
 SNAPSHOTS_KEPT = 3
-_SMALL_BYTES = 10_000_000
-_PAGE_STORAGE = "v1.0.0"
-"""The browser's build is DuckDB 1.4, which opens no later one."""
 
 
-def _write(store: Store, path: Path, options: str, progress: Progress | None) -> None:
+def _write(store: Store, path: Path, progress: Progress | None) -> None:
     """Copy every table with its comments and keys, then make the views over them."""
     live = live_views(store.pins(), scan_files)
     tables = schema().tables
@@ -43,7 +39,7 @@ def _write(store: Store, path: Path, options: str, progress: Progress | None) ->
             report(len(tables), len(tables), "")
         made.execute(f"BEGIN; {schema().create_views} COMMIT")
 
-    write_database(path, options, fill)
+    write_database(path, f"STORAGE_VERSION '{STORAGE}'", fill)
 
 
 def snapshots(store: Store) -> list[Path]:
@@ -81,7 +77,7 @@ def snapshot(store: Store, progress: Progress | None = None) -> Path:
     """
     with disk_errors(store.root):
         aside = store.parts.aside("snapshot.duckdb")
-        _write(store, aside, f"STORAGE_VERSION '{STORAGE}'", progress)
+        _write(store, aside, progress)
         aside.chmod(0o444)
         final = _numbered(store, aside)
         for old in snapshots(store)[:-SNAPSHOTS_KEPT]:
@@ -100,23 +96,3 @@ def _numbered(store: Store, aside: Path) -> Path:
             os.link(aside, final)
             aside.unlink()
             return final
-
-
-def page_copy(store: Store, path: Path) -> None:
-    """Write the copy that a page of the book queries in the reader's browser.
-
-    Args:
-        store: The store.
-        path: Where; replaced at once if it exists.
-
-    Raises:
-        StoreError: A part is damaged, or the disk refuses.
-    """
-    pins = store.pins()
-    size = sum(file.bytes for pinned in pins for file in pinned.part.files.values())
-    blocks = ", BLOCK_SIZE 16384" if size < _SMALL_BYTES else ""
-    aside = path.with_name(f".{path.name}.{uuid4().hex}")
-    with disk_errors(path):
-        _write(store, aside, f"STORAGE_VERSION '{_PAGE_STORAGE}'{blocks}", None)
-        aside.replace(path)
-        sync_folder(path.parent)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
+import sys
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -26,14 +28,39 @@ _PACKAGES = ("headbook", "torch", "transformers", "tokenizers", "numpy", "polars
 
 @cache
 def packages() -> str:
-    """JSON of the versions of Python and of the packages used, and the host's name."""
-    versions = {"python": platform.python_version(), "host": platform.node()}
+    """JSON of the versions of Python and of the packages used, and of the machine."""
+    versions: dict[str, Any] = {
+        "python": platform.python_version(),
+        "host": platform.node(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+    }
     for package in _PACKAGES:
         try:
             versions[package] = version(package)
         except PackageNotFoundError:
             continue
     return json.dumps(versions)
+
+
+def _processor() -> str:
+    """What the processor calls itself; empty where the system does not say."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor())
+
+
+def _device(unit: Experiment) -> str:
+    """What a unit ran on; of an accelerator also what it calls itself."""
+    device = str(getattr(unit, "device", "cpu"))
+    torch: Any = sys.modules.get("torch")
+    if not device.startswith("cuda") or torch is None or not torch.cuda.is_available():
+        return device
+    return f"{device}, {torch.cuda.get_device_name(device)}"
 
 
 def _git(*arguments: str) -> str:
@@ -82,7 +109,7 @@ def run_row(unit: Experiment, run: str, started: datetime) -> pl.DataFrame:
         "seconds": (datetime.now(UTC) - started).total_seconds(),
         "status": "done",
         "packages": packages(),
-        "device": str(getattr(unit, "device", "cpu")),
+        "device": _device(unit),
         "git": git_commit(),
     }
     return pl.DataFrame([row])

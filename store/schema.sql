@@ -70,7 +70,7 @@ COMMENT ON COLUMN runs.parameters IS 'The whole question as canonical JSON';
 COMMENT ON COLUMN runs.started IS 'When computing began, UTC';
 COMMENT ON COLUMN runs.seconds IS 'How long computing took, in seconds';
 COMMENT ON COLUMN runs.status IS 'Always done: a run that failed leaves no row';
-COMMENT ON COLUMN runs.packages IS 'JSON: versions of Python and of the packages used, and the host';
+COMMENT ON COLUMN runs.packages IS 'JSON: versions of Python and of the packages used, and the machine: host, system, processor, cores';
 COMMENT ON COLUMN runs.device IS 'What it ran on';
 COMMENT ON COLUMN runs.git IS 'Commit of the checkout, with -dirty after local changes; empty outside one';
 

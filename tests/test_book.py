@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from book.editions import Subject, subject_of
 from store import Store
 
 from .browser import (
@@ -20,8 +21,9 @@ from .browser import (
 from .test_notebooks import NOTEBOOKS, ROOT
 
 in_browser = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason=NO_BROWSER)
-CHAPTERS = ["index", *(path.stem for path in NOTEBOOKS[1:])]
-PAGES = [*CHAPTERS, "runs", "references"]
+OF_ONE_MODEL = [path for path in NOTEBOOKS[1:] if subject_of(path) is not Subject.MODELS]
+CHAPTERS = ["index", *(path.stem for path in OF_ONE_MODEL)]
+PAGES = [*CHAPTERS, "runs", "citation", "references"]
 
 
 def test_the_queries_of_the_readme_have_answers(real_book):

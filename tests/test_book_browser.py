@@ -23,7 +23,8 @@ from tests.browser import (
 
 pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason=NO_BROWSER)
 
-PAGES = ("index.html", "01_controls.html", "02_elements.html", "runs.html", "references.html")
+CHAPTERS = ("index.html", "01_controls.html", "02_elements.html")
+PAGES = (*CHAPTERS, "runs.html", "citation.html", "references.html")
 
 
 @pytest.fixture(scope="module")

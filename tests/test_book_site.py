@@ -31,7 +31,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def test_chapter_00_is_the_start_page_and_the_others_follow():
     links = [link["href"] for link in page(sample_folder(), "index.html").select(".bd-links a")]
-    assert links == ["#", "01_controls.html", "02_elements.html", "runs.html", "references.html"]
+    chapters, appendix = ["01_controls", "02_elements"], ["runs", "citation", "references"]
+    assert links == ["#", *(f"{name}.html" for name in [*chapters, *appendix])]
 
 
 def test_pages_follow_each_other():
@@ -46,7 +47,7 @@ def test_figures_are_numbered_captioned_and_described():
     shown = figure.select_one(".caption-text .hb-state:not([hidden])").get_text()
     assert shown == "Scores of the heads of layer 1."
     assert {chart["aria-label"] for chart in figure.select(".hb-chart")} == {
-        f"Scores of the heads of layer {layer}." for layer in range(3)
+        f"Scores. Scores of the heads of layer {layer}." for layer in range(3)
     }
 
 

@@ -138,7 +138,7 @@ def test_a_stopped_cell_shows_why_and_nothing_follows_from_it(tmp_path):
 
 def test_nothing_follows_from_a_stopped_cell_that_depends_on_no_control(tmp_path):
     cells = (
-        ("gate", "mo.stop(True, 'no head here')\nx = 10"),
+        ("gate", "before = 5\nmo.stop(True, 'no head here')\nx = 10 + before"),
         ("control", "a = mo.ui.slider(0, 2)\na"),
         ("after", "str(x + a.value)"),
     )

@@ -4,18 +4,21 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from shutil import copy, copytree
 
 import polars as pl
 import pytest
 import torch
 from click.testing import CliRunner
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from book.build_command import NOTEBOOKS
 from book.cli import cli
 
 from .architectures import SUPPORTED, build
 
+WEIGHTS = "model.safetensors"
 SMALL = ("--tokens", "16", "--sequences", "4")
 
 
@@ -74,6 +77,30 @@ def test_a_book_of_a_model_without_bos_and_single_token_names_passes_the_check(
     assert done.exit_code == 0, done.output
     atlas = (tmp_path / "html" / "01_head_atlas.html").read_text(encoding="utf-8")
     assert "position 0 holds an ordinary token" in atlas
+
+
+def test_two_models_are_compared_in_one_book(gpt2, prose, tmp_path):
+    other = tmp_path / "models" / "other"
+    copytree(gpt2, other)
+    weights = {name: 1.1 * tensor for name, tensor in load_file(other / WEIGHTS).items()}
+    save_file(weights, other / WEIGHTS, metadata={"format": "pt"})
+    for name in ("01_head_atlas.py", "12_methods.py", "13_models_compared.py"):
+        (tmp_path / "notebooks").mkdir(exist_ok=True)
+        copy(NOTEBOOKS / name, tmp_path / "notebooks" / name)
+    places = ("--store", tmp_path / "store", "--out", tmp_path / "html")
+    asked = ("--models", f"{gpt2},{other}", "--text", prose, "--notebooks", tmp_path / "notebooks")
+    done = invoke("build", "--check", *asked, *places)
+    assert done.exit_code == 0, done.output
+    pages = {path.stem for path in (tmp_path / "html").glob("[01]*.html")}
+    assert pages == {
+        *("01_head_atlas", "12_methods", "13_models_compared"),
+        *("01_head_atlas-other", "12_methods-other"),
+    }
+    beside = (tmp_path / "html" / "13_models_compared.html").read_text(encoding="utf-8")
+    assert "<strong>gpt2</strong>, <strong>other</strong>" in beside
+    claims = "SELECT count(DISTINCT claim) FROM verdicts GROUP BY model"
+    counts = invoke("sql", claims, "--csv", "--store", tmp_path / "store").stdout.split()[1:]
+    assert len(counts) == 2 and len(set(counts)) == 1
 
 
 def test_a_folder_without_a_tokenizer_is_scored_on_random_tokens(tmp_path):

@@ -41,6 +41,7 @@ def test_a_wheel_installs_headbook_only(wheel):
         "headbook/store/schema.sql",
         "headbook/book/vendor/VENDOR.json",
         "headbook/notebooks/00_claims.py",
+        "headbook/CITATION.cff",
     )
     assert set(wanted) <= set(names)
 

@@ -13,6 +13,7 @@ from analysis.experiments.retrieval_grid import RetrievalCell
 from analysis.experiments.retrieval_measures import ALL, area, joined
 from analysis.experiments.retrieval_sets import LAYER_MATCHED, RANDOM, SetPlan
 from analysis.interventions import Head, HeadSet, permutation_p
+from analysis.published import NO_FILES
 
 from .test_claims import Stored
 from .test_experiments import silent
@@ -258,6 +259,16 @@ def test_overlaps_and_places_are_counted():
 
 def test_published_numbers_stand_beside_ours(judged):
     curves = judged(evidence(needed))["retrieval_curves"]
-    rows = views.published_beside(curves, RANKINGS[1:])
+    drops = views.published_drops(NO_FILES)
+    rows = views.published_beside(drops, views.our_drops(curves, RANKINGS[1:]))
     assert rows.filter(of="as printed", ranking="retrieval score", heads=50)["top"].item() == 30.9
+    assert rows["of"].unique(maintain_order=True).to_list() == [
+        "as printed",
+        "result files",
+        "ours",
+    ]
+    assert views.published_beside(drops, None).height == 2 * 2 * 6
+    (row,) = views.side_by_side(drops).filter(ranking="qr score", heads=20).to_dicts()
+    assert (row["top, as printed"], row["top, result files"]) == (17.8, 14.99)
+    assert (row["random, as printed"], row["random, result files"]) == (4.1, 1.03)
     assert rows.filter(of="ours", heads=2)["top"].min() > 50

@@ -1,4 +1,4 @@
-"""The DuckDB files that a store makes: catalog, snapshots, the page's copy."""
+"""The DuckDB files that a store makes: catalog, snapshots, the copy for others."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from store import Store, page_copy, snapshot, snapshots
+from store import Store, snapshot, snapshots, write_copy
 from store.export import SNAPSHOTS_KEPT
 from store.schema import schema
 
@@ -37,7 +37,7 @@ COMMENTS = (
 
 def test_every_file_is_read_only_complete_and_commented(store, tmp_path):
     page = tmp_path / "page.duckdb"
-    page_copy(store, page)
+    write_copy(store, page)
     made = snapshot(store)
     for path in (store.root / "catalog.duckdb", made, page):
         assert rows(path, COUNTS) == [(64, 2)]
@@ -82,20 +82,20 @@ def storage_version(path: Path) -> str:
 
 
 def test_older_shells_can_open_the_files(store, tmp_path):
-    page_copy(store, tmp_path / "page.duckdb")
+    write_copy(store, tmp_path / "page.duckdb")
     assert storage_version(snapshot(store)).startswith("v1.5.0")
     assert storage_version(store.root / "catalog.duckdb").startswith("v1.5.0")
     assert storage_version(tmp_path / "page.duckdb").startswith("v1.0.0")
 
 
-def test_the_pages_copy_is_small_and_replaced_at_once(store, tmp_path):
+def test_a_copy_is_small_and_replaced_at_once(store, tmp_path):
     page = tmp_path / "page.duckdb"
-    page_copy(store, page)
+    write_copy(store, page)
     with duckdb.connect(str(page), read_only=True) as reader:
         size = reader.execute("SELECT block_size FROM pragma_database_size()").fetchall()
         assert size == [(16384,)]
         store.recall(Scores(seed=3))
-        page_copy(store, page)
+        write_copy(store, page)
         assert reader.execute(COUNTS).fetchall() == [(64, 2)]
     assert rows(page, COUNTS) == [(96, 3)]
     assert {path.name for path in tmp_path.iterdir()} == {"store", "page.duckdb"}
@@ -119,7 +119,7 @@ def test_nothing_we_do_drops_the_lock_of_a_file_that_we_have_open(store):
         ours.execute("CREATE TABLE ours AS SELECT 1 AS x")
         store.recall(Scores(seed=9))
         snapshot(store)
-        page_copy(store, store.root.parent / "page.duckdb")
+        write_copy(store, store.root.parent / "page.duckdb")
         Store.open(store.root)
         command = [sys.executable, "-c", OTHER_PROCESS, str(path)]
         said = subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -1,4 +1,6 @@
+import json
 import os
+import platform
 import signal
 import time
 from contextlib import contextmanager
@@ -162,7 +164,7 @@ def test_circumstances_are_recorded_but_never_asked_about(store):
 
     OnGpu.__name__ = "Scores"
     answer = store.recall(OnGpu(seed=1))
-    assert store.run_rows(answer.runs)["device"].item() == "cuda:0"
+    assert store.run_rows(answer.runs)["device"].item().startswith("cuda:0")
     assert store.recall(Scores(seed=1)).runs == answer.runs
     assert len(store.runs()) == 1
 
@@ -209,3 +211,10 @@ def test_ten_thousand_stored_rows_arrive_at_once(store):
     started = time.perf_counter()
     assert store.recall(Scores(seed=1, rows=10_000))["head_scores"].height == 10_000
     assert time.perf_counter() - started < 0.5
+
+
+def test_a_run_says_what_machine_it_was_computed_on(store):
+    (run,) = store.recall(Scores(seed=11)).runs
+    machine = json.loads(store.run_rows([run])["packages"][0])
+    assert machine["cores"] == os.cpu_count() and machine["system"].startswith(platform.system())
+    assert isinstance(machine["processor"], str)

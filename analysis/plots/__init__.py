@@ -6,8 +6,9 @@ from .ablation import (
     effect_against_effect,
     effect_grid,
 )
-from .comparisons import against_control, by_data, claim_intervals, losses
+from .comparisons import against_control, by_data, claim_intervals, losses, verdict_bars
 from .curves import curves
+from .graph import circuit_graph
 from .grids import head_grid, pattern_pair
 from .profiles import induction_lag, offset_profile
 
@@ -15,6 +16,7 @@ __all__ = [
     "against_control",
     "agreement_grid",
     "by_data",
+    "circuit_graph",
     "claim_intervals",
     "cumulative_curve",
     "curves",
@@ -25,4 +27,5 @@ __all__ = [
     "losses",
     "offset_profile",
     "pattern_pair",
+    "verdict_bars",
 ]

@@ -96,7 +96,7 @@ def effect_against_effect(
     large = 0.3 * max(map(abs, values))
     labels = (
         base.transform_filter(f"max(abs(datum.value), abs(datum.other)) > {large}")
-        .mark_text(align="left", dx=6, fontSize=10, color=GREY)
+        .mark_text(align="left", dx=6, fontSize=10)
         .encode(x=x, y=y, text="name:N")
     )
     diagonal = alt.Chart(ends).mark_line(color=GREY, strokeDash=[4, 4]).encode(x=x, y=y)

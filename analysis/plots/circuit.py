@@ -15,7 +15,7 @@ _ROLES = {
     "the same, second copy shuffled": ORANGE,
 }
 """What is claimed, and its controls, from top to bottom."""
-_PLACES = (BLUE, "#7a5ba6", "#b98a3c", ORANGE, "#c9c9c9")
+_PLACES = (BLUE, "#7a5ba6", "#b98a3c", ORANGE, GREY)
 _DIVERGING = ["#c0653a", "#f7f7f7", "#3b6ea8"]
 
 
@@ -78,7 +78,11 @@ def path_grid(rows: pl.DataFrame, title: str, description: str) -> alt.HConcatCh
         )
         color = alt.Color("value:Q", title="change", scale=scale)
         cells = base.mark_rect().encode(color=color)
-        numbers = base.mark_text(fontSize=9).encode(text=alt.Text("value:Q", format=".2f"))
+        strong = f"abs(datum.value) > {0.6 * farthest}"
+        numbers = base.mark_text(fontSize=9).encode(
+            text=alt.Text("value:Q", format=".2f"),
+            color=alt.condition(strong, alt.value("white"), alt.value("#222")),
+        )
         frame = base.transform_filter("datum.role === 'previous-token head'").mark_rect(
             fillOpacity=0, stroke="black", strokeWidth=2
         )
@@ -115,7 +119,7 @@ def composition_strip(rows: pl.DataFrame, title: str, description: str) -> alt.L
     ours = base.transform_filter("datum.circuit")
     points = ours.mark_circle(color=BLUE, size=60, opacity=1)
     strongest = base.transform_filter("datum.strongest")
-    labels = strongest.mark_text(color=BLUE, dy=-15, fontSize=10).encode(text="pair:N")
+    labels = strongest.mark_text(dy=-15, fontSize=10).encode(text="pair:N")
     return alt.LayerChart(layer=[ticks, points, labels], title=title, description=description)
 
 

@@ -40,7 +40,7 @@ def against_control(
     points = base.mark_circle(color=BLUE, size=40).encode(x=x, y=y, tooltip=tooltip)
     labels = (
         base.transform_filter("datum.value > 0.3 || datum.control > 0.3")
-        .mark_text(align="left", dx=6, fontSize=10, color=GREY)
+        .mark_text(align="left", dx=6, fontSize=10)
         .encode(x=x, y=y, text="name:N")
     )
     ends = pl.DataFrame({"control": [0.0, 1.0], "value": [0.0, 1.0]})
@@ -116,6 +116,11 @@ def claim_intervals(claims: pl.DataFrame, title: str, description: str) -> alt.V
         title=None,
         scale=alt.Scale(domain=list(VERDICTS), range=list(VERDICTS.values())),
     )
+    shape = alt.Shape(
+        "verdict:N",
+        title=None,
+        scale=alt.Scale(domain=list(VERDICTS), range=["circle", "diamond", "cross"]),
+    )
     columns = ("estimate", "lower", "upper", "threshold", "control", "verdict")
     tooltip = ["claim:N", *(alt.Tooltip(name, format=".3f") for name in columns[:-1])]
     rows: list[alt.LayerChart] = []
@@ -123,12 +128,42 @@ def claim_intervals(claims: pl.DataFrame, title: str, description: str) -> alt.V
         base = alt.Chart(claims.filter(claim=claim), width=420, height=24).encode(
             y=alt.Y("claim:N", title=None, axis=alt.Axis(labelLimit=260, minExtent=190))
         )
-        x = alt.X("estimate:Q", title=None, axis=alt.Axis(tickCount=6))
+        x = alt.X("estimate:Q", title=None, axis=alt.Axis(tickCount=6), scale=alt.Scale(padding=8))
         control = base.mark_rule(color=GREY, strokeWidth=6, opacity=0.6).encode(
             x=alt.X("control_lower:Q", title=None), x2="control_upper:Q"
         )
         bar = base.mark_tick(color=GREY, thickness=2, size=20).encode(x="threshold:Q")
         rule = base.mark_rule(strokeWidth=2).encode(x="lower:Q", x2="upper:Q", color=color)
-        point = base.mark_circle(size=70).encode(x=x, color=color, tooltip=tooltip)
+        point = base.mark_point(size=70, filled=True, opacity=1).encode(
+            x=x, color=color, shape=shape, tooltip=tooltip
+        )
         rows.append(alt.LayerChart(layer=[control, bar, rule, point]))
     return alt.VConcatChart(vconcat=rows, title=title, description=description)
+
+
+def verdict_bars(counts: pl.DataFrame, title: str, description: str) -> alt.LayerChart:
+    """How many claims of each chapter have each verdict.
+
+    Args:
+        counts: Columns `chapter`, `verdict`, `n` and `order`.
+        title: The finding.
+        description: The caption.
+
+    Returns:
+        A stacked bar for each chapter with its numbers.
+    """
+    verdicts = counts.sort("order")["verdict"].unique(maintain_order=True).to_list()
+    scale = alt.Scale(domain=verdicts, range=[VERDICTS[verdict] for verdict in verdicts])
+    base = alt.Chart(counts, width=440, height=alt.Step(24)).encode(
+        x=alt.X("n:Q", title="claims", stack="zero", axis=alt.Axis(tickMinStep=1, format="d")),
+        y=alt.Y("chapter:N", title=None, sort=None, axis=alt.Axis(labelLimit=260)),
+        order=alt.Order("order:Q"),
+        tooltip=["chapter:N", "verdict:N", alt.Tooltip("n:Q", title="claims")],
+    )
+    bars = base.mark_bar().encode(color=alt.Color("verdict:N", title=None, scale=scale))
+    placed = base.encode(x=alt.X("n:Q", stack="zero", bandPosition=0.5))
+    numbers = placed.mark_text(fontWeight=600).encode(
+        text="n:Q",
+        color=alt.condition("datum.verdict === 'undecided'", alt.value("#111"), alt.value("white")),
+    )
+    return alt.LayerChart(layer=[bars, numbers], title=title, description=description)

@@ -5,7 +5,7 @@ import polars as pl
 
 from .theme import BLUE, GREY, INTERVAL, ORANGE
 
-_COLORS = (BLUE, ORANGE, "#3f8f6b", "#7a5ba6", "#b98a3c", "#a33b4a", "#5aa9b8")
+_COLORS = (BLUE, ORANGE, "#3f8f6b", "#7a5ba6", "#b98a3c", "#b34757", "#3f93a3")
 _EFFECT = tuple(tooltip for tooltip in INTERVAL if tooltip.shorthand != "chance:Q")
 
 

@@ -5,7 +5,7 @@ import polars as pl
 
 from .theme import BLUE, GREY, INTERVAL, ORANGE
 
-_TOP = (ORANGE, "#a33b4a", "#7a5ba6", "#3f8f6b", "#b98a3c")
+_TOP = (ORANGE, "#b34757", "#7a5ba6", "#3f8f6b", "#b98a3c")
 _AXES = {
     "p": ("mean probability", alt.Scale(type="sqrt", domain=[0, 1])),
     "log_odds": ("mean log odds, nats", alt.Scale(zero=False)),

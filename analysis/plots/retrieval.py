@@ -7,7 +7,7 @@ from .ablation import FAMILIES
 from .theme import BLUE, GREY, ORANGE
 
 _SHARE = alt.Scale(domain=[0, 1])
-_COLORS = (BLUE, ORANGE, "#3f8f6b", "#7a5ba6", "#b98a3c", "#a33b4a")
+_COLORS = (BLUE, ORANGE, "#3f8f6b", "#7a5ba6", "#b98a3c", "#b34757")
 _FIGURES = (
     alt.Tooltip("accuracy:Q", format=".3f"),
     alt.Tooltip("lower:Q", format=".3f", title="95 % from"),

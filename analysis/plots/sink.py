@@ -10,7 +10,7 @@ _PLACES = {
     "self": "#7a5ba6",
     "previous": ORANGE,
     "delimiter": "#b98a3c",
-    "other": "#c9c9c9",
+    "other": GREY,
 }
 
 
@@ -67,7 +67,7 @@ def value_norms(rows: pl.DataFrame, title: str, description: str) -> alt.LayerCh
     point = base.mark_circle(size=50, color=BLUE).encode(
         y=alt.Y("value:Q", title=name, scale=alt.Scale(domainMin=0)), tooltip=tooltip
     )
-    label = base.mark_text(align="left", dx=6, fontSize=10, color=GREY).encode(
+    label = base.mark_text(align="left", dx=6, fontSize=10).encode(
         y=alt.Y("value:Q", title=name), text="name:N"
     )
     ends = pl.DataFrame({"mass": [0.0, 1.0], "value": [1.0, 1.0]})

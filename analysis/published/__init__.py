@@ -2,7 +2,7 @@
 
 from .files import PublishedFile, PublishedFiles
 from .formats import Format, Published, read_published
-from .printed import beside_printed, printed_tables
+from .printed import NO_FILES, beside_printed, printed_tables
 from .writing import (
     Heading,
     Samples,
@@ -15,6 +15,7 @@ from .writing import (
 )
 
 __all__ = [
+    "NO_FILES",
     "Format",
     "Heading",
     "Published",

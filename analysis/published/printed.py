@@ -9,6 +9,17 @@ import polars as pl
 PRINTED = Path(__file__).with_name("printed_tables.json")
 """The one place where numbers of others are typed, with their source."""
 
+NO_FILES = pl.DataFrame(
+    schema={
+        "method": pl.String,
+        "size": pl.Int32,
+        "top": pl.Float64,
+        "random": pl.Float64,
+        "files": pl.Int64,
+    }
+)
+"""The view `published_drops` of a store without imported files."""
+
 _KINDS = ("printed", "recomputed")
 
 
@@ -16,20 +27,19 @@ def printed_tables() -> pl.DataFrame:
     """The tables as printed, and as others recomputed them from the study's result files.
 
     Returns:
-        Columns `method`, `kind` (printed or recomputed), `family` (top or random), `size` (heads
-        ablated together), `points` (mean drop of accuracy, base minus ablated, in points) and
-        `source`.
+        Columns `method`, `ranking` (the score of ours that it ranks heads by), `kind` (printed or
+        recomputed), `family` (top or random), `size` (heads ablated together), `points` (mean drop
+        of accuracy, base minus ablated, in points) and `source`.
     """
     said: dict[str, Any] = json.loads(PRINTED.read_text(encoding="utf-8"))
     rows = [
-        (method, kind, family, size, points, said[kind]["source"])
+        (method, ranking, kind, family, size, points, said[kind]["source"])
         for kind in _KINDS
-        for method, families in said[kind].items()
-        if method != "source"
-        for family, drops in families.items()
+        for method, ranking in said["rankings"].items()
+        for family, drops in said[kind][method].items()
         for size, points in zip(said["sizes"], drops, strict=True)
     ]
-    names = ("method", "kind", "family", "size", "points", "source")
+    names = ("method", "ranking", "kind", "family", "size", "points", "source")
     return pl.DataFrame(rows, schema=names, orient="row").cast({"size": pl.Int32})
 
 
@@ -40,11 +50,12 @@ def beside_printed(published_drops: pl.DataFrame) -> pl.DataFrame:
         published_drops: Rows of the view.
 
     Returns:
-        Columns `method`, `family`, `size`, `printed`, `recomputed` (by others), `imported` (from
-        the files in the store; NULL without any) and `files`, in points. Methods are compared by
-        name, capital or small.
+        Columns `method`, `ranking`, `family`, `size`, `printed`, `recomputed` (by others),
+        `imported` (from the files in the store; NULL without any) and `files`, in points. Methods
+        are compared by name, capital or small.
     """
-    tables = printed_tables().pivot("kind", index=("method", "family", "size"), values="points")
+    index = ("method", "ranking", "family", "size")
+    tables = printed_tables().pivot("kind", index=index, values="points")
     imported = published_drops.unpivot(
         ("top", "random"),
         index=("method", "size", "files"),
@@ -54,5 +65,5 @@ def beside_printed(published_drops: pl.DataFrame) -> pl.DataFrame:
     return (
         tables.with_columns(name=pl.col("method").str.to_lowercase())
         .join(imported.drop("method"), on=("name", "family", "size"), how="left")
-        .select("method", "family", "size", *_KINDS, "imported", "files")
+        .select(*index, *_KINDS, "imported", "files")
     )

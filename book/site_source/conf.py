@@ -37,6 +37,7 @@ html_theme_options: dict[str, Any] = {
 }
 html_context = {"default_mode": "auto"}
 html_static_path = ["static", "../vendor/vega-bundle.js", "../vendor/tex-svg.js"]
+html_extra_path = ["../../CITATION.cff"]
 html_css_files = ["book.css"]
 html_js_files = [("book.js", {"defer": "defer"})]
 html_favicon = "static/favicon.svg"

@@ -1,4 +1,4 @@
-/* Controls that choose among pre-computed states, tabs, and tables that sort and page. */
+/* Controls that choose among pre-computed states, tabs, and tables that sort, filter and page. */
 (() => {
   "use strict";
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
@@ -113,8 +113,46 @@
     return numeric ? Number(text) : text;
   }
 
-  function startShort(table) {
+  /* ---- filters: a row is shown if it holds all the words; tables that take turns share them ---- */
+  const folded = (text) => text.toLowerCase();
+
+  function holds(text, words) {
+    return words.every((word) => text.includes(word));
+  }
+
+  function needsFilter(box) {
+    const turns = box.closest(".hb-states");
+    return turns ? turns.querySelector(".hb-tall") !== null : box.classList.contains("hb-tall");
+  }
+
+  function startFilter(box, apply) {
+    if (!needsFilter(box)) return;
+    const field = Object.assign(document.createElement("input"), { type: "search", spellcheck: false });
+    const label = Object.assign(document.createElement("label"), { className: "hb-filter", textContent: "filter rows " });
+    const count = Object.assign(document.createElement("span"), { className: "hb-note" });
+    count.setAttribute("role", "status");
+    label.append(field);
+    const line = document.createElement("div");
+    line.append(label, count);
+    box.prepend(line);
+    box.hbFilter = (text) => {
+      field.value = text;
+      const [shown, every] = apply(folded(text).split(/\s+/).filter(Boolean));
+      count.textContent = text.trim() ? `${shown.toLocaleString("en")} of ${every.toLocaleString("en")} rows` : "";
+    };
+    field.addEventListener("input", () => {
+      const turns = box.closest(".hb-states");
+      (turns ? all(".hb-table", turns) : [box]).forEach((twin) => twin.hbFilter?.(field.value));
+    });
+  }
+
+  function startShort(box, table) {
     const heads = all("th", table), body = table.tBodies[0];
+    startFilter(box, (words) => {
+      const rows = [...body.rows];
+      rows.forEach((row) => { row.hidden = !holds(folded(row.textContent), words); });
+      return [rows.filter((row) => !row.hidden).length, rows.length];
+    });
     heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => {
       const rows = [...body.rows], numeric = head.classList.contains("hb-n");
       const keys = rows.map((row) => {
@@ -142,7 +180,10 @@
 
   function startLong(box, table, content) {
     const heads = all("th", table), body = table.tBodies[0], pager = box.querySelector(".hb-pager");
-    let order = Array.from({ length: content.height }, (_, i) => i), first = 0;
+    const every = Array.from({ length: content.height }, (_, i) => i);
+    const texts = (i) => folded(content.columns.map((column) => column.texts[i]
+      || (column.links?.[i] ?? []).map(([text]) => text).join(", ")).join(" "));
+    let order = every, kept = every, first = 0, wanted = null;
     const button = (text, label) => Object.assign(document.createElement("button"),
       { type: "button", textContent: text, ariaLabel: label });
     const [back, next] = [button("‹", "previous rows"), button("›", "next rows")];
@@ -150,16 +191,24 @@
     pager.prepend(back);
     pager.append(next);
     function show() {
-      const rows = order.slice(first, first + PAGE_ROWS).map((i) => {
+      kept = wanted ? order.filter((i) => wanted.has(i)) : order;
+      const rows = kept.slice(first, first + PAGE_ROWS).map((i) => {
         const row = document.createElement("tr");
         row.append(...content.columns.map((column) => cellOf(column, i)));
         return row;
       });
       body.replaceChildren(...rows);
-      where.textContent = `rows ${first + 1}–${first + rows.length} of ${content.height.toLocaleString("en")}`;
+      where.textContent = rows.length
+        ? `rows ${first + 1}–${first + rows.length} of ${kept.length.toLocaleString("en")}` : "no rows";
       back.disabled = first === 0;
-      next.disabled = first + PAGE_ROWS >= content.height;
+      next.disabled = first + PAGE_ROWS >= kept.length;
     }
+    startFilter(box, (words) => {
+      wanted = words.length ? new Set(every.filter((i) => holds(texts(i), words))) : null;
+      first = 0;
+      show();
+      return [kept.length, content.height];
+    });
     back.addEventListener("click", () => { first -= PAGE_ROWS; show(); });
     next.addEventListener("click", () => { first += PAGE_ROWS; show(); });
     heads.forEach((head, i) => head.querySelector("button").addEventListener("click", () => {
@@ -172,21 +221,37 @@
     show();
   }
 
-  function startTables() {
-    const island = document.getElementById("hb-page");
+  /* ---- what charts and long tables are made of: JSON, or packed JSON, in the page itself ---- */
+  let island = null;
+
+  async function unpacked(text) {
+    const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return new Response(stream).json();
+  }
+
+  function content() {
+    const script = document.getElementById("hb-page");
+    island ??= script.type === "application/json" ? Promise.resolve(JSON.parse(script.textContent))
+      : unpacked(script.textContent);
+    return island;
+  }
+
+  async function startTables() {
     const tables = all(".hb-table");
-    const long = tables.some((box) => box.dataset.rows) ? JSON.parse(island.textContent).tables : {};
+    const long = tables.some((box) => box.dataset.rows) ? (await content()).tables : {};
     tables.forEach((box) => {
       const table = box.querySelector("table");
       if (box.dataset.rows) startLong(box, table, long[box.dataset.rows]);
-      else startShort(table);
+      else startShort(box, table);
     });
   }
+
+  globalThis.headbook = { content, startLong };
 
   document.addEventListener("DOMContentLoaded", () => {
     startControls();
     all(".hb-tabs").forEach(startTabs);
-    startTables();
-    document.documentElement.dataset.hbReady = "yes";
+    startTables().then(() => { document.documentElement.dataset.hbReady = "yes"; });
   });
 })();

@@ -3,12 +3,6 @@
   "use strict";
   const all = (selector) => [...document.querySelectorAll(selector)];
   const SMALLEST = 0.7;
-  let island = null;
-
-  function content() {
-    island ??= JSON.parse(document.getElementById("hb-page").textContent);
-    return island;
-  }
 
   function rows(table) {
     const count = table.values.length ? table.values[0].length : 0;
@@ -43,8 +37,25 @@
     };
   }
 
-  function draw(box) {
-    const page = content();
+  /* The picture takes the place of the box as what has a text alternative: beside it, the box now
+     holds a menu, which must not be hidden from those who cannot see the picture. */
+  function describe(box) {
+    const picture = box.querySelector("svg.marks");
+    picture.style.minWidth = `${SMALLEST * picture.getAttribute("width")}px`;  // stays legible
+    box.dataset.label ??= box.getAttribute("aria-label");
+    picture.setAttribute("role", "img");
+    picture.setAttribute("aria-label", box.dataset.label);
+    picture.removeAttribute("aria-roledescription");
+    [...picture.children].forEach((part) => part.setAttribute("aria-hidden", "true"));
+    box.removeAttribute("role");
+    box.removeAttribute("aria-label");
+    const menu = box.querySelector("summary");
+    menu?.setAttribute("aria-label", "save this chart");
+    if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+  }
+
+  async function draw(box) {
+    const page = await headbook.content();
     const spec = structuredClone(page.specs[box.dataset.spec]);
     const named = [...namesIn(spec, new Set())].filter((name) => name in page.data);
     spec.datasets = Object.fromEntries(named.map((name) => [name, rows(page.data[name])]));
@@ -58,15 +69,24 @@
     vegaEmbed(box, spec, options).then(
       (drawn) => {
         box.hbView = drawn;
+        describe(box);
         box.dataset.done = "yes";
-        const picture = box.querySelector("svg.marks");  // shrinks to the page, but stays legible
-        picture.style.minWidth = `${SMALLEST * picture.getAttribute("width")}px`;
       },
       (error) => { box.dataset.failed = "yes"; box.textContent = `This chart could not be drawn: ${error.message}`; });
   }
 
   function start(box) {
     if (!box.dataset.started) { box.dataset.started = "yes"; draw(box); }
+  }
+
+  const undrawn = () => all(".hb-chart:not([data-started])").filter((box) => box.offsetParent !== null);
+  const whenIdle = window.requestIdleCallback ?? ((task) => setTimeout(task, 200));
+
+  function drawRest() {
+    const [next] = undrawn();
+    if (!next) return;
+    start(next);
+    whenIdle(drawRest);
   }
 
   function drawAgain() {
@@ -90,7 +110,7 @@
         drawAgain();
       }
     }).observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
-    addEventListener("beforeprint", () =>
-      all(".hb-chart").filter((box) => box.offsetParent !== null).forEach(start));
+    addEventListener("load", () => whenIdle(drawRest));  // paper shows what was never in view
+    addEventListener("beforeprint", () => undrawn().forEach(start));
   });
 })();

@@ -1,0 +1,116 @@
+"""`headbook build`: the static book."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from analysis.errors import UserError
+from store import default_root
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .site import BuildReport
+
+NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+
+EPILOG = """\b
+Example:
+  headbook build
+  headbook build --model gpt2 --out public --check
+  headbook build --models reference,gpt2,./mine"""
+
+
+@click.command(epilog=EPILOG)
+@click.option("--model", show_default="reference", help="As for `headbook run`.")
+@click.option(
+    "--models",
+    help="Several, separated by commas: the chapters of each, and one that compares them.",
+)
+@click.option("--text", default="reference", show_default=True, help="As for `headbook run`.")
+@click.option("--profile", type=click.Choice(["quick", "full"]), default="quick", show_default=True)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("_build/html"),
+    show_default=True,
+    help="Folder to publish.",
+)
+@click.option(
+    "--notebooks",
+    type=click.Path(path_type=Path),
+    default=NOTEBOOKS,
+    show_default="the chapters",
+)
+@click.option("--check", is_flag=True, help="Fail on any warning, dead link or stale result.")
+@click.option(
+    "--store",
+    "store_path",
+    type=click.Path(path_type=Path),
+    default=default_root,
+    show_default="$HEADBOOK_STORE, else .headbook in the checkout",
+    help="Folder of the store.",
+)
+def build(
+    *, out: Path, notebooks: Path, check: bool, store_path: Path, **asked: str | None
+) -> None:
+    """Compile the notebooks into a static book; only what changed is made anew."""
+    from .site import build as build_book  # noqa: PLC0415
+    from .site import find_notebooks  # noqa: PLC0415
+
+    options = _options(asked)
+    report = build_book(
+        store_path,
+        find_notebooks(notebooks),
+        out,
+        check=check,
+        options=options,
+        prepare=lambda: _prepare(store_path, options),
+    )
+    for warning in report.warnings:
+        click.echo(warning, err=True)
+    click.echo(_said(report, out))
+
+
+def _options(asked: Mapping[str, str | None]) -> dict[str, str]:
+    """What the notebooks are told: `models` only where there are several."""
+    from .editions import listed_models  # noqa: PLC0415
+
+    options = {name: text for name, text in asked.items() if text is not None}
+    if "models" not in options:
+        return {"model": "reference", **options}
+    if "model" in options:
+        raise UserError("expected --model or --models, got both; put all of them into --models")
+    names = listed_models(options["models"])
+    if len(names) > 1:
+        return options
+    del options["models"]
+    return {"model": names[0], **options}
+
+
+def _prepare(store_path: Path, options: dict[str, str]) -> None:
+    """Compute what the chapters show, of models that they can show."""
+    from .computing import compute, request_of  # noqa: PLC0415
+    from .editions import editions  # noqa: PLC0415
+
+    every = [dict(edition.options) for edition in editions(options)]
+    for asked in every:
+        if request_of(asked).vocabulary.tokenizer is None:
+            raise UserError(
+                f"expected a tokenizer beside {asked['model']}, found none, so that no chapter has "
+                "text to show; save tokenizer.json there, or use `headbook run` and `headbook sql`"
+            )
+    for asked in every:
+        compute(store_path, asked)
+
+
+def _said(report: BuildReport, out: Path) -> str:
+    state = "written" if report.written else "unchanged"
+    return (
+        f"{out / 'index.html'}: {state}; {len(report.compiled)} chapters run, "
+        f"{len(report.kept)} kept, {report.states} control states, {report.runs} runs, "
+        f"{report.seconds:.1f} s"
+    )
