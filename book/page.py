@@ -22,6 +22,8 @@ MARKDOWN = re.compile(r'<hb-md data-key="(\d+)"></hb-md>')
 
 PACKED_FROM = 50_000
 """Characters of JSON that a page holds as it is."""
+LATE_FROM = 2_000
+"""Characters of a table written as HTML that stands in the island, where it can be packed."""
 _HEADING = re.compile(r"^#{1,6} ", re.MULTILINE)
 
 
@@ -29,14 +31,15 @@ _HEADING = re.compile(r"^#{1,6} ", re.MULTILINE)
 class Page:
     """Collects, while a chapter is rendered, what its text refers to.
 
-    `fragments` are pieces of HTML; `specs`, `data` and `tables` go into one JSON island that the
-    page's script reads; `runs` are the ids that the page links to.
+    `fragments` are pieces of HTML; `specs`, `data`, `tables` and `later` (long HTML tables) go into
+    one JSON island that the page's script reads; `runs` are the ids that the page links to.
     """
 
     fragments: list[Any] = field(default_factory=list)
     specs: dict[str, Json] = field(default_factory=dict)
     data: dict[str, Json] = field(default_factory=dict)
     tables: dict[str, Json] = field(default_factory=dict)
+    later: dict[str, str] = field(default_factory=dict)
     runs: set[str] = field(default_factory=set)
     _texts: list[str] = field(default_factory=list)
     _known: dict[str, str] = field(default_factory=dict)
@@ -60,6 +63,15 @@ class Page:
         name = f"t{len(self.tables)}"
         self.tables[name] = columns
         return name
+
+    def late(self, html: str) -> str:
+        """A piece of HTML that the page's script puts in place, if it is long; else itself."""
+        if len(html) < LATE_FROM or MARKDOWN.search(html):
+            return html
+        if html not in self._known:
+            self._known[html] = f"h{len(self.later)}"
+            self.later[self._known[html]] = html
+        return f'<div class="hb-late" data-html="{self._known[html]}"></div>'
 
     def radio_name(self) -> str:
         """A name that no other group of radio buttons on the page has."""
@@ -116,9 +128,14 @@ class Page:
         Long JSON is packed: rows of charts come to a tenth, and the browser unpacks them where
         they are.
         """
-        if not (self.specs or self.tables):
+        if not (self.specs or self.tables or self.later):
             return ""
-        content = {"specs": self.specs, "data": self.data, "tables": self.tables}
+        content: dict[str, Json | dict[str, str]] = {
+            "specs": self.specs,
+            "data": self.data,
+            "tables": self.tables,
+            "later": self.later,
+        }
         text = json.dumps(content, separators=(",", ":"), sort_keys=True, allow_nan=False)
         if len(text) <= PACKED_FROM:
             return f'<script type="application/json" id="hb-page">{inert(text)}</script>'

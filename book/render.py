@@ -135,11 +135,18 @@ class Renderer:
         if node.name not in _TAGS:
             remedy = "use a plain element, or mo.md for text that is data"
             raise BookError("HTML with a static form", f"<{node.name}>", remedy)
+        return self._plain(node)
+
+    def _plain(self, node: Tag) -> str:
+        """An element that stands for itself."""
         attributes = "".join(
             self._attribute(name, text) for name, text in _classed(node.attrs).items()
         )
         opening = f"<{node.name}{attributes}>"
-        return opening if node.name in _VOID else f"{opening}{self.children(node)}</{node.name}>"
+        if node.name in _VOID:
+            return opening
+        html = f"{opening}{self.children(node)}</{node.name}>"
+        return self.page.late(html) if node.name == "table" else html
 
     def _attribute(self, name: str, value: Any) -> str:
         text = " ".join(cast("list[str]", value)) if isinstance(value, list) else str(value)

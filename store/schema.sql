@@ -1038,6 +1038,23 @@ SELECT
 FROM best
 GROUP BY model, layer, head;
 COMMENT ON VIEW head_atlas IS 'One row per model and head, a column per score: the aggregate with the most sequences behind it, then the latest';
+COMMENT ON COLUMN head_atlas.name IS 'The head, as L1H4';
+COMMENT ON COLUMN head_atlas.previous_token IS 'Attention to the token before, on text, in [0, 1]';
+COMMENT ON COLUMN head_atlas.previous_token_random IS 'The same on random tokens, the control';
+COMMENT ON COLUMN head_atlas.induction IS 'Attention to the token after an earlier copy of this one, on repeated random tokens, in [0, 1]';
+COMMENT ON COLUMN head_atlas.induction_shuffled IS 'The same with the second copy in random order, the control';
+COMMENT ON COLUMN head_atlas.duplicate_token IS 'Attention to earlier copies of this token, on text, in [0, 1]';
+COMMENT ON COLUMN head_atlas.bos IS 'Attention to the BOS, on text, in [0, 1]';
+COMMENT ON COLUMN head_atlas.delimiter IS 'Attention to punctuation and line ends, on text, in [0, 1]';
+COMMENT ON COLUMN head_atlas.successor IS 'Attention from each item of an ordered list to the item before, in [0, 1]';
+COMMENT ON COLUMN head_atlas.successor_control IS 'The same on words without an order, the control';
+COMMENT ON COLUMN head_atlas.s_inhibition IS 'Attention from the end of a sentence about two names to the repeated name, in [0, 1]';
+COMMENT ON COLUMN head_atlas.attention_to_io IS 'The same to the name that is the answer';
+COMMENT ON COLUMN head_atlas.attention_to_s1 IS 'The same to the first mention of the repeated name';
+COMMENT ON COLUMN head_atlas.ov_copy IS 'What the head writes for a name alone adds to the logit of that name; positive copies';
+COMMENT ON COLUMN head_atlas.ov_copy_gain IS 'The same with the gain of the final norm';
+COMMENT ON COLUMN head_atlas.io_s_effect IS 'What removing the head changes in the logit difference of the two names';
+COMMENT ON COLUMN head_atlas.profile_peak IS 'Attention at the offset that the head looks at most, on text, in [0, 1]';
 
 CREATE VIEW strongest_heads AS
 WITH ranked AS (
@@ -1063,6 +1080,8 @@ SELECT
 FROM ranked
 WHERE rank = 1 OR upper >= top_lower;
 COMMENT ON VIEW strongest_heads IS 'Per run, score and data: the head with the largest aggregate, and those whose interval reaches into its own';
+COMMENT ON COLUMN strongest_heads.rank IS 'Rank of the aggregate within its run, score and data, 1 is the largest';
+COMMENT ON COLUMN strongest_heads.name IS 'The head, as L1H4';
 
 CREATE VIEW ablation_ranking AS
 SELECT
@@ -1083,6 +1102,7 @@ SELECT
 FROM ablation_means JOIN ablations USING (run, condition)
 WHERE ablations.family = 'single' AND ablations.draw IS NULL;
 COMMENT ON VIEW ablation_ranking IS 'Single heads by what ablating them changes, per run, method, scope and metric';
+COMMENT ON COLUMN ablation_ranking.rank IS 'Rank of the change within its run, method, scope and metric, 1 is the largest';
 
 CREATE VIEW verdicts AS
 SELECT
@@ -1110,3 +1130,6 @@ SELECT
 FROM of_file
 GROUP BY method, size;
 COMMENT ON VIEW published_drops IS 'Mean drop of accuracy in points by method and heads ablated, recomputed from imported result files: base minus ablated, averaged within each file, then over files';
+COMMENT ON COLUMN published_drops.top IS 'Mean drop without the top heads, in points; NULL without any';
+COMMENT ON COLUMN published_drops.random IS 'Mean drop without random heads, in points; NULL without any';
+COMMENT ON COLUMN published_drops.files IS 'Files averaged';

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 from datetime import date
 
@@ -11,6 +13,7 @@ from bs4 import BeautifulSoup
 
 from book.errors import BookError
 from book.page import Page
+from book.render import Renderer
 from book.tables import LONG_ROWS, PAGE_ROWS, table_html, value_text
 
 
@@ -100,3 +103,22 @@ def test_columns_that_marimo_added_are_left_out():
 
 def test_an_empty_table_says_so():
     assert "no rows" in soup_of(pl.DataFrame({"a": []})).get_text()
+
+
+def test_a_long_table_of_html_waits_in_the_island():
+    page = Page()
+    short, long = ("<table><tr><td>" + "a" * n + "</td></tr></table>" for n in (10, 3_000))
+    assert Renderer(page).clean(short) == short
+    placed = [Renderer(page).clean(long) for _ in range(2)]
+    assert placed == ['<div class="hb-late" data-html="h0"></div>'] * 2
+    assert json.loads(BeautifulSoup(page.island(), "html.parser").string)["later"] == {"h0": long}
+
+
+def test_a_long_island_is_packed_and_the_same_whenever_it_is_made():
+    page = Page()
+    page.table({"texts": [f"{i}" for i in range(20_000)]})
+    packed = BeautifulSoup(page.island(), "html.parser").find("script")
+    assert packed["type"] == "application/gzip"
+    unpacked = json.loads(gzip.decompress(base64.b64decode(packed.string)))
+    assert unpacked["tables"] == page.tables
+    assert page.island() == page.island()

@@ -79,8 +79,8 @@ def test_a_table_has_a_row_a_condition_and_at_most_top_k_cells():
     riser, faller = lines[1]("td")[3]("div")
     assert [cell.get_text() for cell in riser("span")] == [f"{HOSTILE}+1.50"]
     assert [cell.get_text() for cell in faller("span")] == ["·a−2.00"]
-    assert "46,160,67" in str(riser)
-    assert "218,54,51" in str(faller)
+    assert "#2ea043" in str(riser)
+    assert "#da3633" in str(faller)
 
 
 def test_a_condition_that_raised_nothing_says_so():

@@ -237,6 +237,12 @@
     return island;
   }
 
+  async function placeLate() {
+    const boxes = all(".hb-late");
+    const pieces = boxes.length ? (await content()).later : {};
+    boxes.forEach((box) => { box.innerHTML = pieces[box.dataset.html]; });
+  }
+
   async function startTables() {
     const tables = all(".hb-table");
     const long = tables.some((box) => box.dataset.rows) ? (await content()).tables : {};
@@ -252,6 +258,6 @@
   document.addEventListener("DOMContentLoaded", () => {
     startControls();
     all(".hb-tabs").forEach(startTabs);
-    startTables().then(() => { document.documentElement.dataset.hbReady = "yes"; });
+    placeLate().then(startTables).then(() => { document.documentElement.dataset.hbReady = "yes"; });
   });
 })();
