@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from .experiments.retrieval_measures import ALL, OVERLAP
 from .experiments.retrieval_sets import SetPlan
+from .published.printed import printed_tables
 from .shares import wilson
 
-PUBLISHED = Path(__file__).parent / "retrieval" / "published.json"
-"""Drops of accuracy in a published study, as printed and as its own files have them."""
+_POINTS = pl.col("top", "random").round(2)
+PUBLISHED_AS = {"Wu24": "retrieval_score", "QRHead": "qr_score"}
+"""What a published study calls its rankings, and which of ours each is."""
+OF = {"printed": "as printed", "recomputed": "its result files"}
+"""Whose numbers stand beside ours."""
 N_BINS = 5
 """Depths are shown in as many equal parts of the context."""
 
@@ -193,38 +195,42 @@ def cell_lines(cell: Answer) -> list[str]:
     return lines
 
 
-def published_beside(curves: pl.DataFrame, rankings: Iterable[str]) -> pl.DataFrame:
+def published_beside(curves: pl.DataFrame) -> pl.DataFrame:
     """Published drops of accuracy, and ours.
 
     Args:
         curves: Rows of `retrieval_curves`.
-        rankings: Ours.
 
     Returns:
-        Columns `ranking`, `of`, `heads`, `top` and `random`, drops in points.
+        Columns `ranking`, `of` (as printed, recomputed from its files, ours), `heads`, `top` and
+        `random`, drops in points.
     """
-    told: dict[str, Any] = json.loads(PUBLISHED.read_text(encoding="utf-8"))
-    rows: list[dict[str, Any]] = [
-        {"ranking": row["ranking"], "of": row["of"], "heads": n, "top": top, "random": random}
-        for row in told["rows"]
-        for n, top, random in zip(told["sizes"], row["top"], row["random"], strict=True)
-    ]
-    for ranking in rankings:
-        base = at_size(curves, ranking, "top", 0)["accuracy"]
-        ours = curves.filter(method="zero", fact=_widest(curves), ranking=ranking)
-        for size in ours.filter(pl.col("size") > 0)["size"].unique().sort():
-            top, random = (
-                round(100 * (base - at_size(curves, ranking, family, size)["accuracy"]), 1)
-                for family in ("top", "random")
-            )
-            row = {"ranking": ranking, "of": "ours", "heads": size, "top": top, "random": random}
-            rows.append(row)
-    return pl.DataFrame(rows).with_columns(pl.col("ranking").str.replace_all("_", " "))
+    published = printed_tables().pivot("family", index=("method", "kind", "size"), values="points")
+    named = published.with_columns(pl.col("kind").replace_strict(OF).alias("of"), ranking="method")
+    ours = [_our_drops(curves, ranking, name) for name, ranking in PUBLISHED_AS.items()]
+    columns = ("ranking", "of", pl.col("size").cast(pl.Int32).alias("heads"), _POINTS)
+    rows = pl.concat([frame.select(*columns) for frame in (named, *ours)])
+    return rows.sort("ranking", maintain_order=True)
 
 
-def published_source() -> str:
+def published_sources() -> str:
     """Where the published numbers come from."""
-    return str(json.loads(PUBLISHED.read_text(encoding="utf-8"))["source"])
+    said = printed_tables().unique("kind", maintain_order=True)
+    return " ".join(f"*{OF[kind]}*: {source}." for kind, source in said[["kind", "source"]].rows())
+
+
+def _our_drops(curves: pl.DataFrame, ranking: str, name: str) -> pl.DataFrame:
+    """Columns `ranking`, `of`, `size`, `top` and `random` of our curves."""
+    rows = curves.filter(
+        pl.col("family").is_in(("top", "random")),
+        ranking=ranking,
+        method="zero",
+        fact=_widest(curves),
+    )
+    base = rows.filter(size=0, family="top")["accuracy"][0]
+    lost = rows.filter(pl.col("size") > 0).with_columns(points=100 * (base - pl.col("accuracy")))
+    drops = lost.pivot("family", index="size", values="points").sort("size")
+    return drops.with_columns(ranking=pl.lit(name), of=pl.lit("ours"))
 
 
 def _widest(curves: pl.DataFrame) -> str:

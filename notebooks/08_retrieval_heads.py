@@ -18,7 +18,14 @@ with app.setup:
 
 
 @app.cell(hide_code=True)
-def finding(base_claim, claims, half, plan, request):
+def finding():
+    mo.md("""
+    # Which heads fetch an answer from its context?
+    """)
+
+
+@app.cell(hide_code=True)
+def retrieval_summary(base_claim, claims, half, plan, request):
     against = [said(claims, f"retrieval_{name}_against_random") for name in RANKINGS]
     told = "; ".join(
         f"{name.replace('_', ' ')}: {one.estimate} more of all answers than random heads "
@@ -26,8 +33,6 @@ def finding(base_claim, claims, half, plan, request):
         for name, one in zip(RANKINGS, against, strict=True)
     )
     mo.md(f"""
-    # Which heads fetch an answer from its context?
-
     **{request.card.name}** answers {base_claim.estimate} of the questions about one record among
     several (by chance {base_claim.control}). Without the top {half["size"]} of
     {len(plan.heads)} heads by summed attention ({half["heads"].replace(",", ", ")}) it answers
@@ -275,13 +280,16 @@ def published_text():
     mo.md(f"""
     ## Published, and ours
 
-    Mean drop of accuracy in points. {views.published_source()}; the two disagree nearly everywhere.
+    Mean drop of accuracy in points, without the top heads and without as many random ones.
+    {views.published_sources()} Ours:
+    {", ".join(f"{ours} for {name}" for name, ours in views.PUBLISHED_AS.items())}. Result files
+    of that study are read by `headbook import`, and averaged by the view `published_drops`.
     """)
 
 
 @app.cell
 def published_table(drawn_curves):
-    views.published_beside(drawn_curves, RANKINGS[1:])
+    views.published_beside(drawn_curves)
 
 
 if __name__ == "__main__":
