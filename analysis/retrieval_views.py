@@ -8,7 +8,9 @@ from typing import Any
 
 import polars as pl
 
+from .experiments.judgement import Evidence
 from .experiments.retrieval_measures import ALL, OVERLAP
+from .experiments.retrieval_scores import EVERY
 from .experiments.retrieval_sets import SetPlan
 from .published.printed import printed_tables
 from .shares import wilson
@@ -193,6 +195,29 @@ def cell_lines(cell: Answer) -> list[str]:
         ]
         lines.append(f"{ranking:<17} {'  '.join(points)}")
     return lines
+
+
+def first_heads(scores: Evidence, score: str, n_heads: int) -> str:
+    """The heads with the highest scores, each with its 95 % interval; or why there are none.
+
+    Args:
+        scores: Answer of `RetrievalScores`, or of its like for a file.
+        score: Which.
+        n_heads: How many.
+    """
+    rows = scores["head_scores"] if "head_scores" in scores else pl.DataFrame()
+    if rows.height:
+        rows = rows.filter(pl.col("sequence").is_null(), score=score, data=EVERY)
+    if not rows.height:
+        reasons = scores["absences"].filter(score=score, data=EVERY)["reason"]
+        return reasons[0] if len(reasons) else "no scores"
+    ranked = rows.sort("value", "layer", "head", descending=[True, False, False]).head(n_heads)
+    columns = ranked.select("layer", "head", "value", "lower", "upper").rows()
+    return ", ".join(
+        f"L{layer}H{head} {value:.2f}"
+        + ("" if lower is None else f" ({lower:.2f} to {upper:.2f})")
+        for layer, head, value, lower, upper in columns
+    )
 
 
 def published_beside(curves: pl.DataFrame) -> pl.DataFrame:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from analysis.errors import UserError
+from book.ask_command import ask_file
 from book.bench_command import bench
 from book.decompose_command import decompose
 from book.errors import BookError
@@ -328,6 +329,7 @@ def evaluate_reference(model: str, only: tuple[str, ...], corpus: Path | None, d
 cli.add_command(bench)
 cli.add_command(decompose)
 cli.add_command(grid)
+cli.add_command(ask_file)
 cli.add_command(lags)
 cli.add_command(import_files)
 cli.add_command(export)
