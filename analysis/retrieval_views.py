@@ -214,8 +214,7 @@ def first_heads(scores: Evidence, score: str, n_heads: int) -> str:
     ranked = rows.sort("value", "layer", "head", descending=[True, False, False]).head(n_heads)
     columns = ranked.select("layer", "head", "value", "lower", "upper").rows()
     return ", ".join(
-        f"L{layer}H{head} {value:.2f}"
-        + ("" if lower is None else f" ({lower:.2f} to {upper:.2f})")
+        f"L{layer}H{head} {value:.2f}" + ("" if lower is None else f" ({lower:.2f} to {upper:.2f})")
         for layer, head, value, lower, upper in columns
     )
 

@@ -39,7 +39,7 @@ SIZES = {
         n_per_length=8,
     ),
     Profile.FULL: RetrievalSizes(
-        n_tokens=256,
+        n_tokens=128,
         n_detection=50,
         n_items=125,
         n_draws=50,
