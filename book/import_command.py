@@ -70,8 +70,9 @@ def _echo_remarks(read: Iterable[PublishedFile]) -> None:
     """Which files contradict themselves, those that begin alike in one line."""
     found: dict[str, list[str]] = defaultdict(list)
     for file in read:
-        if remarks := file.published.remarks()["remark"].to_list():
-            found[remarks[0]].append(file.name)
+        remarks = file.published.remarks()
+        if remarks.height:
+            found[remarks["remark"][0]].append(file.name)
     for remark, names in found.items():
         others = f" and {len(names) - 1} more files" if names[1:] else ""
         click.echo(f"{names[0]}{others}: kept as stated; first of all, {remark}", err=True)
