@@ -197,6 +197,21 @@ def cell_lines(cell: Answer) -> list[str]:
     return lines
 
 
+def uniform_differences(claims: pl.DataFrame) -> tuple[float, float]:
+    """By how much `uniform` differs from a query of 0, and from `zero`.
+
+    Args:
+        claims: Rows of `RetrievalClaims`.
+
+    Returns:
+        The largest difference of a right answer's log probability over the sets, mean over
+        questions, in nats; NaN where it was not tested.
+    """
+    rows = claims.filter(claim="retrieval_uniform_is_query_zeroing")
+    both = rows.select(-pl.col("estimate", "control")).rows()
+    return both[0] if both else (float("nan"), float("nan"))
+
+
 def first_heads(scores: Evidence, score: str, n_heads: int) -> str:
     """The heads with the highest scores, each with its 95 % interval; or why there are none.
 

@@ -176,13 +176,14 @@ def curve_points(drawn_curves, ranking):
 @app.cell(hide_code=True)
 def methods_text(claims, evidence):
     same = said(claims, "retrieval_uniform_is_query_zeroing")
+    alike, apart = views.uniform_differences(claims)
     mo.md(f"""
     ## What stands in for a head
 
     The same sets under every kind of ablation. `mean` is over other items, `resample` takes what
-    the head reads on another one. `uniform` and a query of 0 are one intervention: no right
-    answer's log probability differs by more than {same.estimate} nats (negated), and from `zero`
-    it differs by {same.control}: **{same.verdict}**. Kinds shown:
+    the head reads on another one. `uniform` and a query of 0 are one intervention: the log
+    probability of a right answer differs by {alike:.1g} nats at most, averaged over questions;
+    from `zero` it differs by {apart:.2f}: **{same.verdict}**. Kinds shown:
     {", ".join(f"`{name}`" for name in (evidence.method, *evidence.kinds))}.
     """)
 
@@ -191,11 +192,11 @@ def methods_text(claims, evidence):
 def curves_by_method(drawn_curves, half):
     methods = views.by_method(drawn_curves, RANKINGS[0])
     at_half = methods.filter(size=half["size"]).sort("accuracy")
-    harshest = at_half.row(0, named=True)
+    harshest, mildest = at_half.row(0, named=True), at_half.row(-1, named=True)
     method_curves(
         methods,
-        f"{harshest['method']} is the harshest at {half['size']} heads: "
-        f"{harshest['accuracy']:.2f} answered",
+        f"Without {half['size']} heads from {harshest['accuracy']:.2f} ({harshest['method']}) to "
+        f"{mildest['accuracy']:.2f} ({mildest['method']}) are answered",
         f"Share of {harshest['n']} questions answered without the top heads by summed attention, "
         "with Wilson 95 % intervals.",
     )
@@ -234,9 +235,9 @@ def needle_map(base_answers):
     share_map(
         places,
         ("context", "depth of the answer"),
-        f"The worst place is {worst['down']} of {worst['across']}: {worst['accuracy']:.2f}",
-        f"Share of questions answered by the model as it is, all facts together; "
-        f"{worst['n']} questions in that cell, Wilson intervals in the tooltip.",
+        f"At every depth and length at least {worst['accuracy']:.2f} are answered",
+        "Share of questions answered by the model as it is, all facts together; about "
+        f"{worst['n']} questions in each cell, Wilson intervals in the tooltip.",
     )
 
 
@@ -253,9 +254,9 @@ def grid_answer(asked, store):
 
 
 @app.cell
-def choose_size(plan, ranking):
+def choose_size(plan):
     sizes = {str(n): n for n in (0, *plan.levels)}
-    size = mo.ui.dropdown(sizes, value=str(plan.levels[-1]), label=f"top heads by {ranking.value}")
+    size = mo.ui.dropdown(sizes, value=str(plan.levels[-1]), label="heads replaced")
     size
     return (size,)
 
