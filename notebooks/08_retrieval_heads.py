@@ -256,7 +256,7 @@ def grid_answer(asked, store):
 @app.cell
 def choose_size(plan):
     sizes = {str(n): n for n in (0, *plan.levels)}
-    size = mo.ui.dropdown(sizes, value=str(plan.levels[-1]), label="heads replaced")
+    size = mo.ui.dropdown(sizes, value=str(plan.levels[:2][-1]), label="heads replaced")
     size
     return (size,)
 
