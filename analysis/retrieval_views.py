@@ -8,13 +8,12 @@ from typing import Any
 
 import polars as pl
 
+from .experiments.judgement import Evidence
 from .experiments.retrieval_measures import ALL, OVERLAP
+from .experiments.retrieval_scores import EVERY
 from .experiments.retrieval_sets import SetPlan
-from .published import beside_printed, printed_tables
 from .shares import wilson
 
-_SAID = {"printed": "as printed", "recomputed": "result files", "imported": "imported files"}
-"""Who says how much a published study's models lose."""
 N_BINS = 5
 """Depths are shown in as many equal parts of the context."""
 
@@ -43,7 +42,7 @@ def by_question(curves: pl.DataFrame, ranking: str) -> pl.DataFrame:
 
 def by_method(curves: pl.DataFrame, ranking: str) -> pl.DataFrame:
     """The top heads of one ranking under every kind of ablation, over all questions."""
-    return curves.filter(ranking=ranking, family="top", fact=_widest(curves))
+    return curves.filter(ranking=ranking, family="top", fact=widest(curves))
 
 
 def facts(curves: pl.DataFrame) -> list[str]:
@@ -64,13 +63,13 @@ def at_size(curves: pl.DataFrame, ranking: str, family: str, size: int) -> dict[
     Returns:
         The row by column; there must be exactly one.
     """
-    rows = curves.filter(method="zero", fact=_widest(curves), ranking=ranking, family=family)
+    rows = curves.filter(method="zero", fact=widest(curves), ranking=ranking, family=family)
     return rows.row(by_predicate=pl.col("size") == size, named=True)
 
 
 def half_lost(curves: pl.DataFrame, ranking: str) -> dict[str, Any]:
     """The first point of a ranking's curve with half of the answers lost, or else its last."""
-    rows = curves.filter(method="zero", fact=_widest(curves), ranking=ranking, family="top")
+    rows = curves.filter(method="zero", fact=widest(curves), ranking=ranking, family="top")
     ordered = rows.sort("size")
     lost = ordered.filter(pl.col("accuracy") <= ordered["accuracy"][0] / 2)
     return (lost if lost.height else ordered.tail(1)).row(0, named=True)
@@ -109,7 +108,7 @@ def overlap_drops(curves: pl.DataFrame) -> pl.DataFrame:
     Returns:
         Columns `heads`, `names`, `answered`, `95 %` and `p`, the exact McNemar p.
     """
-    rows = curves.filter(ranking=OVERLAP, fact=_widest(curves), method="zero")
+    rows = curves.filter(ranking=OVERLAP, fact=widest(curves), method="zero")
     return rows.select(
         pl.col("size").alias("heads"),
         pl.col("heads").alias("names"),
@@ -192,94 +191,44 @@ def cell_lines(cell: Answer) -> list[str]:
     return lines
 
 
-def published_drops(drops: pl.DataFrame) -> pl.DataFrame:
-    """How much accuracy a published study's models lose: as printed, and by its result files.
+def uniform_differences(claims: pl.DataFrame) -> tuple[float, float]:
+    """By how much `uniform` differs from a query of 0, and from `zero`.
 
     Args:
-        drops: Rows of the view `published_drops`, of files in a store; `NO_FILES` for none.
+        claims: Rows of `RetrievalClaims`.
 
     Returns:
-        Columns `ranking` (the score of ours that the study's method ranks by), `of` (who says so),
-        `heads`, `top` and `random`, mean drops in points.
+        The largest difference of a right answer's log probability over the sets, mean over
+        questions, in nats; NaN where it was not tested.
     """
-    tables = beside_printed(drops).unpivot(
-        tuple(_SAID), index=("ranking", "family", "size"), variable_name="kind", value_name="points"
-    )
-    rows = tables.drop_nulls("points").pivot(
-        "family", index=("ranking", "kind", "size"), values="points", maintain_order=True
-    )
-    rankings = pl.Enum(tables["ranking"].unique(maintain_order=True))
-    ordered = rows.sort(
-        pl.col("ranking").cast(rankings), pl.col("kind").cast(pl.Enum(list(_SAID))), "size"
-    )
-    return ordered.select(
-        "ranking",
-        pl.col("kind").replace_strict(_SAID).alias("of"),
-        pl.col("size").alias("heads"),
-        pl.col("top", "random").round(2),
-    )
+    rows = claims.filter(claim="retrieval_uniform_is_query_zeroing")
+    both = rows.select(-pl.col("estimate", "control")).rows()
+    return both[0] if both else (float("nan"), float("nan"))
 
 
-def our_drops(curves: pl.DataFrame, rankings: Iterable[str]) -> pl.DataFrame:
-    """How much accuracy our model loses.
+def first_heads(scores: Evidence, score: str, n_heads: int) -> str:
+    """The heads with the highest scores, each with its 95 % interval; or why there are none.
 
     Args:
-        curves: Rows of `retrieval_curves`.
-        rankings: Scores that heads were ranked by.
-
-    Returns:
-        As `published_drops`, of `ours`.
+        scores: Answer of `RetrievalScores`, or of its like for a file.
+        score: Which.
+        n_heads: How many.
     """
-    rows: list[dict[str, Any]] = []
-    for ranking in rankings:
-        base = at_size(curves, ranking, "top", 0)["accuracy"]
-        ours = curves.filter(method="zero", fact=_widest(curves), ranking=ranking)
-        for size in ours.filter(pl.col("size") > 0)["size"].unique().sort():
-            top, random = (
-                round(100 * (base - at_size(curves, ranking, family, size)["accuracy"]), 1)
-                for family in ("top", "random")
-            )
-            row = {"ranking": ranking, "of": "ours", "heads": size, "top": top, "random": random}
-            rows.append(row)
-    return pl.DataFrame(rows, schema_overrides={"heads": pl.Int32})
-
-
-def published_beside(drops: pl.DataFrame, ours: pl.DataFrame | None) -> pl.DataFrame:
-    """Published drops of accuracy above ours.
-
-    Args:
-        drops: Of `published_drops`.
-        ours: Of `our_drops`; None where nothing could be replaced.
-
-    Returns:
-        Their rows, rankings in words.
-    """
-    rows = drops if ours is None else pl.concat([drops, ours])
-    return rows.with_columns(pl.col("ranking").str.replace_all("_", " "))
-
-
-def side_by_side(drops: pl.DataFrame) -> pl.DataFrame:
-    """Who says what, in columns.
-
-    Args:
-        drops: Of `published_drops`.
-
-    Returns:
-        Columns `ranking`, `heads`, and for top and random heads one for each that says so.
-    """
-    rows = published_beside(drops, None).unpivot(
-        ("top", "random"), index=("ranking", "of", "heads"), variable_name="sets"
+    rows = scores["head_scores"] if "head_scores" in scores else pl.DataFrame()
+    if rows.height:
+        rows = rows.filter(pl.col("sequence").is_null(), score=score, data=EVERY)
+    if not rows.height:
+        reasons = scores["absences"].filter(score=score, data=EVERY)["reason"]
+        return reasons[0] if len(reasons) else "no scores"
+    ranked = rows.sort("value", "layer", "head", descending=[True, False, False]).head(n_heads)
+    columns = ranked.select("layer", "head", "value", "lower", "upper").rows()
+    return ", ".join(
+        f"L{layer}H{head} {value:.2f}" + ("" if lower is None else f" ({lower:.2f} to {upper:.2f})")
+        for layer, head, value, lower, upper in columns
     )
-    named = rows.with_columns(said=pl.format("{}, {}", "sets", "of"))
-    return named.pivot("said", index=("ranking", "heads"), values="value", maintain_order=True)
 
 
-def published_source() -> str:
-    """Where the published numbers come from."""
-    return "; ".join(printed_tables()["source"].unique(maintain_order=True))
-
-
-def _widest(curves: pl.DataFrame) -> str:
+def widest(curves: pl.DataFrame) -> str:
     """All questions together, or the only fact there is."""
     return facts(curves)[0]
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from analysis.errors import UserError
+from book.ask_command import ask_file
 from book.bench_command import bench
 from book.build_command import build
 from book.computing import compute
@@ -245,6 +246,7 @@ cli.add_command(build)
 cli.add_command(bench)
 cli.add_command(decompose)
 cli.add_command(grid)
+cli.add_command(ask_file)
 cli.add_command(lags)
 cli.add_command(import_files)
 cli.add_command(export)

@@ -73,7 +73,10 @@ WITH tops AS (
     SELECT conditions.*, ranking, model
     FROM conditions JOIN tops USING (curve, size)
     WHERE (family = 'top' AND conditions.heads = tops.heads)
-        OR (family = 'random' AND NOT list_has_any(conditions.heads, tops.heads))
+        OR (
+            family = 'random' AND ranking <> 'overlap'
+            AND NOT list_has_any(conditions.heads, tops.heads)
+        )
 ), bases AS (
     SELECT DISTINCT
         base.* EXCLUDE (method, scope), sets.method, sets.scope, sets.ranking, sets.model
@@ -87,7 +90,7 @@ ORDER BY curve, text, ranking, method, scope, family, size, heads
 """Our curves by ranking, kind and scope of ablation, and question.
 
 A curve's run names the runs that it judges. Beside a top set stand all random sets of its size
-that share no head with it.
+that share no head with it; beside what all rankings share stand none.
 """
 
 

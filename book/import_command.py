@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,8 +46,7 @@ def import_files(paths: tuple[Path, ...], store_path: Path) -> None:
     asked = PublishedFiles(files=tuple(read))
     fresh = len(store.missing(asked))
     rows = {table: frame.height for table, frame in store.recall(asked).items()}
-    for file in read:
-        _echo_remarks(file)
+    _echo_remarks(read)
     counts = ", ".join(f"{n} rows of {table}" for table, n in rows.items()) or "no rows"
     click.echo(
         f"{len(read)} files read ({fresh} new, {len(read) - fresh} stored before), "
@@ -66,11 +66,13 @@ def _read(paths: tuple[Path, ...]) -> Iterator[PublishedFile]:
             click.echo(f"headbook: {click.format_filename(path)}: {error}", err=True)
 
 
-def _echo_remarks(file: PublishedFile) -> None:
-    remarks = file.published.remarks()
-    if remarks.height:
-        click.echo(
-            f"{file.name}: kept as stated; {remarks.height} of {file.published.rows.height} rows "
-            f"contradict the file's own numbers, first: {remarks['remark'][0]}",
-            err=True,
-        )
+def _echo_remarks(read: Iterable[PublishedFile]) -> None:
+    """Which files contradict themselves, those that begin alike in one line."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for file in read:
+        remarks = file.published.remarks()
+        if remarks.height:
+            found[remarks["remark"][0]].append(file.name)
+    for remark, names in found.items():
+        others = f" and {len(names) - 1} more files" if names[1:] else ""
+        click.echo(f"{names[0]}{others}: kept as stated; first of all, {remark}", err=True)

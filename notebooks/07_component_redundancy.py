@@ -89,7 +89,7 @@ def judged(asked, evidence, store):
 
 
 @app.cell
-def summarise(evidence):
+def ways_answer(evidence):
     ways = views.effects(views.ablations(evidence))
     apart, shared = (
         views.way(ways, way.value, "its standard error")

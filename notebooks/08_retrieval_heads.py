@@ -7,6 +7,7 @@ with app.setup:
     import marimo as mo
     import polars as pl
 
+    from analysis import published_views
     from analysis import retrieval_views as views
     from analysis.circuit_views import said
     from analysis.experiments.retrieval_request import FACTS, RANKINGS, RetrievalRequest
@@ -19,7 +20,14 @@ with app.setup:
 
 
 @app.cell(hide_code=True)
-def finding(base_claim, claims, half, plan, request):
+def finding():
+    mo.md("""
+    # Which heads fetch an answer from its context?
+    """)
+
+
+@app.cell(hide_code=True)
+def retrieval_summary(base_claim, claims, half, plan, request):
     against = [said(claims, f"retrieval_{name}_against_random") for name in RANKINGS]
     told = "; ".join(
         f"{name.replace('_', ' ')}: {one.estimate} more of all answers than random heads "
@@ -27,8 +35,6 @@ def finding(base_claim, claims, half, plan, request):
         for name, one in zip(RANKINGS, against, strict=True)
     )
     mo.md(f"""
-    # Which heads fetch an answer from its context?
-
     **{request.card.name}** answers {base_claim.estimate} of the questions about one record among
     several (by chance {base_claim.control}). Without the top {half["size"]} of
     {len(plan.heads)} heads by summed attention ({half["heads"].replace(",", ", ")}) it answers
@@ -172,13 +178,14 @@ def curve_points(drawn_curves, ranking):
 @app.cell(hide_code=True)
 def methods_text(claims, evidence):
     same = said(claims, "retrieval_uniform_is_query_zeroing")
+    alike, apart = views.uniform_differences(claims)
     mo.md(f"""
     ## What stands in for a head
 
     The same sets under every kind of ablation. `mean` is over other items, `resample` takes what
-    the head reads on another one. `uniform` and a query of 0 are one intervention: no right
-    answer's log probability differs by more than {same.estimate} nats (negated), and from `zero`
-    it differs by {same.control}: **{same.verdict}**. Kinds shown:
+    the head reads on another one. `uniform` and a query of 0 are one intervention: the log
+    probability of a right answer differs by {alike:.1g} nats at most, averaged over questions;
+    from `zero` it differs by {apart:.2f}: **{same.verdict}**. Kinds shown:
     {", ".join(f"`{name}`" for name in (evidence.method, *evidence.kinds))}.
     """)
 
@@ -187,11 +194,11 @@ def methods_text(claims, evidence):
 def curves_by_method(drawn_curves, half):
     methods = views.by_method(drawn_curves, RANKINGS[0])
     at_half = methods.filter(size=half["size"]).sort("accuracy")
-    harshest = at_half.row(0, named=True)
+    harshest, mildest = at_half.row(0, named=True), at_half.row(-1, named=True)
     method_curves(
         methods,
-        f"{harshest['method']} is the harshest at {half['size']} heads: "
-        f"{harshest['accuracy']:.2f} answered",
+        f"Without {half['size']} heads from {harshest['accuracy']:.2f} ({harshest['method']}) to "
+        f"{mildest['accuracy']:.2f} ({mildest['method']}) are answered",
         f"Share of {harshest['n']} questions answered without the top heads by summed attention, "
         "with Wilson 95 % intervals.",
     )
@@ -230,9 +237,9 @@ def needle_map(base_answers):
     share_map(
         places,
         ("context", "depth of the answer"),
-        f"The worst place is {worst['down']} of {worst['across']}: {worst['accuracy']:.2f}",
-        f"Share of questions answered by the model as it is, all facts together; "
-        f"{worst['n']} questions in that cell, Wilson intervals in the tooltip.",
+        f"At every depth and length at least {worst['accuracy']:.2f} are answered",
+        "Share of questions answered by the model as it is, all facts together; about "
+        f"{worst['n']} questions in each cell, Wilson intervals in the tooltip.",
     )
 
 
@@ -249,9 +256,9 @@ def grid_answer(asked, store):
 
 
 @app.cell
-def choose_size(plan, ranking):
+def choose_size(plan):
     sizes = {str(n): n for n in (0, *plan.levels)}
-    size = mo.ui.dropdown(sizes, value=str(plan.levels[-1]), label=f"top heads by {ranking.value}")
+    size = mo.ui.dropdown(sizes, value=str(plan.levels[:2][-1]), label="heads replaced")
     size
     return (size,)
 
@@ -277,14 +284,15 @@ def published_text():
     ## Published, and ours
 
     Mean drop of accuracy in points when the top heads of a ranking, or random ones, are replaced.
-    {views.published_source()}.
+    {published_views.published_source()}.
     """)
 
 
 @app.cell
 def published_table(drawn_curves):
-    views.published_beside(
-        views.published_drops(NO_FILES), views.our_drops(drawn_curves, RANKINGS[1:])
+    published_views.published_beside(
+        published_views.published_drops(NO_FILES),
+        published_views.our_drops(drawn_curves, RANKINGS[1:]),
     )
 
 

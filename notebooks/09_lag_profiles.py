@@ -22,18 +22,23 @@ with app.setup:
 
 
 @app.cell(hide_code=True)
-def finding(asked, claims, request):
+def finding():
+    mo.md("""
+    # After an item, its successor
+    """)
+
+
+@app.cell(hide_code=True)
+def lag_summary(asked, claims, request):
     probe, serial = (said(claims, f"lag_successor_{d}") for d in ("probe", "serial"))
     longest = said(claims, "lag_successor_longest")
     heads = said(claims, "lag_top_heads_probe_zero")
     recency = said(claims, "lag_recency_probe")
     mo.md(f"""
-    # After an item, its successor
-
     **{request.card.name}** reads {asked.n_words} words in random order. Shown one of them again,
-    it gives the word that followed it e to the {probe.estimate} times the probability of the word
-    before it (after a word that is not in the list: {probe.control}; successor recalled:
-    **{probe.verdict}**). In a list shown twice whole it is {serial.estimate}
+    it finds the word that followed more probable than the word before by {probe.estimate} nats
+    (shown a word that is not in the list: {probe.control}; successor recalled:
+    **{probe.verdict}**). In a list shown twice whole it is by {serial.estimate}
     (**{serial.verdict}**), and in the longest list that fits {longest.estimate}
     (**{longest.verdict}**). Without its strongest induction heads the successor's log odds fall
     by {heads.estimate}, without random ones by {heads.control}: **{heads.verdict}**. The end of

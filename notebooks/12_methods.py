@@ -7,7 +7,7 @@ with app.setup:
     import marimo as mo
     import polars as pl
 
-    from analysis import margins, retrieval_views
+    from analysis import margins, published_views
     from analysis import method_views as methods
     from analysis.atlas import bars
     from analysis.experiments import findings
@@ -163,14 +163,14 @@ def published_beside_text():
     ## Published, and ours
 
     Mean drop of accuracy in points when the top heads of a ranking, or random ones, are replaced.
-    {retrieval_views.published_source()}. Result files that were imported into this store stand
+    {published_views.published_source()}. Result files that were imported into this store stand
     beside them.
     """)
 
 
 @app.cell
 def published_rows(store):
-    drops = retrieval_views.published_drops(store.sql("FROM published_drops"))
+    drops = published_views.published_drops(store.sql("FROM published_drops"))
     return (drops,)
 
 
@@ -180,7 +180,7 @@ def published_chart(drops):
     gap = both.with_columns(gap=pl.col("as printed") - pl.col("result files"))
     widest = gap.sort("gap").row(-1, named=True)
     published_drops(
-        retrieval_views.published_beside(drops, None),
+        published_views.published_beside(drops, None),
         f"At {widest['heads']} heads the printed drop is {widest['gap']:.1f} points above that of "
         "the study's own files",
         "Mean drop of accuracy by heads replaced, as the study printed it and as its result files "
@@ -190,7 +190,7 @@ def published_chart(drops):
 
 @app.cell
 def published_figures(drops):
-    retrieval_views.side_by_side(drops)
+    published_views.side_by_side(drops)
 
 
 @app.cell
@@ -199,10 +199,10 @@ def ours_beside(drops, request, retrieval_answer):
         "retrieval_curves" not in retrieval_answer,
         mo.md(f"**Not testable.** {request.card.name} answers too few questions to lose any."),
     )
-    ours = retrieval_views.our_drops(retrieval_answer["retrieval_curves"], RANKINGS[1:])
+    ours = published_views.our_drops(retrieval_answer["retrieval_curves"], RANKINGS[1:])
     last = ours.sort("heads").row(-1, named=True)
     published_drops(
-        retrieval_views.published_beside(drops, ours),
+        published_views.published_beside(drops, ours),
         f"{request.card.name} loses {last['top']:.0f} points with {last['heads']} heads, and "
         f"{last['random']:.0f} with random ones",
         "The same with the model of this page on its own questions: another model, with fewer "
@@ -213,7 +213,7 @@ def ours_beside(drops, request, retrieval_answer):
 
 @app.cell
 def our_figures(ours):
-    retrieval_views.published_beside(ours, None)
+    published_views.published_beside(ours, None)
 
 
 @app.cell(hide_code=True)

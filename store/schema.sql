@@ -94,7 +94,7 @@ COMMENT ON COLUMN head_scores.run IS 'The run that computed the row (runs.run)';
 COMMENT ON COLUMN head_scores.model IS 'The model (models.model)';
 COMMENT ON COLUMN head_scores.text IS 'The data set (texts.text); NULL for scores of the weights alone';
 COMMENT ON COLUMN head_scores.score IS 'Name of the score, such as previous_token, induction or bos; norm_q, norm_k, norm_v, norm_o: Frobenius norm of a weight in the rows of the head (of o in the columns; of k and v by key-value head)';
-COMMENT ON COLUMN head_scores.data IS 'What was read: text, repeated or ordinal, or a control such as random, shuffled or control; of norms: target, reconstruction or remainder';
+COMMENT ON COLUMN head_scores.data IS 'What was read: text, repeated or ordinal, or a control such as random, shuffled or control; of norms: target, reconstruction or remainder; of summed_attention, retrieval_score, qr_score and qr_ndcg: one fact, or all';
 COMMENT ON COLUMN head_scores.layer IS 'Layer, from 0';
 COMMENT ON COLUMN head_scores.head IS 'Head within the layer, from 0';
 COMMENT ON COLUMN head_scores.sequence IS 'Sequence within the data set, from 0; NULL marks the aggregate over all';
@@ -151,7 +151,7 @@ COMMENT ON TABLE model_scores IS 'Numbers of the whole model, such as its loss o
 COMMENT ON COLUMN model_scores.run IS 'The run that computed the row (runs.run)';
 COMMENT ON COLUMN model_scores.model IS 'The model (models.model)';
 COMMENT ON COLUMN model_scores.text IS 'The data set (texts.text)';
-COMMENT ON COLUMN model_scores.score IS 'Name of the number; losses are in nats per token';
+COMMENT ON COLUMN model_scores.score IS 'Name of the number; losses are in nats per token; needle_share: the answer''s share of the visible tokens';
 COMMENT ON COLUMN model_scores.data IS 'What was read: text, repeated, or a control such as random or shuffled';
 COMMENT ON COLUMN model_scores.sequence IS 'Sequence within the data set, from 0; NULL marks the aggregate over all';
 COMMENT ON COLUMN model_scores.value IS 'The number; a gain is first copy minus second copy, positive when repetition helps';

@@ -5,10 +5,12 @@ from shutil import copytree
 
 import torch
 
+from analysis.attention import Taps
 from analysis.components import folder
 from analysis.components.ablation import Ablation, Part, cuts
-from analysis.components.decomposed import Components, Decomposition
+from analysis.components.decomposed import Components, Decomposition, masked
 from analysis.components.evaluation import importances
+from analysis.experiments.query_offsets import attention_from_last
 
 from .decomposed_models import N, decomposed, importance_of
 
@@ -31,6 +33,12 @@ def asked(made, heads=None, parts=None, n_draws: int = 2, seed: int = 0) -> Abla
     removed = cuts(made.model, pair(made) if parts is None else parts, T, IDS.shape[1], heads)
     found = importances(made, importance_of(made, "shared_mlp"), IDS)
     return Ablation(made, IDS, found, removed, n_draws, seed)
+
+
+def attention(made, ids, masks):
+    """Where every head looks from the last position, computed under masks."""
+    with masked(made, masks):
+        return attention_from_last(made.model, ids, Taps())
 
 
 def saved_beside(model: Path, place: Path) -> Path:

@@ -20,6 +20,7 @@ from analysis.components import recipe, training
 from analysis.components.recipe import Recipe, Rows
 from analysis.models.load import load_model
 from analysis.text.tokens import Vocabulary
+from tests.forks import forks
 
 RECIPE = Recipe(
     seed=3,
@@ -47,11 +48,6 @@ def trainer(asked: Recipe, model: str, text: str, out: Path) -> training.Trainer
     return training.Trainer(asked, loaded, Rows(text, vocabulary, asked, "decompose"), out)
 
 
-def say(*words: object) -> None:
-    """One line, at once and whole."""
-    os.write(1, (" ".join(map(str, words)) + "\n").encode())
-
-
 def work(model: str, text: str, out: str, step: str, seconds: str) -> None:
     """Train to the end, or until the kill."""
     kill = threading.Timer(float(seconds), os.kill, (os.getpid(), signal.SIGKILL))
@@ -64,13 +60,7 @@ def main() -> None:
     """One fork a line."""
     training.CHECKPOINT_EVERY, recipe.N_EVALUATED = EVERY, KEPT
     torch.set_num_threads(1)
-    say("ready")
-    for line in sys.stdin:
-        child = os.fork()
-        if child == 0:
-            work(*line.split())
-            os._exit(0)
-        say("gone", os.waitpid(child, 0)[1])
+    forks(work)
 
 
 if __name__ == "__main__":

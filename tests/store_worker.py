@@ -17,11 +17,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from store import Report, Store
+from tests.forks import forks, say
 from tests.store_fakes import Scores, Sweep
-
-
-def say(*words: object) -> None:
-    os.write(1, (" ".join(map(str, words)) + "\n").encode())
 
 
 @contextmanager
@@ -29,30 +26,20 @@ def announced(title: str) -> Iterator[Report]:
     yield lambda done, total, what: say(what.replace("seed", "begin") or title)
 
 
-def work(how: str, root: str, rows: int, seeds: range) -> None:
+def work(how: str, root: str, rows: str, first: str, end: str) -> None:
     say("start", os.getpid())
-    store = Store.open(root)
+    store, seeds = Store.open(root), range(int(first), int(end))
     if how == "sweep":
-        store.recall(Sweep(seeds=tuple(seeds), rows=rows), announced)
+        store.recall(Sweep(seeds=tuple(seeds), rows=int(rows)), announced)
     else:
         for seed in seeds:
-            store.recall(Scores(seed=seed, rows=rows))
+            store.recall(Scores(seed=seed, rows=int(rows)))
             say("done", seed)
 
 
 def main() -> None:
     assert "torch" not in sys.modules
-    say("ready")
-    for line in sys.stdin:
-        how, root, rows, first, end = line.split()
-        child = os.fork()
-        if not child:
-            try:
-                work(how, root, int(rows), range(int(first), int(end)))
-                os._exit(0)
-            finally:
-                os._exit(1)
-        say("gone", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    forks(work)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import torch
 
 from analysis.experiments import AblationSweep
 from store import Store
+from tests.forks import forks, say
 
 
 def question(model: str, text: str) -> AblationSweep:
@@ -36,11 +37,6 @@ def question(model: str, text: str) -> AblationSweep:
     )
 
 
-def say(*words: object) -> None:
-    """One line, at once and whole."""
-    os.write(1, (" ".join(map(str, words)) + "\n").encode())
-
-
 def work(root: str, model: str, text: str) -> None:
     """Measure what is missing, set by set."""
     say("start", os.getpid())
@@ -56,13 +52,7 @@ def main() -> None:
 
     ablation_sweep.UNIT = 1
     torch.set_num_threads(1)
-    say("ready")
-    for line in sys.stdin:
-        child = os.fork()
-        if child == 0:
-            work(*line.split())
-            os._exit(0)
-        say("gone", os.waitpid(child, 0)[1])
+    forks(work)
 
 
 if __name__ == "__main__":

@@ -60,3 +60,18 @@ def test_an_adversary_without_anything_to_ablate_does_the_same_in_both_arms(one,
     torch.testing.assert_close(
         *(logits(one, IDS, masks) for masks in (*arms.base, *arms.ablated)), rtol=0, atol=0
     )
+
+
+def test_searches_side_by_side_are_those_of_each_alone(one, monkeypatch):
+    """In two conditions that differ, from two starts; far from signs that rounding would turn."""
+    monkeypatch.setattr(ablation, "ASCENT", Ascent(n_steps=3, step=0.1))
+    found = asked(one, n_draws=2)
+    both = found.worst({}, found.removed)
+    alone = [found.worst(cut)[0] for cut in ({}, found.removed)]
+    for ours, theirs in zip(both, alone, strict=True):
+        assert ours.trajectory == pytest.approx(theirs.trajectory, rel=5e-5)
+        for name, mask in ours.draws[0].items():
+            assert mask.cuts == theirs.draws[0][name].cuts
+            apart = (mask.components - theirs.draws[0][name].components).abs() > 1e-3
+            assert apart.double().mean() < 0.02
+    assert both[0].trajectory[0] != pytest.approx(both[1].trajectory[0], rel=2e-4)

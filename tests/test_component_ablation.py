@@ -8,11 +8,10 @@ import pytest
 import torch
 
 from analysis.attention import Site
-from analysis.components import ablation
+from analysis.components import ablation, stacking
 from analysis.components.ablation import (
     Mode,
     Part,
-    continued,
     cuts,
     parse_parts,
     rows_of,
@@ -20,10 +19,10 @@ from analysis.components.ablation import (
 )
 from analysis.components.adversary import Ascent
 from analysis.components.decomposed import logits, masked
+from analysis.components.stacking import continued, stacks
 from analysis.errors import UserError
-from analysis.experiments.component_offsets import attention_from_last
 
-from .ablated_components import IDS, LAYER, T, asked, pair, part
+from .ablated_components import IDS, LAYER, T, asked, attention, pair, part
 from .decomposed_models import N, decomposed
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
@@ -117,7 +116,7 @@ def test_within_a_head_rows_are_those_of_its_queries_or_of_the_keys_it_reads(
     chosen = part(made, f"{projection}_proj", 3)
     ids, last = IDS[:, :4], torch.full((3,), 3)
     patterns = [
-        attention_from_last(made, ids, with_cuts(made, {}, removed))
+        attention(made, ids, with_cuts(made, {}, removed))
         for removed in ({}, cuts(made.model, [chosen], last, 4, [head]))
     ]
     change = (patterns[1] - patterns[0]).abs().amax((0, 3))
@@ -197,9 +196,9 @@ def test_every_mode_is_computed_under_its_own_masks(one, mode, monkeypatch):
     for masks, cut in ((arms.base[0], {}), (arms.ablated[0], zeroed)):
         with torch.no_grad():
             with written(one, by_definition(one, masks, cut)):
-                expected = one.model.net(IDS).logits, attention_from_last(one, IDS, {})
-            found = logits(one, IDS, masks), attention_from_last(one, IDS, masks)
-            target = one.model.net(IDS).logits, attention_from_last(one, IDS, {})
+                expected = one.model.net(IDS).logits, attention(one, IDS, {})
+            found = logits(one, IDS, masks), attention(one, IDS, masks)
+            target = one.model.net(IDS).logits, attention(one, IDS, {})
         for ours, theirs, plain in zip(found, expected, target, strict=True):
             torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
             assert (ours - plain).abs().max() > 1e-2
@@ -250,6 +249,19 @@ def test_continued_masks_are_those_of_the_later_positions(one):
     torch.testing.assert_close(copies, whole[:, 2:].repeat(4, 1, 1))
     uniform = one.uniform(0.5, 0.2)
     assert torch.equal(continued(uniform, 2, 4)[name].components, uniform[name].components)
+
+
+@pytest.mark.parametrize("mode", DRAWN)
+@pytest.mark.parametrize("at_once", [0, 2 * IDS.numel(), 1_000])
+@torch.no_grad()
+def test_stacked_draws_are_a_pass_each(one, mode, at_once, monkeypatch):
+    monkeypatch.setattr(stacking, "TOKENS_AT_ONCE", at_once)
+    draws = asked(one, n_draws=3).arms(mode).ablated
+    found = [logits(one, ids, masks) for masks, ids in stacks(draws, IDS)]
+    assert len(found) == {0: 3, 2 * IDS.numel(): 2, 1_000: 1}[at_once]
+    apart = [logits(one, IDS, masks) for masks in draws]
+    torch.testing.assert_close(torch.cat(found), torch.cat(apart), **CLOSE)
+    assert (apart[0] - apart[1]).abs().max() > 1e-2
 
 
 def test_components_are_named_as_they_are_printed(one):

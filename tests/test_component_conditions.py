@@ -14,7 +14,7 @@ from analysis.components.ablation import Mode
 from analysis.components.adversary import Ascent
 from analysis.components.decomposed import logits
 from analysis.experiments.component_conditions import ABLATED, PUBLISHED, RECONSTRUCTION
-from analysis.experiments.component_offsets import ComponentOffsets, attention_from_last
+from analysis.experiments.component_offsets import ComponentOffsets
 from analysis.experiments.component_predictions import ComponentPredictions, differences
 from analysis.experiments.component_redundancy_claims import (
     ComponentEvidence,
@@ -24,7 +24,7 @@ from analysis.experiments.component_redundancy_claims import (
 from analysis.experiments.prediction_tables import PredictionTables
 from analysis.experiments.query_offsets import CHANGE, PROFILE, TARGET, QueryOffsets
 
-from .ablated_components import saved_beside
+from .ablated_components import attention, saved_beside
 
 LAYER, HEAD = 0, 2
 PAIR = "h.0.attn.q_proj:3,h.0.attn.k_proj:5"
@@ -87,7 +87,7 @@ def test_attention_is_that_of_each_conditions_own_masks(about, mode):
         conditions = asked.side_by_side(ids, found, asked.head, asked.seed_of(t))
         counts[: t + 1] += len(at)
         for name, draws in conditions.items():
-            patterns = [attention_from_last(made, ids, masks).numpy() for masks in draws]
+            patterns = [attention(made, ids, masks).numpy() for masks in draws]
             sums[name][..., : t + 1] += np.mean(patterns, 0).sum(0)[..., ::-1]
     for name, total in sums.items():
         one = rows.filter(data=name)

@@ -184,7 +184,7 @@ def test_a_killed_run_goes_on_and_ends_where_an_undisturbed_one_does(whole, word
             tell(started, worded, "reference", out, last, seconds)
             gone, status = heard(started).split()
             assert gone == "gone"
-            kills += int(status) == signal.SIGKILL
+            kills += int(status) == -signal.SIGKILL
             checkpoint.read(out / "checkpoint.safetensors", "cpu")
     assert status == "0"
     assert kills >= 3, "the training is too short for kills"

@@ -136,6 +136,10 @@ def test_a_file_that_contradicts_itself_is_kept_as_stated_with_a_remark(case):
         assert row["drop"] == clean["drop"].item()
 
 
+def test_a_study_without_random_sets_does_not_contradict_itself():
+    assert read(changed(made.ablation(0), ("random_heads_ablations",), [])).remarks().is_empty()
+
+
 @pytest.mark.parametrize("digits", [3, 4, 6])
 @pytest.mark.parametrize("seed", range(10))
 def test_rounding_is_no_contradiction(digits, seed):

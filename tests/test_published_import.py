@@ -120,7 +120,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_kept(tmp_path, store, plac
     assert lines[0].startswith(f"headbook: {bad}: expected JSON, got a mistake at line 2")
     assert "none.json: expected a file, found none" in lines[1]
     assert lines[2].startswith(f"headbook: {tmp_path}: expected a file")
-    assert "odd.json: kept as stated; 1 of 13 rows contradict" in lines[3]
+    assert "odd.json: kept as stated; first of all, " in lines[3]
     assert "2 files read (2 new, 0 stored before), 3 refused" in done.stdout
     kept = "SELECT count(*), max(stated_drop) FROM published_curves WHERE remark IS NOT NULL"
     assert store.sql(kept).rows() == [(1, 0.99)]

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from analysis import published_views
 from analysis import retrieval_views as views
 from analysis.experiments.retrieval_claims import RetrievalClaims, RetrievalEvidence
 from analysis.experiments.retrieval_grid import RetrievalCell
@@ -259,16 +260,16 @@ def test_overlaps_and_places_are_counted():
 
 def test_published_numbers_stand_beside_ours(judged):
     curves = judged(evidence(needed))["retrieval_curves"]
-    drops = views.published_drops(NO_FILES)
-    rows = views.published_beside(drops, views.our_drops(curves, RANKINGS[1:]))
+    drops = published_views.published_drops(NO_FILES)
+    rows = published_views.published_beside(drops, published_views.our_drops(curves, RANKINGS[1:]))
     assert rows.filter(of="as printed", ranking="retrieval score", heads=50)["top"].item() == 30.9
     assert rows["of"].unique(maintain_order=True).to_list() == [
         "as printed",
         "result files",
         "ours",
     ]
-    assert views.published_beside(drops, None).height == 2 * 2 * 6
-    (row,) = views.side_by_side(drops).filter(ranking="qr score", heads=20).to_dicts()
+    assert published_views.published_beside(drops, None).height == 2 * 2 * 6
+    (row,) = published_views.side_by_side(drops).filter(ranking="qr score", heads=20).to_dicts()
     assert (row["top, as printed"], row["top, result files"]) == (17.8, 14.99)
     assert (row["random, as printed"], row["random, result files"]) == (4.1, 1.03)
     assert rows.filter(of="ours", heads=2)["top"].min() > 50

@@ -70,5 +70,6 @@ def test_a_layer_with_too_few_heads_is_refused_not_shrunk():
 
 def test_levels_end_at_a_third_of_the_heads():
     assert levels_up_to(12, (1, 2, 4, 8)) == (1, 2, 4)
+    assert levels_up_to(32, (8, 11, 12)) == (8, 11)
     with pytest.raises(UserError, match="expected at least 15 heads for an ablation curve, got 12"):
         levels_up_to(12, (5, 10))

@@ -1,6 +1,6 @@
 """Ablation of components at single tokens, in three modes, each under its own masks."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -13,9 +13,10 @@ from analysis.errors import UserError
 from analysis.models.card import ModelCard
 from analysis.models.load import Model
 
-from .adversary import Ascent, Sources, worst
+from .adversary import Ascent, Sources, worst_of_each
 from .decomposed import Cut, Decomposition, Mask, Masks
 from .losses import Importances
+from .stacking import stacked_cuts
 
 SITES = {
     "q_proj": Site.Q,
@@ -170,26 +171,6 @@ def with_cuts(
     return found
 
 
-def continued(masks: Masks, begin: int, n_copies: int) -> dict[str, Mask]:
-    """Masks of whole sequences for several copies of all rows, which begin at a later position."""
-
-    def later(tensor: Tensor, *copies: int) -> Tensor:
-        """All but the first positions, if it says something of every token."""
-        one_for_all = tensor.ndim < len(copies)
-        return tensor if one_for_all else tensor[:, begin:].repeat(*copies)
-
-    return {
-        name: replace(
-            mask,
-            components=later(mask.components, n_copies, 1, 1),
-            delta=later(mask.delta, n_copies, 1),
-            routed=None if mask.routed is None else later(mask.routed, n_copies, 1),
-            cuts=tuple(replace(cut, tokens=later(cut.tokens, n_copies, 1)) for cut in mask.cuts),
-        )
-        for name, mask in masks.items()
-    }
-
-
 @dataclass(frozen=True)
 class Arm:
     """One condition."""
@@ -231,18 +212,21 @@ class Ablation:
         Returns:
             One draw of masks, or `n_draws` in the stochastic modes.
         """
-        arms = {"base": self.base(mode), "ablated": self.ablated(mode)}
+        if mode is Mode.ADVERSARIAL:
+            base, ablated = self.worst({}, self.removed)
+        else:
+            base, ablated = self.base(mode), self.ablated(mode)
+        arms = {"base": base, "ablated": ablated}
         trajectories = {name: arm.trajectory for name, arm in arms.items() if arm.trajectory}
-        return Arms(arms["base"].draws, arms["ablated"].draws, trajectories)
+        return Arms(base.draws, ablated.draws, trajectories)
 
     def base(self, mode: Mode) -> Arm:
         """Masks where nothing is ablated."""
         if mode is Mode.DETERMINISTIC:
             return Arm(({},), ())
-        sources = self._sources(0)
         if mode is Mode.ADVERSARIAL:
-            return self._worst(sources, lambda masks: masks)
-        return Arm(tuple(each.masks(self.importances) for each in sources), ())
+            return self.worst({})[0]
+        return Arm(tuple(each.masks(self.importances) for each in self._sources(0)), ())
 
     def ablated(self, mode: Mode) -> Arm:
         """Masks where the components are ablated.
@@ -252,9 +236,9 @@ class Ablation:
         """
         if mode is Mode.DETERMINISTIC:
             return Arm((self._cut({}),), ())
-        sources = self._sources(int(mode is Mode.STOCHASTIC_APART))
         if mode is Mode.ADVERSARIAL:
-            return self._worst(sources, self._cut)
+            return self.worst(self.removed)[0]
+        sources = self._sources(int(mode is Mode.STOCHASTIC_APART))
         if mode is Mode.STOCHASTIC_CI:
             unimportant = self._unimportant()
             return Arm(tuple(each.masks(unimportant) for each in sources), ())
@@ -286,12 +270,30 @@ class Ablation:
                 found[name][..., cut.component].masked_fill_(cut.tokens, 0.0)
         return found
 
-    def _worst(self, starts: Sequence[Sources], removing: Callable[[Masks], Masks]) -> Arm:
-        """The masks that do most harm, from the best of some starts, and the way there."""
+    def worst(self, *every: Mapping[str, tuple[Cut, ...]]) -> list[Arm]:
+        """The masks that do most harm in each of some conditions, and the way there.
+
+        Args:
+            *every: What is cut in each condition, none for the base. They are searched side by
+                side, so that memory grows with them.
+
+        Returns:
+            As many arms: the best that is found from any start.
+        """
+        n, removed = len(every), stacked_cuts(every)
+        tokens = self.tokens.repeat(n, 1)
+        importances = {name: g.repeat(n, 1, 1) for name, g in self.importances.items()}
 
         def masking(sources: Sources) -> Masks:
-            return removing(sources.masks(self.importances))
+            return with_cuts(self.decomposition, sources.masks(importances), removed)
 
-        found = [worst(self.decomposition, self.tokens, at, masking, ASCENT) for at in starts]
-        sources, losses = max(found, key=lambda each: max(each[1]))
-        return Arm((masking(sources),), losses)
+        found = [
+            worst_of_each(self.decomposition, tokens, at.copies(n), masking, ASCENT, n)
+            for at in self._sources(0)
+        ]
+        arms: list[Arm] = []
+        for cut, tried in zip(every, zip(*found, strict=True), strict=True):
+            sources, losses = max(tried, key=lambda each: max(each[1]))
+            masks = sources.masks(self.importances)
+            arms.append(Arm((with_cuts(self.decomposition, masks, cut),), losses))
+        return arms

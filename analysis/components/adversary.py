@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .decomposed import Decomposition, Mask, Masks, logits
-from .losses import Importances, between, divergence
+from .losses import Importances, between
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,22 @@ class Sources:
             {name: t.detach() for name, t in self.deltas.items()},
         )
 
+    def copies(self, n: int) -> "Sources":
+        """The same sources for every token of n times as many rows."""
+        return Sources(
+            {name: t.repeat(n, 1, 1) for name, t in self.components.items()},
+            {name: t.repeat(n, 1) for name, t in self.deltas.items()},
+        )
+
+    def part(self, i: int, n: int) -> "Sources":
+        """Those of the i-th of n equal blocks of rows; all of the only one."""
+        if n == 1:
+            return self
+        return Sources(
+            {name: t.chunk(n)[i] for name, t in self.components.items()},
+            {name: t.chunk(n)[i] for name, t in self.deltas.items()},
+        )
+
     def moved(self, gradients: list[Tensor], step: float) -> "Sources":
         """A step along the signs of the gradients, clipped to [0, 1]."""
         moved = [
@@ -110,16 +126,40 @@ def worst(
         The sources that were worst of all on the way, the last ones included, and the divergence
         from the target, in nats, before the first step and after each.
     """
+    (found,) = worst_of_each(decomposition, tokens, start, masking, ascent, 1)
+    return found
+
+
+def worst_of_each(
+    decomposition: Decomposition,
+    tokens: Int[Tensor, "batch pos"],
+    start: Sources,
+    masking: Masking,
+    ascent: Ascent,
+    n: int,
+) -> list[tuple[Sources, list[float]]]:
+    """What `worst` finds in each of n searches, whose rows stand one search after the other.
+
+    A search is not changed by those beside it: only signs of gradients count.
+    """
     with torch.no_grad():
-        target = logits(decomposition, tokens, {})
-    sources, best, losses = start.leaves(), start, list[float]()
+        log_p = logits(decomposition, tokens, {}).float().log_softmax(-1)
+        p = log_p.exp()
+    sources, best, losses = start.leaves(), [start] * n, list[list[float]]()
     for left in range(ascent.n_steps, -1, -1):
         with torch.set_grad_enabled(left > 0):
-            loss = divergence(target, logits(decomposition, tokens, masking(sources)))
-        losses.append(loss.item())
-        if losses[-1] == max(losses):
-            best = sources
+            log_q = logits(decomposition, tokens, masking(sources)).float().log_softmax(-1)
+            found = (p * (log_p - log_q)).sum(-1).reshape(n, -1).mean(1)
+        losses.append(found.tolist())
+        highest = [max(each) for each in zip(*losses, strict=True)]
+        best = [
+            sources if new == most else kept
+            for new, most, kept in zip(losses[-1], highest, best, strict=True)
+        ]
         if left > 0:
-            gradients = list(torch.autograd.grad(loss, sources.tensors))
+            gradients = list(torch.autograd.grad(found.sum(), sources.tensors))
             sources = sources.moved(gradients, ascent.step).leaves()
-    return best.detached(), losses
+    return [
+        (each.detached().part(i, n), list(trajectory))
+        for i, (each, trajectory) in enumerate(zip(best, zip(*losses, strict=True), strict=True))
+    ]

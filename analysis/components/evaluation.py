@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from analysis.attention import Taps
+from analysis.models.load import hidden_states
 from analysis.statistics import bootstrap
 
 from .adversary import Ascent, Sources, worst
@@ -50,7 +52,7 @@ def importances(
         By layer (batch, pos, component), in [0, 1].
     """
     with torch.no_grad(), reading(decomposition.model, decomposition.components) as inputs:
-        logits(decomposition, tokens, {})
+        hidden_states(decomposition.model, tokens, Taps())
         return lower(function(inputs, decomposition.components))
 
 

@@ -49,7 +49,12 @@ class AblatedComponents(Decomposed):
         return self.loaded()
 
     def importances(self, tokens: Int[Tensor, "row pos"], n_pos: int) -> dict[str, Tensor]:
-        """Importances of the first tokens of whole sequences: some functions see the rest too."""
+        """Importances of the first tokens of whole sequences: some functions see the rest too.
+
+        None in the mode whose masks do not depend on them.
+        """
+        if Mode(self.mode) is Mode.DETERMINISTIC:
+            return {}
         return {name: g[:, :n_pos] for name, g in importances(*self.made, tokens).items()}
 
     def ablation(
@@ -103,10 +108,15 @@ class AblatedComponents(Decomposed):
             TARGET: ({},),
             RECONSTRUCTION: (decomposition.uniform(1.0, 0.0),),
         }
+        cut, cut_within = ABLATED, f"{ABLATED} in {head}"
+        if mode is Mode.ADVERSARIAL:
+            arms = whole.worst({}, whole.removed, within.removed)
+            names = (self.baseline, cut, cut_within)
+            return conditions | {n: arm.draws for n, arm in zip(names, arms, strict=True)}
         if mode is not Mode.DETERMINISTIC:
             conditions[self.baseline] = whole.base(mode).draws
-        conditions[ABLATED] = whole.ablated(mode).draws
-        conditions[f"{ABLATED} in {head}"] = within.ablated(mode).draws
+        conditions[cut] = whole.ablated(mode).draws
+        conditions[cut_within] = within.ablated(mode).draws
         if mode is Mode.STOCHASTIC:
             conditions[PUBLISHED] = whole.ablated(Mode.STOCHASTIC_CI).draws
         return conditions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -13,10 +14,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from analysis.attention import Taps
 from analysis.components.ablation import Mode, parse_parts
-from analysis.components.decomposed import logits
+from analysis.components.decomposed import Masks, masked
+from analysis.components.stacking import stacks
 from analysis.interventions.sweep import on_device
-from analysis.models.load import Model
+from analysis.models.load import Model, hidden_states, unembed
 from analysis.text.tokens import Tokens
 
 from .component_conditions import ABLATED, PUBLISHED, RECONSTRUCTION, AblatedComponents
@@ -32,7 +35,7 @@ class ComponentPredictions(AblatedComponents, PredictionTables):
     of these. `head` is the head that components are cut from besides.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     @property
     def n_passes(self) -> int:
@@ -91,14 +94,23 @@ class ComponentPredictions(AblatedComponents, PredictionTables):
         importances = self.importances(tokens, tokens.shape[1])
         conditions = self.side_by_side(tokens, importances, self.head, self.seed)
         with torch.inference_mode():
-            every = {
-                name: torch.stack([logits(decomposition, tokens, m)[:, -1].double() for m in draws])
-                for name, draws in conditions.items()
-            }
+            every = {name: self._logits(tokens, draws) for name, draws in conditions.items()}
         return {
             name: each.log_softmax(-1).logsumexp(0) - math.log(len(each))
             for name, each in every.items()
         }
+
+    def _logits(
+        self, tokens: Int[Tensor, "row pos"], draws: Sequence[Masks]
+    ) -> Float[Tensor, "draw row d_vocab"]:
+        """What is predicted after the last position, under every draw of masks."""
+        decomposition, _ = self.made
+        last: list[Tensor] = []
+        for masks, ids in stacks(draws, tokens):
+            with masked(decomposition, masks):
+                last.append(hidden_states(decomposition.model, ids, Taps())[:, -1])
+        every = unembed(decomposition.model, torch.cat(last)).double()
+        return every.unflatten(0, (len(draws), -1))
 
     def _condition_rows(self) -> pl.DataFrame:
         """Rows of `ablations`."""

@@ -13,12 +13,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from analysis.attention import Edit, Site, Where
-from analysis.components.ablation import Ablation, Arm, Mode, continued
-from analysis.components.decomposed import Decomposition, Masks, logits, masked
-from analysis.interventions import NOTHING, Condition, Endings, Method, Opening, endings
-from analysis.interventions.endings import first_position
-from analysis.interventions.staircase import LayerCall, layer_calls, trace
+from analysis.components.ablation import Ablation, Arms, Mode
+from analysis.components.decomposed import Masks, masked
+from analysis.components.stacking import continued, stacks
+from analysis.interventions import NOTHING, Condition, Endings, Method, Opening, endings, opening
+from analysis.interventions.endings import first_position, opened
+from analysis.models.load import unembed
 
 from .component_conditions import ComponentsAtPosition
 from .experiment import Report
@@ -42,7 +42,7 @@ class ComponentRedundancy(ComponentsAtPosition, ValueRedundancy):
     Numbers of attention outputs are averaged over draws; of predictions, probabilities are.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     by_sequence: ClassVar[tuple[str, ...]] = ("redundancy", EFFECT, EFFECT_ERROR, HARM)
 
     within: str | None
@@ -62,28 +62,25 @@ class ComponentRedundancy(ComponentsAtPosition, ValueRedundancy):
 
         def measure(t: int, rows: np.ndarray) -> Measured:
             ablation = self.ablation_at(t, rows, self.within)
-            base, ablated = (arm(Mode(self.mode)) for arm in (ablation.base, ablation.ablated))
-            for name, arm in (("base", base), ("ablated", ablated)):
-                steps.setdefault(name, []).append((ablation.tokens.numel(), arm.trajectory))
-            return self._measured(ablation, (base, ablated), t)
+            arms = ablation.arms(Mode(self.mode))
+            for name, trajectory in arms.trajectories.items():
+                steps.setdefault(name, []).append((ablation.tokens.numel(), trajectory))
+            return self._measured(ablation, arms, t)
 
         frames = {"comparisons": self.rows(self.gathered(measure, report))}
         if Mode(self.mode) is Mode.ADVERSARIAL:
             frames["adversary_steps"] = self._steps(steps)
         return frames
 
-    def _measured(self, ablation: Ablation, arms: tuple[Arm, Arm], t: int) -> Measured:
+    def _measured(self, ablation: Ablation, arms: Arms, t: int) -> Measured:
         """Every number of one position."""
-        decomposition, tokens = ablation.decomposition, ablation.tokens
+        model = ablation.decomposition.model
         with torch.inference_mode():
-            target = logits(decomposition, tokens, {})[:, -1].double()
-            calls = layer_calls(decomposition.model, tokens[:1])
+            start = opening(model, ablation.tokens)
+            target = unembed(model, start.endings.hidden[0]).double()
             reads = [
-                [
-                    read(decomposition.model, self._ended(decomposition, tokens, masks, calls))
-                    for masks in arm.draws
-                ]
-                for arm in arms
+                _by_draw(read(model, self._ended(ablation, draws, start)), len(draws))
+                for draws in (arms.base, arms.ablated)
             ]
             plain, after = (_together(each) for each in reads)
             found = self.compared(plain, after, t)
@@ -98,33 +95,29 @@ class ComponentRedundancy(ComponentsAtPosition, ValueRedundancy):
             found[None, "base", "A", None, EFFECT_ERROR] = change.std(0) * len(change) ** -0.5
         return found
 
-    def _ended(
-        self,
-        decomposition: Decomposition,
-        tokens: Int[Tensor, "row pos"],
-        masks: Masks,
-        calls: tuple[LayerCall, ...],
-    ) -> Endings:
-        """What one draw computes at t: with nothing else done, then with B."""
-        t, method = tokens.shape[1] - 1, Method(self.method)
+    def _ended(self, ablation: Ablation, draws: Sequence[Masks], target: Opening) -> Endings:
+        """What all draws compute at t, one after the other: with nothing else done, then with B."""
+        decomposition, t = ablation.decomposition, ablation.tokens.shape[1] - 1
         removals = [
             Condition(
                 name=f"B({scope}) {lag}",
                 family="redundancy",
-                interventions=(self.unread(method, t - lag, scope),),
+                interventions=(self.unread(Method(self.method), t - lag, scope),),
             )
             for lag in self.lags(t)
             for scope in SCOPES
         ]
-        with masked(decomposition, masks):
-            start = _opened(decomposition, tokens, calls)
-        later = continued(masks, first_position(removals, t + 1), len(removals))
-        with masked(decomposition, later):
-            ended = endings(start, removals, NOTHING)
-        first = start.endings
-        return Endings(
-            torch.cat([first.attn_out, ended.attn_out]), torch.cat([first.hidden, ended.hidden])
-        )
+        begin = first_position(removals, t + 1)
+        every: list[Endings] = []
+        for masks, tokens in stacks(draws, ablation.tokens):
+            with masked(decomposition, masks):
+                start = opened(decomposition.model, tokens, target.calls) if masks else target
+            with masked(decomposition, continued(masks, begin, len(removals))):
+                every += [start.endings, endings(start, removals, NOTHING)]
+        first, later = every[::2], every[1::2]
+        attn_out = (torch.cat([each.attn_out for each in some], 2) for some in (first, later))
+        hidden = (torch.cat([each.hidden for each in some], 1) for some in (first, later))
+        return Endings(torch.cat(list(attn_out)), torch.cat(list(hidden)))
 
     def subject(self) -> dict[str, str | None]:
         """What all rows say of A and B."""
@@ -147,38 +140,19 @@ class ComponentRedundancy(ComponentsAtPosition, ValueRedundancy):
         )
 
 
-def _opened(
-    decomposition: Decomposition, tokens: Int[Tensor, "row pos"], calls: tuple[LayerCall, ...]
-) -> Opening:
-    """The pass that conditions continue, under the masks that are applied.
-
-    Calls of layers are known before: they are read off a single row, which masks would not fit.
-    """
-    model = decomposition.model
-    kept: dict[Site, dict[int, Tensor]] = {Site.K: {}, Site.V: {}}
-
-    def keep(site: Site) -> Edit:
-        def edit(where: Where, tensor: Tensor) -> Tensor:
-            kept[site][where.layer] = tensor
-            return tensor
-
-        return edit
-
-    base = trace(model, tokens, range(len(model.layers)), {site: keep(site) for site in kept})
-    prefix = {layer: (k, kept[Site.V][layer]) for layer, k in kept[Site.K].items()}
-    return Opening(model, calls, base, prefix)
+def _by_draw(rows: Read, n_draws: int) -> Read:
+    """What was read in rows that stand one draw after the other."""
+    by_draw = (n_draws, -1)
+    return Read(rows.attn_out.unflatten(2, by_draw), rows.logits.unflatten(1, by_draw))
 
 
-def _together(draws: list[Read]) -> Read:
+def _together(draws: Read) -> Read:
     """All draws: outputs side by side, and the logarithm of mean probabilities."""
-    log_p = torch.stack([each.logits.log_softmax(-1) for each in draws])
-    return Read(
-        torch.stack([each.attn_out for each in draws], dim=2),
-        log_p.logsumexp(0) - math.log(len(draws)),
-    )
+    log_p = draws.logits.log_softmax(-1)
+    return Read(draws.attn_out, log_p.logsumexp(1) - math.log(log_p.shape[1]))
 
 
-def _probabilities(draws: list[Read], tokens: Int[Tensor, " row"]) -> Float[Tensor, "draw row"]:
+def _probabilities(draws: Read, tokens: Int[Tensor, " row"]) -> Float[Tensor, "draw row"]:
     """Of some tokens, with nothing done but the masks."""
-    p = torch.stack([each.logits[0].softmax(-1) for each in draws])
+    p = draws.logits[0].softmax(-1)
     return p.gather(-1, tokens.expand(len(p), -1)[..., None])[..., 0]

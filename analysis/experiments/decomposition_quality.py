@@ -68,7 +68,7 @@ class DecompositionQuality(Decomposed):
 class MeasuredQuality(DecomposedText):
     """How good is a decomposition that comes without figures of its own, on text?"""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def data(self) -> Sequence[Tokens]:
         """The rows that it is judged on."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 import polars as pl
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from analysis.attention import Taps, Where
@@ -70,33 +71,59 @@ class QueryOffsets(AtPosition):
             ids = self.opened(model, t, rows)
             for name, done in self.conditions(t).items():
                 n_offsets = min(self.max_offset, t) + 1
-                looked = _from_last(model, ids, done)[..., -n_offsets:]
+                edited = taps(done, NOTHING, len(ids))
+                looked = attention_from_last(model, ids, edited)[..., -n_offsets:]
                 found[name][rows, ..., :n_offsets] = looked.flip(-1).double().cpu().numpy()
             n_done += len(rows)
             report(n_done, n_sequences, "positions")
-        return {"head_profiles": self._rows(found)}
-
-    def _rows(self, found: Mapping[str, np.ndarray]) -> pl.DataFrame:
-        reach = np.arange(self.max_offset + 1) <= self.positions[:, None]
-        uniform = np.where(reach, 1 / (self.positions[:, None] + 1), np.nan)
-        frames: list[pl.DataFrame] = []
-        for name, values in found.items():
-            labels = Labels(card=self.card, tokens=self.tokens, data=name, seed=self.seed)
-            frames.append(head_profiles(values, uniform, PROFILE, 0, labels))
-            if name != TARGET:
-                change = values - found[TARGET]
-                frames.append(head_profiles(change, 0 * uniform, CHANGE, 0, labels))
-        return pl.concat(frames)
+        return {"head_profiles": offset_rows(self, found, lambda _: TARGET)}
 
 
-def _from_last(model: Model, ids: Tensor, interventions: tuple[Intervention, ...]) -> Tensor:
-    """Attention from the last position (row, layer, head, key)."""
+def offset_rows(
+    asked: AtPosition,
+    found: Mapping[str, Float[np.ndarray, "sequence layer head offset"]],
+    baseline_of: Callable[[str], str],
+) -> pl.DataFrame:
+    """Rows of `head_profiles` of attention from one position of every sequence.
+
+    Args:
+        asked: The question: its positions and what rows are labelled with.
+        found: Attention by condition; NaN where an offset is before the sequence.
+        baseline_of: The condition that a condition is compared with.
+
+    Returns:
+        `query_offset`, and `query_offset_change` of all conditions but the target.
+    """
+    n_offsets, places = found[TARGET].shape[-1], asked.positions[:, None]
+    uniform = np.where(np.arange(n_offsets) <= places, 1 / (places + 1), np.nan)
+    frames: list[pl.DataFrame] = []
+    for name, values in found.items():
+        labels = Labels(card=asked.card, tokens=asked.tokens, data=name, seed=asked.seed)
+        frames.append(head_profiles(values, uniform, PROFILE, 0, labels))
+        if name != TARGET:
+            change = values - found[baseline_of(name)]
+            frames.append(head_profiles(change, 0 * uniform, CHANGE, 0, labels))
+    return pl.concat(frames)
+
+
+def attention_from_last(
+    model: Model, tokens: Int[Tensor, "row pos"], edited: Taps
+) -> Float[Tensor, "row layer head key"]:
+    """Where every head looks from the last position.
+
+    Args:
+        model: The model.
+        tokens: Sequences of one length.
+        edited: What is replaced.
+
+    Returns:
+        Attention; every head's adds up to 1.
+    """
     layers: list[list[Tensor]] = [[] for _ in range(model.card.n_layers)]
 
     def watch(where: Where, pattern: Tensor) -> None:
         layers[where.layer].append(pattern[:, :, -1])
 
-    edited: Taps = taps(interventions, NOTHING, len(ids))
     with torch.inference_mode():
-        hidden_states(model, ids, replace(edited, watch=watch))
+        hidden_states(model, tokens, replace(edited, watch=watch))
     return torch.stack([torch.cat(chunks) for chunks in layers], dim=1)

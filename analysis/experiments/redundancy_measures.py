@@ -73,7 +73,7 @@ class Read:
     """What is read at t under some conditions: nothing else, then B at every lag and scope."""
 
     attn_out: Float[Tensor, "condition layer *draw row d_model"]
-    logits: Float[Tensor, "condition row d_vocab"]
+    logits: Float[Tensor, "condition *averaged row d_vocab"]
 
     def __getitem__(self, condition: int) -> tuple[Tensor, Tensor]:
         return self.attn_out[condition], self.logits[condition]

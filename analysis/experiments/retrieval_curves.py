@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,6 +13,7 @@ import polars as pl
 import torch
 
 from analysis.attention import Edit, Site, Where
+from analysis.errors import UserError
 from analysis.interventions import Condition, Head, Intervention, Method, Pooling
 from analysis.models.load import load_model
 from analysis.retrieval.decoding import Scope
@@ -26,6 +28,7 @@ from .ablation_sweep import UNIT, batch_rows
 from .effect_tables import condition_rows
 from .experiment import Experiment, Report
 from .heads import parse_heads
+from .retrieval_items import FileQuestions
 from .tables import Labels
 
 ZERO_QUERY = "zero_query"
@@ -35,19 +38,9 @@ N_REFERENCE = 32
 
 
 @dataclass(frozen=True, kw_only=True)
-class RetrievalCurves(Experiment):
+class SetCurves(Experiment):
     """How many questions are still answered with each of some sets of heads replaced?"""
 
-    version: ClassVar[int] = 1
-
-    split: str
-    """A value of `Split`: heads are tested on items that they were not detected on."""
-    fact: str
-    """Which fact is asked about."""
-    n_tokens: int
-    """Length of every prompt, with the BOS."""
-    n_records: int
-    n_items: int
     bos: bool
     method: str
     """A value of `Method`, or `zero_query`."""
@@ -61,6 +54,31 @@ class RetrievalCurves(Experiment):
     """Heads such as `L1H4`, replaced together; none for the model as it is."""
     first_draw: int | None
     """Number of the first set among random draws; None where nothing was drawn."""
+
+    @cached_property
+    @abstractmethod
+    def prompts(self) -> tuple[Prompt, ...]:
+        """The questions."""
+
+    @cached_property
+    @abstractmethod
+    def reference(self) -> tuple[Prompt, ...]:
+        """Other questions that means are taken over, where the method takes any."""
+
+    @property
+    @abstractmethod
+    def about(self) -> str:
+        """What the questions are about."""
+
+    @property
+    @abstractmethod
+    def origin(self) -> tuple[str, str]:
+        """What the questions are called, and where they come from."""
+
+    @property
+    def takes_means(self) -> bool:
+        """Whether the method replaces by means over other questions."""
+        return self.method in {Method.MEAN.value, Method.MEAN_VALUE.value}
 
     @property
     def n_passes(self) -> int:
@@ -79,50 +97,24 @@ class RetrievalCurves(Experiment):
         ]
 
     @cached_property
-    def prompts(self) -> tuple[Prompt, ...]:
-        """The questions."""
-        return self._prompts(Split(self.split), self.n_items)
-
-    @cached_property
-    def reference(self) -> tuple[Prompt, ...]:
-        """Training questions that means are taken over, where the method takes any."""
-        if self.method not in {Method.MEAN.value, Method.MEAN_VALUE.value}:
-            return ()
-        return self._prompts(Split.TRAIN, N_REFERENCE)
-
-    def _prompts(self, split: Split, n_items: int) -> tuple[Prompt, ...]:
-        items = record_items(
-            self.vocabulary,
-            split=split,
-            fact=self.fact,
-            n_tokens=self.n_tokens,
-            n_records=self.n_records,
-            n_items=n_items,
-            seed=self.seed,
-            bos=self.bos,
-        )
-        return tuple(prompt(item, self.vocabulary, bos=self.bos) for item in items)
-
-    @cached_property
     def tokens(self) -> Tokens:
         """The questions as they are fed, each with its answer behind it."""
-        return self._tokens(self.prompts, self.split)
+        return self._tokens(self.prompts)
 
-    def _tokens(self, prompts: Sequence[Prompt], split: str) -> Tokens:
+    def _tokens(self, prompts: Sequence[Prompt]) -> Tokens:
         longest = max(len(asked.ids) + len(asked.answer) for asked in prompts)
         rows = [[*asked.ids, *asked.answer] for asked in prompts]
         filled = [row + [-1] * (longest - len(row)) for row in rows]
         return Tokens(
             np.array(filled, dtype=np.int32),
-            f"{split} questions on {self.fact}",
-            f"records, seed {self.seed}",
+            *self.origin,
             self.bos,
             self.vocabulary.hash,
         )
 
     def data(self) -> Sequence[Tokens]:
         """The questions, and what means are taken over."""
-        other = [self._tokens(self.reference, Split.TRAIN.value)] if self.reference else []
+        other = [self._tokens(self.reference)] if self.reference else []
         return [self.tokens, *other]
 
     def conditions(self) -> tuple[Condition, ...]:
@@ -160,12 +152,12 @@ class RetrievalCurves(Experiment):
             reference=self.reference,
             pooling=Pooling(self.pooling),
             seed=self.seed,
-            max_rows=batch_rows(self.n_tokens, model.device.type),
+            max_rows=batch_rows(max(len(one.ids) for one in self.prompts), model.device.type),
             edits_of=zero_queries if self.method == ZERO_QUERY else None,
         )
         conditions = self.conditions()
         found = outcomes(model, trial, conditions, report)
-        labels = Labels(card=self.card, tokens=self.tokens, data=self.fact, seed=self.seed)
+        labels = Labels(card=self.card, tokens=self.tokens, data=self.about, seed=self.seed)
         replaced = condition_rows(conditions, labels).with_columns(
             scope=pl.lit(self.scope), method=pl.lit(self.method)
         )
@@ -177,6 +169,9 @@ class RetrievalCurves(Experiment):
         repeated: Mapping[str, list[str | int | float]] = {
             "sequence": list(range(n_items)),
             "item": [item.id for item in items],
+            "fact": [item.fact for item in items],
+            "n_tokens": [len(asked.ids) for asked in self.prompts],
+            "n_records": [1 + len(item.wrong) for item in items],
             "depth": [item.depth for item in items],
         }
         rows = pl.DataFrame(
@@ -189,16 +184,102 @@ class RetrievalCurves(Experiment):
                 "answer_rank": found.answer_rank.reshape(-1).astype(np.int32),
                 "decoded": found.decoded.reshape(-1),
             },
-            schema_overrides={"sequence": pl.Int32},
+            schema_overrides=dict.fromkeys(("sequence", "n_tokens", "n_records"), pl.Int32),
         )
         return rows.with_columns(
             model=pl.lit(self.card.model),
             text=pl.lit(self.tokens.text),
-            fact=pl.lit(self.fact),
-            n_tokens=pl.lit(self.n_tokens, pl.Int32),
-            n_records=pl.lit(self.n_records, pl.Int32),
             logit_difference=pl.col("logit_difference").fill_nan(None),
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalCurves(SetCurves):
+    """How many questions about generated records are still answered without sets of heads?"""
+
+    version: ClassVar[int] = 1
+
+    split: str
+    """A value of `Split`: heads are tested on items that they were not detected on."""
+    fact: str
+    """Which fact is asked about."""
+    n_tokens: int
+    """Length of every prompt, with the BOS."""
+    n_records: int
+    n_items: int
+
+    @cached_property
+    def prompts(self) -> tuple[Prompt, ...]:
+        """The questions."""
+        return self._prompts(Split(self.split), self.n_items)
+
+    @cached_property
+    def reference(self) -> tuple[Prompt, ...]:
+        """Training questions that means are taken over, where the method takes any."""
+        return self._prompts(Split.TRAIN, N_REFERENCE) if self.takes_means else ()
+
+    @property
+    def about(self) -> str:
+        """The fact."""
+        return self.fact
+
+    @property
+    def origin(self) -> tuple[str, str]:
+        """What the questions are called, and where they come from."""
+        return f"{self.split} questions on {self.fact}", f"records, seed {self.seed}"
+
+    def _prompts(self, split: Split, n_items: int) -> tuple[Prompt, ...]:
+        items = record_items(
+            self.vocabulary,
+            split=split,
+            fact=self.fact,
+            n_tokens=self.n_tokens,
+            n_records=self.n_records,
+            n_items=n_items,
+            seed=self.seed,
+            bos=self.bos,
+        )
+        return tuple(prompt(item, self.vocabulary, bos=self.bos) for item in items)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileRetrievalCurves(SetCurves, FileQuestions):
+    """How many of a user's own questions are still answered without sets of heads?
+
+    Of the questions that can be asked those at odd places are tested; heads are ranked, and means
+    taken, on the others.
+    """
+
+    version: ClassVar[int] = 1
+
+    @cached_property
+    def prompts(self) -> tuple[Prompt, ...]:
+        """The questions at odd places.
+
+        Raises:
+            UserError: There are none.
+        """
+        if len(self.every_prompt) < 2:
+            raise UserError(
+                f"expected at least 2 items in {self.file} to rank heads on some and test them on "
+                f"others, got {len(self.every_prompt)} that can be asked; add items"
+            )
+        return self.every_prompt[1::2]
+
+    @cached_property
+    def reference(self) -> tuple[Prompt, ...]:
+        """The others, where the method takes means."""
+        return self.every_prompt[::2] if self.takes_means else ()
+
+    @property
+    def about(self) -> str:
+        """Nothing in particular."""
+        return self.split_name
+
+    @property
+    def origin(self) -> tuple[str, str]:
+        """What the questions are called, and where they come from."""
+        return f"{self.split_name} questions", self.source
 
 
 def zero_queries(condition: Condition) -> Mapping[Site, Edit]:

@@ -41,7 +41,7 @@ class RetrievalCell(Judgement):
         """
         report(1, 1, "")
         rows = self.base["retrieval_outcomes"]
-        n_tokens = int(rows["n_tokens"][0])
+        n_tokens = int(rows["n_tokens"].to_numpy().max())
         if reason := reason_untestable(self.fact, self.base):
             return {
                 "absences": absence(

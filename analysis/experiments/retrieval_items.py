@@ -63,14 +63,15 @@ class Asking(Experiment):
         return Tokens(
             np.array(rows, dtype=np.int32),
             f"{self.split_name} questions",
-            self._source,
+            self.source,
             self.bos,
             self.vocabulary.hash,
             tuple(targets),
         )
 
     @property
-    def _source(self) -> str:
+    def source(self) -> str:
+        """Where the questions come from."""
         return f"records, seed {self.seed}"
 
     def data(self) -> Sequence[Tokens]:
@@ -193,10 +194,15 @@ class FileQuestions(Asking):
             )
         return tuple(prompts), every
 
-    @cached_property
-    def prompts(self) -> tuple[Prompt, ...]:
+    @property
+    def every_prompt(self) -> tuple[Prompt, ...]:
         """The questions that can be asked."""
         return self._read[0]
+
+    @cached_property
+    def prompts(self) -> tuple[Prompt, ...]:
+        """Those of them that are asked: all."""
+        return self.every_prompt
 
     @property
     def refused(self) -> tuple[Refused, ...]:
@@ -208,7 +214,8 @@ class FileQuestions(Asking):
         return hashlib.sha256(Path(self.file).read_bytes()).hexdigest()
 
     @property
-    def _source(self) -> str:
+    def source(self) -> str:
+        """The file's name and the hash of its bytes."""
         return f"{Path(self.file).name} sha256:{self._sha256}"
 
     def question(self) -> dict[str, Any]:

@@ -77,8 +77,9 @@ def reason_untestable(fact: str, answer: Evidence) -> str:
 
 
 def chance_of(answer: Evidence) -> float:
-    """1 / the number of records among which one holds the answer."""
-    return 1 / int(answer["retrieval_outcomes"]["n_records"][0])
+    """1 / the number of records among which one holds the answer; 0 where no other is named."""
+    n_records = float(answer["retrieval_outcomes"]["n_records"].to_numpy().mean())
+    return 0.0 if n_records == 1 else 1 / n_records
 
 
 def joined(heads: HeadSet) -> str:

@@ -158,12 +158,12 @@ class SetPlan:
 
 
 def levels_up_to(n_heads: int, levels: Sequence[int]) -> tuple[int, ...]:
-    """Levels of at most a third of the heads: the size of a redundant set.
+    """Levels up to a third of the heads, rounded: the size of a redundant set.
 
     Raises:
         UserError: The model has fewer than three heads.
     """
-    found = tuple(level for level in levels if level <= n_heads // 3)
+    found = tuple(level for level in levels if level <= round(n_heads / 3))
     if not found:
         raise UserError(
             f"expected at least {3 * min(levels)} heads for an ablation curve, got {n_heads}; "

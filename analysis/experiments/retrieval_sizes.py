@@ -39,10 +39,10 @@ SIZES = {
         n_per_length=8,
     ),
     Profile.FULL: RetrievalSizes(
-        n_tokens=256,
+        n_tokens=128,
         n_detection=50,
         n_items=125,
-        n_draws=100,
+        n_draws=50,
         levels=(1, 2, 3, 4, 6, 8, 11),
         lengths=(128, 256, 384, 502),
         n_per_length=50,

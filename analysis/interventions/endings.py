@@ -56,6 +56,15 @@ class Opening:
 
 def opening(model: Model, tokens: Int[Tensor, "row pos"]) -> Opening:
     """Run the base on sequences of one length, without padding."""
+    with torch.inference_mode():
+        return opened(model, tokens, layer_calls(model, tokens[:1]))
+
+
+def opened(model: Model, tokens: Int[Tensor, "row pos"], calls: tuple[LayerCall, ...]) -> Opening:
+    """The same where it is known how layers are called on sequences of this length.
+
+    Calls are read off a single row, which what a layer does to many rows may not fit.
+    """
     kept: dict[Site, dict[int, Tensor]] = {Site.K: {}, Site.V: {}}
 
     def keep(site: Site) -> Edit:
@@ -66,7 +75,6 @@ def opening(model: Model, tokens: Int[Tensor, "row pos"]) -> Opening:
         return edit
 
     with torch.inference_mode():
-        calls = layer_calls(model, tokens[:1])
         base = trace(model, tokens, range(len(model.layers)), {site: keep(site) for site in kept})
     prefix = {layer: (k, kept[Site.V][layer]) for layer, k in kept[Site.K].items()}
     return Opening(model, calls, base, prefix)

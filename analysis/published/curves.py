@@ -98,7 +98,7 @@ def curve_rows(said: Value) -> pl.DataFrame:
     remarks = base.remarks()
     for family, name in FAMILIES.items():
         rows = _family(said.field(name), family, base)
-        if levels != {row["size"] for row in rows}:
+        if rows and levels != {row["size"] for row in rows}:
             remarks.append(f"ablation_levels are not the sizes of {name}")
         sets += rows
     first = {"family": "base", "size": 0, "remark": "; ".join(remarks) or None, **vars(base)}

@@ -28,8 +28,8 @@ from analysis.interventions.tails import tails
 from analysis.models.load import Model, hidden_states, unembed
 
 from .answers import correct
+from .baseline import refuse_long
 from .decoding import Applied, decode
-from .items import MAX_NEW
 from .prompts import Prompt
 from .settled import said_first, settled_ids, spoken
 from .trials import Group, Trial, asked_alike
@@ -72,7 +72,7 @@ def outcomes(
         UserError: A prompt leaves no room for an answer, a condition does not fit, a stand-in is
             missing, or logits are not finite.
     """
-    _refuse_long(trial.prompts, model)
+    refuse_long(trial.prompts, model)
     for condition in conditions:
         check(condition.interventions, model.card, min(len(p.ids) for p in trial.prompts))
     found = _Found(len(conditions), len(trial.prompts))
@@ -90,18 +90,6 @@ def outcomes(
                     report(done, total, "answers")
                 _decode_open(group, rows, conditions, found)
     return found.outcomes()
-
-
-def _refuse_long(prompts: Sequence[Prompt], model: Model) -> None:
-    """Name the first prompt that leaves no room for its answer, if there is one."""
-    for asked in prompts:
-        n_new = max(MAX_NEW, len(asked.answer))
-        if len(asked.ids) + n_new > model.card.n_ctx:
-            raise UserError(
-                f"expected prompts of at most {model.card.n_ctx - n_new} tokens, the context of "
-                f"{model.card.name} less {n_new} for the answer, got {len(asked.ids)} in "
-                f"{asked.item.id}; use shorter ones"
-            )
 
 
 class _Found:

@@ -1,0 +1,85 @@
+"""Several masks side by side, each in rows of a batch of its own."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from .decomposed import Cut, Mask, Masks
+
+TOKENS_AT_ONCE = 1_024
+"""Draws are stacked up to so many tokens: then products, not calls, take the time."""
+
+
+def stacks(
+    draws: Sequence[Masks], tokens: Int[Tensor, "row pos"]
+) -> Iterator[tuple[Masks, Int[Tensor, "stacked_row pos"]]]:
+    """Draws of masks as rows of a few batches.
+
+    Args:
+        draws: Of one condition: they name the same layers, and cut the same components; several
+            have a mask for every token.
+        tokens: What each draw is applied to.
+
+    Yields:
+        Masks, and the tokens once for each of their draws; a pass holds at most `TOKENS_AT_ONCE`
+        tokens, or those of one draw.
+    """
+    step = max(1, TOKENS_AT_ONCE // tokens.numel())
+    for begin in range(0, len(draws), step):
+        some = draws[begin : begin + step]
+        yield stacked(some), tokens.repeat(len(some), 1)
+
+
+def stacked(draws: Sequence[Masks]) -> Masks:
+    """Draws of masks one after the other, as `stacks` takes them; a single one as it is."""
+    if len(draws) == 1:
+        return draws[0]
+    return {name: _joined([draw[name] for draw in draws]) for name in draws[0]}
+
+
+def _joined(masks: Sequence[Mask]) -> Mask:
+    routes = [mask.routed for mask in masks if mask.routed is not None]
+    return Mask(
+        components=torch.cat([mask.components for mask in masks]),
+        delta=torch.cat([mask.delta for mask in masks]),
+        routed=torch.cat(routes) if routes else None,
+        cuts=tuple(
+            replace(same[0], tokens=torch.cat([cut.tokens for cut in same]))
+            for same in zip(*(mask.cuts for mask in masks), strict=True)
+        ),
+    )
+
+
+def stacked_cuts(every: Sequence[Mapping[str, tuple[Cut, ...]]]) -> dict[str, tuple[Cut, ...]]:
+    """Cuts of several conditions, each in rows of its own, one condition after the other."""
+    found: dict[str, tuple[Cut, ...]] = {}
+    for i, removed in enumerate(every):
+        for name, cuts in removed.items():
+            for cut in cuts:
+                tokens = torch.zeros_like(cut.tokens).repeat(len(every), 1)
+                tokens[i * len(cut.tokens) : (i + 1) * len(cut.tokens)] = cut.tokens
+                found[name] = (*found.get(name, ()), replace(cut, tokens=tokens))
+    return found
+
+
+def continued(masks: Masks, begin: int, n_copies: int) -> dict[str, Mask]:
+    """Masks of whole sequences for several copies of all rows, which begin at a later position."""
+
+    def later(tensor: Tensor, *copies: int) -> Tensor:
+        """All but the first positions, if it says something of every token."""
+        one_for_all = tensor.ndim < len(copies)
+        return tensor if one_for_all else tensor[:, begin:].repeat(*copies)
+
+    return {
+        name: replace(
+            mask,
+            components=later(mask.components, n_copies, 1, 1),
+            delta=later(mask.delta, n_copies, 1),
+            routed=None if mask.routed is None else later(mask.routed, n_copies, 1),
+            cuts=tuple(replace(cut, tokens=later(cut.tokens, n_copies, 1)) for cut in mask.cuts),
+        )
+        for name, mask in masks.items()
+    }

@@ -1,0 +1,89 @@
+"""A user's own questions: which heads fetch their answers, and does the model need them?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from analysis.interventions import Pooling
+from analysis.retrieval.decoding import Scope
+
+from .judgement import Evidence
+from .retrieval_curves import FileRetrievalCurves
+from .retrieval_grid import RetrievalCell
+from .retrieval_measures import answerable
+from .retrieval_request import Recall, RetrievalRequest
+from .retrieval_scores import FileRetrievalScores
+from .retrieval_sets import RANDOM
+
+ABOUT = "file"
+"""In place of a fact: questions of a file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileRequest:
+    """What is asked about the questions of a file."""
+
+    asked: RetrievalRequest
+    file: str
+    method: str
+    """A value of `Method`: what stands in for heads."""
+
+    def scores(self) -> FileRetrievalScores:
+        """What the model answers, and which heads look at the answers."""
+        request = self.asked.request
+        return FileRetrievalScores(
+            model=request.model,
+            file=self.file,
+            bos=self._bos,
+            seed=request.seed,
+            device=request.device,
+        )
+
+    def cell(self, recall: Recall, scores: Evidence) -> RetrievalCell:
+        """Curves of the top heads of every ranking beside random ones, on half of the questions.
+
+        Args:
+            recall: Answers a question.
+            scores: Answer of `scores`, with some question answered correctly: heads are ranked on
+                the other half.
+
+        Raises:
+            UserError: There is only one question, or none of the ranking half was answered.
+        """
+        base = recall(self._curves("base", ((),)))
+        testable = bool(answerable({ABOUT: base}))
+        plan = self.asked.plan(scores if testable else None)
+        top = [tuple(map(str, heads)) for heads in plan.tops()]
+        drawn = [tuple(map(str, heads)) for heads in plan.drawn(RANDOM)]
+        families = {"top": top, RANDOM: drawn} if testable else {}
+        return RetrievalCell(
+            model=self.asked.request.model,
+            seed=self.asked.request.seed,
+            plan=plan,
+            method=self.method,
+            scope=Scope.BOTH.value,
+            fact=ABOUT,
+            base=base,
+            curves={name: recall(self._curves(name, sets)) for name, sets in families.items()},
+        )
+
+    @property
+    def _bos(self) -> bool:
+        return self.asked.request.bos and bool(self.asked.request.vocabulary.bos)
+
+    def _curves(self, family: str, sets: Sequence[tuple[str, ...]]) -> FileRetrievalCurves:
+        request = self.asked.request
+        return FileRetrievalCurves(
+            model=request.model,
+            file=self.file,
+            bos=self._bos,
+            method=self.method,
+            pooling=Pooling.PER_POSITION.value,
+            scope=Scope.BOTH.value,
+            family=family,
+            sets=tuple(sets),
+            first_draw=0 if family == RANDOM else None,
+            seed=request.seed,
+            device=request.device,
+        )
