@@ -5,7 +5,7 @@ BIN := .venv/bin
 SOURCES := analysis store book headbook notebooks tests
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: book test lint lock clean
+.PHONY: book test lint lock pictures clean
 
 book: .venv/ready
 	$(BIN)/headbook build
@@ -19,6 +19,10 @@ lint: .venv/ready
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
 	$(BIN)/marimo check --strict notebooks/*.py
+
+# The README's pictures, of the book as it is built now.
+pictures: book
+	$(BIN)/python -m tests.screenshots _build/html
 
 # After raising the version of an experiment whose numbers changed.
 lock: .venv/ready

@@ -102,6 +102,7 @@ def compile_chapters(
             break
         if not compiled:
             prepare()
+            present = store.runs()
         with ThreadPoolExecutor(MAX_JOBS) as pool:
             list(pool.map(partial(_compile, shelf, store, present), todo))
         compiled |= {one.name for one in todo}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .editions import Edition, Planned, Subject
 from .links import page_name
+from .page import changed
 
 if TYPE_CHECKING:
     from .chapters import Record
@@ -20,7 +21,7 @@ _TITLE = re.compile(r"^\s*# (?P<title>[^\n]+)$", re.MULTILINE)
 _LABEL = re.compile(r"\A\((?P<name>[\w-]+)\)=$", re.MULTILINE)
 _FIGURE = re.compile(r"(?<=\n:name: )(?P<name>fig-[\w-]+)(?=\n)")
 _REFERENCE = re.compile(r"(?P<start>\{(?:ref|numref)\}`(?:[^`<]*<)?)(?P<name>[\w-]+)(?=>?`)")
-_ADDRESS = re.compile(r'(?<=")(?P<page>index|\d\d_\w+)\.html(?=[#"])')
+_ADDRESS = re.compile(r'(?<=")(?P<page>index|\d\d_\w+)\.html(?=[#"\\])')
 _MARKUP = re.compile(r"([\\`*_\[\]<>{}$])")
 
 
@@ -87,7 +88,7 @@ class EditionPages:
             page = found["page"]
             return f"{page}{edition.mark if page in pages else ''}.html"
 
-        return _ADDRESS.sub(marked, fragment)
+        return changed(fragment, lambda text: _ADDRESS.sub(marked, text))
 
     def _switch(self, one: Planned) -> str:
         """Links to the same chapter of every model, and to the one that compares them."""

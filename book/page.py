@@ -9,7 +9,8 @@ from __future__ import annotations
 import gzip
 import json
 import re
-from base64 import b64encode
+from base64 import b64decode, b64encode
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,7 @@ PACKED_FROM = 50_000
 """Characters of JSON that a page holds as it is."""
 LATE_FROM = 2_000
 """Characters of a table written as HTML that stands in the island, where it can be packed."""
+_PACKED = re.compile(r'(<script type="application/gzip" id="hb-page">)([^<]*)(?=</script>)')
 _HEADING = re.compile(r"^#{1,6} ", re.MULTILINE)
 
 
@@ -139,8 +141,28 @@ class Page:
         text = json.dumps(content, separators=(",", ":"), sort_keys=True, allow_nan=False)
         if len(text) <= PACKED_FROM:
             return f'<script type="application/json" id="hb-page">{inert(text)}</script>'
-        packed = b64encode(gzip.compress(text.encode(), mtime=0)).decode()
-        return f'<script type="application/gzip" id="hb-page">{packed}</script>'
+        return f'<script type="application/gzip" id="hb-page">{_packed(text)}</script>'
+
+
+def _packed(text: str) -> str:
+    return b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+
+
+def changed(html: str, change: Callable[[str], str]) -> str:
+    """HTML of a page with a change, in what is packed there too.
+
+    Args:
+        html: A fragment.
+        change: Of HTML, or of JSON.
+
+    Returns:
+        The fragment, packed again.
+    """
+
+    def repacked(found: re.Match[str]) -> str:
+        return found[1] + _packed(change(gzip.decompress(b64decode(found[2])).decode()))
+
+    return _PACKED.sub(repacked, change(html))
 
 
 def inert(text: str) -> str:

@@ -9,9 +9,12 @@ import pytest
 from click.testing import CliRunner
 
 from analysis.errors import UserError
+from book.chapters import Record
 from book.cli import cli
+from book.edition_pages import EditionPages
 from book.editions import Subject, editions, listed_models, planned, subject_of
 from book.links import page_name
+from book.page import Page, changed
 from tests.book_sample import page, write_notebook
 from tests.browser import (
     CHROMIUM,
@@ -131,6 +134,29 @@ def test_links_stay_with_the_model(start, mark):
         id=references[1].partition("#")[2]
     )
     assert figure is not None and figure.name == "figure"
+
+
+@pytest.mark.parametrize("rows", [1, 5_000])
+def test_links_in_the_pages_data_stay_with_the_model_packed_or_not(rows):
+    island, row = Page(), [["bars", "01_bars.html#cell-chart"], ["rules", "02_rules.html"]]
+    island.table({"links": [row] * rows})
+    island.later["h0"] = '<a href="index.html">start</a>'
+    notebooks = sorted((edition_folder() / "notebooks").glob("*.py"))
+    plan = planned(notebooks, {"models": both_models(edition_folder())})
+    kept = edition_folder() / "html.work" / "chapters"
+    made = {one.name: json.loads((kept / f"{one.name}.json").read_text()) for one in plan}
+    records = {
+        name: Record(**{**one, "fragments": [island.island()]}) for name, one in made.items()
+    }
+    (second,) = (one for one in plan if one.name == "01_bars-beta-one")
+    _, fragments = EditionPages(plan, records).page(second)
+    seen: list[str] = []
+    changed(fragments[0], lambda text: seen.append(text) or text)
+    assert len(seen) == 1 + (rows > 1)
+    assert seen[-1].count("01_bars-beta-one.html#cell-chart") == rows
+    assert seen[-1].count('"02_rules.html"') == rows
+    assert seen[-1].count("index-beta-one.html") == 1
+    assert "01_bars.html" not in seen[-1]
 
 
 def test_pages_of_other_models_say_so_where_titles_are_listed():
