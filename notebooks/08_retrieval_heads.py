@@ -10,7 +10,7 @@ with app.setup:
     from analysis import published_views
     from analysis import retrieval_views as views
     from analysis.circuit_views import said
-    from analysis.experiments.retrieval_request import FACTS, RANKINGS, RetrievalRequest
+    from analysis.experiments.retrieval_request import RANKINGS, RetrievalRequest
     from analysis.plots import claim_intervals
     from analysis.plots.retrieval import accuracy_curves, method_curves, share_map
     from analysis.published import NO_FILES
@@ -225,8 +225,9 @@ def overlap_drop_table(drawn_curves):
 
 
 @app.cell
-def heat_answer(asked, store):
-    base_answers = [store.recall(one, progress_bar) for one in asked.heat()]
+def heat_answer(asked, evidence, store):
+    every = (one for one in asked.heat() if one.fact in evidence.base)
+    base_answers = [store.recall(one, progress_bar) for one in every]
     return (base_answers,)
 
 
@@ -244,13 +245,13 @@ def needle_map(base_answers):
 
 
 @app.cell
-def grid_answer(asked, store):
+def grid_answer(asked, evidence, store):
     cells = [
         store.recall(
             asked.cell(lambda e: store.recall(e, progress_bar), one, n_tokens, ()), progress_bar
         )
         for n_tokens in asked.lengths
-        for one in FACTS
+        for one in evidence.base
     ]
     return (cells,)
 
