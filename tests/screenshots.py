@@ -40,7 +40,7 @@ def main(book: Path, out: Path) -> None:
             if name == "sql":
                 _ask(driver)
             (out / f"{name}.png").write_bytes(_picture(driver, place))
-            print(out / f"{name}.png")
+            sys.stdout.write(f"{out / name}.png\n")
 
 
 def _ask(driver: webdriver.Chrome) -> None:
