@@ -73,7 +73,8 @@ class Page:
         if html not in self._known:
             self._known[html] = f"h{len(self.later)}"
             self.later[self._known[html]] = html
-        return f'<div class="hb-late" data-html="{self._known[html]}"></div>'
+        place = f'data-html="{self._known[html]}" role="group" aria-label="table" tabindex="0"'
+        return f'<div class="hb-late" {place}></div>'
 
     def radio_name(self) -> str:
         """A name that no other group of radio buttons on the page has."""

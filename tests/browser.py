@@ -124,6 +124,24 @@ def page_problems(driver: webdriver.Chrome, url: str, *, every_state: bool = Tru
     return found
 
 
+def drawn_again(driver: webdriver.Chrome, theme: str) -> list[str]:
+    """Turn the page that is open to a theme; which of its charts are not drawn then."""
+    driver.execute_script("document.documentElement.dataset.theme = arguments[0]", theme)
+    driver.execute_async_script(_SCROLL)
+    return driver.execute_script(_VISIBLE_UNDRAWN)
+
+
+@contextmanager
+def phone(driver: webdriver.Chrome) -> Generator[int]:
+    """A window as narrow as a phone's; its width in pixels."""
+    size = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": False}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        yield size["width"]
+    finally:
+        driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 def logged(driver: webdriver.Chrome, log: str) -> list[dict[str, Any]]:
     """What a log of the browser gained since it was last read."""
     return driver.get_log(log)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]

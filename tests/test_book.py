@@ -14,7 +14,9 @@ from .browser import (
     NO_BROWSER,
     browser,
     dead_controls,
+    drawn_again,
     page_problems,
+    phone,
     served,
     visit,
 )
@@ -59,6 +61,35 @@ def test_a_page_asks_no_other_host_and_draws_every_chart(driver, real_book, sche
     with served(real_book.out) as address:
         place = address if scheme == "http" else real_book.out.as_uri()
         assert page_problems(driver, f"{place}/{page}.html") == []
+
+
+@in_browser
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_fits_a_phone_in_every_theme(driver, real_book, page, theme):
+    with phone(driver) as width:
+        assert page_problems(driver, (real_book.out / f"{page}.html").as_uri()) == []
+        assert drawn_again(driver, theme) == []
+        assert driver.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+@in_browser
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_a_chapter_can_be_used_within_two_seconds(driver, real_book, page):
+    with served(real_book.out) as address:
+        assert min(_opened(driver, f"{address}/{page}.html") for _ in range(3)) < 2
+
+
+def _opened(driver, url):
+    """Seconds until a page is drawn as far as it is seen, and its controls work."""
+    start = time.perf_counter()
+    visit(driver, url)
+    return time.perf_counter() - start
+
+
+def test_the_whole_site_is_small(real_book):
+    files = [path for path in real_book.out.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 25_000_000
 
 
 @in_browser
