@@ -1,7 +1,8 @@
 """Another process that decomposes. It imports once, and forks for every line on stdin.
 
 A line is `<model> <text> <out> <step> <seconds>`. The fork goes on from the folder's checkpoint and
-is killed so long after it has done that step, whatever it does then. It prints `gone <status>`.
+is killed so long after it has done that step, whatever it does then; at once for 0. It prints
+`gone <status>`.
 """
 
 from __future__ import annotations
@@ -50,10 +51,15 @@ def trainer(asked: Recipe, model: str, text: str, out: Path) -> training.Trainer
 
 def work(model: str, text: str, out: str, step: str, seconds: str) -> None:
     """Train to the end, or until the kill."""
-    kill = threading.Timer(float(seconds), os.kill, (os.getpid(), signal.SIGKILL))
+    me, wait = (os.getpid(), signal.SIGKILL), float(seconds)
     run = trainer(RECIPE, model, text, Path(out))
     run.resume()
-    run.run(lambda done, _total, _what: kill.start() if done == int(step) else None)
+
+    def report(done: int, _total: int, _what: str) -> None:
+        if done == int(step):
+            threading.Timer(wait, os.kill, me).start() if wait else os.kill(*me)
+
+    run.run(report)
 
 
 def main() -> None:

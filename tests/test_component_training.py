@@ -180,7 +180,7 @@ def test_a_killed_run_goes_on_and_ends_where_an_undisturbed_one_does(whole, word
     out, kills = tmp_path / "run", 0
     with process("decompose_worker.py") as started:
         assert heard(started) == "ready"
-        for last, seconds in ((3, 0), (4, 0), (4, 0.001), (6, 0.002), (7, 0.004), (0, 0)):
+        for last, seconds in ((3, 0), (4, 0), (5, 0), (6, 0.001), (7, 0.004), (0, 0)):
             tell(started, worded, "reference", out, last, seconds)
             gone, status = heard(started).split()
             assert gone == "gone"
