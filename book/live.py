@@ -84,8 +84,8 @@ def models_box() -> tuple[mo.ui.text, mo.ui.text]:
         values.
     """
     options = mo.cli_args()
-    model, source = boxes()
-    named = str(options.get("models") or model.value)
+    _, source = boxes()
+    named = str(options.get("models") or options.get("model") or "reference")
     return mo.ui.text(value=named, label="models", full_width=True), source
 
 
