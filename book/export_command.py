@@ -10,7 +10,8 @@ import click
 import polars as pl
 
 from analysis.errors import UserError
-from store import Store, default_root
+from book.options import with_store
+from store import Store
 
 EPILOG = """\b
 Example:
@@ -99,14 +100,7 @@ that share no head with it; beside what all rankings share stand none.
     required=True,
     help="published: what `headbook import` reads.",
 )
-@click.option(
-    "--store",
-    "store_path",
-    type=click.Path(path_type=Path),
-    default=default_root,
-    show_default="$HEADBOOK_STORE, else .headbook in the checkout",
-    help="Folder of the store.",
-)
+@with_store
 def export(folder: Path, form: str, store_path: Path) -> None:
     """Write the store's own retrieval scores and curves to a new or empty folder."""
     del form
