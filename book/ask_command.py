@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from store import Store, default_root
+from book.options import with_size, with_store
+from store import Store
 
 if TYPE_CHECKING:
     from analysis.experiments.judgement import Evidence
@@ -36,17 +37,8 @@ SHOWN = 5
     show_default=True,
     help="What stands in for heads.",
 )
-@click.option("--profile", type=click.Choice(["quick", "full"]), default="quick", show_default=True)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--device", default="cpu", show_default=True, help="Such as cpu or cuda.")
-@click.option(
-    "--store",
-    "store_path",
-    type=click.Path(path_type=Path),
-    default=default_root,
-    show_default="$HEADBOOK_STORE, else .headbook in the checkout",
-    help="Folder of the store.",
-)
+@with_size
+@with_store
 def ask_file(  # noqa: PLR0913 - one parameter for each option
     *,
     file: Path,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from analysis.errors import UserError
-from store import default_root
+from book.options import with_store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,14 +46,7 @@ Example:
     show_default="the chapters",
 )
 @click.option("--check", is_flag=True, help="Fail on any warning, dead link or stale result.")
-@click.option(
-    "--store",
-    "store_path",
-    type=click.Path(path_type=Path),
-    default=default_root,
-    show_default="$HEADBOOK_STORE, else .headbook in the checkout",
-    help="Folder of the store.",
-)
+@with_store
 def build(
     *, out: Path, notebooks: Path, check: bool, store_path: Path, **asked: str | None
 ) -> None:

@@ -20,8 +20,9 @@ from book.errors import BookError
 from book.export_command import export
 from book.import_command import import_files
 from book.lag_command import lags
+from book.options import with_store
 from book.retrieval_command import grid
-from store import StoreError, default_root
+from store import StoreError
 
 MISTAKES = (UserError, StoreError, BookError)
 """Errors that say expected, found and remedy: one line, exit code 2, no traceback."""
@@ -55,18 +56,6 @@ class Commands(click.Group):
 def example(text: str) -> str:
     """Examples for the end of a help page, kept line by line."""
     return "\b\nExample:\n" + "\n".join(f"  {line}" for line in text.splitlines())
-
-
-def with_store(function: F) -> F:
-    """The option `--store`."""
-    return click.option(
-        "--store",
-        "store_path",
-        type=click.Path(path_type=Path),
-        default=default_root,
-        show_default="$HEADBOOK_STORE, else .headbook in the checkout",
-        help="Folder of the store.",
-    )(function)
 
 
 def with_request(function: F) -> F:

@@ -10,7 +10,8 @@ import click
 import polars as pl
 
 from analysis.errors import UserError
-from store import FORMS, Store, default_root, export_tables
+from book.options import with_store
+from store import FORMS, Store, export_tables
 
 EPILOG = """\b
 Example:
@@ -105,14 +106,7 @@ that share no head with it; beside what all rankings share stand none.
     show_default=True,
     help="Any number; published: retrieval scores and curves as `headbook import` reads them.",
 )
-@click.option(
-    "--store",
-    "store_path",
-    type=click.Path(path_type=Path),
-    default=default_root,
-    show_default="$HEADBOOK_STORE, else .headbook in the checkout",
-    help="Folder of the store.",
-)
+@with_store
 def export(folder: Path, forms: tuple[str, ...], store_path: Path) -> None:
     """Write the store's tables to a new or empty folder, or our results as others write theirs."""
     if PUBLISHED in forms:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from analysis.errors import UserError
-from store import Store, default_root
+from book.options import with_store
+from store import Store
 
 if TYPE_CHECKING:
     from analysis.published import PublishedFile
@@ -25,14 +26,7 @@ Example:
 @click.argument(
     "paths", metavar="FILE...", type=click.Path(path_type=Path), nargs=-1, required=True
 )
-@click.option(
-    "--store",
-    "store_path",
-    type=click.Path(path_type=Path),
-    default=default_root,
-    show_default="$HEADBOOK_STORE, else .headbook in the checkout",
-    help="Folder of the store.",
-)
+@with_store
 def import_files(paths: tuple[Path, ...], store_path: Path) -> None:
     """Read result files of published studies into the store; a file is stored only once.
 

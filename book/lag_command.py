@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from store import Store, default_root
+from book.options import with_size, with_store
+from store import Store
 
 EPILOG = """\b
 Example:
@@ -16,7 +17,6 @@ Example:
 @click.command(epilog=EPILOG)
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--model", default="reference", show_default=True, help="As for `headbook run`.")
-@click.option("--profile", type=click.Choice(["quick", "full"]), default="quick", show_default=True)
 @click.option(
     "--design",
     type=click.Choice(["probe", "serial"]),
@@ -36,16 +36,8 @@ Example:
     required=True,
     help="Where the heads lie.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--device", default="cpu", show_default=True, help="Such as cpu or cuda.")
-@click.option(
-    "--store",
-    "store_path",
-    type=click.Path(path_type=Path),
-    default=default_root,
-    show_default="$HEADBOOK_STORE, else .headbook in the checkout",
-    help="Folder of the store.",
-)
+@with_size
+@with_store
 def lags(  # noqa: PLR0913 - one parameter for each option
     *,
     folder: Path,

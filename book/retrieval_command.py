@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from store import default_root
+from book.options import with_size, with_store
 
 EPILOG = """\b
 Example:
@@ -32,17 +32,8 @@ Example:
     type=click.IntRange(min=1),
     help="Tokens of a prompt; the profile's by default.",
 )
-@click.option("--profile", type=click.Choice(["quick", "full"]), default="quick", show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--device", default="cpu", show_default=True, help="Such as cpu or cuda.")
-@click.option(
-    "--store",
-    "store_path",
-    type=click.Path(path_type=Path),
-    default=default_root,
-    show_default="$HEADBOOK_STORE, else .headbook in the checkout",
-    help="Folder of the store.",
-)
+@with_size
+@with_store
 def grid(  # noqa: PLR0913 - one parameter for each option
     *,
     models: tuple[str, ...],

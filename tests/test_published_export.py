@@ -103,16 +103,21 @@ def outcomes() -> dict[str, pl.DataFrame]:
     return {"ablations": pl.DataFrame(ablations), "retrieval_outcomes": pl.DataFrame(asked)}
 
 
-def test_our_curves_are_exported_with_each_random_set_that_spares_the_top_heads(
-    tmp_path, store, place
-):
+def curve_kept(store: Store, ranking: str) -> None:
+    """Keep one point of a curve of a ranking, and the answers that it judges."""
     about = {"models": pl.DataFrame([MODEL]), "texts": pl.DataFrame([TEXT])}
     evidence = store.recall(Told(answer=outcomes(), about=about)).runs
-    curve = {"model": MODEL["model"], "ranking": "qr_score", "method": "zero", "scope": "decode"}
+    curve = {"model": MODEL["model"], "ranking": ranking, "method": "zero", "scope": "decode"}
     curve |= {"fact": "all", "n_tokens": 256, "family": "top", "size": 2, "heads": "L0H1,L1H0"}
     numbers = {"accuracy": 0.2, "lower": 0.1, "upper": 0.5, "log_p": -1.0, "n": 10, "p": 0.1}
     curves = pl.DataFrame([{**curve, **numbers, "p_holm": 0.1}])
     store.recall(Told(answer={"retrieval_curves": curves}, asked={"evidence": evidence}))
+
+
+def test_our_curves_are_exported_with_each_random_set_that_spares_the_top_heads(
+    tmp_path, store, place
+):
+    curve_kept(store, "qr_score")
     out = tmp_path / "out"
     done = invoke("export", out, "--format", "published", *place)
     assert done.exit_code == 0, done.output
@@ -128,6 +133,15 @@ def test_our_curves_are_exported_with_each_random_set_that_spares_the_top_heads(
     ]
     (drops,) = store.sql("SELECT top, random FROM published_drops").rows()
     assert drops == pytest.approx((70, 10))
+
+
+def test_beside_heads_that_all_rankings_share_stand_no_random_ones(tmp_path, store, place):
+    curve_kept(store, "overlap")
+    assert invoke("export", tmp_path / "out", "--format", "published", *place).exit_code == 0
+    (file,) = (tmp_path / "out").iterdir()
+    assert invoke("import", file, *place).exit_code == 0
+    families = store.sql("SELECT family FROM published_curves ORDER BY family").rows()
+    assert families == [("base",), ("top",)]
 
 
 def test_an_export_of_nothing_or_over_something_is_refused(tmp_path, place):

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 from polars.testing import assert_frame_equal
 
-from analysis.published import beside_printed, printed_tables
+from analysis.published import PublishedFile, PublishedFiles, beside_printed, printed_tables
 from book.cli import cli
 from store import Store
 
@@ -85,6 +85,14 @@ def test_importing_twice_or_under_another_name_adds_nothing(tmp_path, store, pla
     for table, rows in before.items():
         assert_frame_equal(store.sql(f"FROM {table}"), rows, check_row_order=False)
     assert set(before["published_curves"]["file"]) == {file.name for file in files}
+
+
+def test_files_asked_together_say_what_each_says(tmp_path):
+    files = tuple(PublishedFile.read(path) for path in made.folder(tmp_path / "results", 3))
+    together = PublishedFiles(files=files).run(lambda *_: None)["published_curves"]
+    apart = [file.run(lambda *_: None)["published_curves"] for file in files]
+    assert_frame_equal(together, pl.concat(apart))
+    assert together["file"].n_unique() == 3
 
 
 def test_every_format_in_one_call(tmp_path, store, place):

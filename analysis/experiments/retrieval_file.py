@@ -35,7 +35,7 @@ class FileRequest:
         return FileRetrievalScores(
             model=request.model,
             file=self.file,
-            bos=self._bos,
+            bos=self.asked.bos,
             seed=request.seed,
             device=request.device,
         )
@@ -68,16 +68,12 @@ class FileRequest:
             curves={name: recall(self._curves(name, sets)) for name, sets in families.items()},
         )
 
-    @property
-    def _bos(self) -> bool:
-        return self.asked.request.bos and bool(self.asked.request.vocabulary.bos)
-
     def _curves(self, family: str, sets: Sequence[tuple[str, ...]]) -> FileRetrievalCurves:
         request = self.asked.request
         return FileRetrievalCurves(
             model=request.model,
             file=self.file,
-            bos=self._bos,
+            bos=self.asked.bos,
             method=self.method,
             pooling=Pooling.PER_POSITION.value,
             scope=Scope.BOTH.value,

@@ -56,6 +56,11 @@ class RetrievalRequest:
         return SIZES[self.request.profile]
 
     @property
+    def bos(self) -> bool:
+        """Whether prompts and texts start with a BOS: if asked, and if there is one."""
+        return self.request.bos and bool(self.request.vocabulary.bos)
+
+    @property
     def n_tokens(self) -> int:
         """Length of prompts, no longer than the context allows."""
         return min(self.sizes.n_tokens, self._longest)
@@ -84,7 +89,7 @@ class RetrievalRequest:
             n_tokens=self.n_tokens,
             n_records=self.n_records,
             n_items=self.sizes.n_detection,
-            bos=asked.bos and bool(asked.vocabulary.bos),
+            bos=self.bos,
             seed=asked.seed,
             device=asked.device,
         )
@@ -125,7 +130,7 @@ class RetrievalRequest:
             n_tokens=n_tokens,
             n_records=self.n_records,
             n_items=n_items,
-            bos=request.bos and bool(request.vocabulary.bos),
+            bos=self.bos,
             method=method,
             pooling=Pooling.PER_POSITION.value,
             scope=Scope.BOTH.value,
@@ -158,7 +163,7 @@ class RetrievalRequest:
         return AblationSweep(
             model=asked.model,
             text=asked.text,
-            bos=asked.bos and bool(asked.vocabulary.bos),
+            bos=self.bos,
             n_sequences=sizes.n_ablated,
             n_tokens=min(sizes.ablated_tokens, asked.card.n_ctx),
             method=Method.ZERO.value,
