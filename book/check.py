@@ -8,6 +8,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from .page import late_html
+
 _LOADING = {
     ("script", "src"), ("link", "href"), ("img", "src"), ("img", "srcset"), ("iframe", "src"),
     ("source", "src"), ("source", "srcset"), ("video", "src"), ("video", "poster"),
@@ -89,7 +91,9 @@ def problems(folder: Path) -> list[str]:
 
 def _read(path: Path) -> _Reader:
     reader = _Reader()
-    reader.feed(path.read_text(encoding="utf-8"))
+    text = path.read_text(encoding="utf-8")
+    reader.feed(text)
+    reader.feed(late_html(text))
     reader.close()
     return reader
 

@@ -12,6 +12,7 @@ import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any
 
 from .errors import BookError
@@ -26,6 +27,7 @@ PACKED_FROM = 50_000
 LATE_FROM = 2_000
 """Characters of a table written as HTML that stands in the island, where it can be packed."""
 _PACKED = re.compile(r'(<script type="application/gzip" id="hb-page">)([^<]*)(?=</script>)')
+_ISLAND = re.compile(r'<script type="application/(json|gzip)" id="hb-page">([^<]*)</script>')
 _HEADING = re.compile(r"^#{1,6} ", re.MULTILINE)
 
 
@@ -164,6 +166,27 @@ def changed(html: str, change: Callable[[str], str]) -> str:
         return found[1] + _packed(change(gzip.decompress(b64decode(found[2])).decode()))
 
     return _PACKED.sub(repacked, change(html))
+
+
+def late_html(html: str) -> str:
+    """What the script of a page puts in place.
+
+    Args:
+        html: A page.
+
+    Returns:
+        HTML of its long tables, and the links of tables that are paged.
+    """
+    found: list[str] = []
+    for kind, text in _ISLAND.findall(html):
+        content = json.loads(gzip.decompress(b64decode(text)) if kind == "gzip" else text)
+        found += content.get("later", {}).values()
+        columns = (
+            column for table in content.get("tables", {}).values() for column in table["columns"]
+        )
+        rows = (row for column in columns for row in column["links"] or ())
+        found += dict.fromkeys(f'<a href="{escape(href)}"></a>' for row in rows for _, href in row)
+    return "".join(found)
 
 
 def inert(text: str) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import polars as pl
 import pytest
 
 from book.check import problems
+from book.page import LATE_FROM, Page
+from book.tables import table_html
 from tests.book_sample import sample_folder
 
 GOOD = """<html><head><link rel="canonical" href="https://a.b/"><script src="a.js"></script></head>
@@ -51,6 +54,24 @@ def test_a_broken_page_is_found(book, html, found):
     (book / "bad.html").write_text(html, encoding="utf-8")
     (problem,) = problems(book)
     assert problem.startswith("bad.html: ") and found in problem
+
+
+@pytest.mark.parametrize("n_rows", [201, 5000])
+def test_links_in_what_a_script_puts_in_place_are_read(book, n_rows):
+    page = Page()
+    frame = pl.DataFrame({"seen": range(n_rows), "seen_link": ["04_gone"] * n_rows})
+    place = table_html(frame, page).replace("04_gone", "index")
+    long = f'<table><tr><td>{"long " * LATE_FROM}<a href="there.html">x</a></td></tr></table>'
+    place += page.late(long)
+    island = page.island()
+    assert "there.html" not in place and "04_gone" not in place
+    assert ("application/gzip" in island) == (n_rows == 5000)
+    (book / "bad.html").write_text(place + island, encoding="utf-8")
+    found = problems(book)
+    assert sorted(found) == [
+        "bad.html: link 04_gone.html leads to no file",
+        "bad.html: link there.html leads to no file",
+    ]
 
 
 @pytest.mark.parametrize(
