@@ -45,7 +45,7 @@ _BESIDE = ("notebooks", FOLDER)
 
 _PERCENT = re.compile(r"\[\s*(\d+)%\]")
 _ERROR = re.compile(r"[\w.]*(?:Error|Exception)\b")
-_NOT_PUBLISHED = re.compile(r"\.buildinfo.*|.*webpack-macros\.html|.*\.map")
+_NOT_PUBLISHED = re.compile(r"\.buildinfo.*|.*webpack-macros\.html|.*\.(map|po|mo)|fontawesome\.js")
 """What Sphinx and its themes leave behind that no page loads."""
 
 

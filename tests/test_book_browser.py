@@ -46,6 +46,30 @@ def test_a_page_works_from_here_alone(driver, site, scheme, page):
     assert page_problems(driver, f"{place}/{page}") == []
 
 
+_BARE_ICONS = """
+return (async () => {
+await document.fonts.ready;
+const icons = [...document.querySelectorAll("i[class*='fa-']")];
+return icons.filter(icon => {
+  const {content, fontFamily, fontWeight} = getComputedStyle(icon, "::before");
+  const font = [...document.fonts].find(
+    face => fontFamily.includes(face.family) && face.weight == fontWeight);
+  return !/^".+"$/.test(content) || font?.status !== "loaded";
+}).map(icon => icon.className);
+})();
+"""
+
+
+def test_every_icon_is_a_sign_of_a_font_that_is_here(driver, site):
+    visit(driver, f"{site}/index.html")
+    assert driver.execute_script("return document.querySelectorAll(\"i[class*='fa-']\").length") > 2
+    assert driver.execute_script(_BARE_ICONS) == []
+    driver.execute_script(
+        "document.querySelector(\"i[class*='fa-']\").className = 'fa-solid fa-x0'"
+    )
+    assert driver.execute_script(_BARE_ICONS) == ["fa-solid fa-x0"]
+
+
 def test_no_control_is_dead(driver, site):
     assert dead_controls(driver, f"{site}/01_controls.html") == []
     assert set(controls_of(driver)) == {"layer", "order", "unit", "intervals", "rounded"}

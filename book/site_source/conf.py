@@ -9,6 +9,7 @@ html_title = "Headbook"
 author = "Headbook"
 language = "en"
 extensions = ["myst_parser", "sphinxcontrib.bibtex", "sphinx.ext.mathjax", "book.sphinx_ext"]
+templates_path = ["templates"]
 exclude_patterns = ["*.fragments.json"]
 
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist", "attrs_inline"]
