@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
@@ -14,7 +13,6 @@ from analysis.errors import UserError
 from book.ask_command import ask_file
 from book.bench_command import bench
 from book.build_command import build
-from book.computing import compute
 from book.decompose_command import decompose
 from book.errors import BookError
 from book.export_command import export
@@ -22,12 +20,11 @@ from book.import_command import import_files
 from book.lag_command import lags
 from book.options import with_store
 from book.retrieval_command import grid
+from book.run_command import merge, run
 from store import StoreError
 
 MISTAKES = (UserError, StoreError, BookError)
 """Errors that say expected, found and remedy: one line, exit code 2, no traceback."""
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Commands(click.Group):
@@ -58,63 +55,13 @@ def example(text: str) -> str:
     return "\b\nExample:\n" + "\n".join(f"  {line}" for line in text.splitlines())
 
 
-def with_request(function: F) -> F:
-    """The options that say which model is asked, and how much."""
-    options = (
-        click.option(
-            "--model",
-            default="reference",
-            show_default=True,
-            help="`reference`, a folder with config.json and *.safetensors, or a Hugging Face id.",
-        ),
-        click.option(
-            "--text",
-            default="reference",
-            show_default=True,
-            help="`reference`, a .txt, .jsonl or .parquet file, or hf:dataset[:split[:column]].",
-        ),
-        click.option(
-            "--profile",
-            type=click.Choice(["quick", "full"]),
-            default="quick",
-            show_default=True,
-            help="Size of every experiment.",
-        ),
-        click.option(
-            "--tokens", "n_tokens", type=int, help="Length of sequences; the profile's by default."
-        ),
-        click.option(
-            "--sequences", "n_sequences", type=int, help="How many; the profile's by default."
-        ),
-        click.option(
-            "--bos/--no-bos", default=True, help="Start sequences with BOS, where there is one."
-        ),
-        click.option("--heads", help="Heads whose patterns are kept, as L1H4,L2H0."),
-        click.option("--seed", type=int, default=0, show_default=True),
-        click.option("--device", default="cpu", show_default=True, help="Such as cpu or cuda."),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
-
-
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="headbook")
 def cli() -> None:
     """What does this attention head do, and does the model need it?"""
 
 
-@cli.command(
-    epilog=example("headbook run --model reference\nheadbook run --model gpt2 --text notes.txt")
-)
-@with_request
-@with_store
-def run(store_path: Path, **asked: Any) -> None:
-    """Compute what the book asks of a model; finished runs are kept and never repeated."""
-    claims = compute(store_path, asked)
-    for row in claims.iter_rows(named=True):
-        ends = f"{row['estimate']:.3f} ({row['lower']:.3f} to {row['upper']:.3f})"
-        click.echo(f"{row['verdict']:>13}  {ends}  {row['statement']}")
+cli.add_command(run)
 
 
 @cli.command(epilog=example("headbook serve --port 8000"))
@@ -239,3 +186,4 @@ cli.add_command(ask_file)
 cli.add_command(lags)
 cli.add_command(import_files)
 cli.add_command(export)
+cli.add_command(merge)

@@ -2,15 +2,73 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import click
 
+from analysis.errors import UserError
+from store import INCOMING
+
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
     import polars as pl
 
-    from analysis.experiments import Request
+    from analysis.experiments import Experiment, Request
+    from store import Answer, Store
+
+
+POLL_S = 1.0
+"""How often a process that waits for others looks at the store."""
+
+
+class Engine(Protocol):
+    """Computes units somewhere else than here and one after the other."""
+
+    def map_units(
+        self, function: Callable[[Experiment], str], units: Sequence[Experiment]
+    ) -> Iterator[str]:
+        """Call a function on every unit, and yield the parts that it names, as they come."""
+        ...
+
+
+@dataclass
+class Plan:
+    """What a request lacks in a store, from wave to wave."""
+
+    request: Request
+    store: Store
+    _known: dict[Experiment, Answer] = field(default_factory=dict[Any, Any])
+
+    @classmethod
+    def of(cls, store_path: Path, asked: dict[str, Any]) -> Plan:
+        """The plan of a command."""
+        from store import Store  # noqa: PLC0415 - imports DuckDB
+
+        return cls(request_of(asked), Store.open(store_path))
+
+    def missing(self) -> dict[str, Experiment]:
+        """Units that can be computed now, by run; more may be missing once these are there."""
+        from analysis.experiments import wanted  # noqa: PLC0415 - imports torch
+        from store import run_key  # noqa: PLC0415
+
+        asked = wanted(self.request, self._answer)
+        units = (unit for one in asked for unit in self.store.missing(one))
+        return {run_key(unit): cast("Experiment", unit) for unit in units}
+
+    def _answer(self, asked: Experiment) -> Answer | None:
+        from analysis.experiments import Judgement  # noqa: PLC0415
+
+        if isinstance(asked, Judgement):
+            return None
+        if asked not in self._known and not self.store.missing(asked):
+            self._known[asked] = self.store.recall(asked)
+        return self._known.get(asked)
 
 
 def request_of(asked: dict[str, Any]) -> Request:
@@ -33,12 +91,13 @@ def request_of(asked: dict[str, Any]) -> Request:
     return Request(**parsed)
 
 
-def compute(store_path: Path, asked: dict[str, Any]) -> pl.DataFrame:
+def compute(store_path: Path, asked: dict[str, Any], engine: Engine | None = None) -> pl.DataFrame:
     """Compute what the book asks of a model and the store does not hold.
 
     Args:
         store_path: The store.
         asked: As for `request_of`.
+        engine: Who computes; None for this process.
 
     Returns:
         Rows of `claims`.
@@ -47,18 +106,120 @@ def compute(store_path: Path, asked: dict[str, Any]) -> pl.DataFrame:
         UserError: The model or the text cannot be read.
         StoreError: The store cannot be written.
     """
-    from analysis.experiments import cost, findings  # noqa: PLC0415 - imports torch
-    from analysis.models.load import load_model  # noqa: PLC0415
-    from store import Store, snapshot  # noqa: PLC0415
+    plan = Plan.of(store_path, asked)
+    missing = plan.missing()
+    if missing:
+        announce(plan, missing)
+    if engine is not None:
+        compute_by(engine, plan)
+    return judged(plan, new=bool(missing))
 
-    request, store = request_of(asked), Store.open(store_path)
-    experiments = request.experiments()
-    missing = [experiment for experiment in experiments if store.missing(experiment)]
-    if missing:
-        load_model(request.model, request.device)
-        names = ", ".join(type(unit).__name__ for unit in missing)
-        click.echo(f"to compute: {names}\nabout: {cost(missing)}", err=True)
-    judged = findings(request, store.recall)
-    if missing:
-        click.echo(f"stored in {store_path}; snapshot {snapshot(store).name}", err=True)
-    return judged
+
+def announce(plan: Plan, missing: dict[str, Experiment]) -> None:
+    """Say what is computed and what that takes, once the model has been seen to load.
+
+    Args:
+        plan: Whose.
+        missing: What can be computed now.
+    """
+    from analysis.experiments import cost  # noqa: PLC0415 - imports torch
+    from analysis.models.load import load_model  # noqa: PLC0415
+
+    load_model(plan.request.model, plan.request.device)
+    names = ", ".join(dict.fromkeys(type(unit).__name__ for unit in missing.values()))
+    about = f"about: {cost(missing.values())}, and what depends on these"
+    click.echo(f"to compute: {names}\n{about}", err=True)
+
+
+def judged(plan: Plan, *, new: bool) -> pl.DataFrame:
+    """All claims; what they need and the store lacks is computed here.
+
+    Args:
+        plan: Whose.
+        new: Whether the store gets a snapshot.
+
+    Returns:
+        Rows of `claims`.
+    """
+    from analysis.experiments import findings  # noqa: PLC0415 - imports torch
+    from store import snapshot  # noqa: PLC0415
+
+    claims = findings(plan.request, plan.store.recall)
+    if new:
+        click.echo(f"stored in {plan.store.root}; snapshot {snapshot(plan.store).name}", err=True)
+    return claims
+
+
+def compute_by(engine: Engine, plan: Plan) -> None:
+    """Have an engine compute what is missing, wave by wave, and take the parts over.
+
+    Args:
+        engine: Who computes; each unit once: what a model cannot be asked is left to the caller.
+        plan: What is missing.
+
+    Raises:
+        UserError: A part that was announced is not there, or not sound.
+    """
+    from store import accept, terminal_bar  # noqa: PLC0415
+
+    store, tried = plan.store, set[str]()
+    accept(store)  # what was finished when this process was interrupted
+    while units := {run: unit for run, unit in plan.missing().items() if run not in tried}:
+        tried |= units.keys()
+        with terminal_bar("computing") as report:
+            parts = engine.map_units(partial(delivered, store.root), list(units.values()))
+            for index, name in enumerate(parts):
+                if name and not accept(store, [name]):
+                    raise UserError(
+                        f"expected the part {name} of a worker in {store.root / INCOMING}, found "
+                        "none that is sound; do all machines share that folder?"
+                    )
+                store.catalog.refresh_now_and_then()
+                report(index + 1, len(units), "")
+        store.catalog.refresh()
+
+
+def delivered(root: Path, unit: Experiment) -> str:
+    """Compute a unit for the writer of a store.
+
+    Args:
+        root: Folder of the store.
+        unit: What to compute.
+
+    Returns:
+        The name of its part; empty where the model cannot be asked that.
+    """
+    from store import deliver  # noqa: PLC0415
+
+    try:
+        return deliver(root, unit)
+    except UserError:
+        return ""
+
+
+def compute_share(plan: Plan, shard: tuple[int, int], patience_s: float) -> int:
+    """Compute what falls to one of several processes; which that is, the ids of runs say.
+
+    Args:
+        plan: What is missing.
+        shard: The number of this process, from 1, and how many there are.
+        patience_s: How long to wait for the others when nothing is left to do here.
+
+    Returns:
+        How many units are still missing that others have to compute.
+    """
+    number, count = shard
+    tried, until = set[str](), time.monotonic() + patience_s
+    while units := {run: unit for run, unit in plan.missing().items() if run not in tried}:
+        mine = [run for run in units if int(run, 16) % count == number - 1]
+        tried.update(mine)
+        if mine:
+            until = time.monotonic() + patience_s
+        elif time.monotonic() >= until:
+            return len(units)
+        else:
+            time.sleep(POLL_S)
+        for run in mine:
+            with suppress(UserError):  # what a model cannot be asked
+                plan.store.recall(units[run])
+    return 0

@@ -7,6 +7,7 @@ from .experiment import Experiment, Progress, Report, terminal_bar
 from .export import snapshot, snapshots
 from .exported import FORMS, export_tables
 from .folder import default_root
+from .incoming import INCOMING, accept, deliver, merge
 from .keys import canonical, key_of, run_key
 from .results import Answer, Recalled, Store
 from .results_copy import LeftOut, write_copy
@@ -16,6 +17,7 @@ from .versions import Locked, lock_entries, lock_problems, write_lock
 
 __all__ = [
     "FORMS",
+    "INCOMING",
     "SCHEMA_VERSION",
     "Answer",
     "CopiedColumn",
@@ -28,17 +30,20 @@ __all__ = [
     "Report",
     "Store",
     "StoreError",
+    "accept",
     "canonical",
     "compact",
     "contents",
     "copied_tables",
     "damages",
     "default_root",
+    "deliver",
     "described",
     "export_tables",
     "key_of",
     "lock_entries",
     "lock_problems",
+    "merge",
     "prune",
     "run_key",
     "snapshot",

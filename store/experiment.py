@@ -68,6 +68,11 @@ def terminal_bar(title: str) -> Generator[Report]:
         yield report
 
 
+def no_report(done: int, total: int, what: str) -> None:
+    """Tell nobody."""
+    del done, total, what
+
+
 def part_of_whole(report: Report, index: int, count: int) -> Report:
     """Let unit `index` of `count` move its share of a common bar.
 

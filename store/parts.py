@@ -248,6 +248,22 @@ class Parts:
         write_synced(aside / MANIFEST, json.dumps(manifest, indent=1).encode())
         sync_folder(aside)
 
+    def adopt(self, folder: Path) -> None:
+        """Publish a whole part that lies elsewhere on this disk; it is gone from there.
+
+        Args:
+            folder: The part, checked, named by its keys or aside for that name.
+
+        Raises:
+            StoreError: The disk refuses.
+        """
+        name = folder.name.rpartition("-")[2]
+        with disk_errors(self.folder):
+            if (self.folder / name).is_dir():
+                shutil.rmtree(folder, ignore_errors=True)
+            else:
+                self._rename(folder, self.folder / name)
+
     def _rename(self, aside: Path, final: Path) -> None:
         try:
             aside.rename(final)

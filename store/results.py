@@ -33,6 +33,38 @@ LEFT JOIN (SELECT text, COLUMNS(* EXCLUDE (text)) AS 'text_\0' FROM texts) USING
 """
 
 
+def answered(
+    run: str, unit: Experiment, report: Report
+) -> tuple[dict[str, pl.DataFrame], dict[str, Unit]]:
+    """Compute a unit.
+
+    Args:
+        run: Its id.
+        unit: The question.
+        report: Told the progress.
+
+    Returns:
+        Rows by table, with their column `run`, and the unit by its id, to be published.
+
+    Raises:
+        StoreError: The answer has tables or columns that an experiment must leave to the store.
+    """
+    started = datetime.now(UTC)
+    found = unit.run(report)
+    frames: dict[str, pl.DataFrame] = {"runs": run_row(unit, run, started)}
+    for table, frame in found.items():
+        if table in (*SUBJECTS, "runs") or "run" in frame.columns:
+            raise StoreError(
+                f"expected run() of {name_of(unit)} to answer with tables of results without "
+                f"the column `run`, got `{table}` with {frame.columns}; see subjects()"
+            )
+        frames[table] = frame.with_columns(run=pl.lit(run))
+    subjects = unit.subjects()
+    if wrong := sorted(subjects.keys() - set(SUBJECTS)):
+        raise StoreError(f"expected subjects() to name only {SUBJECTS}, got {wrong}")
+    return frames | subjects, {run: Unit(name_of(unit), sorted(found))}
+
+
 class Answer(dict[str, pl.DataFrame]):
     """An experiment's tidy frames by table name, each with the column `run`."""
 
@@ -140,20 +172,7 @@ class Store:
             self.catalog.refresh()
 
     def _publish(self, run: str, unit: Experiment, report: Report) -> None:
-        started = datetime.now(UTC)
-        answered = unit.run(report)
-        frames: dict[str, pl.DataFrame] = {"runs": run_row(unit, run, started)}
-        for table, frame in answered.items():
-            if table in (*SUBJECTS, "runs") or "run" in frame.columns:
-                raise StoreError(
-                    f"expected run() of {name_of(unit)} to answer with tables of results without "
-                    f"the column `run`, got `{table}` with {frame.columns}; see subjects()"
-                )
-            frames[table] = frame.with_columns(run=pl.lit(run))
-        subjects = unit.subjects()
-        if wrong := sorted(subjects.keys() - set(SUBJECTS)):
-            raise StoreError(f"expected subjects() to name only {SUBJECTS}, got {wrong}")
-        self.parts.publish(frames | subjects, {run: Unit(name_of(unit), sorted(answered))})
+        self.parts.publish(*answered(run, unit, report))
 
     def pins(self, runs: Iterable[str] | None = None) -> list[Pinned]:
         """Pin what a reader sees from now on, its bytes checked.

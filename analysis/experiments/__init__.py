@@ -3,13 +3,14 @@
 from .ablation_identities import AblationIdentities
 from .ablation_sweep import AblationSweep
 from .claims import HeadClaims, Verdict, verdict
-from .cost import Cost, cost
+from .cost import Cost, cost, passes
 from .decomposed_request import DecomposedRequest
 from .experiment import Experiment, Report
-from .findings import findings, kind_evidence, redundancy_evidence
+from .findings import findings, kind_evidence, redundancy_evidence, wanted
 from .head_estimates import DirectEffects, GradientEstimates
 from .heads import parse_heads
 from .induction_scores import InductionScores
+from .judgement import Judgement
 from .kind_claims import KindClaims, KindEvidence
 from .prediction_tables import PredictionTables
 from .profiles import Profile
@@ -29,6 +30,7 @@ __all__ = [
     "GradientEstimates",
     "HeadClaims",
     "InductionScores",
+    "Judgement",
     "KindClaims",
     "KindEvidence",
     "PredictionTables",
@@ -44,6 +46,8 @@ __all__ = [
     "findings",
     "kind_evidence",
     "parse_heads",
+    "passes",
     "redundancy_evidence",
     "verdict",
+    "wanted",
 ]

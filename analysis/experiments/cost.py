@@ -30,6 +30,24 @@ class Cost:
         )
 
 
+def passes(experiments: Iterable[Experiment]) -> tuple[int, int]:
+    """How often a model is run.
+
+    Args:
+        experiments: What will be computed.
+
+    Returns:
+        Forward passes, one sequence each, and tokens in all of them.
+    """
+    shapes = [
+        (experiment.n_passes, tokens.ids.shape)
+        for experiment in experiments
+        for tokens in experiment.data()
+    ]
+    n_sequences = sum(n * shape[0] for n, shape in shapes)
+    return n_sequences, sum(n * shape[0] * shape[1] for n, shape in shapes)
+
+
 def cost(experiments: Iterable[Experiment]) -> Cost:
     """Estimate what a set of experiments on one model will take on this machine.
 
@@ -39,13 +57,11 @@ def cost(experiments: Iterable[Experiment]) -> Cost:
     Returns:
         Counts, and time and memory from a short timed matrix product.
     """
-    n_sequences = n_tokens = longest = n_params = 0
-    for experiment in experiments:
-        n_params = experiment.card.n_params
-        for tokens in experiment.data():
-            n_sequences += experiment.n_passes * tokens.ids.shape[0]
-            n_tokens += experiment.n_passes * tokens.ids.size
-            longest = max(longest, min(tokens.ids.size, TOKENS_PER_BATCH))
+    asked = list(experiments)
+    n_sequences, n_tokens = passes(asked)
+    sizes = (tokens.ids.size for experiment in asked for tokens in experiment.data())
+    longest = min(max(sizes, default=0), TOKENS_PER_BATCH)
+    n_params = max((experiment.card.n_params for experiment in asked), default=0)
     flop = 2.5 * n_params * n_tokens
     activations = 4 * longest * 40 * (n_params / 12) ** (1 / 3)
     return Cost(n_sequences, n_tokens, 2 + flop / _rate(), (4 * n_params + activations) / 2**30)

@@ -1,5 +1,6 @@
 """All that the book says of a model: every experiment asked, and its claims."""
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
@@ -11,7 +12,7 @@ from analysis.interventions import Head
 from .decomposed_request import SWEPT_MODES, DecomposedRequest
 from .experiment import Experiment
 from .induction_circuit import circuit_heads, previous_token_head
-from .judgement import Evidence
+from .judgement import Evidence, Judgement
 from .kind_claims import KindEvidence
 from .lag_request import lag_findings
 from .redundancy_claims import RedundancyEvidence
@@ -34,39 +35,133 @@ def findings(request: Request, recall: Recall) -> pl.DataFrame:
         retrieval, recall of lists, components. What the model's tokenizer, depth or
         decomposition does not allow to be asked has none.
     """
+    judged = [answer for branch in BRANCHES for answer in branch(request, recall)]
+    return pl.concat([answer["claims"] for answer in judged if "claims" in answer])
+
+
+def wanted(request: Request, known: Callable[[Experiment], Evidence | None]) -> list[Experiment]:
+    """What can be computed at once, side by side: all questions whose evidence is known.
+
+    Args:
+        request: Of which model, on what text, how much.
+        known: An answer, or None where it has to be computed.
+
+    Returns:
+        Questions without an answer, in the order of `findings`; one may be there twice. Judgements
+        are left out: they take no time, and nothing depends on them.
+    """
+    found: list[Experiment] = []
+
+    def ask(experiment: Experiment) -> Evidence:
+        with suppress(UnknownError):
+            answer = known(experiment)
+            if answer is not None:
+                return answer
+            if not isinstance(experiment, Judgement):
+                found.append(experiment)
+        return Unknown()
+
+    for branch in BRANCHES:
+        with suppress(UnknownError):
+            deque(branch(request, ask), maxlen=0)
+    return found
+
+
+class UnknownError(Exception):
+    """What is asked next depends on an answer that is not there yet."""
+
+
+class Unknown:
+    """Stands for an answer that is not there yet; nobody can look into it."""
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """Not known.
+
+        Raises:
+            UnknownError: Always.
+        """
+        raise UnknownError
+
+    def __getitem__(self, table: str, /) -> pl.DataFrame:
+        raise UnknownError
+
+    def __contains__(self, table: object, /) -> bool:
+        raise UnknownError
+
+
+def _heads(request: Request, recall: Recall) -> Iterator[Evidence]:
+    """Claims on single heads."""
     text, induction = recall(request.text_scores()), recall(request.induction_scores())
     recall(request.successor_scores())
     recall(request.s_inhibition_scores())
-    judged = [recall(request.head_claims(text, induction))]
-    if request.card.n_layers > 1:
-        judged.append(_circuit(request, recall, text, induction))
+    yield recall(request.head_claims(text, induction))
+
+
+def _circuit(request: Request, recall: Recall) -> Iterator[Evidence]:
+    """Claims on the induction circuit, which takes two layers."""
+    if request.card.n_layers == 1:
+        return
+    evidence = {
+        "text": recall(request.text_scores()),
+        "induction": recall(request.induction_scores()),
+        "composition": recall(request.composition()),
+        "second_copy": recall(request.second_copy()),
+    }
+    scores = evidence["text"], evidence["induction"]
+    evidence["necessity"] = recall(request.circuit_necessity(*scores))
+    evidence["paths"] = recall(request.path_patching(*scores))
+    yield recall(request.circuit_claims(evidence))
+
+
+def _sink(request: Request, recall: Recall) -> Iterator[Evidence]:
+    """Claims on the sink at position 0."""
     if request.vocabulary.tokenizer is not None:
-        judged.append(recall(request.sink_claims(recall(request.bos_sink()))))
-        judged.append(recall(request.kind_claims(kind_evidence(request, recall))))
-        previous = previous_token_head(text)
-        redundant = redundancy_evidence(request, recall, previous)
-        judged.append(recall(request.redundancy_claims(redundant)))
-        recall(request.query_offsets(previous))
-        recall(request.prediction_tables(str(previous)))
-        recall(request.direct_effects())
-        for asked in (retrieval_findings, lag_findings):
-            with suppress(UserError):  # too short a context, too few words: the chapters say so
-                judged += asked(request, recall)
-    decomposed = DecomposedRequest.of(request)
-    if decomposed is not None:
-        judged += _components(decomposed, recall, text, induction)
-    return pl.concat([answer["claims"] for answer in judged if "claims" in answer])
+        yield recall(request.sink_claims(recall(request.bos_sink())))
+
+
+def _kinds(request: Request, recall: Recall) -> Iterator[Evidence]:
+    """Claims on kinds of ablation."""
+    if request.vocabulary.tokenizer is not None:
+        yield recall(request.kind_claims(kind_evidence(request, recall)))
+
+
+def _redundancy(request: Request, recall: Recall) -> Iterator[Evidence]:
+    """Claims on the redundancy of a previous-token head, and what chapters show beside them."""
+    if request.vocabulary.tokenizer is None:
+        return
+    recall(request.direct_effects())
+    previous = previous_token_head(recall(request.text_scores()))
+    recall(request.query_offsets(previous))
+    recall(request.prediction_tables(str(previous)))
+    yield recall(request.redundancy_claims(redundancy_evidence(request, recall, previous)))
+
+
+def _retrieval(request: Request, recall: Recall) -> Iterator[Evidence]:
+    """Claims on retrieval; none in too short a context, as the chapter says."""
+    if request.vocabulary.tokenizer is not None:
+        with suppress(UserError):
+            yield from retrieval_findings(request, recall)
+
+
+def _lags(request: Request, recall: Recall) -> Iterator[Evidence]:
+    """Claims on recall by lag; none with too few words, as the chapter says."""
+    if request.vocabulary.tokenizer is not None:
+        with suppress(UserError):
+            yield from lag_findings(request, recall)
 
 
 def kind_evidence(request: Request, recall: Recall) -> KindEvidence:
     """What the kinds of ablation are judged by."""
     kinds = {kind: recall(sweep) for kind, sweep in request.ablation_kinds().items()}
+    estimates = {"one gradient": recall(request.gradient_estimates())}
+    identities = recall(request.ablation_identities())
     sets = request.ablated_sets(kinds["zero"])
     return KindEvidence(
         kinds=kinds,
-        estimates={"one gradient": recall(request.gradient_estimates())},
+        estimates=estimates,
         sets={family: recall(sweep) for family, sweep in sets.items()},
-        identities=recall(request.ablation_identities()),
+        identities=identities,
     )
 
 
@@ -82,38 +177,53 @@ def redundancy_evidence(request: Request, recall: Recall, head: Head) -> Redunda
     )
 
 
-def _circuit(request: Request, recall: Recall, text: Evidence, induction: Evidence) -> Evidence:
-    """Claims on the induction circuit."""
-    evidence = {
-        "text": text,
-        "induction": induction,
-        "composition": recall(request.composition()),
-        "necessity": recall(request.circuit_necessity(text, induction)),
-        "paths": recall(request.path_patching(text, induction)),
-        "second_copy": recall(request.second_copy()),
-    }
-    return recall(request.circuit_claims(evidence))
+def _components(request: Request, recall: Recall) -> Iterator[Evidence]:
+    """No claims: how good a decomposition is, and what its components are."""
+    asked = DecomposedRequest.of(request)
+    if asked is not None:
+        recall(asked.quality())
+        recall(asked.component_harvest())
+    yield from ()
 
 
-def _components(
-    asked: DecomposedRequest, recall: Recall, text: Evidence, induction: Evidence
-) -> Iterator[Evidence]:
-    """Claims on parameter components.
-
-    A decomposition of some layers, or of a model that turns its queries otherwise, leaves some of
-    it undefined: the chapters say why.
-    """
-    recall(asked.quality())
-    recall(asked.component_harvest())
-    if asked.request.card.n_layers > 1:
+def _component_effects(request: Request, recall: Recall) -> Iterator[Evidence]:
+    """Claims on the components of an induction circuit; none where a head lacks them."""
+    asked = DecomposedRequest.of(request)
+    if asked is not None and request.card.n_layers > 1:
         with suppress(UserError):
-            heads = circuit_heads(text, induction)
+            scores = recall(request.text_scores()), recall(request.induction_scores())
+            heads = circuit_heads(*scores)
             effects = recall(asked.component_effects(heads))
             yield recall(asked.component_effect_claims(heads, effects))
+
+
+def _component_redundancy(request: Request, recall: Recall) -> Iterator[Evidence]:
+    """Claims on components and the value one back; none where queries are turned otherwise."""
+    asked = DecomposedRequest.of(request)
+    if asked is None:
+        return
     with suppress(UserError):
-        previous = previous_token_head(text)
+        previous = previous_token_head(recall(request.text_scores()))
         evidence = asked.component_evidence(recall, previous)
-        yield recall(asked.component_redundancy_claims(evidence))
         for mode in SWEPT_MODES:
             recall(asked.component_offsets(previous, evidence.pair, mode))
             recall(asked.component_predictions(previous, evidence.pair, mode))
+        yield recall(asked.component_redundancy_claims(evidence))
+
+
+Branch = Callable[[Request, Recall], Iterator[Evidence]]
+"""Asks what belongs together, and yields answers with the table `claims`."""
+
+BRANCHES: tuple[Branch, ...] = (
+    _heads,
+    _circuit,
+    _sink,
+    _kinds,
+    _redundancy,
+    _retrieval,
+    _lags,
+    _components,
+    _component_effects,
+    _component_redundancy,
+)
+"""Everything that is asked; none depends on another one's claims."""

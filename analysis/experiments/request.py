@@ -25,7 +25,6 @@ from .bos_sink import BosSink
 from .circuit_claims import CircuitClaims
 from .claims import HeadClaims
 from .composition import Composition
-from .experiment import Experiment
 from .head_estimates import DirectEffects, GradientEstimates
 from .heads import all_heads, parse_heads
 from .induction_circuit import CircuitHeads, circuit_heads
@@ -277,24 +276,3 @@ class Request(Asked):
     def head_claims(self, text: Evidence, induction: Evidence) -> HeadClaims:
         """What holds of single heads."""
         return HeadClaims(model=self.model, seed=self.seed, text=text, induction=induction)
-
-    def experiments(self) -> tuple[Experiment, ...]:
-        """Everything that is asked before anything is known, in the order that it is computed."""
-        scores = (
-            self.text_scores(),
-            self.induction_scores(),
-            self.successor_scores(),
-            self.s_inhibition_scores(),
-        )
-        if self.vocabulary.tokenizer is None:
-            return (*scores, self.composition(), self.second_copy())
-        return (
-            *scores,
-            self.composition(),
-            self.second_copy(),
-            self.bos_sink(),
-            *self.ablation_kinds().values(),
-            self.ablation_identities(),
-            self.direct_effects(),
-            self.gradient_estimates(),
-        )

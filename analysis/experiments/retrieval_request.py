@@ -267,9 +267,9 @@ def retrieval_findings(request: Request, recall: Recall) -> list[Evidence]:
     asked = RetrievalRequest.of(request)
     if asked is None:
         return []
-    judged = recall(asked.claims(asked.evidence(recall)))
     for one in asked.heat():
         recall(one)
+    judged = recall(asked.claims(asked.evidence(recall)))
     for n_tokens in asked.lengths:
         for fact in FACTS:
             recall(asked.cell(recall, fact, n_tokens, ()))

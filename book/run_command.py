@@ -1,0 +1,191 @@
+"""`headbook run`: compute what the book asks, here, in shards, or on a cluster; and `merge`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+import polars as pl
+
+from analysis.errors import UserError
+from book.computing import Plan, announce, compute, compute_share, judged
+from book.options import with_store
+
+if TYPE_CHECKING:
+    from analysis.experiments import Experiment
+
+LEFT = 3
+"""Exit code of a shard that has done its share and knows that others have not."""
+
+EPILOG = """\b
+Example:
+  headbook run --model reference
+  headbook run --model gpt2 --text notes.txt --dry-run
+  headbook run --model gpt2 --shard 1/4 --wait 600
+  headbook run --model gpt2 --engine ray --device cuda"""
+
+MERGE_EPILOG = """\b
+Example:
+  headbook merge shard1/.headbook shard2/.headbook"""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Shard(click.ParamType[tuple[int, int]]):
+    """`i/n`: the share of one of n processes."""
+
+    name = "i/n"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        """Number of the share, from 1, and how many there are."""
+        match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", str(value))
+        if match is None or not 1 <= int(match[1]) <= int(match[2]):
+            self.fail(f"expected i/n with i from 1 to n, got {value}; such as 1/4", param, ctx)
+        return int(match[1]), int(match[2])
+
+
+def _with_request(function: F) -> F:
+    """The options that say which model is asked, and how much."""
+    options = (
+        click.option(
+            "--model",
+            default="reference",
+            show_default=True,
+            help="`reference`, a folder with config.json and *.safetensors, or a Hugging Face id.",
+        ),
+        click.option(
+            "--text",
+            default="reference",
+            show_default=True,
+            help="`reference`, a .txt, .jsonl or .parquet file, or hf:dataset[:split[:column]].",
+        ),
+        click.option(
+            "--profile",
+            type=click.Choice(["quick", "full"]),
+            default="quick",
+            show_default=True,
+            help="Size of every experiment.",
+        ),
+        click.option(
+            "--tokens", "n_tokens", type=int, help="Length of sequences; the profile's by default."
+        ),
+        click.option(
+            "--sequences", "n_sequences", type=int, help="How many; the profile's by default."
+        ),
+        click.option(
+            "--bos/--no-bos", default=True, help="Start sequences with BOS, where there is one."
+        ),
+        click.option("--heads", help="Heads whose patterns are kept, as L1H4,L2H0."),
+        click.option("--seed", type=int, default=0, show_default=True),
+        click.option("--device", default="cpu", show_default=True, help="Such as cpu or cuda."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@click.command(epilog=EPILOG)
+@_with_request
+@click.option("--dry-run", is_flag=True, help="Say what would be computed, and stop.")
+@click.option(
+    "--shard",
+    type=Shard(),
+    help="Compute the i-th of n shares, into a store that all share or one to `merge`; exit code "
+    f"{LEFT} while others have work left.",
+)
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    help="Seconds that a shard stays for the others' answers.",
+)
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
+@click.option("--address", help="Of a Ray cluster; by default one on this machine, for this run.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    show_default="one on every core, or GPU with --device cuda",
+    help="Of Ray.",
+)
+@with_store
+def run(*, dry_run: bool, shard: tuple[int, int] | None, engine: str, **asked: Any) -> None:
+    """Compute what the book asks of a model; finished runs are kept and never repeated."""
+    store_path, wait = asked.pop("store_path"), asked.pop("wait")
+    cluster = {name: asked.pop(name) for name in ("address", "workers")}
+    if (engine == "local" and any(cluster.values())) or (engine == "ray" and shard):
+        raise UserError(
+            "expected --address and --workers with --engine ray, and --shard without it; "
+            "choose one way to compute"
+        )
+    if dry_run:
+        _plan(Plan.of(store_path, asked))
+    elif shard is not None:
+        _share(Plan.of(store_path, asked), shard, wait)
+    elif engine == "ray":
+        from book.ray_engine import ray_engine  # noqa: PLC0415 - an optional extra
+
+        gpus = str(asked["device"]).startswith("cuda")
+        with ray_engine(cluster["address"], cluster["workers"], gpus=gpus) as workers:
+            _say(compute(store_path, asked, workers))
+    else:
+        _say(compute(store_path, asked))
+
+
+def _say(claims: pl.DataFrame) -> None:
+    for row in claims.iter_rows(named=True):
+        ends = f"{row['estimate']:.3f} ({row['lower']:.3f} to {row['upper']:.3f})"
+        click.echo(f"{row['verdict']:>13}  {ends}  {row['statement']}")
+
+
+def _plan(plan: Plan) -> None:
+    """Say what is missing, by experiment."""
+    from analysis.experiments import cost, passes  # noqa: PLC0415 - imports torch
+
+    missing = plan.missing()
+    if not missing:
+        click.echo("nothing to compute: every answer is stored")
+        return
+    groups: dict[str, list[Experiment]] = {}
+    for unit in missing.values():
+        groups.setdefault(type(unit).__name__, []).append(unit)
+    click.echo(f"{'experiment':<24}{'units':>8}{'passes':>12}{'tokens':>16}")
+    for name, units in groups.items():
+        n_passes, n_tokens = passes(units)
+        click.echo(f"{name:<24}{len(units):>8,}{n_passes:>12,}{n_tokens:>16,}")
+    click.echo(f"{len(missing)} units: {cost(missing.values())}")
+    click.echo("then: questions about the heads that these answers single out")
+
+
+def _share(plan: Plan, shard: tuple[int, int], wait: float) -> None:
+    """Compute a share, and say what is left for others."""
+    if missing := plan.missing():
+        announce(plan, missing)
+    left = compute_share(plan, shard, wait)
+    if not left:
+        _say(judged(plan, new=bool(missing)))
+        return
+    click.echo(
+        f"shard {shard[0]}/{shard[1]}: nothing left here; {left} units of other shards are "
+        "missing. When they are there, repeat this command for what depends on them",
+        err=True,
+    )
+    click.get_current_context().exit(LEFT)
+
+
+@click.command(epilog=MERGE_EPILOG)
+@click.argument("others", nargs=-1, required=True, type=click.Path(path_type=Path, file_okay=False))
+@with_store
+def merge(others: tuple[Path, ...], store_path: Path) -> None:
+    """Copy the answers of other stores that this one lacks."""
+    from store import Store  # noqa: PLC0415 - imports DuckDB
+    from store import merge as merged  # noqa: PLC0415
+
+    store = Store.open(store_path)
+    for other in others:
+        click.echo(f"{other}: {merged(store, other)} new runs")
