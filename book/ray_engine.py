@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 Function = Callable[["Experiment"], str]
 """Computes a unit wherever it is called, and returns the name of the part that it left."""
 
-RETRIES = 10
+RETRIES = 3
 """Workers that one unit may outlive; the one that it kills once more ends the run."""
 
 _QUIET = {
@@ -94,7 +95,7 @@ def ray_engine(address: str | None, n_workers: int | None, *, gpus: bool) -> Gen
         gpus: Whether each worker gets a GPU to itself.
 
     Yields:
-        The engine.
+        The engine; what is printed in the block goes to stderr, beside what Ray prints.
 
     Raises:
         UserError: Ray is not installed, the cluster cannot be reached, or it has no GPU.
@@ -124,6 +125,7 @@ def ray_engine(address: str | None, n_workers: int | None, *, gpus: bool) -> Gen
             raise UserError(
                 "expected a GPU in the cluster for --device cuda, found none; choose --device cpu"
             )
-        yield RayEngine(min(n_workers or n_here, n_here), int(gpus))
+        with redirect_stdout(sys.stderr):  # where Ray says that a worker died
+            yield RayEngine(min(n_workers or n_here, n_here), int(gpus))
     finally:
         ray.shutdown()

@@ -132,7 +132,8 @@ def run(*, dry_run: bool, shard: tuple[int, int] | None, engine: str, **asked: A
 
         gpus = str(asked["device"]).startswith("cuda")
         with ray_engine(cluster["address"], cluster["workers"], gpus=gpus) as workers:
-            _say(compute(store_path, asked, workers))
+            claims = compute(store_path, asked, workers)
+        _say(claims)
     else:
         _say(compute(store_path, asked))
 

@@ -71,17 +71,19 @@ class UnknownError(Exception):
     """What is asked next depends on an answer that is not there yet."""
 
 
-class Unknown:
-    """Stands for an answer that is not there yet; nobody can look into it."""
+class _UnknownRuns(tuple[str, ...]):
+    """Runs that nobody can count up."""
 
-    @property
-    def runs(self) -> tuple[str, ...]:
-        """Not known.
+    __slots__ = ()
 
-        Raises:
-            UnknownError: Always.
-        """
+    def __iter__(self) -> Iterator[str]:
         raise UnknownError
+
+
+class Unknown:
+    """Stands for an answer that is not there yet; whoever looks into it gets `UnknownError`."""
+
+    runs: tuple[str, ...] = _UnknownRuns()
 
     def __getitem__(self, table: str, /) -> pl.DataFrame:
         raise UnknownError
