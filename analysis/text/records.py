@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from random import Random
 
 from . import words
@@ -11,6 +12,7 @@ FACTS = ("state of incorporation", "year of incorporation", "employees", "headqu
 """The four facts that an evaluation asks about."""
 OTHER_FACTS = ("auditor", "main product", "home town")
 """Facts of training alone: what is copied must not be one short list of values."""
+_NUMBERS = {"year of incorporation": range(1850, 2000), "employees": range(100, 10_000)}
 
 STATEMENTS = {
     "state of incorporation": (
@@ -161,13 +163,17 @@ class Question:
     """What the other filings of the context answer."""
 
 
+@cache
+def _numbers(fact: str, train: bool) -> list[int]:
+    """What training draws from, or testing: multiples of 7."""
+    return [number for number in _NUMBERS[fact] if (number % 7 != 0) == train]
+
+
 def value(rng: Random, split: Split, fact: str, states: Sequence[str] = words.STATES) -> str:
     """A value for a fact; training, with the states given, and test values differ."""
     train = split is Split.TRAIN
-    if fact == "year of incorporation":
-        return str(rng.choice([y for y in range(1850, 2000) if (y % 7 != 0) == train]))
-    if fact == "employees":
-        return str(rng.choice([n for n in range(100, 10_000) if (n % 7 != 0) == train]))
+    if fact in _NUMBERS:
+        return str(rng.choice(_numbers(fact, train)))
     if fact in OTHER_FACTS:
         pool = {"auditor": words.NAMES, "main product": words.OBJECTS, "home town": words.FIRMS}
         return rng.choice(pool[fact])

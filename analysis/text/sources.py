@@ -3,12 +3,14 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import numpy as np
 import polars as pl
+from jaxtyping import Int
 
 from analysis.errors import UserError
 
@@ -90,7 +92,7 @@ def windows(
             f"expected a BOS token, the tokenizer in {vocabulary.folder} has none; use --no-bos"
         )
     start = vocabulary.bos if bos else ()
-    stream = np.fromiter(_ids(source, vocabulary), dtype=np.int64)
+    stream = _stream(source, vocabulary, vocabulary.hash)
     body = n_tokens - len(start)
     n_rows = len(stream) // body
     if n_rows == 0:
@@ -116,6 +118,14 @@ def windows(
     )
 
 
+@lru_cache(maxsize=8)
+def _stream(source: Source, vocabulary: Vocabulary, _hash: str | None) -> Int[np.ndarray, " token"]:
+    """All ids of a source, tokenised once for the many questions about it."""
+    stream = np.fromiter(_ids(source, vocabulary), dtype=np.int64)
+    stream.flags.writeable = False
+    return stream
+
+
 def _ids(source: Source, vocabulary: Vocabulary) -> Iterator[int]:
     bos = set(vocabulary.bos)
     for document in source.documents:
@@ -123,17 +133,18 @@ def _ids(source: Source, vocabulary: Vocabulary) -> Iterator[int]:
         yield from (i for i in ids if i not in bos)
 
 
-def _generated(seed: int, n_characters: int) -> Iterator[str]:
+@lru_cache(maxsize=8)
+def _generated(seed: int, n_characters: int) -> tuple[str, ...]:
     """Stories, gifts, lists and filings from seeds that training never draws.
 
     Gifts and filings also have held-out names, values and templates; the rest has new draws of
     the same grammar.
     """
-    rng = Random(f"evaluation/{seed}")
+    rng, documents = Random(f"evaluation/{seed}"), list[str]()
     while n_characters > 0:
-        document = _generated_document(rng)
-        n_characters -= len(document)
-        yield document
+        documents.append(_generated_document(rng))
+        n_characters -= len(documents[-1])
+    return tuple(documents)
 
 
 def _generated_document(rng: Random) -> str:

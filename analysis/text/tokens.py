@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +72,8 @@ class Vocabulary:
         path = self.folder / "tokenizer.json"
         if not path.exists():
             return self._converted()
-        try:
-            return Tokenizer.from_file(str(path))
-        except Exception as error:
-            raise UserError(
-                f"expected a tokenizer, {path} is damaged ({error}); save it again"
-            ) from None
+        state = path.stat()
+        return _read_tokenizer(path, (state.st_mtime_ns, state.st_size))
 
     def _converted(self) -> Tokenizer | None:
         """A tokenizer in an older format, converted by transformers."""
@@ -99,8 +95,7 @@ class Vocabulary:
     @cached_property
     def hash(self) -> str:
         """SHA-256 of the tokenizer as JSON."""
-        known = self.tokenizer
-        return "" if known is None else hashlib.sha256(known.to_str().encode()).hexdigest()
+        return "" if self.tokenizer is None else _hash(self.tokenizer)
 
     @cached_property
     def _config(self) -> dict[str, Any]:
@@ -164,3 +159,20 @@ class Vocabulary:
         if self.tokenizer is None:
             return f"#{token}"
         return self.tokenizer.decode([token], skip_special_tokens=False) or f"#{token}"
+
+
+@lru_cache(maxsize=8)
+def _read_tokenizer(path: Path, _state: tuple[int, int]) -> Tokenizer:
+    """Read once for the many questions about a model; anew when the file has changed."""
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:
+        raise UserError(
+            f"expected a tokenizer, {path} is damaged ({error}); save it again"
+        ) from None
+
+
+@lru_cache(maxsize=8)
+def _hash(tokenizer: Tokenizer) -> str:
+    """SHA-256 of its JSON."""
+    return hashlib.sha256(tokenizer.to_str().encode()).hexdigest()
