@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import click
 
+from analysis.batches import limit_tokens, token_limit
 from analysis.errors import UserError
 from store import INCOMING
 
@@ -167,7 +168,8 @@ def compute_by(engine: Engine, plan: Plan) -> None:
     while units := {run: unit for run, unit in plan.missing().items() if run not in tried}:
         tried |= units.keys()
         with terminal_bar("computing") as report:
-            parts = engine.map_units(partial(delivered, store.root), list(units.values()))
+            function = partial(delivered, store.root, token_limit())
+            parts = engine.map_units(function, list(units.values()))
             for index, name in enumerate(parts):
                 if name and not accept(store, [name]):
                     raise UserError(
@@ -179,11 +181,12 @@ def compute_by(engine: Engine, plan: Plan) -> None:
         store.catalog.refresh()
 
 
-def delivered(root: Path, unit: Experiment) -> str:
+def delivered(root: Path, most_tokens: int | None, unit: Experiment) -> str:
     """Compute a unit for the writer of a store.
 
     Args:
         root: Folder of the store.
+        most_tokens: What may be computed at a time.
         unit: What to compute.
 
     Returns:
@@ -191,6 +194,7 @@ def delivered(root: Path, unit: Experiment) -> str:
     """
     from store import deliver  # noqa: PLC0415
 
+    limit_tokens(most_tokens)
     try:
         return deliver(root, unit)
     except UserError:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import polars as pl
 
+from analysis.batches import limit_tokens
 from analysis.errors import UserError
 from book.computing import Plan, announce, compute, compute_share, judged
 from book.options import with_store
@@ -105,6 +106,12 @@ def _with_request(function: F) -> F:
     show_default=True,
     help="Seconds that a shard stays for the others' answers.",
 )
+@click.option(
+    "--batch-tokens",
+    type=click.IntRange(min=1),
+    show_default="what suits each experiment",
+    help="Tokens computed at a time, at most: bounds memory, changes no result.",
+)
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
 @click.option("--address", help="Of a Ray cluster; by default one on this machine, for this run.")
 @click.option(
@@ -117,6 +124,7 @@ def _with_request(function: F) -> F:
 def run(*, dry_run: bool, shard: tuple[int, int] | None, engine: str, **asked: Any) -> None:
     """Compute what the book asks of a model; finished runs are kept and never repeated."""
     store_path, wait = asked.pop("store_path"), asked.pop("wait")
+    limit_tokens(asked.pop("batch_tokens"))
     cluster = {name: asked.pop(name) for name in ("address", "workers")}
     if (engine == "local" and any(cluster.values())) or (engine == "ray" and shard):
         raise UserError(

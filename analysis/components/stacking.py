@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from analysis.batches import rows_at_once
+
 from .decomposed import Cut, Mask, Masks
 
 TOKENS_AT_ONCE = 1_024
@@ -27,7 +29,7 @@ def stacks(
         Masks, and the tokens once for each of their draws; a pass holds at most `TOKENS_AT_ONCE`
         tokens, or those of one draw.
     """
-    step = max(1, TOKENS_AT_ONCE // tokens.numel())
+    step = rows_at_once(TOKENS_AT_ONCE, tokens.numel())
     for begin in range(0, len(draws), step):
         some = draws[begin : begin + step]
         yield stacked(some), tokens.repeat(len(some), 1)

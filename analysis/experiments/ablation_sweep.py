@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 import polars as pl
 
+from analysis.batches import rows_at_once
 from analysis.errors import UserError
 from analysis.interventions import (
     Condition,
@@ -49,7 +50,7 @@ def batch_rows(n_tokens: int, device: str) -> int:
     Returns:
         At least 1; memory grows with it, results do not change.
     """
-    return max(1, _TOKENS_AT_ONCE.get(device, 2_048) // n_tokens)
+    return rows_at_once(_TOKENS_AT_ONCE.get(device, 2_048), n_tokens)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from analysis import scores
 from analysis.attention import Edit, Site, Taps, Where
+from analysis.batches import rows_at_once
 from analysis.interventions import Head
 from analysis.interventions.staircase import LayerCall, Trace
 from analysis.models.load import Model, unembed
@@ -155,6 +156,6 @@ def _put(new: Tensor) -> Edit:
 
 def batches(n_sequences: int, n_pos: int) -> Iterator[slice]:
     """Slices of sequences, as many tokens at a time as memory is meant to hold."""
-    step = max(1, TOKENS_PER_BATCH // n_pos)
+    step = rows_at_once(TOKENS_PER_BATCH, n_pos)
     for start in range(0, n_sequences, step):
         yield slice(start, min(start + step, n_sequences))

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from analysis import scores
 from analysis.attention import Taps, Where
+from analysis.batches import rows_at_once
 from analysis.components.ablation import Part
 from analysis.components.decomposed import Components, Decomposition, Mask, masked
 from analysis.interventions import Head
@@ -67,7 +68,7 @@ class ComponentPasses:
         Returns:
             Ablated minus base.
         """
-        step = max(1, TOKENS_PER_BATCH // self.start.tokens.numel())
+        step = rows_at_once(TOKENS_PER_BATCH, self.start.tokens.numel())
         base, found = self.read([()]), list[np.ndarray]()
         for begin in range(0, len(sets), step):
             found.append(self.read(sets[begin : begin + step]) - base)

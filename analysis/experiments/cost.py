@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
+from analysis.batches import rows_at_once
+
 from .experiment import Experiment
 from .stream import TOKENS_PER_BATCH
 
@@ -60,7 +62,7 @@ def cost(experiments: Iterable[Experiment]) -> Cost:
     asked = list(experiments)
     n_sequences, n_tokens = passes(asked)
     sizes = (tokens.ids.size for experiment in asked for tokens in experiment.data())
-    longest = min(max(sizes, default=0), TOKENS_PER_BATCH)
+    longest = min(max(sizes, default=0), rows_at_once(TOKENS_PER_BATCH, 1))
     n_params = max((experiment.card.n_params for experiment in asked), default=0)
     flop = 2.5 * n_params * n_tokens
     activations = 4 * longest * 40 * (n_params / 12) ** (1 / 3)

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from analysis.attention import Site, Taps, Where
+from analysis.batches import rows_at_once
 from analysis.interventions import Intervention, StandIns, read_z, taps
 from analysis.models.load import Model, hidden_states
 
@@ -239,7 +240,7 @@ def scores_under(
 
 def _batches(model: Model, ids: Int[np.ndarray, "sequence pos"]) -> list[Tensor]:
     """Rows of tokens on the model's device, some thousand tokens at a time."""
-    step = max(1, _TOKENS_PER_BATCH // ids.shape[1])
+    step = rows_at_once(_TOKENS_PER_BATCH, ids.shape[1])
     return [
         torch.from_numpy(ids[start : start + step].astype(np.int64)).to(model.device)
         for start in range(0, len(ids), step)

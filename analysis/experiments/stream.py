@@ -9,6 +9,7 @@ from torch import Tensor
 
 from analysis.allocator import freed_memory_returned
 from analysis.attention import Taps, Where
+from analysis.batches import rows_at_once
 from analysis.models.load import Model, hidden_states, unembed
 from analysis.scores import uniform_pattern
 
@@ -51,7 +52,7 @@ def stream_scores(
     found: dict[str, list[list[Tensor]]] = {
         name: [[] for _ in range(model.card.n_layers)] for name in scores
     }
-    step = max(1, TOKENS_PER_BATCH // n_pos)
+    step = rows_at_once(TOKENS_PER_BATCH, n_pos)
     for start in range(0, n_sequences, step):
         batch = torch.from_numpy(ids[start : start + step].astype(np.int64)).to(model.device)
 

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from analysis.attention import Edit, Site, Taps, Where
+from analysis.batches import rows_at_once
 from analysis.errors import UserError
 from analysis.models.load import Model, hidden_states
 
@@ -82,7 +83,7 @@ def means(model: Model, ids: Int[np.ndarray, "sequence pos"], pooling: Pooling) 
         return edit
 
     taps = Taps(edits={Site.Z: add(0), Site.V: add(1)})
-    step = max(1, _TOKENS_PER_BATCH // n_pos)
+    step = rows_at_once(_TOKENS_PER_BATCH, n_pos)
     with torch.inference_mode():
         for start in range(0, n_sequences, step):
             batch = torch.from_numpy(ids[start : start + step].astype(np.int64))

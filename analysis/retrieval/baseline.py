@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from analysis.attention import Where
+from analysis.batches import rows_at_once
 from analysis.errors import UserError
 from analysis.models.load import Model, unembed
 from analysis.text.tokens import Vocabulary
@@ -76,7 +77,7 @@ def batches(prompts: Sequence[Prompt], model: Model) -> Iterator[list[int]]:
     for i, found in enumerate(prompts):
         by_length[len(found.ids)].append(i)
     for n_tokens, places in by_length.items():
-        step = max(1, _TOKENS_AT_ONCE.get(model.device.type, 8_192) // n_tokens)
+        step = rows_at_once(_TOKENS_AT_ONCE.get(model.device.type, 8_192), n_tokens)
         for start in range(0, len(places), step):
             yield places[start : start + step]
 
