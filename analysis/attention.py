@@ -83,7 +83,10 @@ class Taps:
 
     def edit(self, site: Site, where: Where, tensor: Tensor) -> Tensor:
         """The tensor, or what replaces it at this site."""
-        return self.edits[site](where, tensor) if site in self.edits else tensor
+        if site not in self.edits:
+            return tensor
+        wide = tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+        return self.edits[site](where, wide).to(tensor.dtype)
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,10 @@ def attention(
         key, value = (t.repeat_interleave(n_groups, dim=1) for t in (key, value))
         n_groups = 1
     if earlier:
-        key, value = (torch.cat(pair, dim=2) for pair in zip(earlier, (key, value), strict=True))
+        key, value = (
+            torch.cat((before.to(now.dtype), now), dim=2)
+            for before, now in zip(earlier, (key, value), strict=True)
+        )
     key, value = taps.edit(Site.K, everything, key), taps.edit(Site.V, everything, value)
     terms = Terms(
         query.shape[-1] ** -0.5 if scaling is None else scaling,

@@ -125,8 +125,10 @@ def announce(plan: Plan, missing: dict[str, Experiment]) -> None:
     """
     from analysis.experiments import cost  # noqa: PLC0415 - imports torch
     from analysis.models.load import load_model  # noqa: PLC0415
+    from analysis.models.precision import Precision  # noqa: PLC0415
 
-    load_model(plan.request.model, plan.request.device)
+    asked = plan.request
+    load_model(asked.model, asked.device, Precision(asked.dtype))
     names = ", ".join(dict.fromkeys(type(unit).__name__ for unit in missing.values()))
     about = f"about: {cost(missing.values())}, and what depends on these"
     click.echo(f"to compute: {names}\n{about}", err=True)

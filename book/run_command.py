@@ -84,6 +84,13 @@ def _with_request(function: F) -> F:
         click.option("--heads", help="Heads whose patterns are kept, as L1H4,L2H0."),
         click.option("--seed", type=int, default=0, show_default=True),
         click.option("--device", default="cpu", show_default=True, help="Such as cpu or cuda."),
+        click.option(
+            "--dtype",
+            type=click.Choice(["float32", "bfloat16"]),
+            default="float32",
+            show_default=True,
+            help="Of the blocks; norms and logits are in float32. Part of what is asked.",
+        ),
     )
     for option in reversed(options):
         function = option(function)

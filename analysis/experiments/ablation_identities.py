@@ -14,7 +14,7 @@ from torch import Tensor
 
 from analysis.attention import Edit, Site, Taps, Where
 from analysis.interventions import NOTHING, Head, Intervention, Method, taps
-from analysis.models.load import Model, hidden_states, load_model
+from analysis.models.load import Model, hidden_states
 from analysis.text.tokens import Tokens
 
 from .ablation_sweep import TextSweep
@@ -51,7 +51,7 @@ class AblationIdentities(TextSweep):
             `model_scores`: attention on future keys, and rows of the softmax that are NaN when
             all scores are -inf.
         """
-        model, labels = load_model(self.model, self.device), self.labels()
+        model, labels = self.loaded_model(), self.labels()
         card, n = self.card, len(self.tokens.ids)
         apart = {name: np.zeros((n, card.n_layers, card.n_heads)) for name in VARIANTS}
         future = {name: np.zeros((n, card.n_layers)) for name in VARIANTS}

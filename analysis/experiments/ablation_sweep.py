@@ -25,7 +25,6 @@ from analysis.interventions import (
     means,
     sweep,
 )
-from analysis.models.load import load_model
 from analysis.text.sources import read_source, windows
 from analysis.text.tokens import Tokens
 
@@ -165,7 +164,7 @@ class AblationSweep(TextSweep):
         Returns:
             `ablations`, `ablation_effects` and `ablation_means`.
         """
-        model = load_model(self.model, self.device)
+        model = self.loaded_model()
         method = Method(self.method)
         average = None
         if method in {Method.MEAN, Method.MEAN_VALUE}:

@@ -41,6 +41,8 @@ class Asked:
     """Heads whose patterns are kept; all by default in a model of at most 64 heads."""
     seed: int = 0
     device: str = "cpu"
+    dtype: str = "float32"
+    """A value of `Precision`."""
 
     @classmethod
     def of(cls: type[A], model: str, options: Mapping[str, Any]) -> A:
@@ -108,6 +110,7 @@ class Asked:
             pictured=pictured,
             seed=self.seed,
             device=self.device,
+            dtype=self.dtype,
         )
 
     def induction_scores(self) -> InductionScores:
@@ -119,6 +122,7 @@ class Asked:
             max_shift=min(MAX_SHIFT, self.sizes.block_len - 2),
             seed=self.seed,
             device=self.device,
+            dtype=self.dtype,
         )
 
     def successor_scores(self) -> SuccessorScores:
@@ -129,6 +133,7 @@ class Asked:
             n_items=self.sizes.n_items,
             seed=self.seed,
             device=self.device,
+            dtype=self.dtype,
         )
 
     def s_inhibition_scores(self) -> SInhibitionScores:
@@ -138,4 +143,5 @@ class Asked:
             n_sequences=self.sizes.n_gifts,
             seed=self.seed,
             device=self.device,
+            dtype=self.dtype,
         )

@@ -17,7 +17,7 @@ from analysis.interventions import Head, Method
 from analysis.interventions.averages import Measurement
 from analysis.interventions.predictions import Metrics
 from analysis.interventions.sweep import sweep
-from analysis.models.load import Model, load_model
+from analysis.models.load import Model
 from analysis.text.sources import read_source, windows
 from analysis.text.tokens import Tokens
 
@@ -126,7 +126,7 @@ class BosSink(Experiment):
             UserError: Sequences are too short, or too many heads are asked for.
         """
         self._check()
-        model = load_model(self.model, self.device)
+        model = self.loaded_model()
         frames = [self._resting(model, stage(report, "random blocks", 0, 8))]
         if not self._designs:
             frames.append({"absences": absence(self.card, "sink_mass", "text", NO_TOKENIZER)})

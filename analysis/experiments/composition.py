@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from analysis.attention import Site
-from analysis.models.load import Model, load_model
+from analysis.models.load import Model
 from analysis.models.projections import folded, projections, surroundings
 from analysis.text.tokens import Tokens
 
@@ -68,7 +68,7 @@ class Composition(Experiment):
         Source:
             Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits".
         """
-        model = load_model(self.model, self.device)
+        model = self.loaded_model()
         n_layers = self.card.n_layers
         layers: list[Factors] = []
         for layer in range(n_layers):

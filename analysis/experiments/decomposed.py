@@ -10,7 +10,6 @@ from typing import Any
 from analysis.components.decomposed import Decomposition
 from analysis.components.folder import folder_hash, load_decomposition
 from analysis.components.importance import ImportanceFunction
-from analysis.models.load import load_model
 
 from .ablation_sweep import TextSweep
 from .experiment import Experiment
@@ -39,7 +38,7 @@ class Decomposed(Experiment):
         Raises:
             UserError: The folder is damaged, or of another model.
         """
-        model = load_model(self.model, self.device)
+        model = self.loaded_model()
         return load_decomposition(model, Path(self.decomposition))
 
     def question(self) -> dict[str, Any]:

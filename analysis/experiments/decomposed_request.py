@@ -10,6 +10,7 @@ from typing import Any
 from analysis.components.ablation import Mode
 from analysis.components.folder import default_folder
 from analysis.interventions import Head
+from analysis.models.precision import Precision
 from analysis.models.published import is_published
 
 from .component_choice import PairChoice
@@ -52,9 +53,13 @@ class DecomposedRequest:
 
     @classmethod
     def of(cls, request: Request) -> DecomposedRequest | None:
-        """With the model's own decomposition, if it has one and a tokenizer."""
+        """With the model's own decomposition, if it has one and a tokenizer.
+
+        Components are of weights in float32: in another precision none is asked about.
+        """
         folder = default_folder(request.card)
-        if folder is None or request.vocabulary.tokenizer is None:
+        exact = request.dtype == Precision.FLOAT32.value
+        if folder is None or request.vocabulary.tokenizer is None or not exact:
             return None
         return cls(request=request, decomposition=str(folder))
 
@@ -70,6 +75,7 @@ class DecomposedRequest:
             decomposition=self.decomposition,
             seed=asked.seed,
             device=asked.device,
+            dtype=asked.dtype,
         )
 
     def component_harvest(self) -> ComponentHarvest:
@@ -89,6 +95,7 @@ class DecomposedRequest:
             "n_tokens": min(n_tokens, asked.card.n_ctx),
             "seed": asked.seed,
             "device": asked.device,
+            "dtype": asked.dtype,
         }
 
     def pair_choice(self, head: Head) -> PairChoice:
@@ -193,6 +200,7 @@ class DecomposedRequest:
             n_draws=N_MATCHED_SETS,
             seed=asked.seed,
             device=asked.device,
+            dtype=asked.dtype,
         )
 
     def component_effect_claims(

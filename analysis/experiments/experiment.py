@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 import polars as pl
 
 from analysis.models.card import ModelCard, read_card
+from analysis.models.load import Model, load_model
+from analysis.models.precision import Precision
 from analysis.text.tokens import Tokens, Vocabulary
 
 Report = Callable[[int, int, str], None]
@@ -49,6 +51,8 @@ class Experiment(ABC):
     """Of everything that is drawn: tokens, prompts, resamples."""
     device: str = "cpu"
     """Where to compute; the answer is stored under the same key whatever it is."""
+    dtype: str = "float32"
+    """A value of `Precision`: what the blocks compute in."""
 
     @cached_property
     def card(self) -> ModelCard:
@@ -59,6 +63,10 @@ class Experiment(ABC):
     def vocabulary(self) -> Vocabulary:
         """The model's tokenizer."""
         return Vocabulary(self.card.folder, self.card.vocab)
+
+    def loaded_model(self) -> Model:
+        """The model, in its precision, on its device."""
+        return load_model(self.model, self.device, Precision(self.dtype))
 
     @property
     def n_passes(self) -> int:
@@ -79,7 +87,7 @@ class Experiment(ABC):
 
     def question(self) -> dict[str, Any]:
         """What the answer is stored under: model, tokens, parameters, dtype and seed."""
-        apart = {"model", "seed", "text", "device"}
+        apart = {"model", "seed", "text", "device", "dtype"}
         return {
             "model": self.card.identity,
             "tokens": [tokens.sha256 for tokens in self.data()],
@@ -88,7 +96,7 @@ class Experiment(ABC):
                 for field in fields(self)
                 if field.name not in apart
             },
-            "dtype": "float32",
+            "dtype": self.dtype,
             "seed": self.seed,
         }
 

@@ -21,7 +21,6 @@ from analysis.interventions import (
     estimated_loss_change,
     means,
 )
-from analysis.models.load import load_model
 
 from .ablation_sweep import TextSweep, batch_rows
 from .effect_tables import effect_rows
@@ -44,7 +43,7 @@ class DirectEffects(TextSweep):
             `ablations`, `ablation_effects` and `ablation_means` of the family `direct`:
             `logit_change` is of the base's most probable token.
         """
-        model = load_model(self.model, self.device)
+        model = self.loaded_model()
         rows = batch_rows(self.n_tokens, model.device.type)
         found = direct_effects(model, self.tokens.ids, rows, report)
         return self.rows("direct", Method.ZERO, {"logit_change": found.top1})
@@ -90,7 +89,7 @@ class GradientEstimates(DirectEffects):
         Returns:
             `ablations`, `ablation_effects` and `ablation_means` of the family `estimate`.
         """
-        model, method, ids = load_model(self.model, self.device), Method(self.method), self.tokens
+        model, method, ids = self.loaded_model(), Method(self.method), self.tokens
         average = None
         if method is Method.MEAN:
             average = means(model, self.reference.ids, Pooling.PER_POSITION)

@@ -11,7 +11,7 @@ import polars as pl
 import torch
 
 from analysis import scores
-from analysis.models.load import Model, load_model
+from analysis.models.load import Model
 from analysis.text.repeats import repeated_tokens
 from analysis.text.tokens import Tokens
 
@@ -64,7 +64,7 @@ class InductionScores(Experiment):
         Returns:
             `head_scores`, `head_profiles` and `model_scores`.
         """
-        model = load_model(self.model, self.device)
+        model = self.loaded_model()
         both = (("repeated", self._repeated), ("shuffled", self._shuffled))
         frames = [
             self._frames(model, data, tokens, stage(report, data, i, len(both)))

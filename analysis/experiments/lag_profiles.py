@@ -22,7 +22,7 @@ from analysis.interventions import (
     means,
 )
 from analysis.models.card import ModelCard
-from analysis.models.load import Model, load_model
+from analysis.models.load import Model
 from analysis.text.lists import Design, ListQuestion, Lists, Shown, shown_lists
 from analysis.text.tokens import Tokens
 
@@ -169,7 +169,7 @@ class LagProfiles(Experiment):
             `ablations`, `lag_profiles` and `lag_measures`; of random sets one profile over all
             draws, and no rows of single permutations.
         """
-        model = load_model(self.model, self.device)
+        model = self.loaded_model()
         conditions = self.conditions()
         lists = self.lists
         found = recall(model, lists, conditions, self._source(model), report)

@@ -194,6 +194,7 @@ class LagRequest:
             first_draw=first_draw,
             seed=self.request.seed,
             device=self.request.device,
+            dtype=self.request.dtype,
         )
 
 

@@ -24,7 +24,7 @@ from analysis.interventions import (
     read_z,
     taps,
 )
-from analysis.models.load import Model, load_model
+from analysis.models.load import Model
 from analysis.text.tokens import Tokens
 
 from .circuit_passes import Reading, batches
@@ -90,7 +90,7 @@ class CircuitNecessity(CircuitExperiment):
             `ablations`, `ablation_effects` and `ablation_means` (loss), `head_effects` (change of
             the induction heads' scores) and `head_scores` (their scores as they are).
         """
-        model = load_model(self.model, self.device)
+        model = self.loaded_model()
         known = StandIns(means=means(model, self.reference.ids, Pooling.PER_POSITION), donors=None)
         conditions = self.conditions()
         both = (

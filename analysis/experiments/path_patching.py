@@ -21,7 +21,7 @@ from analysis.interventions import (
     derangement,
     read_z,
 )
-from analysis.models.load import Model, load_model
+from analysis.models.load import Model
 from analysis.models.projections import surroundings
 from analysis.text.tokens import Tokens
 
@@ -187,7 +187,7 @@ class PathPatching(CircuitExperiment):
             `ablations`, `ablation_effects` and `ablation_means` (loss) and `head_effects` (change
             of the receiver's score); or `absences` where layers norm what attention writes.
         """
-        model = load_model(self.model, self.device)
+        model = self.loaded_model()
         try:
             check_adds(model)
         except UserError as error:

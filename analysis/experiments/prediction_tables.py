@@ -17,7 +17,7 @@ from torch import Tensor
 from analysis.errors import UserError
 from analysis.interventions import NOTHING, Head, Metrics, endings, opening
 from analysis.interventions.predictions import differences, predictions
-from analysis.models.load import Model, load_model, unembed
+from analysis.models.load import Model, unembed
 from analysis.statistics import bootstrap
 from analysis.text.prompts import PROMPTS, prompt_tokens
 from analysis.text.sources import read_source, windows
@@ -120,7 +120,7 @@ class PredictionTables(Experiment):
             `predictions`, `prompts`, `ablations`, `ablation_effects`, `ablation_means` and, where
             prompts do not fit the context, `absences`.
         """
-        model = load_model(self.model, self.device)
+        model = self.loaded_model()
         found: list[tuple[pl.DataFrame, pl.DataFrame]] = []
         for i, (_, tokens) in enumerate(self.asked):
             found.append(self._table(model, tokens))

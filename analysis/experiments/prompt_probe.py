@@ -30,7 +30,7 @@ from analysis.interventions import (
     taps,
 )
 from analysis.interventions.predictions import differences, predictions
-from analysis.models.load import Model, hidden_states, load_model, unembed
+from analysis.models.load import Model, hidden_states, unembed
 from analysis.text.prompts import Prompt, check_length, prompt_tokens
 from analysis.text.sources import read_source, windows
 from analysis.text.tokens import Tokens
@@ -132,7 +132,7 @@ class PromptProbe(Experiment):
             `predictions` at t, `ablations`, and `ablation_effects` at every position.
         """
         done = self.condition.interventions
-        model = load_model(self.model, self.device)
+        model = self.loaded_model()
         ids = _on(model, self.tokens)
         with torch.inference_mode():
             tapping = taps(done, self._stand_ins(model), 1)

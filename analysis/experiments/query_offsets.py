@@ -14,7 +14,7 @@ from torch import Tensor
 
 from analysis.attention import Taps, Where
 from analysis.interventions import NOTHING, Intervention, Method, taps
-from analysis.models.load import Model, hidden_states, load_model
+from analysis.models.load import Model, hidden_states
 
 from .experiment import Report
 from .redundancy import AtPosition
@@ -63,7 +63,7 @@ class QueryOffsets(AtPosition):
             `head_profiles`: `query_offset`, attention by offset, its `data` the condition, and
             `query_offset_change`, condition minus target, paired.
         """
-        model = load_model(self.model, self.device)
+        model = self.loaded_model()
         n_sequences, n_done = len(self.tokens.ids), 0
         shape = (n_sequences, self.card.n_layers, self.card.n_heads, self.max_offset + 1)
         found = {name: np.full(shape, np.nan) for name in self.conditions(1)}

@@ -25,7 +25,7 @@ from analysis.interventions import (
     opening,
 )
 from analysis.interventions.sweep import on_device
-from analysis.models.load import Model, load_model
+from analysis.models.load import Model
 from analysis.statistics import Estimate, bootstrap, ratio_of_sums
 
 from .ablation_sweep import TextSweep
@@ -129,7 +129,7 @@ class ValueRedundancy(AtPosition):
             `comparisons`: aggregates of all, and the index on every sequence at the head's own
             layer and in the predictions.
         """
-        model = load_model(self.model, self.device)
+        model = self.loaded_model()
         average = None
         if Method(self.method) is Method.MEAN_VALUE:
             average = means(model, self.reference.ids, Pooling.PER_POSITION)

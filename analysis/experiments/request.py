@@ -143,6 +143,7 @@ class Request(Asked):
             "n_tokens": min(self.sizes.ablated_tokens, self.card.n_ctx),
             "seed": self.seed,
             "device": self.device,
+            "dtype": self.dtype,
         }
 
     def ablation_identities(self) -> AblationIdentities:
@@ -163,7 +164,7 @@ class Request(Asked):
 
     def composition(self) -> Composition:
         """Whose output heads read, by the weights alone."""
-        return Composition(model=self.model, seed=self.seed, device=self.device)
+        return Composition(model=self.model, seed=self.seed, device=self.device, dtype=self.dtype)
 
     def circuit_necessity(self, text: Evidence, induction: Evidence) -> CircuitNecessity:
         """What is lost without the heads of an induction circuit."""
@@ -200,6 +201,7 @@ class Request(Asked):
             "block_len": self.sizes.block_len,
             "seed": self.seed,
             "device": self.device,
+            "dtype": self.dtype,
         }
 
     def value_redundancy(self, head: Head, method: str) -> ValueRedundancy:
@@ -267,6 +269,7 @@ class Request(Asked):
             block_len=self.sizes.block_len,
             seed=self.seed,
             device=self.device,
+            dtype=self.dtype,
         )
 
     def sink_claims(self, sink: Evidence) -> SinkClaims:

@@ -15,7 +15,6 @@ import torch
 from analysis.attention import Edit, Site, Where
 from analysis.errors import UserError
 from analysis.interventions import Condition, Head, Intervention, Method, Pooling
-from analysis.models.load import load_model
 from analysis.retrieval.decoding import Scope
 from analysis.retrieval.items import record_items
 from analysis.retrieval.outcomes import Outcomes, outcomes
@@ -144,7 +143,7 @@ class SetCurves(Experiment):
         Returns:
             `ablations` and `retrieval_outcomes`.
         """
-        model = load_model(self.model, self.device)
+        model = self.loaded_model()
         trial = Trial(
             prompts=self.prompts,
             vocabulary=self.vocabulary,

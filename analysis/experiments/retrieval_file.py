@@ -38,6 +38,7 @@ class FileRequest:
             bos=self.asked.bos,
             seed=request.seed,
             device=request.device,
+            dtype=request.dtype,
         )
 
     def cell(self, recall: Recall, scores: Evidence) -> RetrievalCell:
@@ -82,4 +83,5 @@ class FileRequest:
             first_draw=0 if family == RANDOM else None,
             seed=request.seed,
             device=request.device,
+            dtype=request.dtype,
         )

@@ -14,7 +14,6 @@ import numpy as np
 import polars as pl
 
 from analysis.errors import UserError
-from analysis.models.load import load_model
 from analysis.retrieval.baseline import Baseline, baselines
 from analysis.retrieval.items import record_items
 from analysis.retrieval.jsonl import Refused, fitting, read_items
@@ -164,7 +163,7 @@ class RetrievalItems(RecordQuestions):
         Returns:
             `retrieval_items`.
         """
-        found = baselines(load_model(self.model, self.device), self.prompts, self.vocabulary)
+        found = baselines(self.loaded_model(), self.prompts, self.vocabulary)
         report(1, 1, "answers")
         return {"retrieval_items": self.item_rows(found)}
 

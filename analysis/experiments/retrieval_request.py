@@ -92,6 +92,7 @@ class RetrievalRequest:
             bos=self.bos,
             seed=asked.seed,
             device=asked.device,
+            dtype=asked.dtype,
         )
 
     def base(self, fact: str, n_tokens: int, n_items: int) -> RetrievalCurves:
@@ -139,6 +140,7 @@ class RetrievalRequest:
             first_draw=0 if family in FAMILIES else None,
             seed=request.seed,
             device=request.device,
+            dtype=request.dtype,
         )
 
     def plan(self, scores: Evidence | None) -> SetPlan:
@@ -174,6 +176,7 @@ class RetrievalRequest:
             first_draw=None,
             seed=asked.seed,
             device=asked.device,
+            dtype=asked.dtype,
         )
 
     def evidence(self, recall: Recall) -> RetrievalEvidence:

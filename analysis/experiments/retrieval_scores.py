@@ -12,7 +12,6 @@ from jaxtyping import Float
 
 from analysis.errors import UserError
 from analysis.interventions import Head
-from analysis.models.load import load_model
 from analysis.retrieval import scores
 from analysis.retrieval.observations import Observation, observations
 from analysis.retrieval.prompts import Prompt, null_prompt
@@ -49,7 +48,7 @@ class HeadDetection(Asking):
             aggregate for each fact too), `model_scores` (the needle's share of visible tokens)
             and `ranking_checks`, or `absences` where nothing was answered correctly.
         """
-        model, prompts = load_model(self.model, self.device), self.prompts
+        model, prompts = self.loaded_model(), self.prompts
         nulls = [null_prompt(asked, self.vocabulary, bos=self.bos) for asked in prompts]
         seen = observations(model, prompts, nulls, self.vocabulary, report)
         items = self.item_rows([one.baseline for one in seen])

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from analysis import scores
 from analysis.attention import Site, Taps, Where
-from analysis.models.load import Model, last_logits, load_model
+from analysis.models.load import Model, last_logits
 from analysis.text import words
 from analysis.text.english import Gift, Split, gift
 from analysis.text.tokens import Tokens
@@ -113,7 +113,7 @@ class SInhibitionScores(Experiment):
         if prompts is None:
             reason = f"only {len(self._names)} of the names are single tokens"
             return {"absences": absence(self.card, "s_inhibition", "gifts", reason)}
-        model = load_model(self.model, self.device)
+        model = self.loaded_model()
         labels = Labels(card=self.card, tokens=prompts.tokens, data="gifts", seed=self.seed)
         base, effects = self._effects(model, prompts, stage(report, "zeroing heads", 0, 2))
         frames = [

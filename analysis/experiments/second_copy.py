@@ -13,7 +13,7 @@ from torch import Tensor
 
 from analysis.attention import Site, Taps, Where
 from analysis.interventions.direct import frozen
-from analysis.models.load import Model, hidden_states, load_model
+from analysis.models.load import Model, hidden_states
 from analysis.models.projections import surroundings
 from analysis.scores import uniform_pattern
 from analysis.text.tokens import Tokens
@@ -73,7 +73,7 @@ class SecondCopy(Experiment):
             `head_scores`: `second_copy_` and each of `PLACES`, shares that add up to 1, and
             `direct_logit`; `absences` of that where layers norm what attention writes.
         """
-        model = load_model(self.model, self.device)
+        model = self.loaded_model()
         adds = all(surroundings(model, i).after is None for i in range(self.card.n_layers))
         both = (("repeated", self.repeated), ("shuffled", self.shuffled))
         frames: list[pl.DataFrame] = []

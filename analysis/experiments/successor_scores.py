@@ -11,7 +11,7 @@ import polars as pl
 import torch
 
 from analysis import scores
-from analysis.models.load import Model, load_model
+from analysis.models.load import Model
 from analysis.text import words
 from analysis.text.tokens import Tokens, Vocabulary
 
@@ -111,7 +111,7 @@ class SuccessorScores(Experiment):
         frames: dict[str, pl.DataFrame] = {"absences": pl.concat(gaps)} if gaps else {}
         if not self._lists:
             return frames
-        model = load_model(self.model, self.device)
+        model = self.loaded_model()
         n_kinds = len(self._lists)
         pairs = [
             self._measure(model, lists, stage(report, lists.kind, i, n_kinds))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from analysis import scores
-from analysis.models.load import Model, load_model
+from analysis.models.load import Model
 from analysis.text.sources import read_source, windows
 from analysis.text.tokens import Tokens, Vocabulary
 
@@ -97,7 +97,7 @@ class TextScores(Experiment):
         Returns:
             `head_scores`, `head_profiles`, and for text `patterns`, `prompts` and `absences`.
         """
-        model = load_model(self.model, self.device)
+        model = self.loaded_model()
         frames = [self._random_frames(model, stage(report, "random tokens", 0, 3))]
         if self._text is None:
             names = ("previous_token", "bos", "duplicate_token", "delimiter")

@@ -50,7 +50,7 @@ class Linear(nn.Linear):
 
     def forward(self, input: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out"]:
         """The layer's outputs."""
-        return linear(input, self.weight, self.bias)
+        return linear(input.to(self.weight.dtype), self.weight, self.bias)
 
 
 def with_products(net: nn.Module, kind: type[nn.Linear]) -> None:

@@ -17,6 +17,7 @@ from analysis.errors import UserError
 from . import llama_simple_mlp, published
 from .card import ModelCard, read_card
 from .linear import Linear, with_products
+from .precision import Precision, narrow
 
 _OUTPUT_PROJECTIONS = ("o_proj", "c_proj", "out_proj", "dense")
 _LAYER_LISTS = ("layers", "h", "blocks")
@@ -44,14 +45,16 @@ class Model:
     def W_O(self, layer: int) -> Float[Tensor, "head d_head d_model"]:  # noqa: N802
         """The output projection of a layer, split by head: head h writes `z_h W_O[h]`."""
         projection = _projection(self.attentions[layer])
-        weight: Tensor = projection.get_parameter("weight").detach()
+        weight: Tensor = projection.get_parameter("weight").detach().float()
         rows = weight if _is_transposed(projection) else weight.T
         return rows.reshape(self.card.n_heads, self.card.d_head, -1)
 
     def b_O(self, layer: int) -> Float[Tensor, " d_model"]:  # noqa: N802
         """What the output projection adds whatever the heads read; zeros without a bias."""
         bias = getattr(_projection(self.attentions[layer]), "bias", None)
-        return self.W_O(layer).new_zeros(self.card.d_model) if bias is None else bias.detach()
+        if bias is None:
+            return torch.zeros(self.card.d_model, device=self.device)
+        return bias.detach().float()
 
     @property
     def W_U(self) -> Float[Tensor, "d_vocab d_model"]:  # noqa: N802
@@ -70,24 +73,26 @@ class Model:
             return (self.final_norm(sign) - self.final_norm(-sign)) * sign / 2
 
 
-def load_model(name: str, device: str = "cpu") -> Model:
+def load_model(name: str, device: str = "cpu", precision: Precision = Precision.FLOAT32) -> Model:
     """Load a model in evaluation mode, instrumented.
 
     Args:
         name: `reference`, a folder with `config.json` and `*.safetensors`, or a Hugging Face id.
         device: Where to put it, such as `cpu` or `cuda`.
+        precision: What its blocks compute in; weights are read in float32 all the same, before
+            they are put on the device.
 
     Returns:
-        The model in float32, switched to the attention function of `analysis.attention`.
+        The model, switched to the attention function of `analysis.attention`.
 
     Raises:
         UserError: It cannot be found or loaded, is not causal, or bypasses the attention interface.
     """
-    return _load(name, device, read_card(name).model)
+    return _load(name, device, precision, read_card(name).model)
 
 
 @lru_cache(maxsize=1)
-def _load(name: str, device: str, _model: str) -> Model:
+def _load(name: str, device: str, precision: Precision, _model: str) -> Model:
     """Load once for all experiments that ask the same weights in a row."""
     card = read_card(name)
     causal = {*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()}
@@ -99,7 +104,8 @@ def _load(name: str, device: str, _model: str) -> Model:
         )
     try:
         net, missing = _weighed(card)
-        nn.Module.to(net, device)
+        if precision is Precision.FLOAT32:
+            nn.Module.to(net, device)
     except (OSError, ValueError, RuntimeError, KeyError, AssertionError) as error:
         reason = str(error).splitlines()[0][:200]
         raise UserError(
@@ -112,7 +118,11 @@ def _load(name: str, device: str, _model: str) -> Model:
             f"{', '.join(missing[:3])}; copy or save the folder again"
         )
     with_products(net, Linear)
-    return instrument(net.eval(), card)
+    model = instrument(net.eval(), card)
+    if precision is Precision.BFLOAT16:
+        narrow(model.net, model.final_norm, model.unembedding)
+        nn.Module.to(model.net, device)
+    return model
 
 
 def _weighed(card: ModelCard) -> tuple[PreTrainedModel, list[str]]:
