@@ -193,7 +193,7 @@ def methods_text(claims, evidence):
 @app.cell
 def curves_by_method(drawn_curves, half):
     methods = views.by_method(drawn_curves, RANKINGS[0])
-    at_half = methods.filter(size=half["size"]).sort("accuracy")
+    at_half = methods.filter(size=half["size"]).sort("accuracy", "method")
     harshest, mildest = at_half.row(0, named=True), at_half.row(-1, named=True)
     method_curves(
         methods,
