@@ -157,7 +157,7 @@ def choose_ranking():
 def curves_by_question(drawn_curves, ranking):
     asked_facts = views.by_question(drawn_curves, ranking.value)
     last = asked_facts.filter(family="top").sort("size").group_by("fact").last()
-    lowest = last.sort("accuracy").row(0, named=True)
+    lowest = last.sort("accuracy", "fact").row(0, named=True)
     accuracy_curves(
         asked_facts,
         f"By {ranking.value.replace('_', ' ')}, questions about {lowest['fact']} fall to "
@@ -193,7 +193,7 @@ def methods_text(claims, evidence):
 @app.cell
 def curves_by_method(drawn_curves, half):
     methods = views.by_method(drawn_curves, RANKINGS[0])
-    at_half = methods.filter(size=half["size"]).sort("accuracy")
+    at_half = methods.filter(size=half["size"]).sort("accuracy", "method")
     harshest, mildest = at_half.row(0, named=True), at_half.row(-1, named=True)
     method_curves(
         methods,
@@ -234,7 +234,7 @@ def heat_answer(asked, evidence, store):
 @app.cell
 def needle_map(base_answers):
     places = views.needle(base_answers)
-    worst = places.sort("accuracy").row(0, named=True)
+    worst = places.sort("accuracy", maintain_order=True).row(0, named=True)
     share_map(
         places,
         ("context", "depth of the answer"),
@@ -267,7 +267,7 @@ def choose_size(plan):
 @app.cell
 def retrieval_grid(cells, ranking, size):
     found = views.grid(cells, ranking.value, size.value)
-    fewest = found.sort("accuracy").row(0, named=True)
+    fewest = found.sort("accuracy", maintain_order=True).row(0, named=True)
     share_map(
         found,
         ("context", "question"),

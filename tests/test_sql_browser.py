@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import socketserver
+import subprocess
+import sys
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+from shutil import copy
 from urllib.parse import quote
 
 import pytest
@@ -183,7 +186,7 @@ def test_every_query_of_the_list_runs_in_this_duckdb(page):
     assert not any(errors.values()), errors
 
 
-def test_the_same_query_stands_there_for_other_tools(page):
+def test_the_same_query_stands_there_for_other_tools(page, site, tmp_path):
     driver, url, _ = page
     visit(driver, url)
     ask(driver, "SELECT 'it''s' AS x")
@@ -193,7 +196,10 @@ def test_the_same_query_stands_there_for_other_tools(page):
     )
     assert shown["shell"].endswith("<<'SQL'\nSELECT 'it''s' AS x;\nSQL")
     assert "headbook sql 'SELECT '\\''it'\\'''\\''s'\\'' AS x'" in shown["headbook"]
-    compile(shown["python"], "snippet", "exec")
+    copy(site / "sql" / "results.duckdb.gz", tmp_path)
+    command = [sys.executable, "-c", f"{shown['python']}\nprint(frame.rows())"]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert ran.stdout == '[("it\'s",)]\n'
 
 
 def test_a_long_query_can_be_stopped(page):

@@ -183,7 +183,10 @@
   /* ---- the same query for other tools ---- */
   function python(sql) {
     const text = sql.includes('"""') || sql.endsWith("\\") ? JSON.stringify(sql) : `r"""\n${sql}\n"""`;
-    return `import duckdb\n\nresults = duckdb.connect("${RESULTS}", read_only=True)\n`
+    return "import gzip\nimport shutil\n\nimport duckdb\n\n"
+      + `with gzip.open("${PACKED}") as packed, open("${RESULTS}", "wb") as whole:\n`
+      + "    shutil.copyfileobj(packed, whole)\n"
+      + `results = duckdb.connect("${RESULTS}", read_only=True)\n`
       + `frame = results.sql(${text}).pl()  # polars; .df() for pandas`;
   }
 
