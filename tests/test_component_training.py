@@ -4,6 +4,7 @@ import json
 import signal
 from dataclasses import asdict, replace
 from pathlib import Path
+from random import Random
 from shutil import copytree
 
 import numpy as np
@@ -176,22 +177,32 @@ def test_a_run_that_goes_on_ends_where_an_uninterrupted_one_does(whole, worded, 
 
 
 def test_a_killed_run_goes_on_and_ends_where_an_undisturbed_one_does(whole, worded, tmp_path):
-    """Killed in a step and around the writing of checkpoints, which follows steps 4 and 6."""
-    out, kills = tmp_path / "run", 0
-    with process("decompose_worker.py") as started:
+    """Killed in every step, and at random moments of the writing of checkpoints after it."""
+    rng, kills = Random(0), 0
+    with process("decompose_worker.py", str(worded)) as started:
         assert heard(started) == "ready"
-        for last, seconds in ((3, 0), (4, 0), (5, 0), (6, 0.001), (7, 0.004), (0, 0)):
-            tell(started, worded, "reference", out, last, seconds)
-            gone, status = heard(started).split()
-            assert gone == "gone"
-            kills += int(status) == -signal.SIGKILL
-            checkpoint.read(out / "checkpoint.safetensors", "cpu")
-    assert status == "0"
-    assert kills >= 3, "the training is too short for kills"
-    ended = trainer(RECIPE, str(worded), "reference", out)
-    ended.resume()
-    assert ended.step == RECIPE.warm_up + RECIPE.n_steps
-    same(ended, whole)
+        for run in range(3):
+            out, step = tmp_path / str(run), 0
+            for last in (1, 2, 3, 4, 4, 5, 6, 6, 7, 8, 8, 9, 0):
+                seconds = rng.choice((0, rng.uniform(0, 0.02))) if last % EVERY == 0 else 0
+                tell(started, worded, "reference", out, last, seconds)
+                gone, status = heard(started).split()
+                assert gone == "gone"
+                kills += int(status) == -signal.SIGKILL
+                reached = step_of(out)
+                assert reached >= step, "a checkpoint was lost"
+                step = reached
+            assert status == "0"
+            ended = trainer(RECIPE, str(worded), "reference", out)
+            ended.resume()
+            assert ended.step == RECIPE.warm_up + RECIPE.n_steps
+            same(ended, whole)
+    assert kills >= 20, "the training is too short for kills"
+
+
+def step_of(out: Path) -> int:
+    path = out / "checkpoint.safetensors"
+    return int(checkpoint.read(path, "cpu")[1]["step"]) if path.exists() else 0
 
 
 @pytest.fixture(scope="module")
