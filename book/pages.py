@@ -162,7 +162,17 @@ class Pages:
         html, log = self.work / "html", self.work / "warnings.txt"
         shutil.rmtree(html, ignore_errors=True)
         anew = ["-E", "-W", "--keep-going"] if strict else []
-        command = [sys.executable, "-m", "book.pages_worker", "-b", "html", "-a", *anew, "-c", str(SETTINGS)]
+        command = [
+            sys.executable,
+            "-m",
+            "book.pages_worker",
+            "-b",
+            "html",
+            "-a",
+            *anew,
+            "-c",
+            str(SETTINGS),
+        ]
         command += ["-d", str(self.work / "doctrees"), "-w", str(log), str(self.source), str(html)]
         search = os.pathsep.join([str(CHECKOUT), os.environ.get("PYTHONPATH", "")])
         environment = {**os.environ, "PYTHONPATH": search.strip(os.pathsep), "PYTHONHASHSEED": "0"}

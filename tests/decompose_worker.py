@@ -1,8 +1,8 @@
 """Another process that decomposes. It imports once, and forks for every line on stdin.
 
-Its argument is the model. A line is `<model> <text> <out> <step> <seconds>`. The fork goes on from the folder's checkpoint and
-is killed so long after it has done that step, whatever it does then; at once for 0. It prints
-`gone <status>`.
+Its argument is the model. A line is `<model> <text> <out> <step> <seconds>`. The fork goes on from
+the folder's checkpoint and is killed so long after it has done that step, whatever it does then; at
+once for 0. It prints `gone <status>`.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 """A build killed at any moment: pages stay whole, nothing goes on behind it, the next ends it."""
 
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 from .book_sample import digests, write_notebook
 from .test_store_processes import heard, process, tell
 
-N_KILLS = 16
+N_MADE, N_PUBLISHED = 11, 4
 
 
 @pytest.fixture(scope="module")
@@ -47,43 +48,47 @@ def workers_of(folder: Path) -> list[psutil.Process]:
     ]
 
 
+def whole_pages(folder: Path, undisturbed: dict[str, str]) -> int:
+    """How many pages are there, each of which must be as in an undisturbed book."""
+    found = digests(folder) if folder.exists() else {}
+    pages = {name for name in found if not Path(name).name.startswith(".")}
+    assert {name: found[name] for name in pages}.items() <= undisturbed.items()
+    return len(pages)
+
+
 def test_a_killed_build_leaves_whole_pages_and_the_next_ends_as_an_undisturbed_one(
     builder, tmp_path
 ):
-    folder, rng, kills, seen = tmp_path / "killed", Random(0), 0, set[str]()
-    write(tmp_path / "whole", "new")
+    """Killed while chapters and pages are made, then among the files that are published."""
+    folder, rng, counts = tmp_path / "killed", Random(0), list[int]()
+    for place in (tmp_path / "whole", folder):
+        write(place, "new")
     assert status(builder, tmp_path / "whole", 0, 0) == "0"
     undisturbed = digests(tmp_path / "whole" / "html")
-    write(folder, "new")
-    while kills < N_KILLS:
-        early = kills < N_KILLS // 2
-        change = 0 if early else rng.randrange(1, 300)
-        seconds = rng.uniform(0.05, 2.0) if early else 0
-        gone = status(builder, folder, change, seconds)
-        assert gone in {"-9", "0"}
-        kills += gone == "-9"
-        for name, digest in (digests(folder / "html") if (folder / "html").exists() else {}).items():
-            if not Path(name).name.startswith("."):
-                assert digest == undisturbed[name], f"{name} is half written"
-                seen.add(name)
-        if gone == "0":
-            (folder / "html" / "index.html").unlink()
+    for seconds in sorted(rng.uniform(0.02, 0.8) for _ in range(N_MADE)):
+        assert status(builder, folder, 0, seconds) == "-9"
+        assert whole_pages(folder / "html", undisturbed) == 0
+    for _ in range(N_PUBLISHED):
+        change = rng.randrange(30, 2 * len(undisturbed))
+        assert status(builder, folder, change, 0) == "-9"
+        counts.append(whole_pages(folder / "html", undisturbed))
+        shutil.rmtree(folder / "html", ignore_errors=True)
+    assert status(builder, folder, rng.randrange(60, 2 * len(undisturbed)), 0) == "-9"
+    assert max(counts) > 10, "no kill while files were published"
     assert status(builder, folder, 0, 0) == "0"
     assert digests(folder / "html") == undisturbed
-    assert seen, "no kill while pages were published"
 
 
-@pytest.mark.parametrize("stage", ["book.worker", "book.pages_worker"])
-def test_what_a_killed_build_had_started_ends_with_it(builder, tmp_path, stage):
+def test_what_a_killed_build_had_started_ends_with_it(builder, tmp_path):
     write(tmp_path, "long")
-    tell(builder, tmp_path, 0, 0)
-    found: list[psutil.Process] = []
-    while not found:
-        found = [one for one in workers_of(tmp_path) if stage in one.info["cmdline"]]
-    found[0].parent().kill()
-    assert heard(builder) == "gone -9"
-    psutil.wait_procs(found, timeout=10)
-    deadline = time.monotonic() + 10
-    while workers_of(tmp_path) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert workers_of(tmp_path) == []
+    for stage in ("book.worker", "book.pages_worker"):
+        tell(builder, tmp_path, 0, 0)
+        found: list[psutil.Process] = []
+        while not found:
+            found = [one for one in workers_of(tmp_path) if stage in one.info["cmdline"]]
+        found[0].parent().kill()
+        assert heard(builder) == "gone -9"
+        deadline = time.monotonic() + 30
+        while workers_of(tmp_path) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert workers_of(tmp_path) == []

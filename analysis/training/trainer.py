@@ -118,7 +118,9 @@ class Trainer:
         if not self.checkpoint.exists():
             return
         tensors, metadata = checkpoint.read(self.checkpoint, self.device)
-        if json.loads(metadata.get("recipe", "null")) != json.loads(json.dumps(asdict(self.recipe))):
+        if json.loads(metadata.get("recipe", "null")) != json.loads(
+            json.dumps(asdict(self.recipe))
+        ):
             raise UserError(
                 f"expected a checkpoint of this recipe, {self.checkpoint} was made with "
                 f"{metadata.get('recipe')}; repeat those options or choose another folder"
