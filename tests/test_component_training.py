@@ -1,10 +1,8 @@
 """Training of decompositions: the same seed gives the same rows, and a kill loses nothing."""
 
 import json
-import signal
 from dataclasses import asdict, replace
 from pathlib import Path
-from random import Random
 from shutil import copytree
 
 import numpy as np
@@ -22,11 +20,9 @@ from analysis.errors import UserError
 from analysis.models.card import read_card
 from analysis.models.load import load_model
 from analysis.text.tokens import Vocabulary
-from analysis.training import checkpoint
 
 from .decompose_worker import EVERY, KEPT, RECIPE, trainer
 from .test_cli import invoke, refused
-from .test_store_processes import heard, process, tell
 
 CLOSE = {"atol": 1e-4, "rtol": 1e-4}
 
@@ -174,35 +170,6 @@ def test_a_run_that_goes_on_ends_where_an_uninterrupted_one_does(whole, worded, 
     same(again, whole)
     written = (tmp_path / "log.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in written] == again.losses
-
-
-def test_a_killed_run_goes_on_and_ends_where_an_undisturbed_one_does(whole, worded, tmp_path):
-    """Killed in every step, and at random moments of the writing of checkpoints after it."""
-    rng, kills = Random(0), 0
-    with process("decompose_worker.py", str(worded)) as started:
-        assert heard(started) == "ready"
-        for run in range(3):
-            out, step = tmp_path / str(run), 0
-            for last in (1, 2, 3, 4, 4, 5, 6, 6, 7, 8, 8, 9, 0):
-                seconds = rng.choice((0, rng.uniform(0, 0.02))) if last % EVERY == 0 else 0
-                tell(started, worded, "reference", out, last, seconds)
-                gone, status = heard(started).split()
-                assert gone == "gone"
-                kills += int(status) == -signal.SIGKILL
-                reached = step_of(out)
-                assert reached >= step, "a checkpoint was lost"
-                step = reached
-            assert status == "0"
-            ended = trainer(RECIPE, str(worded), "reference", out)
-            ended.resume()
-            assert ended.step == RECIPE.warm_up + RECIPE.n_steps
-            same(ended, whole)
-    assert kills >= 20, "the training is too short for kills"
-
-
-def step_of(out: Path) -> int:
-    path = out / "checkpoint.safetensors"
-    return int(checkpoint.read(path, "cpu")[1]["step"]) if path.exists() else 0
 
 
 @pytest.fixture(scope="module")

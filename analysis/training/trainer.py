@@ -224,8 +224,13 @@ def write_model(trainer: Trainer, report: Report) -> Path:
     }
     _write_json(folder / "evaluation.json", made)
     (folder / "README.md").write_text(card(made, None), encoding="utf-8")
-    shutil.rmtree(final, ignore_errors=True)
-    return folder.rename(final)
+    before = trainer.out / "model.old"
+    shutil.rmtree(before, ignore_errors=True)
+    if final.exists():
+        final.rename(before)
+    folder.rename(final)
+    shutil.rmtree(before, ignore_errors=True)
+    return final
 
 
 def _run_tokenizer(path: Path, corpus: Corpus, recipe: Recipe) -> Tokenizer:
