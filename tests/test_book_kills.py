@@ -13,7 +13,7 @@ import pytest
 from .book_sample import digests, write_notebook
 from .test_store_processes import heard, process, tell
 
-N_MADE, N_PUBLISHED = 11, 4
+N_MADE, N_PUBLISHED = 16, 4
 
 
 @pytest.fixture(scope="module")
