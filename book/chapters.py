@@ -196,7 +196,9 @@ def _work(job: Path, one: Planned, root: Path) -> None:
     command = [sys.executable, "-m", "book.worker", str(job)]
     error: list[str] | None = None
     with (
-        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as worker,
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        ) as worker,
         _bar(one.name) as bar,
     ):
         try:
@@ -206,6 +208,7 @@ def _work(job: Path, one: Planned, root: Path) -> None:
                 if "total" in message:
                     bar.total = message["total"]
                     bar.update(message["done"] - bar.n)
+            worker.wait()  # before its stdin is closed, which would end it
         finally:
             if sys.exc_info()[0] is not None:
                 worker.kill()

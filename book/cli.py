@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -26,6 +27,18 @@ from store import StoreError
 MISTAKES = (UserError, StoreError, BookError)
 """Errors that say expected, found and remedy: one line, exit code 2, no traceback."""
 
+_ELSEWHERE = "choose another folder"
+DISK = {
+    errno.ENOSPC: "free some space and run again",
+    errno.EDQUOT: "free some space and run again",
+    errno.EROFS: _ELSEWHERE,
+    errno.EACCES: _ELSEWHERE,
+    errno.EPERM: _ELSEWHERE,
+    errno.ENOTDIR: _ELSEWHERE,
+    errno.EISDIR: _ELSEWHERE,
+}
+"""What to do where a disk refuses: the store says it itself, outputs anywhere else end here."""
+
 
 class Commands(click.Group):
     """A group that keeps the order of its commands and turns mistakes into one line."""
@@ -45,6 +58,13 @@ class Commands(click.Group):
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(0)
+        except OSError as error:
+            if error.errno not in DISK:
+                raise
+            place = error.filename or "the output folder"
+            reason = f"expected to write {place}, got {error.strerror}; {DISK[error.errno]}"
+            click.echo(f"headbook: {reason}: what was finished is kept", err=True)
+            ctx.exit(2)
         except KeyboardInterrupt:
             click.echo("headbook: interrupted; what was finished is kept", err=True)
             ctx.exit(130)
@@ -107,7 +127,7 @@ def store(action: str, store_path: Path) -> None:
         found = damages(opened)
         for error in found.values():
             click.echo(error, err=True)
-        click.echo(f"{len(opened.runs())} runs, {len(found)} damaged parts")
+        click.echo(f"{len(opened.parts.names())} parts, {len(found)} of them damaged")
         click.get_current_context().exit(2 if found else 0)
     elif action == "compact":
         click.echo(f"{compact(opened)} parts merged")

@@ -45,6 +45,8 @@ _PAGE_ONLY = frozenset(
         "build_command",
         "shell",
         "sql_files",
+        "pages_worker",
+        "orphans",
     )
 )
 

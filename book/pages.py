@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,9 +44,15 @@ _BESIDE = ("notebooks", FOLDER)
 """Folders of the work folder that are published beside the pages."""
 
 _PERCENT = re.compile(r"\[\s*(\d+)%\]")
+_REFUSED = re.compile(r"^OSError: \[Errno.*", re.MULTILINE)
+"""The disk is full, or closed to us."""
+
 _ERROR = re.compile(r"[\w.]*(?:Error|Exception)\b")
 _NOT_PUBLISHED = re.compile(r"\.buildinfo.*|.*webpack-macros\.html|.*\.(map|po|mo)|fontawesome\.js")
 """What Sphinx and its themes leave behind that no page loads."""
+
+_ASIDE = re.compile(r"\.(.+)\.\d+")
+"""A file that a killed build was writing."""
 
 
 class Pages:
@@ -126,9 +132,16 @@ class Pages:
         for name in _BESIDE:
             if (self.work / name).is_dir():
                 shutil.copytree(self.work / name, self.work / "html" / name)
-        files = self._publish(set(stamp.get("files", {})))
-        write_aside(self._stamp, json.dumps({"key": key, "files": files}, sort_keys=True).encode())
+        made = self._made()
+        before = stamp.get("files", {})
+        self._write_stamp("", before | made)  # a build killed from here on left files that are ours
+        self._publish(made, before.keys() - made.keys())
+        self._write_stamp(key, made)
         return warnings
+
+    def _write_stamp(self, key: str, files: Mapping[str, int]) -> None:
+        content = json.dumps({"key": key, "files": files}, sort_keys=True)
+        write_aside(self._stamp, content.encode())
 
     def _key(self) -> str:
         ours = [*SETTINGS.rglob("*"), *(BOOK / "vendor").iterdir(), BOOK / "sphinx_ext.py", CFF]
@@ -149,30 +162,49 @@ class Pages:
         html, log = self.work / "html", self.work / "warnings.txt"
         shutil.rmtree(html, ignore_errors=True)
         anew = ["-E", "-W", "--keep-going"] if strict else []
-        command = [sys.executable, "-m", "sphinx", "-b", "html", "-a", *anew, "-c", str(SETTINGS)]
+        command = [
+            sys.executable,
+            "-m",
+            "book.pages_worker",
+            "-b",
+            "html",
+            "-a",
+            *anew,
+            "-c",
+            str(SETTINGS),
+        ]
         command += ["-d", str(self.work / "doctrees"), "-w", str(log), str(self.source), str(html)]
         search = os.pathsep.join([str(CHECKOUT), os.environ.get("PYTHONPATH", "")])
         environment = {**os.environ, "PYTHONPATH": search.strip(os.pathsep), "PYTHONHASHSEED": "0"}
         code, output = _with_bar(command, environment)
-        warnings = tuple(line for line in log.read_text(encoding="utf-8").splitlines() if line)
+        lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
+        warnings = tuple(line for line in lines if line)
         if code:
-            shown = " | ".join(warnings) or _failure(output)
-            expected = "Sphinx to write the pages without complaint"
-            raise BookError(expected, shown, "mend the notebook that it names")
+            refused = _REFUSED.search(output)
+            shown = refused[0] if refused else " | ".join(warnings) or _failure(output)
+            remedy = "see to the disk" if refused else "mend the notebook that it names"
+            raise BookError("Sphinx to write the pages without complaint", shown, remedy)
         return warnings
 
-    def _publish(self, before: set[str]) -> dict[str, int]:
+    def _made(self) -> dict[str, int]:
+        """The files to publish, and their bytes."""
+        html = self.work / "html"
+        return {
+            path.relative_to(html).as_posix(): path.stat().st_size
+            for path in sorted(html.rglob("*"))
+            if path.is_file() and not _NOT_PUBLISHED.fullmatch(path.name)
+        }
+
+    def _publish(self, made: Collection[str], gone: Iterable[str]) -> None:
         """Bring `out` to the new pages; only files of an earlier build are removed."""
-        html, files = self.work / "html", dict[str, int]()
-        for path in sorted(html.rglob("*")):
-            if path.is_file() and not _NOT_PUBLISHED.fullmatch(path.name):
-                name = path.relative_to(html).as_posix()
-                content = path.read_bytes()
-                write_aside(self.out / name, content)
-                files[name] = len(content)
-        for name in before - files.keys():
+        for name in made:
+            write_aside(self.out / name, (self.work / "html" / name).read_bytes())
+        for name in gone:
             (self.out / name).unlink(missing_ok=True)
-        return files
+        for path in self.out.rglob(".*"):
+            whole = _ASIDE.fullmatch(path.name)
+            if whole and path.with_name(whole[1]).relative_to(self.out).as_posix() in made:
+                path.unlink(missing_ok=True)
 
 
 def _keep_only(folder: Path, names: set[str]) -> None:
@@ -194,7 +226,12 @@ def _with_bar(command: list[str], environment: Mapping[str, str]) -> tuple[int, 
     output, half, last = "", 0, 0
     with (
         subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment,
         ) as sphinx,
         module.tqdm(desc="pages", total=200, file=sys.stderr, bar_format="{l_bar}{bar}|") as bar,
     ):
@@ -205,4 +242,5 @@ def _with_bar(command: list[str], environment: Mapping[str, str]) -> tuple[int, 
                 last = percent
                 bar.update(max(0, min(200, 100 * min(half, 1) + percent) - bar.n))
         bar.update(200 - bar.n)
+        sphinx.wait()  # before its stdin is closed, which would end it
     return sphinx.returncode, output

@@ -16,6 +16,7 @@ from typing import Any, TextIO
 from .chapter import compile_chapter
 from .errors import BookError
 from .inputs import imported_files, write_aside
+from .orphans import end_with_parent
 
 
 def main(job_file: str) -> int:
@@ -28,6 +29,7 @@ def main(job_file: str) -> int:
         0, or 1 after a line with the error.
     """
     job: dict[str, Any] = json.loads(Path(job_file).read_text(encoding="utf-8"))
+    end_with_parent()
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 
@@ -41,7 +43,11 @@ def main(job_file: str) -> int:
         return 1
     folders = [Path(folder) for folder in job["folders"]]
     record = {**asdict(chapter), "inputs": imported_files(folders)}
-    write_aside(Path(job["result"]), json.dumps(record, sort_keys=True).encode())
+    try:
+        write_aside(Path(job["result"]), json.dumps(record, sort_keys=True).encode())
+    except OSError as error:
+        _say(channel, {"error": ["to keep the compiled chapter", str(error), "see to the disk"]})
+        return 1
     return 0
 
 

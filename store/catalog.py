@@ -78,12 +78,12 @@ class Catalog:
         return key_of({"folder": str(self._parts.folder), "parts": self._parts.names()})
 
     def is_current(self) -> bool:
-        """Whether it shows the parts published so far, where they are now."""
+        """Whether it shows the parts published so far, where they are now, and is unharmed."""
         try:
             stamp: object = json.loads(self._stamp.read_text(encoding="utf-8"))
+            return stamp == [self._wanted(), *_version(self.path)]
         except (OSError, ValueError):
             return False
-        return stamp == self._wanted() and self.path.is_file()
 
     def refresh(self) -> bool:
         """Rewrite it where it is not current.
@@ -100,8 +100,8 @@ class Catalog:
                     break
                 wanted = self._wanted()
                 with disk_errors(self.path):
-                    self._write(pin(self._parts.current()))
-                    replace_file(self._stamp, json.dumps(wanted).encode())
+                    version = self._write(pin(self._parts.current()))
+                    replace_file(self._stamp, json.dumps([wanted, *version]).encode())
         except StoreError:
             return False
         self._written = time.monotonic()
@@ -112,15 +112,23 @@ class Catalog:
         if time.monotonic() - self._written > _REFRESH_S:
             self.refresh()
 
-    def _write(self, pins: Sequence[Pinned]) -> None:
+    def _write(self, pins: Sequence[Pinned]) -> tuple[int, int]:
         aside = self._parts.aside(self.path.name)
         views = live_views(pins, scan_files) + live_comments()
         write_database(aside, f"STORAGE_VERSION '{STORAGE}'", lambda made: _run(made, views))
         aside.chmod(0o444)
+        version = _version(aside)  # not that of the path, which another run may replace meanwhile
         aside.replace(self.path)
         # whoever had the old file open for writing left a log that would spoil the new one
         self.path.with_name(f"{self.path.name}.wal").unlink(missing_ok=True)
         sync_folder(self.path.parent)
+        return version
+
+
+def _version(path: Path) -> tuple[int, int]:
+    """Size and time of a file, which tell it from one cut short or written by others."""
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
 
 
 def _run(connection: duckdb.DuckDBPyConnection, statements: str) -> None:

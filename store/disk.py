@@ -18,6 +18,7 @@ _REFUSALS = {
     errno.ENOSPC: ("room on the disk", "a full disk", "free some space and run again"),
     errno.EDQUOT: ("room on the disk", "a full quota", "free some space and run again"),
     errno.ENOTDIR: ("a folder", "a file on the way to it", "choose another with --store"),
+    errno.ENOENT: ("a folder that stays", "one removed meanwhile", "restore it and run again"),
     errno.EROFS: ("a folder to write to", "a read-only disk", "choose another with --store"),
     errno.EACCES: ("a folder to write to", "permission denied", "choose another with --store"),
     errno.EPERM: ("a folder to write to", "permission denied", "choose another with --store"),

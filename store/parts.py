@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -277,6 +276,13 @@ class Parts:
         self.tmp.mkdir(exist_ok=True)
         return self.tmp / f"{uuid4().hex}-{name}"
 
+    def now(self) -> float:
+        """Seconds by the clock of the disk, which stamps what lies here; ours may be wrong."""
+        with disk_errors(self.tmp):
+            self.tmp.mkdir(exist_ok=True)
+            os.utime(self.tmp)
+            return self.tmp.stat().st_mtime
+
     def drop(self, name: str) -> None:
         """Take a part away at once; its bytes stay in `tmp/` for a day."""
         with disk_errors(self.folder), suppress(FileNotFoundError):  # someone else prunes, too
@@ -286,7 +292,7 @@ class Parts:
 
     def sweep(self, age_s: float) -> None:
         """Delete what has been lying in `tmp/` for longer than `age_s` seconds."""
-        oldest = time.time() - age_s
+        oldest = self.now() - age_s
         for path in self.tmp.iterdir():
             with suppress(FileNotFoundError):  # someone else sweeps, too
                 if path.lstat().st_mtime >= oldest:

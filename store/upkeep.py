@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -133,7 +132,7 @@ def _covered(store: Store, grace_s: float) -> list[str]:
     pins = pin(parts)
     shown = {pinned.part.name for pinned in pins}
     since = {run: pinned.part.folder.stat().st_mtime for pinned in pins for run in pinned.runs}
-    latest = time.time() - grace_s
+    latest = store.parts.now() - grace_s
     return [
         part.name
         for part in parts

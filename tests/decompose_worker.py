@@ -1,8 +1,8 @@
 """Another process that decomposes. It imports once, and forks for every line on stdin.
 
-A line is `<model> <text> <out> <step> <seconds>`. The fork goes on from the folder's checkpoint and
-is killed so long after it has done that step, whatever it does then; at once for 0. It prints
-`gone <status>`.
+Its argument is the model. A line is `<model> <text> <out> <step> <seconds>`. The fork goes on from
+the folder's checkpoint and is killed so long after it has done that step, whatever it does then; at
+once for 0. It prints `gone <status>`.
 """
 
 from __future__ import annotations
@@ -63,9 +63,10 @@ def work(model: str, text: str, out: str, step: str, seconds: str) -> None:
 
 
 def main() -> None:
-    """One fork a line."""
+    """One fork a line, of a process that has read the model already."""
     training.CHECKPOINT_EVERY, recipe.N_EVALUATED = EVERY, KEPT
     torch.set_num_threads(1)
+    load_model(sys.argv[1])
     forks(work)
 
 

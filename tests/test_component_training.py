@@ -1,7 +1,6 @@
 """Training of decompositions: the same seed gives the same rows, and a kill loses nothing."""
 
 import json
-import signal
 from dataclasses import asdict, replace
 from pathlib import Path
 from shutil import copytree
@@ -21,11 +20,9 @@ from analysis.errors import UserError
 from analysis.models.card import read_card
 from analysis.models.load import load_model
 from analysis.text.tokens import Vocabulary
-from analysis.training import checkpoint
 
 from .decompose_worker import EVERY, KEPT, RECIPE, trainer
 from .test_cli import invoke, refused
-from .test_store_processes import heard, process, tell
 
 CLOSE = {"atol": 1e-4, "rtol": 1e-4}
 
@@ -173,25 +170,6 @@ def test_a_run_that_goes_on_ends_where_an_uninterrupted_one_does(whole, worded, 
     same(again, whole)
     written = (tmp_path / "log.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in written] == again.losses
-
-
-def test_a_killed_run_goes_on_and_ends_where_an_undisturbed_one_does(whole, worded, tmp_path):
-    """Killed in a step and around the writing of checkpoints, which follows steps 4 and 6."""
-    out, kills = tmp_path / "run", 0
-    with process("decompose_worker.py") as started:
-        assert heard(started) == "ready"
-        for last, seconds in ((3, 0), (4, 0), (5, 0), (6, 0.001), (7, 0.004), (0, 0)):
-            tell(started, worded, "reference", out, last, seconds)
-            gone, status = heard(started).split()
-            assert gone == "gone"
-            kills += int(status) == -signal.SIGKILL
-            checkpoint.read(out / "checkpoint.safetensors", "cpu")
-    assert status == "0"
-    assert kills >= 3, "the training is too short for kills"
-    ended = trainer(RECIPE, str(worded), "reference", out)
-    ended.resume()
-    assert ended.step == RECIPE.warm_up + RECIPE.n_steps
-    same(ended, whole)
 
 
 @pytest.fixture(scope="module")

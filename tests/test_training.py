@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 from itertools import pairwise
+from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -38,12 +39,17 @@ def vocabulary() -> Vocabulary:
 
 
 @pytest.fixture(scope="module")
-def corpus(tmp_path_factory) -> Corpus:
+def corpus_folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("corpus")
     rng = Random(0)
     text = " ".join(rng.choice((*words.OBJECTS, *words.NAMES)) for _ in range(20_000))
     (folder / "words.txt").write_text(text)
-    return Corpus.read(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def corpus(corpus_folder) -> Corpus:
+    return Corpus.read(corpus_folder)
 
 
 @pytest.fixture

@@ -89,8 +89,8 @@ def save(
             tensors[f"_components.{name.replace('.', '-')}.{factor}"] = tensor
     tensors |= {f"ci_fn.{name}": tensor for name, tensor in function.state_dict().items()}
     stored = {name: tensor.cpu().bfloat16() for name, tensor in tensors.items()}
-    checkpoint.write(folder / WEIGHTS, stored, {})
     (folder / MADE).write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+    checkpoint.write(folder / WEIGHTS, stored, {})  # last, and at once: with it the folder counts
 
 
 def load_decomposition(model: Model, folder: Path) -> tuple[Decomposition, ImportanceFunction]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import polars as pl
+from safetensors import SafetensorError, safe_open
 
 from analysis.errors import UserError
 
@@ -156,15 +157,16 @@ def _tensors_hash(folder: Path, _files: tuple[tuple[str, int, int, int], ...]) -
 def _tensors(folder: Path) -> Iterator[tuple[str, int, tuple[Path, int, int]]]:
     """For every tensor: name, type and shape; number of elements; where its bytes are."""
     for path in sorted(folder.glob("*.safetensors")):
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            raw = file.read(length) if length <= path.stat().st_size else b""
         try:
-            header: dict[str, Any] = json.loads(raw)
-        except (json.JSONDecodeError, UnicodeDecodeError):
+            with safe_open(path, "np"):  # compares the header with itself and with the file's size
+                pass
+        except (SafetensorError, OSError):
             raise UserError(
                 f"expected a safetensors file, {path} is damaged; copy it again"
             ) from None
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header: dict[str, Any] = json.loads(file.read(length))
         for tensor, info in header.items():
             if tensor != "__metadata__":
                 n_elements = 1

@@ -1,6 +1,9 @@
 """Checkpoints: written aside and renamed, so that a kill at any moment leaves a whole one."""
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -10,6 +13,9 @@ from torch import Tensor, nn
 
 from analysis.errors import UserError
 
+_DIGEST = "sha256"
+"""Where a checkpoint's metadata hold the hash of all the rest."""
+
 
 def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write tensors aside, then rename.
@@ -18,11 +24,44 @@ def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
         path: Of the checkpoint.
         tensors: By name.
         metadata: Text beside them.
+
+    Raises:
+        UserError: The disk refuses; a checkpoint that is there stays.
     """
     aside = path.with_suffix(".tmp")
     whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    save_file(whole, aside, dict(metadata))
+    with disk_errors(path):
+        save_file(whole, aside, {**metadata, _DIGEST: _digest(whole, metadata)})
     aside.replace(path)
+
+
+@contextmanager
+def disk_errors(path: Path) -> Generator[None]:
+    """Turn what safetensors says of a full or closed disk into one line.
+
+    Args:
+        path: What the block writes.
+
+    Raises:
+        UserError: The disk refuses.
+    """
+    try:
+        yield
+    except SafetensorError as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"expected to write {path}, got {reason}; free some space, then go on with --resume"
+        ) from None
+
+
+def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """SHA-256 of everything in a checkpoint, since safetensors notices no changed byte."""
+    digest = hashlib.sha256(json.dumps(sorted(metadata.items())).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def read(path: Path, device: str) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -41,12 +80,20 @@ def read(path: Path, device: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(path, "pt", device=device) as file:
             metadata = dict(file.metadata() or {})
-            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise UserError(
-            f"expected a whole checkpoint, {path} is damaged ({error}); "
-            "restore it, or start afresh without --resume in another folder"
-        ) from None
+        raise _damaged(path, str(error).splitlines()[0]) from None
+    promised = metadata.pop(_DIGEST, None)  # absent in files of before
+    if promised is not None and promised != _digest(tensors, metadata):
+        raise _damaged(path, "changed bytes")
+    return tensors, metadata
+
+
+def _damaged(path: Path, reason: str) -> UserError:
+    return UserError(
+        f"expected a whole checkpoint, {path} is damaged ({reason}); "
+        "restore it, or start afresh without --resume in another folder"
+    )
 
 
 def adam_state(

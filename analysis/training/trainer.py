@@ -3,6 +3,8 @@
 import copy
 import json
 import math
+import re
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -81,12 +83,7 @@ class Trainer:
         self.recipe, self.corpus, self.out, self.device = recipe, corpus, out, device
         check_device(device)
         out.mkdir(parents=True, exist_ok=True)
-        vocabulary = out / "tokenizer.json"
-        if vocabulary.exists():
-            self.tokenizer = Tokenizer.from_file(str(vocabulary))
-        else:
-            self.tokenizer = train_tokenizer(corpus.train, recipe.seed)
-            self.tokenizer.save(str(vocabulary))
+        self.tokenizer = _run_tokenizer(out / "tokenizer.json", corpus, recipe)
         prose = [i for text in corpus.train for i in self.tokenizer.encode(text).ids]
         self.mixture = Mixture(self.tokenizer, prose, recipe.seed, recipe.n_steps)
         torch.manual_seed(recipe.seed)
@@ -121,13 +118,16 @@ class Trainer:
         if not self.checkpoint.exists():
             return
         tensors, metadata = checkpoint.read(self.checkpoint, self.device)
-        if json.loads(metadata["recipe"]) != json.loads(json.dumps(asdict(self.recipe))):
+        if json.loads(metadata.get("recipe", "null")) != json.loads(
+            json.dumps(asdict(self.recipe))
+        ):
             raise UserError(
                 f"expected a checkpoint of this recipe, {self.checkpoint} was made with "
-                f"{metadata['recipe']}; repeat those options or choose another folder"
+                f"{metadata.get('recipe')}; repeat those options or choose another folder"
             )
         self.step = int(metadata["step"])
         checkpoint.restore_adam(self.model, self.optimizer, tensors, self.step)
+        self._forget_later_rows()
 
     def train_step(self) -> float:
         """One optimizer step; the mean loss in nats."""
@@ -156,8 +156,19 @@ class Trainer:
             **abilities(self.model, self.tokenizer, seed=0, n=64, n_tokens=max(n_tokens, 256)),
         }
         self.model.train()
-        with (self.out / "log.jsonl").open("a") as file:
+        with self._log.open("a") as file:
             file.write(json.dumps(row) + "\n")
+
+    @property
+    def _log(self) -> Path:
+        return self.out / "log.jsonl"
+
+    def _forget_later_rows(self) -> None:
+        """Drop what was logged after the checkpoint: it comes again."""
+        lines = self._log.read_text().splitlines() if self._log.exists() else []
+        found = [(re.fullmatch(r'\{"step": (\d+), .*\}', line), line) for line in lines]
+        kept = [line for row, line in found if row and int(row[1]) <= self.step]
+        _replace(self._log, "".join(f"{line}\n" for line in kept))
 
     def run(self, report: Report) -> None:
         """Train to the last step, with a checkpoint and a log line every 250 steps."""
@@ -166,8 +177,8 @@ class Trainer:
             losses.append(self.train_step())
             report(self.step, self.recipe.n_steps, f"loss {losses[-1]:.3f}")
             if self.step % CHECKPOINT_EVERY == 0 or self.step == self.recipe.n_steps:
-                self.save()
                 self.log(started, losses)
+                self.save()
                 losses.clear()
 
 
@@ -197,9 +208,10 @@ def train(trainer: Trainer, *, resume: bool, report: Report) -> Path:
 
 def write_model(trainer: Trainer, report: Report) -> Path:
     """Write weights (bfloat16), tokenizer, and a card of what they were made of and can do."""
-    folder = trainer.out / "model"
+    final, folder = trainer.out / "model", trainer.out / "model.tmp"
     trainer.model.eval()
-    copy.deepcopy(trainer.model).bfloat16().save_pretrained(folder)
+    with checkpoint.disk_errors(folder):
+        copy.deepcopy(trainer.model).bfloat16().save_pretrained(folder)
     trainer.tokenizer.save(str(folder / "tokenizer.json"))
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": BOS}
     _write_json(folder / "tokenizer_config.json", settings)
@@ -212,7 +224,34 @@ def write_model(trainer: Trainer, report: Report) -> Path:
     }
     _write_json(folder / "evaluation.json", made)
     (folder / "README.md").write_text(card(made, None), encoding="utf-8")
-    return folder
+    before = trainer.out / "model.old"
+    shutil.rmtree(before, ignore_errors=True)
+    if final.exists():
+        final.rename(before)
+    folder.rename(final)
+    shutil.rmtree(before, ignore_errors=True)
+    return final
+
+
+def _run_tokenizer(path: Path, corpus: Corpus, recipe: Recipe) -> Tokenizer:
+    """The tokenizer of a run, trained where the run has none yet."""
+    if not path.exists():
+        _replace(path, train_tokenizer(corpus.train, recipe.seed).to_str(pretty=True))
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises nothing narrower
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"expected the tokenizer of this run, {path} is damaged ({reason}); restore it, or "
+            "choose another --out"
+        ) from None
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a text aside, then rename."""
+    aside = path.with_suffix(".tmp")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(path)
 
 
 def _write_json(path: Path, content: object) -> None:
