@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from tokenizers import Tokenizer
 
-from analysis.errors import UserError
+from analysis.errors import UserError, reason
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Vocabulary:
             return Tokenizer.from_file(str(path))
         except Exception as error:
             raise UserError(
-                f"expected a tokenizer, {path} is damaged ({error}); save it again"
+                f"expected a tokenizer, {path} is damaged ({reason(error)}); save it again"
             ) from None
 
     def _converted(self) -> Tokenizer | None:
@@ -88,13 +88,12 @@ class Vocabulary:
 
         try:
             loaded: Any = AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False)
-        except (OSError, ValueError, KeyError) as error:
-            reason = str(error).splitlines()[0][:200]
+            return loaded.backend_tokenizer
+        except Exception as error:  # damaged files raise errors of many kinds
             raise UserError(
-                f"expected a tokenizer in {self.folder}, loading it failed: {reason}; "
+                f"expected a tokenizer in {self.folder}, loading it failed: {reason(error)}; "
                 "save tokenizer.json there"
             ) from None
-        return loaded.backend_tokenizer
 
     @cached_property
     def hash(self) -> str:
@@ -119,7 +118,8 @@ class Vocabulary:
         special = {*self.bos}
         for key in ("eos_token_id", "pad_token_id"):
             found: Any = self._config.get(key)
-            special.update(found if isinstance(found, list) else [found])
+            listed: list[Any] = found if isinstance(found, list) else [found]
+            special.update(token for token in listed if isinstance(token, int))
         n_known = self.vocab
         if self.tokenizer is not None:
             added = self.tokenizer.get_added_tokens_decoder()
