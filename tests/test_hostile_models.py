@@ -10,17 +10,13 @@ import yaml
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save
 
-from analysis.components import folder as decompositions
-from analysis.models import published
 from analysis.models.card import read_card
 from analysis.models.load import load_model
 from analysis.text.tokens import Vocabulary
 
-from .decomposed_models import decomposed, importance_of
 from .hostile import (
     JSON,
     NAME,
-    NAMES,
     RAW,
     Canary,
     Place,
@@ -99,6 +95,14 @@ CONFIG = json.loads("""{"architectures": ["LlamaForCausalLM"], "model_type": "ll
  "bos_token_id": 0, "eos_token_id": 1, "rms_norm_eps": 1e-06, "hidden_act": "silu",
  "rope_parameters": {"rope_theta": 10000.0, "rope_type": "default"}, "dtype": "float32",
  "tie_word_embeddings": false, "use_cache": true, "attention_bias": false}""")
+TRAPS = (
+    {},
+    {"attn_implementation": "someone/kernel", "experts_implementation": "someone/kernel"},
+    {"_attn_implementation": {"": "kernels-community/flash-attn"}},
+    {"quantization_config": {"quant_method": "gptq", "bits": 4}},
+    {"quantization_config": {"quant_method": "someone"}, "dtype": "no_such"},
+    {"text_config": {"auto_map": {"AutoConfig": "modeling_evil.Evil"}}},
+)
 ASKS_CODE = {
     "auto_map": {"AutoConfig": "modeling_evil.Evil", "AutoModelForCausalLM": "modeling_evil.Evil"}
 }
@@ -117,11 +121,13 @@ def test_any_config_gives_a_card_or_one_line(folder, place, canary, config):
     assert canary.silent() and place.untouched()
 
 
-@hostile(150, config=edited(CONFIG), trap=st.sampled_from([{}, ASKS_CODE, {"x": ASKS_CODE}]))
+@hostile(400, config=st.just(CONFIG) | edited(CONFIG), trap=st.sampled_from([*TRAPS, ASKS_CODE]))
 def test_any_config_loads_or_is_refused(folder, place, canary, whole, config, trap):
     rewrite(folder / "config.json", as_json({**config, **trap}))
     shutil.copy(whole["llama"] / WEIGHTS, folder / WEIGHTS)
-    refused(lambda: load_model(str(folder)))
+    loaded, _ = refused(lambda: load_model(str(folder)))
+    assert loaded is not None or config != CONFIG or trap
+    assert loaded is None or trap is not ASKS_CODE
     assert canary.silent() and place.untouched()
 
 
@@ -155,7 +161,7 @@ def test_any_weights_are_hashed_or_refused(folder, place, canary, weights):
     assert canary.silent() and place.untouched()
 
 
-@hostile(100, data=st.data())
+@hostile(300, data=st.data())
 def test_any_weights_load_or_are_refused(folder, place, canary, whole, data):
     good = (whole["llama"] / WEIGHTS).read_bytes()
     rewrite(folder / "config.json", as_json(CONFIG))
@@ -233,39 +239,3 @@ def test_any_name_of_a_model_is_found_or_refused(place, name, monkeypatch):
     card, _ = refused(lambda: read_card(name))
     assert card is None or name in {"reference", "model", "./model"}
     assert place.untouched()
-
-
-@pytest.fixture(scope="module")
-def run(place, canary):
-    """The folder of a published decomposition, with pickles that sing."""
-    path = place.work / "run"
-    path.mkdir()
-    (path / "model_3.bin").write_bytes(canary.pickle)
-    return path
-
-
-TARGET = {
-    **{"vocab_size": 100, "n_embd": 32, "n_intermediate": 64, "n_layer": 2, "n_head": 4},
-    **{"n_ctx": 64, "n_key_value_heads": 2, "rotary_dim": 8, "rotary_base": 1e4},
-}
-RUN = {"pretrained_model_name": "w/model.pth", "ci_config": {"simple_transformer_ci_cfg": {}}}
-
-
-def as_yaml(said: object) -> bytes:
-    return yaml.safe_dump(said).encode("utf-8", "surrogatepass")
-
-
-def configs(said: dict) -> st.SearchStrategy[bytes]:
-    return edited(said).map(as_yaml) | RAW | mutated(as_yaml(said)) | JSON.map(as_yaml)
-
-
-@hostile(800, config=configs(RUN), target=configs(TARGET), trap=st.integers(0, 9))
-def test_any_published_run_gives_a_card_or_one_line(run, place, canary, config, target, trap):
-    rewrite(run / published.CONFIG, canary.yaml.encode() if trap == 0 else config)
-    rewrite(run / published.TARGET_CONFIG, canary.yaml.encode() if trap == 1 else target)
-    rewrite(run / "model_7.pth", b"x")
-    card, _ = refused(lambda: read_card(str(run)))
-    if card is not None:
-        refused(card.row)
-        assert card.n_heads > 0 and card.d_head > 0
-    assert canary.silent() and place.untouched()

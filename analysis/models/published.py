@@ -156,17 +156,32 @@ def _target_config_path(folder: Path) -> Path:
     )
     places = [folder]
     if isinstance(name, str) and not name.startswith(("wandb:", "http")):
-        weights = folder / name
-        inside = folder.resolve() in weights.resolve().parents
-        places = [weights.parent.parent, weights.parent, folder] if inside else places
+        places = [*_beside(folder, name), folder]
     for place in places:
-        if (place / TARGET_CONFIG).exists():
+        if _is_file(place / TARGET_CONFIG):
             return place / TARGET_CONFIG
     looked = " or ".join(str(place) for place in dict.fromkeys(places))
     raise UserError(
         f"expected {TARGET_CONFIG} of the run that trained the target ({name}), found none in "
         f"{looked}; copy that file there"
     )
+
+
+def _beside(folder: Path, name: str) -> list[Path]:
+    """Folders in a run's own one where the target's weights of that name may be."""
+    weights, inside = folder / name, folder.resolve()
+    try:
+        near = [weights.parent.parent, weights.parent] if inside in weights.resolve().parents else []
+        return [place for place in near if place.resolve().is_relative_to(inside)]
+    except ValueError:  # no name that a file can have
+        return []
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # longer than a name can be
+        return False
 
 
 def _mapping(path: Path) -> dict[str, Any]:
@@ -176,8 +191,8 @@ def _mapping(path: Path) -> dict[str, Any]:
         raise UserError(f"expected {path}, found none; copy the whole run folder") from None
     except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"expected YAML, {path} is not ({reason(error)}); copy it again") from None
-    if not isinstance(read, dict):
-        raise UserError(f"expected a mapping in {path}, found another value; copy it again")
+    if not isinstance(read, dict) or not all(isinstance(key, str) for key in read):
+        raise UserError(f"expected a mapping by name in {path}, found another value; copy it again")
     return cast("dict[str, Any]", read)
 
 
