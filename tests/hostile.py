@@ -124,9 +124,10 @@ class Place:
             for path in changed
         )
 
-    def clear(self, *others: Path) -> None:
-        """Empty the work folder, and take away what was allowed."""
-        for path in (*others, *self.work.iterdir()):
+    def clear(self) -> None:
+        """Empty the work folder, and take away what is new outside of it."""
+        new = sorted(self._found().keys() - self._before.keys())
+        for path in (*new, *self.work.iterdir()):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
             else:

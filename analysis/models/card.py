@@ -5,6 +5,7 @@ Nothing here loads weights or imports torch, so a stored answer is found in mill
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -105,9 +106,8 @@ def read_card(name: str) -> ModelCard:
             f"expected sizes that fit the {n_params} weights in {folder}, config.json has {sizes}; "
             "copy the folder again"
         )
-    own = folder.resolve().name.encode("utf-8", "replace").decode()
     return ModelCard(
-        name=name if name == "reference" or revision else own,
+        name=name if name == "reference" or revision else _plain_name(folder),
         folder=folder,
         revision=revision,
         weights=revision or weights_hash(folder),
@@ -119,6 +119,11 @@ def read_card(name: str) -> ModelCard:
         n_ctx=next((config[k] for k in _POSITIONS if _is_size(config.get(k))), _NO_LIMIT),
         **sizes,
     )
+
+
+def _plain_name(folder: Path) -> str:
+    """A folder's name as pages show it: what Markdown or HTML could read as more is a dash."""
+    return re.sub(r"[^\w.+ -]+|_(?=_)", "-", folder.resolve().name).strip() or "-"
 
 
 def weights_hash(folder: Path) -> str:

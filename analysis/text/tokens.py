@@ -141,8 +141,17 @@ class Vocabulary:
         return self.tokenizer
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text, without any special token of the tokenizer's own."""
-        return self.require().encode(text, add_special_tokens=False).ids
+        """Ids of a text, without any special token of the tokenizer's own.
+
+        Raises:
+            UserError: There is no tokenizer, or the text holds half of a surrogate pair.
+        """
+        try:
+            return self.require().encode(text, add_special_tokens=False).ids
+        except TypeError:
+            raise UserError(
+                "expected text of whole characters, got half of a surrogate pair; remove it"
+            ) from None
 
     def single(self, words: Sequence[str]) -> dict[str, int]:
         """Ids of those words that are one token after a space, in mid-sentence.
