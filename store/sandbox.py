@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 _READING = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN, duckdb.StatementType.MULTI}
 """MULTI is a PIVOT. What hides a write in these is refused by the sandbox itself."""
 
-_AS_TEXT = re.compile(
-    r"INTERVAL|UNION\(|BIT\b|BLOB|BIGNUM|VARIANT|GEOMETRY|TIME WITH TIME ZONE"
-)
+_AS_TEXT = re.compile(r"INTERVAL|UNION\(|BIT\b|BLOB|BIGNUM|VARIANT|GEOMETRY|TIME WITH TIME ZONE")
 """Types that frames do not hold, or not as what they are: they are answered as text."""
 
 _LOCKS = (
     "SET python_enable_replacements = false",
+    "SET autoinstall_known_extensions = false",
+    "SET autoload_known_extensions = false",
     "SET temp_directory = ''",
     "SET enable_external_access = false",
     "SET lock_configuration = true",
@@ -93,7 +93,10 @@ def answer(
                 f"expected a query over the store's tables, got one that reaches beyond them "
                 f"({reason}); open catalog.duckdb in a duckdb shell of your own for that"
             ) from error
-        raise StoreError(f"expected a query that DuckDB can answer, got: {reason}") from error
+        raise StoreError(
+            f"expected a query that DuckDB can answer, got: {reason}; SHOW TABLES and DESCRIBE say "
+            "what can be asked"
+        ) from error
 
 
 def _framed(found: duckdb.DuckDBPyRelation) -> pl.DataFrame:

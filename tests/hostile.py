@@ -138,7 +138,7 @@ TAGS = (
     "<script>alert(1)</script>",
     "<img src=x onerror=alert(1)>",
     "</script><script>alert(1)</script>",
-    "\"><svg/onload=alert(1)>",
+    '"><svg/onload=alert(1)>',
     "' onmouseover='alert(1)",
     "<!--",
     "-->",
@@ -150,13 +150,26 @@ TAGS = (
     "[x](javascript:alert(1))",
     "```{raw} html\n<u>x</u>\n```",
     "{eval-rst}`x`",
-    "<hb-md data-key=\"0\"></hb-md>",
+    '<hb-md data-key="0"></hb-md>',
 )
 NAMES = (
     *TAGS,
     *("../x", "../../x", "..", ".", "", " ", "~", "x/../../y", "a\\..\\b", "C:\\x", "//x"),
     *("-", "--help", "-rf", "%s%n", "{0}", "{x!r}", "$(touch x)", "`touch x`", "; touch x", "|x"),
-    *("*", "[a]", "?", "\n", "a\nb", "\t", "\x1b[31m", "\u202e", "\ufeff", "\u2028", "é", "e\u0301"),
+    *(
+        "*",
+        "[a]",
+        "?",
+        "\n",
+        "a\nb",
+        "\t",
+        "\x1b[31m",
+        "\u202e",
+        "\ufeff",
+        "\u2028",
+        "é",
+        "e\u0301",
+    ),
     *("x" * 300, "x/" * 200, "\U0010ffff", "\x7f", "CON", "nan", "None", "hf:", "hf:x:y:z:w"),
     *("'; DROP TABLE runs; --", '"', "'", "\\", "1e999", "-1", "0", "9" * 30, "½", "²", "١"),
 )
@@ -170,7 +183,9 @@ SCALARS = (
     st.none()
     | st.booleans()
     | st.integers(-3, 70)
-    | st.sampled_from([10**6, 2**31 - 1, 2**63, 10**30, -(2**63), 1e308, float("inf"), float("nan"), 0.5, -0.0])
+    | st.sampled_from(
+        [10**6, 2**31 - 1, 2**63, 10**30, -(2**63), 1e308, float("inf"), float("nan"), 0.5, -0.0]
+    )
     | NAME
     | BROKEN_TEXT
 )

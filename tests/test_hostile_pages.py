@@ -37,7 +37,7 @@ def test_markup_is_seen_where_it_is_not_escaped():
     assert tags("<b>") != tags("&lt;b&gt;")
 
 
-@hostile(700, names=st.lists(TEXT, min_size=1, max_size=3, unique=True), value=VALUE)
+@hostile(400, names=st.lists(TEXT, min_size=1, max_size=3, unique=True), value=VALUE)
 def test_tables_show_names_and_values_as_text(names, value):
     kept = [name for name in names if not name.endswith("_link") and not name.startswith("_marimo")]
     text = value_text(value).encode("utf-8", "replace").decode()
@@ -53,7 +53,7 @@ def test_text_of_a_cell_stays_text(value):
     assert BeautifulSoup(html, "html.parser").text.split() == value.split()
 
 
-@hostile(600, tokens=st.lists(TEXT, min_size=1, max_size=4), t=st.integers(-2, 5))
+@hostile(400, tokens=st.lists(TEXT, min_size=1, max_size=4), t=st.integers(-2, 5))
 def test_chips_show_tokens_as_text(tokens, t):
     html = chips(tokens, t)
     assert tags(html) == [("div", ("style",)), *[("span", ("style",))] * len(tokens)]
@@ -114,10 +114,11 @@ CHOICES = st.fixed_dictionaries(
         "place": st.sampled_from(views.PLACES),
     }
 )
+ELEMENTS = {"table", "thead", "tbody", "tr", "th", "td", "div", "span", "br", "small"}
 PROMPTS = st.sampled_from(["Mary and John", "the " * 80, "\ud800", "a\udfffb"]) | TEXT
 
 
-@hostile(150, text=PROMPTS, choice=CHOICES, t=st.integers(-1, 9) | st.just(10**30))
+@hostile(150, text=PROMPTS, choice=CHOICES, t=st.integers(-1, 9) | st.just(9_999))
 def test_any_prompt_in_the_lab_is_answered_or_refused(request_of, text, choice, t):
     def ask():
         asked = views.probe_of(request_of, text, choice, t)
@@ -130,4 +131,4 @@ def test_any_prompt_in_the_lab_is_answered_or_refused(request_of, text, choice, 
         for table, frame in frames.items():
             conformed(table, frame.with_columns(run=pl.lit("r")))
         shown = tags(token_table(frames["predictions"], 3))
-        assert {name for name, _ in shown} <= set("table thead tbody tr th td div span br small".split())
+        assert {name for name, _ in shown} <= ELEMENTS

@@ -155,10 +155,9 @@ def changed(data, whole: dict) -> dict:
     return tensors
 
 
-@hostile(300, data=st.data(), kind=st.integers(0, 5), zipped=st.booleans())
-def test_any_checkpoint_is_read_or_refused_and_never_run(
-    run, place, canary, state, data, kind, zipped
-):
+@hostile(300, data=st.data(), kind=st.integers(0, 5))
+def test_any_checkpoint_is_read_or_refused_and_never_run(run, place, canary, state, data, kind):
+    zipped = data.draw(st.booleans())
     rewrite(run / published.CONFIG, as_yaml(RUN))
     rewrite(run / published.TARGET_CONFIG, as_yaml(TARGET))
     how = {"_use_new_zipfile_serialization": zipped}

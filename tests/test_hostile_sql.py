@@ -61,8 +61,12 @@ SOURCES = (
     *("read_csv('{csv}')", "read_csv_auto(['{csv}'])", "read_text('{csv}')", "read_blob('{csv}')"),
     *("read_json('{json}')", "read_ndjson_objects('{json}')", "read_json_auto('{json}')"),
     *("read_parquet('{pq}')", "parquet_scan(['{pq}'])", "parquet_metadata('{pq}')"),
-    *("parquet_schema('{pq}')", "parquet_kv_metadata('{pq}')", "parquet_bloom_probe('{pq}', 'a', 1)"),
-    *("sniff_csv('{csv}')", "glob('{dir}/*')", "'{csv}'", "'{pq}'", '"{csv}"', "\"{pq}\"", "'{db}'"),
+    *(
+        "parquet_schema('{pq}')",
+        "parquet_kv_metadata('{pq}')",
+        "parquet_bloom_probe('{pq}', 'a', 1)",
+    ),
+    *("sniff_csv('{csv}')", "glob('{dir}/*')", "'{csv}'", "'{pq}'", '"{csv}"', '"{pq}"', "'{db}'"),
     *("query('FROM ''{csv}''')", "query_table('{csv}')", "query_table(['{pq}'])", "'file://{csv}'"),
     *("sqlite_scan('{db}', 'secret')", "postgres_scan('', '', '')", "read_xlsx('{csv}')"),
     *("read_duckdb('{db}', table_name := 'secret')", "secret.secret", "words", "store", "pl"),
@@ -72,8 +76,17 @@ SOURCES = (
 )
 SCALAR = (
     *("getenv('HOSTILE_SECRET')", "current_setting('HOSTILE_SECRET')", "getvariable('x')"),
-    *("(SELECT word FROM '{csv}')", "(SELECT content FROM read_text('{csv}'))", "file_exists('{csv}')"),
-    *("pg_read_file('{csv}')", "load_file('{csv}')", "system('touch {out}')", "shell('touch {out}')"),
+    *(
+        "(SELECT word FROM '{csv}')",
+        "(SELECT content FROM read_text('{csv}'))",
+        "file_exists('{csv}')",
+    ),
+    *(
+        "pg_read_file('{csv}')",
+        "load_file('{csv}')",
+        "system('touch {out}')",
+        "shell('touch {out}')",
+    ),
     *("write_log('x', level := 'error')", "add_parquet_key('a', 'b')", "nextval('x')"),
 )
 STATEMENTS = (
@@ -86,27 +99,61 @@ STATEMENTS = (
     *("PRAGMA database_list", "PRAGMA enable_profiling='json'", "PRAGMA profiling_output='{out}'"),
     *("CREATE SECRET s (TYPE s3)", "CREATE MACRO m() AS TABLE FROM '{csv}'", "CHECKPOINT"),
     *("CREATE TABLE x AS FROM '{csv}'", "DROP VIEW runs", "INSERT INTO runs FROM runs"),
-    *("UPDATE runs SET run = 'x'", "DELETE FROM runs", "TRUNCATE runs", "ALTER VIEW runs RENAME TO x"),
+    *(
+        "UPDATE runs SET run = 'x'",
+        "DELETE FROM runs",
+        "TRUNCATE runs",
+        "ALTER VIEW runs RENAME TO x",
+    ),
     *("PREPARE p AS FROM '{csv}'", "EXECUTE p", "CALL enable_logging(storage := 'file')", "VACUUM"),
-    *("CALL pragma_version()", "BEGIN; COPY runs TO '{out}'; COMMIT", "CREATE VIEW x AS FROM '{csv}'"),
+    *(
+        "CALL pragma_version()",
+        "BEGIN; COPY runs TO '{out}'; COMMIT",
+        "CREATE VIEW x AS FROM '{csv}'",
+    ),
     *("COMMENT ON VIEW runs IS 'x'", "GRANT ALL ON runs TO x", "LISTEN x", "DO $$ $$", ".shell ls"),
 )
 WRAPS = (
     *("{q}", "{q};", ";{q}", "/* x */ {q} -- y", "-- x\n{q}", "({q})", "/*/**/{q}", "\ufeff{q}"),
     *("FROM ({q})", "SELECT * FROM ({q}) AS t", "WITH x AS ({q}) FROM x", "EXPLAIN {q}"),
-    *("WITH x AS MATERIALIZED ({q}) SELECT 1", "EXPLAIN ANALYZE {q}", "DESCRIBE {q}", "SUMMARIZE {q}"),
-    *("WITH RECURSIVE x AS ({q} UNION ALL FROM x) FROM x", "SELECT EXISTS ({q})", "PREPARE p AS {q}"),
-    *("SELECT 1 WHERE 1 IN ({q})", "FROM runs, LATERAL ({q})", "FROM query($${q}$$)", "SELECT 1; {q}"),
-    *("PIVOT ({q}) ON run", "UNPIVOT ({q}) ON COLUMNS(*)", "FROM runs UNION BY NAME {q}", "TABLE ({q})"),
+    *(
+        "WITH x AS MATERIALIZED ({q}) SELECT 1",
+        "EXPLAIN ANALYZE {q}",
+        "DESCRIBE {q}",
+        "SUMMARIZE {q}",
+    ),
+    *(
+        "WITH RECURSIVE x AS ({q} UNION ALL FROM x) FROM x",
+        "SELECT EXISTS ({q})",
+        "PREPARE p AS {q}",
+    ),
+    *(
+        "SELECT 1 WHERE 1 IN ({q})",
+        "FROM runs, LATERAL ({q})",
+        "FROM query($${q}$$)",
+        "SELECT 1; {q}",
+    ),
+    *(
+        "PIVOT ({q}) ON run",
+        "UNPIVOT ({q}) ON COLUMNS(*)",
+        "FROM runs UNION BY NAME {q}",
+        "TABLE ({q})",
+    ),
     *("CREATE TEMP TABLE x AS {q}", "SELECT (SELECT to_json(t) FROM ({q}) t)", "VALUES (({q}))"),
-    *("FROM histogram_values(({q}), run)", "SELECT list_transform([1], lambda x: ({q}))", "EXECUTE {q}"),
+    *(
+        "FROM histogram_values(({q}), run)",
+        "SELECT list_transform([1], lambda x: ({q}))",
+        "EXECUTE {q}",
+    ),
 )
 INNER = (
     st.sampled_from(SOURCES).map(lambda source: f"SELECT * FROM {source}")
     | st.sampled_from(SCALAR).map(lambda call: f"SELECT {call}")
     | st.sampled_from(STATEMENTS)
     | st.sampled_from([query.sql for query in QUERIES])
-    | st.sampled_from(["FROM test_all_types()", "SELECT 'infinity'::DATE, {{'a': 1}}", "SHOW TABLES"])
+    | st.sampled_from(
+        ["FROM test_all_types()", "SELECT 'infinity'::DATE, {{'a': 1}}", "SHOW TABLES"]
+    )
     | st.builds("SELECT '{}', {}".format, BROKEN_TEXT, NAME).map(lambda q: q.replace("{", "{{"))
     | st.text(max_size=20).map(lambda text: text.replace("{", "{{").replace("}", "}}"))
 )

@@ -107,7 +107,16 @@ def parquet(frame: pl.DataFrame) -> bytes:
 
 COLUMNS = (
     *(["a red book "], ["a", None], [None], [1], [1.5], [True], [b"\xff"], ["\0"], []),
-    *([[3, 4, 5, 6]], [[3, None]], [[2**63]], [[-1, 3, 4]], [[2**40, 3, 4]], [[]], [[[1]]], [["a"]]),
+    *(
+        [[3, 4, 5, 6]],
+        [[3, None]],
+        [[2**63]],
+        [[-1, 3, 4]],
+        [[2**40, 3, 4]],
+        [[]],
+        [[[1]]],
+        [["a"]],
+    ),
     *([{"a": 1}], [pl.Series([3, 4, 5], dtype=pl.UInt8)], [[3.5, 4.0]], [None, [3, 4, 5]]),
 )
 TABLES = st.builds(
@@ -151,12 +160,14 @@ HEADS = st.sampled_from(["scores,layer,head\n", "Lag,Mean Probability\n", '"', "
 RESULTS = (
     st.sampled_from(FORMS).flatmap(edited).map(as_json)
     | st.sampled_from(SAID).flatmap(mutated)
-    | st.builds(lambda head, rows: (head + "\n".join(rows)).encode("utf-8", "replace"), HEADS, CELLS)
+    | st.builds(
+        lambda head, rows: (head + "\n".join(rows)).encode("utf-8", "replace"), HEADS, CELLS
+    )
     | RAW
 )
 
 
-@hostile(1500, data=RESULTS, name=NAME)
+@hostile(1000, data=RESULTS, name=NAME)
 def test_any_results_are_read_or_refused(place, data, name):
     path = rewrite(place.work / "results", data)
     file, _ = refused(lambda: PublishedFile.read(path))

@@ -142,7 +142,8 @@ def made(folder: Path) -> dict[str, Any]:
         read: object = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(
-            f"expected {path} as headbook decompose wrote it ({reason(error)}); copy the whole folder"
+            f"expected {path} as headbook decompose wrote it ({reason(error)}); "
+            "copy the whole folder"
         ) from None
     if not isinstance(read, dict):
         raise UserError(f"expected a JSON object in {path}, found another value; copy it again")

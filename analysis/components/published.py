@@ -94,7 +94,9 @@ def importance_function(
     """
     odd = sorted(name for name, tensor in state.items() if not _is_plain(tensor))
     if odd:
-        raise UserError(f"expected real numbers in {odd[0]}, found others; copy the whole run folder")
+        raise UserError(
+            f"expected real numbers in {odd[0]}, found others; copy the whole run folder"
+        )
     try:
         if any(name.startswith("ci_fns.") for name in state):
             return Layerwise(_layerwise(state))

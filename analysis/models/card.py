@@ -6,10 +6,9 @@ Nothing here loads weights or imports torch, so a stored answer is found in mill
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from math import prod
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +17,7 @@ import polars as pl
 from analysis.errors import UserError, reason
 
 from . import published
+from .weights import check_shards, tensors, weight_files
 
 REFERENCE = Path(__file__).resolve().parent.parent / "reference"
 """The folder of the model that ships with the project."""
@@ -36,7 +36,6 @@ _SIZES = {
     "d_model": ("hidden_size", "n_embd"),
     "vocab": ("vocab_size",),
 }
-_SHARDS = "model.safetensors.index.json"
 _LARGEST = 2**31 - 1
 """Of a size."""
 
@@ -137,7 +136,7 @@ def _n_params(folder: Path, config: Mapping[str, Any]) -> int:
     """Elements of all weights, tied ones once."""
     if published.is_published(folder):
         return published.n_params(config)
-    return sum(size for label, size, _ in _tensors(folder) if not _is_buffer(label))
+    return sum(size for label, size, _ in tensors(folder) if not _is_buffer(label))
 
 
 def _is_buffer(label: str) -> bool:
@@ -147,7 +146,7 @@ def _is_buffer(label: str) -> bool:
 
 def tensors_hash(folder: Path) -> str:
     """SHA-256 over names, types, shapes and bytes of a folder's tensors, sorted by name."""
-    stats = [(path.name, path.stat()) for path in _weight_files(folder)]
+    stats = [(path.name, path.stat()) for path in weight_files(folder)]
     files = tuple((name, stat.st_size, stat.st_mtime_ns, stat.st_ino) for name, stat in stats)
     return _tensors_hash(folder.resolve(), files)
 
@@ -156,7 +155,7 @@ def tensors_hash(folder: Path) -> str:
 def _tensors_hash(folder: Path, _files: tuple[tuple[str, int, int, int], ...]) -> str:
     """The hash, read once as long as the files stay as they are."""
     digest = hashlib.sha256()
-    for header, _, (path, start, end) in sorted(_tensors(folder), key=lambda t: t[0]):
+    for header, _, (path, start, end) in sorted(tensors(folder), key=lambda t: t[0]):
         digest.update(header.encode())
         with path.open("rb") as file:
             file.seek(start)
@@ -168,44 +167,6 @@ def _tensors_hash(folder: Path, _files: tuple[tuple[str, int, int, int], ...]) -
                 digest.update(block)
                 left -= len(block)
     return digest.hexdigest()
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    """Files of weights, sorted; nothing else that has such a name."""
-    return [path for path in sorted(folder.glob("*.safetensors")) if path.is_file()]
-
-
-def _tensors(folder: Path) -> Iterator[tuple[str, int, tuple[Path, int, int]]]:
-    """For every tensor: name, type and shape; number of elements; where its bytes are."""
-    for path in _weight_files(folder):
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            raw = file.read(length) if length <= path.stat().st_size else b""
-        try:
-            header: dict[str, Any] = json.loads(raw)
-            header.pop("__metadata__", None)
-            for tensor, info in header.items():
-                n_elements, (begin, end) = _extent(info["shape"], info["data_offsets"])
-                label = f"{tensor} {info['dtype']} {info['shape']}"
-                yield label, n_elements, (path, 8 + length + begin, 8 + length + end)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            raise UserError(
-                f"expected a safetensors file, {path} is damaged; copy it again"
-            ) from None
-
-
-def _extent(shape: Sequence[Any], offsets: Sequence[Any]) -> tuple[int, tuple[int, int]]:
-    """Elements and place of a tensor.
-
-    Raises:
-        ValueError: A size or a place is none, or so many elements need more bytes.
-    """
-    begin, end = offsets
-    n_elements = prod(shape)
-    numbers = (*shape, begin, end)
-    if any(type(n) is not int or n < 0 for n in numbers) or n_elements > 8 * (end - begin):
-        raise ValueError
-    return n_elements, (begin, end)
 
 
 def _folder(name: str) -> tuple[Path, str]:
@@ -272,32 +233,14 @@ def _check_safe(folder: Path, config: Mapping[str, Any]) -> None:
         )
     if published.is_published(folder):
         return
-    if not _weight_files(folder):
+    if not weight_files(folder):
         pickles = sorted(p.name for p in [*folder.glob("*.bin"), *folder.glob("*.pt*")])
         found = f"only {', '.join(pickles)} (pickles are never loaded)" if pickles else "none"
         raise UserError(
             f"expected weights in {folder}/*.safetensors, found {found}; "
             "save the model with save_pretrained(safe_serialization=True)"
         )
-    if (folder / _SHARDS).exists():
-        _check_shards(folder)
-
-
-def _check_shards(folder: Path) -> None:
-    """Refuse shards that are not of this folder: they would be loaded, but not hashed."""
-    known = {path.name for path in _weight_files(folder)}
-    try:
-        places = json.loads((folder / _SHARDS).read_text(encoding="utf-8"))["weight_map"].values()
-        absent = sorted(set(places) - known)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise UserError(
-            f"expected the files of all weights in {folder / _SHARDS}, found something else; "
-            "copy it again"
-        ) from None
-    if absent:
-        raise UserError(
-            f"expected all shards in {folder}, found no {absent[0]!r} there; copy the whole folder"
-        )
+    check_shards(folder)
 
 
 def _first(config: Mapping[str, Any], keys: tuple[str, ...], folder: Path) -> int:

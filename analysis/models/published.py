@@ -171,7 +171,9 @@ def _beside(folder: Path, name: str) -> list[Path]:
     """Folders in a run's own one where the target's weights of that name may be."""
     weights, inside = folder / name, folder.resolve()
     try:
-        near = [weights.parent.parent, weights.parent] if inside in weights.resolve().parents else []
+        near = (
+            [weights.parent.parent, weights.parent] if inside in weights.resolve().parents else []
+        )
         return [place for place in near if place.resolve().is_relative_to(inside)]
     except ValueError:  # no name that a file can have
         return []
