@@ -122,7 +122,7 @@ def named(place: Place, paths: list[str]) -> list[Path]:
     return [path for path in found if path != place.root and place.root not in (path.parent,)]
 
 
-@hostile(300, asked=commands())
+@hostile(150, asked=commands())
 def test_any_arguments_end_in_an_answer_or_one_line(place, asked):
     arguments, paths = asked
     place.clear()
