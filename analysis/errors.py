@@ -3,3 +3,17 @@
 
 class UserError(Exception):
     """A mistake in what was asked for: one line that says expected, found and remedy."""
+
+    def __init__(self, line: str) -> None:
+        super().__init__(printable(line))
+
+
+def printable(text: str) -> str:
+    """Text as one line: what would end it, or steer a terminal, is written as an escape."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def reason(error: BaseException) -> str:
+    """What an error of another library says, up to 200 characters of its first line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:200] if lines else type(error).__name__

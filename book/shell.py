@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 import polars as pl
 
+from analysis.errors import reason
 from store import StoreError
 
 if TYPE_CHECKING:
@@ -31,9 +32,19 @@ def ask(store: Store, query: str, form: str | None) -> str:
         The answer, ending in a newline.
 
     Raises:
-        StoreError: The query is wrong, or would do more than read.
+        StoreError: The query is wrong, would do more than read, or its answer has no such form.
     """
     frame = store.sql(query)
+    try:
+        return _written(frame, form)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise StoreError(
+            f"expected values that can be written as {form or 'a table'}, got others "
+            f"({reason(error)}); cast them, such as x::VARCHAR"
+        ) from None
+
+
+def _written(frame: pl.DataFrame, form: str | None) -> str:
     if form == "csv":
         return frame.write_csv()
     if form == "json":

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import duckdb
+import polars as pl
 
 from .errors import StoreError
 from .pins import Pinned, live_comments, live_views
@@ -14,13 +16,16 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
     from pathlib import Path
 
-    import polars as pl
-
 _READING = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN, duckdb.StatementType.MULTI}
 """MULTI is a PIVOT. What hides a write in these is refused by the sandbox itself."""
 
+_AS_TEXT = re.compile(r"INTERVAL|UNION\(|BIT\b|BLOB|BIGNUM|VARIANT|GEOMETRY|TIME WITH TIME ZONE")
+"""Types that frames do not hold, or not as what they are: they are answered as text."""
+
 _LOCKS = (
     "SET python_enable_replacements = false",
+    "SET autoinstall_known_extensions = false",
+    "SET autoload_known_extensions = false",
     "SET temp_directory = ''",
     "SET enable_external_access = false",
     "SET lock_configuration = true",
@@ -80,12 +85,28 @@ def answer(
             raise StoreError(
                 f"expected one query such as SELECT, got {got}; the store is read-only"
             )
-        return connection.sql(query, params=list(parameters)).pl()
-    except duckdb.Error as error:
+        return _framed(connection.sql(query, params=list(parameters)))
+    except (duckdb.Error, pl.exceptions.PolarsError, UnicodeError, TypeError) as error:
         reason = str(error).partition("\n")[0]
         if isinstance(error, duckdb.PermissionException) or "has been locked" in reason:
             raise StoreError(
                 f"expected a query over the store's tables, got one that reaches beyond them "
                 f"({reason}); open catalog.duckdb in a duckdb shell of your own for that"
             ) from error
-        raise StoreError(f"expected a query that DuckDB can answer, got: {reason}") from error
+        raise StoreError(
+            f"expected a query that DuckDB can answer, got: {reason}; SHOW TABLES and DESCRIBE say "
+            "what can be asked"
+        ) from error
+
+
+def _framed(found: duckdb.DuckDBPyRelation) -> pl.DataFrame:
+    """An answer as a frame; what frames do not hold as DuckDB writes it."""
+    odd = [_AS_TEXT.search(str(kind)) is not None for kind in found.types]
+    if not any(odd):
+        return found.pl()
+    names = ['"' + name.replace('"', '""') + '"' for name in found.columns]
+    columns = (
+        f"CAST(#{place} AS VARCHAR) AS {name}" if as_text else f"#{place} AS {name}"
+        for place, (name, as_text) in enumerate(zip(names, odd, strict=True), start=1)
+    )
+    return found.project(", ".join(columns)).pl()

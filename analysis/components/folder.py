@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from analysis.errors import UserError
+from analysis.errors import UserError, reason
 from analysis.models import published
 from analysis.models.card import ModelCard
 from analysis.models.load import Model
@@ -20,7 +20,7 @@ from analysis.training import checkpoint
 
 from .decomposed import Components, Decomposition
 from .importance import ImportanceFunction
-from .published import importance_function, published_decomposition
+from .published import components_of, importance_function, published_decomposition
 
 WEIGHTS, MADE = "components.safetensors", "decomposition.json"
 
@@ -116,13 +116,15 @@ def load_decomposition(model: Model, folder: Path) -> tuple[Decomposition, Impor
             f"of another model ({target}); decompose this one with headbook decompose"
         )
     tensors, _ = checkpoint.read(folder / WEIGHTS, str(model.device))
-    parts = published.sorted_out({name: t.float() for name, t in tensors.items()})
+    parts = published.sorted_out(
+        {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
+    )
     if any(set(pair) != {"V", "U"} for pair in parts.components.values()) or not parts.components:
         raise UserError(
             f"expected V and U of every layer in {folder / WEIGHTS}, some are missing; copy the "
             "whole folder"
         )
-    components = {n: Components(V=p["V"], U=p["U"]) for n, p in parts.components.items()}
+    components = {name: components_of(name, pair) for name, pair in parts.components.items()}
     function = importance_function(parts.importance, {})
     for part in (*components.values(), function):
         nn.Module.to(part, model.device)
@@ -138,9 +140,10 @@ def made(folder: Path) -> dict[str, Any]:
     path = folder / MADE
     try:
         read: object = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(
-            f"expected {path} as headbook decompose wrote it ({error}); copy the whole folder"
+            f"expected {path} as headbook decompose wrote it ({reason(error)}); "
+            "copy the whole folder"
         ) from None
     if not isinstance(read, dict):
         raise UserError(f"expected a JSON object in {path}, found another value; copy it again")

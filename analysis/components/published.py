@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from analysis.errors import UserError
+from analysis.errors import UserError, reason
 from analysis.models import published
 from analysis.models.load import Model
 
@@ -43,7 +44,7 @@ def published_decomposition(model: Model, folder: Path) -> tuple[Decomposition, 
             f"expected `_components.<layer>.U` and `.V` in {published.newest_weights(folder)}, "
             "found none; give the run of a decomposition"
         )
-    components = {name: _components(name, pair) for name, pair in parts.components.items()}
+    components = {name: components_of(name, pair) for name, pair in parts.components.items()}
     names = [name for name, _ in model.net.named_modules()]
     order = sorted(components, key=names.index) if set(components) <= set(names) else components
     decomposition = Decomposition.of(model, {name: components[name] for name in order})
@@ -54,14 +55,25 @@ def published_decomposition(model: Model, folder: Path) -> tuple[Decomposition, 
     return decomposition, function
 
 
-def _components(name: str, pair: Mapping[str, Tensor]) -> Components:
+def components_of(name: str, pair: Mapping[str, Tensor]) -> Components:
+    """Components of a layer out of their two factors.
+
+    Raises:
+        UserError: One is missing, or they are no matrices that fit each other.
+    """
     for factor in ("U", "V"):
         if factor not in pair:
             raise UserError(
                 f"expected `_components.{name.replace('.', '-')}.{factor}`, found only "
                 f"{', '.join(pair)}; copy the whole checkpoint"
             )
-    return Components(V=pair["V"], U=pair["U"])
+    V, U = pair["V"], pair["U"]
+    if not all(map(_is_plain, (V, U))) or (V.ndim, U.ndim) != (2, 2) or V.shape[1] != U.shape[0]:
+        raise UserError(
+            f"expected V (d_in, component) and U (component, d_out) of {name}, found "
+            f"{tuple(V.shape)} and {tuple(U.shape)}; copy the whole checkpoint"
+        )
+    return Components(V=V, U=U)
 
 
 def importance_function(
@@ -80,6 +92,11 @@ def importance_function(
     Raises:
         UserError: A tensor or an entry of the configuration is missing.
     """
+    odd = sorted(name for name, tensor in state.items() if not _is_plain(tensor))
+    if odd:
+        raise UserError(
+            f"expected real numbers in {odd[0]}, found others; copy the whole run folder"
+        )
     try:
         if any(name.startswith("ci_fns.") for name in state):
             return Layerwise(_layerwise(state))
@@ -87,11 +104,17 @@ def importance_function(
             attention = config["simple_transformer_ci_cfg"]["attn_config"]
             return GlobalTransformer(_transformer(state, attention))
         return GlobalMLP(_maps(state, "global_ci_fn.layers"))
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError, IndexError) as error:
         raise UserError(
-            f"expected {error} for the causal-importance function, found none; "
+            f"expected {reason(error)} for the causal-importance function, found none; "
             "copy the whole run folder"
         ) from None
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor holds real numbers, all of them."""
+    strided = tensor.layout is torch.strided and not tensor.is_meta
+    return strided and tensor.is_floating_point()
 
 
 def _layerwise(state: Mapping[str, Tensor]) -> dict[str, MLP]:

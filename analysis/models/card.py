@@ -5,18 +5,19 @@ Nothing here loads weights or imports torch, so a stored answer is found in mill
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
 import polars as pl
-from safetensors import SafetensorError, safe_open
 
-from analysis.errors import UserError
+from analysis.errors import UserError, reason
 
 from . import published
+from .weights import check_shards, tensors, weight_files
 
 REFERENCE = Path(__file__).resolve().parent.parent / "reference"
 """The folder of the model that ships with the project."""
@@ -35,6 +36,8 @@ _SIZES = {
     "d_model": ("hidden_size", "n_embd"),
     "vocab": ("vocab_size",),
 }
+_LARGEST = 2**31 - 1
+"""Of a size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,20 +97,32 @@ def read_card(name: str) -> ModelCard:
     _check_safe(folder, config)
     sizes = {size: _first(config, keys, folder) for size, keys in _SIZES.items()}
     n_heads = sizes["n_heads"]
-    d_head = config.get("head_dim") or sizes["d_model"] // n_heads
+    derived = {"head_dim": sizes["d_model"] // n_heads, "num_key_value_heads": n_heads}
+    told = {**derived, **{key: config[key] for key in derived if config.get(key)}}
+    n_params = _n_params(folder, config)
+    if max(sizes.values()) > n_params:
+        raise UserError(
+            f"expected sizes that fit the {n_params} weights in {folder}, config.json has {sizes}; "
+            "copy the folder again"
+        )
     return ModelCard(
-        name=name if name == "reference" or revision else folder.resolve().name,
+        name=name if name == "reference" or revision else _plain_name(folder),
         folder=folder,
         revision=revision,
         weights=revision or weights_hash(folder),
         config={k: v for k, v in sorted(config.items()) if k not in _VOLATILE},
         architecture=str(config["architectures"][0]),
-        n_kv_heads=config.get("num_key_value_heads") or n_heads,
-        d_head=d_head,
-        n_params=_n_params(folder, config),
-        n_ctx=next((config[k] for k in _POSITIONS if isinstance(config.get(k), int)), _NO_LIMIT),
+        n_kv_heads=_first(told, ("num_key_value_heads",), folder),
+        d_head=_first(told, ("head_dim",), folder),
+        n_params=n_params,
+        n_ctx=next((config[k] for k in _POSITIONS if _is_size(config.get(k))), _NO_LIMIT),
         **sizes,
     )
+
+
+def _plain_name(folder: Path) -> str:
+    """A folder's name as pages show it: what Markdown or HTML could read as more is a dash."""
+    return re.sub(r"[^\w.+ -]+|_(?=_)", "-", folder.resolve().name).strip() or "-"
 
 
 def weights_hash(folder: Path) -> str:
@@ -121,7 +136,7 @@ def _n_params(folder: Path, config: Mapping[str, Any]) -> int:
     """Elements of all weights, tied ones once."""
     if published.is_published(folder):
         return published.n_params(config)
-    return sum(size for label, size, _ in _tensors(folder) if not _is_buffer(label))
+    return sum(size for label, size, _ in tensors(folder) if not _is_buffer(label))
 
 
 def _is_buffer(label: str) -> bool:
@@ -131,7 +146,7 @@ def _is_buffer(label: str) -> bool:
 
 def tensors_hash(folder: Path) -> str:
     """SHA-256 over names, types, shapes and bytes of a folder's tensors, sorted by name."""
-    stats = [(path.name, path.stat()) for path in sorted(folder.glob("*.safetensors"))]
+    stats = [(path.name, path.stat()) for path in weight_files(folder)]
     files = tuple((name, stat.st_size, stat.st_mtime_ns, stat.st_ino) for name, stat in stats)
     return _tensors_hash(folder.resolve(), files)
 
@@ -140,7 +155,7 @@ def tensors_hash(folder: Path) -> str:
 def _tensors_hash(folder: Path, _files: tuple[tuple[str, int, int, int], ...]) -> str:
     """The hash, read once as long as the files stay as they are."""
     digest = hashlib.sha256()
-    for header, _, (path, start, end) in sorted(_tensors(folder), key=lambda t: t[0]):
+    for header, _, (path, start, end) in sorted(tensors(folder), key=lambda t: t[0]):
         digest.update(header.encode())
         with path.open("rb") as file:
             file.seek(start)
@@ -154,35 +169,15 @@ def _tensors_hash(folder: Path, _files: tuple[tuple[str, int, int, int], ...]) -
     return digest.hexdigest()
 
 
-def _tensors(folder: Path) -> Iterator[tuple[str, int, tuple[Path, int, int]]]:
-    """For every tensor: name, type and shape; number of elements; where its bytes are."""
-    for path in sorted(folder.glob("*.safetensors")):
-        try:
-            with safe_open(path, "np"):  # compares the header with itself and with the file's size
-                pass
-        except (SafetensorError, OSError):
-            raise UserError(
-                f"expected a safetensors file, {path} is damaged; copy it again"
-            ) from None
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header: dict[str, Any] = json.loads(file.read(length))
-        for tensor, info in header.items():
-            if tensor != "__metadata__":
-                n_elements = 1
-                for size in info["shape"]:
-                    n_elements *= size
-                begin, end = (8 + length + offset for offset in info["data_offsets"])
-                label = f"{tensor} {info['dtype']} {info['shape']}"
-                yield label, n_elements, (path, begin, end)
-
-
 def _folder(name: str) -> tuple[Path, str]:
     """Where a model's files are, and its commit if a hub has it."""
     if name == "reference":
         return REFERENCE, ""
-    if Path(name).is_dir():
-        return Path(name), ""
+    try:
+        if Path(name).is_dir():
+            return Path(name), ""
+    except OSError:  # longer than a name can be
+        pass
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or not name:
         raise UserError(
             f"expected `reference`, a folder or a Hugging Face id, found no folder {name!r}; "
@@ -214,8 +209,11 @@ def _config(folder: Path) -> dict[str, Any]:
         )
     try:
         config: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"expected JSON, {path} is not ({error}); write it again") from None
+        json.dumps(config, allow_nan=False)
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(
+            f"expected JSON of finite numbers, {path} is not ({reason(error)}); write it again"
+        ) from None
     if not isinstance(config, dict):
         raise UserError(f"expected a JSON object, {path} holds another value; write it again")
     return cast("dict[str, Any]", config)
@@ -227,27 +225,33 @@ def _check_safe(folder: Path, config: Mapping[str, Any]) -> None:
             f"expected an architecture of transformers, {folder} asks to run code of its own, "
             "which is never done; use a version without remote code"
         )
-    if not config.get("architectures"):
+    named = config.get("architectures")
+    if not isinstance(named, list) or not named or not str(named[0]).isidentifier():
         raise UserError(
             f"expected `architectures` in {folder / 'config.json'}, found none; "
             "write the folder with save_pretrained of a causal language model"
         )
     if published.is_published(folder):
         return
-    if not any(folder.glob("*.safetensors")):
+    if not weight_files(folder):
         pickles = sorted(p.name for p in [*folder.glob("*.bin"), *folder.glob("*.pt*")])
         found = f"only {', '.join(pickles)} (pickles are never loaded)" if pickles else "none"
         raise UserError(
             f"expected weights in {folder}/*.safetensors, found {found}; "
             "save the model with save_pretrained(safe_serialization=True)"
         )
+    check_shards(folder)
 
 
 def _first(config: Mapping[str, Any], keys: tuple[str, ...], folder: Path) -> int:
     for key in keys:
-        if isinstance(config.get(key), int):
+        if _is_size(config.get(key)):
             return config[key]
     raise UserError(
-        f"expected one of {', '.join(keys)} in {folder / 'config.json'}, found none; "
-        "only causal language models with attention heads can be read"
+        f"expected one of {', '.join(keys)} in {folder / 'config.json'}, a whole number of at "
+        "least 1, found none; only causal language models with attention heads can be read"
     )
+
+
+def _is_size(value: object) -> bool:
+    return type(value) is int and 1 <= value <= _LARGEST

@@ -12,7 +12,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from transformers.utils import logging
 
 from analysis.attention import NAME, Site, Taps, Where
-from analysis.errors import UserError
+from analysis.errors import UserError, reason
 
 from . import llama_simple_mlp, published
 from .card import ModelCard, read_card
@@ -106,11 +106,12 @@ def _load(name: str, device: str, precision: Precision, _model: str) -> Model:
         net, missing = _weighed(card)
         if precision is Precision.FLOAT32:
             nn.Module.to(net, device)
-    except (OSError, ValueError, RuntimeError, KeyError, AssertionError) as error:
-        reason = str(error).splitlines()[0][:200]
+    except UserError:
+        raise
+    except Exception as error:  # what a config can say wrong raises errors of many kinds
         raise UserError(
             f"expected weights that fit {card.architecture} on {device}, loading {name} failed: "
-            f"{reason}; check the folder and the device"
+            f"{reason(error)}; check the folder and the device"
         ) from None
     if missing:
         raise UserError(
@@ -128,14 +129,21 @@ def _load(name: str, device: str, precision: Precision, _model: str) -> Model:
 def _weighed(card: ModelCard) -> tuple[PreTrainedModel, list[str]]:
     """The model with its weights, and the names of those that were not found."""
     if published.is_published(card.folder):
+        target = published.parts(card.folder).target
+        if sum(tensor.numel() for tensor in target.values()) < card.n_params:
+            raise UserError(
+                f"expected the {card.n_params} weights of the target in {card.folder}, found "
+                "fewer; copy the whole run folder"
+            )
         config = llama_simple_mlp.LlamaSimpleMLPConfig(**card.config)
         net = llama_simple_mlp.LlamaSimpleMLPForCausalLM(config)
-        loaded = net.load_state_dict(published.parts(card.folder).target, strict=False)
+        loaded = net.load_state_dict(target, strict=False)
         return net, sorted(loaded.missing_keys)
     logging.disable_progress_bar()
     found: Any = AutoModelForCausalLM.from_pretrained(
         card.folder,
         dtype=torch.float32,
+        attn_implementation="eager",
         trust_remote_code=False,
         use_safetensors=True,
         output_loading_info=True,

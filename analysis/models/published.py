@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import yaml
 
-from analysis.errors import UserError
+from analysis.errors import UserError, reason
 
 CONFIG = "final_config.yaml"
 TARGET_CONFIG = "model_config.yaml"
@@ -23,6 +23,7 @@ _COMPONENT = re.compile(
     r"_components\.(?P<dashed>[^.]+)\.(?P<factor>[UV])"
     r"|(?:target_model\.)?(?P<path>.+)\.components\.(?P<old>[UV])"
 )
+_STEP = re.compile(r"model_[0-9]{1,18}\.pth")
 _SIZES = {
     "vocab_size": "vocab_size",
     "n_embd": "hidden_size",
@@ -53,7 +54,7 @@ def newest_weights(folder: Path) -> Path:
     Raises:
         UserError: There is none.
     """
-    found = {int(p.stem[6:]): p for p in folder.glob("model_*.pth") if p.stem[6:].isdigit()}
+    found = {int(p.stem[6:]): p for p in folder.glob("model_*.pth") if _STEP.fullmatch(p.name)}
     if not found:
         raise UserError(
             f"expected model_<step>.pth in {folder}, found none; copy the run's last checkpoint"
@@ -94,9 +95,10 @@ def target_config(folder: Path) -> dict[str, Any]:
             f"expected {', '.join(missing)} in {path}, found none; copy the file of the run that "
             "trained the target"
         )
-    n_heads, n_embd = int(read["n_head"]), int(read["n_embd"])
-    rotary = int(read.get("rotary_dim", n_embd // n_heads))
-    if rotary != n_embd // n_heads or read.get("attn_bias") or read.get("mlp_bias"):
+    sizes = {ours: _size(read, theirs, path) for theirs, ours in _SIZES.items()}
+    n_heads = sizes["num_attention_heads"]
+    rotary = read.get("rotary_dim", sizes["hidden_size"] // n_heads)
+    if rotary != sizes["hidden_size"] // n_heads or read.get("attn_bias") or read.get("mlp_bias"):
         raise UserError(
             f"expected rotary positions over whole heads and no biases, {path} has rotary_dim "
             f"{rotary} and biases {bool(read.get('attn_bias'))}, {bool(read.get('mlp_bias'))}; "
@@ -106,13 +108,37 @@ def target_config(folder: Path) -> dict[str, Any]:
     return {
         "architectures": ["LlamaSimpleMLPForCausalLM"],
         "model_type": "llama_simple_mlp",
-        **{ours: int(read[theirs]) for theirs, ours in _SIZES.items()},
-        "num_key_value_heads": int(read["n_key_value_heads"]) if grouped else n_heads,
-        "rms_norm_eps": float(read.get("rms_norm_eps", 1e-6)),
-        "rope_theta": float(read.get("rotary_base", 10000)),
+        **sizes,
+        "num_key_value_heads": _size(read, "n_key_value_heads", path) if grouped else n_heads,
+        "rms_norm_eps": _real(read, "rms_norm_eps", 1e-6, path),
+        "rope_theta": _real(read, "rotary_base", 10000.0, path),
         "rope_adjacent_pairs": bool(read.get("rotary_adjacent_pairs", False)),
         "bos_token_id": None,
     }
+
+
+def _size(read: Mapping[str, Any], name: str, path: Path) -> int:
+    value = read.get(name)
+    if type(value) is not int or not 1 <= value <= 2**31 - 1:
+        raise UserError(
+            f"expected a whole number of at least 1 as {name} in {path}, got {value!r}; "
+            "copy the file again"
+        )
+    return value
+
+
+def _real(read: Mapping[str, Any], name: str, default: float, path: Path) -> float:
+    """A positive number, which YAML reads as text where it is written as 1e-6."""
+    try:
+        value = float(read.get(name, default))
+    except (TypeError, ValueError, OverflowError):
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise UserError(
+            f"expected a positive number as {name} in {path}, got {read[name]!r}; "
+            "copy the file again"
+        )
+    return value
 
 
 def n_params(config: Mapping[str, Any]) -> int:
@@ -130,11 +156,9 @@ def _target_config_path(folder: Path) -> Path:
     )
     places = [folder]
     if isinstance(name, str) and not name.startswith(("wandb:", "http")):
-        weights = folder / name
-        inside = folder.resolve() in weights.resolve().parents
-        places = [weights.parent.parent, weights.parent, folder] if inside else places
+        places = [*_beside(folder, name), folder]
     for place in places:
-        if (place / TARGET_CONFIG).exists():
+        if _is_file(place / TARGET_CONFIG):
             return place / TARGET_CONFIG
     looked = " or ".join(str(place) for place in dict.fromkeys(places))
     raise UserError(
@@ -143,16 +167,34 @@ def _target_config_path(folder: Path) -> Path:
     )
 
 
+def _beside(folder: Path, name: str) -> list[Path]:
+    """Folders in a run's own one where the target's weights of that name may be."""
+    weights, inside = folder / name, folder.resolve()
+    try:
+        near = (
+            [weights.parent.parent, weights.parent] if inside in weights.resolve().parents else []
+        )
+        return [place for place in near if place.resolve().is_relative_to(inside)]
+    except ValueError:  # no name that a file can have
+        return []
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # longer than a name can be
+        return False
+
+
 def _mapping(path: Path) -> dict[str, Any]:
     try:
         read: object = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"expected {path}, found none; copy the whole run folder") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"expected YAML, {path} is not ({reason}); copy it again") from None
-    if not isinstance(read, dict):
-        raise UserError(f"expected a mapping in {path}, found another value; copy it again")
+    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"expected YAML, {path} is not ({reason(error)}); copy it again") from None
+    if not isinstance(read, dict) or not all(isinstance(key, str) for key in read):
+        raise UserError(f"expected a mapping by name in {path}, found another value; copy it again")
     return cast("dict[str, Any]", read)
 
 
@@ -186,12 +228,13 @@ def parts(folder: Path) -> Parts:
     try:
         read: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files raise errors of many kinds
-        reason = str(error).splitlines()[0][:120]
         raise UserError(
             f"expected a dictionary of tensors, {path} is damaged or holds something else "
-            f"({reason}); copy it again"
+            f"({reason(error)}); copy it again"
         ) from None
-    if not isinstance(read, dict) or not all(isinstance(v, torch.Tensor) for v in read.values()):
+    if not isinstance(read, dict) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in read.items()
+    ):
         raise UserError(f"expected a dictionary of tensors, {path} holds other values; check it")
     return sorted_out(read)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.errors import UserError
+from analysis.errors import UserError, printable, reason
 from analysis.text.tokens import Vocabulary
 
 from .answers import normalised
@@ -37,7 +37,7 @@ class Refused:
         return ", ".join(filter(None, (line, f"item {self.id}" if self.id else "")))
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.reason}"
+        return printable(f"{self.place}: {self.reason}")
 
 
 def read_items(path: Path) -> tuple[list[Item], list[Refused]]:
@@ -128,6 +128,8 @@ def _record(raw: bytes) -> dict[str, Any]:
         raise _ItemError(f"expected UTF-8, got another byte at {error.start}") from None
     except json.JSONDecodeError as error:
         raise _ItemError(f"expected JSON, got {error.msg} at column {error.colno}") from None
+    except (ValueError, RecursionError) as error:
+        raise _ItemError(f"expected JSON of a question, got {reason(error)}") from None
     if not isinstance(found, dict):
         raise _ItemError(f"expected a JSON object, got {type(found).__name__}")
     return found

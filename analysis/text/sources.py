@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Int
 
-from analysis.errors import UserError
+from analysis.errors import UserError, reason
 
 from . import english, records
 from .tokens import Tokens, Vocabulary
@@ -109,10 +109,11 @@ def windows(
     chosen = sorted(Random(seed).sample(range(n_rows), min(n_sequences, n_rows)))
     rows = stream[: n_rows * body].reshape(n_rows, body)[chosen].astype(np.int32)
     first = np.full((len(rows), len(start)), start, dtype=np.int32)
+    name = Path(source.name).name.encode("utf-8", "replace").decode()
     return Tokens(
         ids=np.concatenate([first, rows], axis=1),
-        name=Path(source.name).name,
-        source=f"{Path(source.name).name} sha256:{source.sha256}",
+        name=name,
+        source=f"{name} sha256:{source.sha256}",
         bos=bos,
         tokenizer=vocabulary.hash,
     )
@@ -162,26 +163,29 @@ def _generated_document(rng: Random) -> str:
 
 
 def _read_file(path: Path) -> list[Any]:
-    if not path.is_file():
-        raise UserError(
-            f"expected `reference`, a .txt, .jsonl or .parquet file, or hf:dataset, found no file "
-            f"{path}; check the path"
-        )
     try:
+        if not path.is_file():
+            raise UserError(
+                f"expected `reference`, a .txt, .jsonl or .parquet file, or hf:dataset, found no "
+                f"file {path}; check the path"
+            )
         if path.suffix == ".parquet":
-            return _column(pl.read_parquet(path), path)
+            return _column(pl.read_parquet(path, glob=False, hive_partitioning=False), path)
         if path.suffix == ".jsonl":
-            return _column(pl.read_ndjson(path), path)
+            return _column(pl.read_ndjson(path.read_bytes()), path)
         return [path.read_text(encoding="utf-8")]
     except UnicodeDecodeError as error:
         raise UserError(
             f"expected UTF-8, {path} has another byte at {error.start}; convert it first"
         ) from None
-    except pl.exceptions.PolarsError as error:
-        reason = str(error).splitlines()[0][:200]
+    except OSError as error:
+        raise UserError(
+            f"expected a file that can be read, got {error.strerror} for {path}; check it"
+        ) from None
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise UserError(
             f"expected {path.suffix} with a column text or input_ids, reading {path} failed: "
-            f"{reason}; check the file"
+            f"{reason(error)}; check the file"
         ) from None
 
 
@@ -195,8 +199,12 @@ def _column(frame: pl.DataFrame, path: Path) -> list[Any]:
                 raise UserError(
                     f"expected {wanted} in the column {name} of {path}, found {kind}; convert it"
                 )
-            values = frame[name].drop_nulls().to_list()
-            return values if name == "text" else [tuple(ids) for ids in values]
+            values = frame[name].drop_nulls()
+            if name == "text":
+                return values.to_list()
+            if values.list.drop_nulls().list.len().sum() < values.list.len().sum():
+                raise UserError(f"expected whole lists of ids in {path}, found NULLs; remove them")
+            return [tuple(ids) for ids in values.cast(pl.List(pl.Int64)).to_list()]
     raise UserError(
         f"expected a column text or input_ids in {path}, found {', '.join(frame.columns)}; "
         "rename the column"

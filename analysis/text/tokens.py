@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from tokenizers import Tokenizer
 
-from analysis.errors import UserError
+from analysis.errors import UserError, reason
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,12 @@ class Vocabulary:
 
         try:
             loaded: Any = AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False)
-        except (OSError, ValueError, KeyError) as error:
-            reason = str(error).splitlines()[0][:200]
+            return loaded.backend_tokenizer
+        except Exception as error:  # damaged files raise errors of many kinds
             raise UserError(
-                f"expected a tokenizer in {self.folder}, loading it failed: {reason}; "
+                f"expected a tokenizer in {self.folder}, loading it failed: {reason(error)}; "
                 "save tokenizer.json there"
             ) from None
-        return loaded.backend_tokenizer
 
     @cached_property
     def hash(self) -> str:
@@ -114,7 +113,8 @@ class Vocabulary:
         special = {*self.bos}
         for key in ("eos_token_id", "pad_token_id"):
             found: Any = self._config.get(key)
-            special.update(found if isinstance(found, list) else [found])
+            listed: list[Any] = found if isinstance(found, list) else [found]
+            special.update(token for token in listed if isinstance(token, int))
         n_known = self.vocab
         if self.tokenizer is not None:
             added = self.tokenizer.get_added_tokens_decoder()
@@ -136,8 +136,17 @@ class Vocabulary:
         return self.tokenizer
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text, without any special token of the tokenizer's own."""
-        return self.require().encode(text, add_special_tokens=False).ids
+        """Ids of a text, without any special token of the tokenizer's own.
+
+        Raises:
+            UserError: There is no tokenizer, or the text holds half of a surrogate pair.
+        """
+        try:
+            return self.require().encode(text, add_special_tokens=False).ids
+        except TypeError:
+            raise UserError(
+                "expected text of whole characters, got half of a surrogate pair; remove it"
+            ) from None
 
     def single(self, words: Sequence[str]) -> dict[str, int]:
         """Ids of those words that are one token after a space, in mid-sentence.
@@ -168,7 +177,7 @@ def _read_tokenizer(path: Path, _state: tuple[int, int]) -> Tokenizer:
         return Tokenizer.from_file(str(path))
     except Exception as error:
         raise UserError(
-            f"expected a tokenizer, {path} is damaged ({error}); save it again"
+            f"expected a tokenizer, {path} is damaged ({reason(error)}); save it again"
         ) from None
 
 
