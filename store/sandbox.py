@@ -86,7 +86,7 @@ def answer(
                 f"expected one query such as SELECT, got {got}; the store is read-only"
             )
         return _framed(connection.sql(query, params=list(parameters)))
-    except (duckdb.Error, pl.exceptions.PolarsError, UnicodeError, TypeError) as error:
+    except (duckdb.Error, pl.exceptions.PolarsError, ValueError, TypeError) as error:
         reason = str(error).partition("\n")[0]
         if isinstance(error, duckdb.PermissionException) or "has been locked" in reason:
             raise StoreError(

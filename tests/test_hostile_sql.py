@@ -2,7 +2,6 @@
 
 import json
 import os
-from threading import Timer
 from types import SimpleNamespace
 
 import duckdb
@@ -182,15 +181,12 @@ def test_the_secrets_are_there_for_a_connection_without_a_sandbox(place):
     (place.root / "out").unlink()
 
 
-@hostile(600, query=WRAPPED, parameters=st.lists(NAME | BROKEN_TEXT | st.integers(), max_size=1))
+@hostile(1500, query=WRAPPED, parameters=st.lists(NAME | BROKEN_TEXT | st.integers(), max_size=1))
 def test_no_query_reads_or_writes_anything_else(place, locked, query, parameters):
     before = files(place)
     asked = filled(place, query)
     given = parameters if "?" in asked else ()
-    patience = Timer(2, locked.interrupt)  # a query may ask for more than anyone waits for
-    patience.start()
     frame, _ = refused(lambda: answer(locked, asked, given))
-    patience.cancel()
     if frame is not None:
         told = asked + "".join(map(str, given))
         assert WORD not in told
