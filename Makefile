@@ -11,7 +11,7 @@ book: .venv/ready
 	$(BIN)/headbook build
 
 test: .venv/ready lint
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup
 
 lint: .venv/ready
 	$(BIN)/ruff format --check $(SOURCES)

@@ -7,6 +7,7 @@ from random import Random
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["OMP_NUM_THREADS"] = "1"  # of commands that tests start: others run beside them
 
 import pytest
 import torch
@@ -23,6 +24,13 @@ install_import_hook("analysis", "beartype.beartype")
 torch.set_num_threads(1)
 settings.register_profile("headbook", deadline=None, max_examples=20, derandomize=True)
 settings.load_profile("headbook")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let one worker have all tests of a file, and one all tests of the real book."""
+    for item in items:
+        of_book = "real_book" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("real_book" if of_book else item.path.stem))
 
 
 def beside(path: str) -> Path:
