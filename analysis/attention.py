@@ -85,8 +85,8 @@ class Taps:
         """The tensor, or what replaces it at this site."""
         if site not in self.edits:
             return tensor
-        wide = tensor.to(torch.promote_types(tensor.dtype, torch.float32))
-        return self.edits[site](where, wide).to(tensor.dtype)
+        in_float = tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+        return self.edits[site](where, in_float).to(tensor.dtype)
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,12 @@ def _with_request(function: F) -> F:
         ),
         click.option("--heads", help="Heads whose patterns are kept, as L1H4,L2H0."),
         click.option("--seed", type=int, default=0, show_default=True),
-        click.option("--device", default="cpu", show_default=True, help="Such as cpu or cuda."),
+        click.option(
+            "--device",
+            default="cpu",
+            show_default=True,
+            help="Such as cpu or cuda; auto: weights that do not fit lie in memory, then on disk.",
+        ),
         click.option(
             "--dtype",
             type=click.Choice(["float32", "bfloat16"]),

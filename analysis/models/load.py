@@ -17,7 +17,8 @@ from analysis.errors import UserError, reason
 from . import llama_simple_mlp, published
 from .card import ModelCard, read_card
 from .linear import Linear, with_products
-from .precision import Precision, narrow
+from .placement import AUTO, fetched, spread
+from .precision import Precision, narrow, wide
 
 _OUTPUT_PROJECTIONS = ("o_proj", "c_proj", "out_proj", "dense")
 _LAYER_LISTS = ("layers", "h", "blocks")
@@ -39,22 +40,25 @@ class Model:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.net.parameters()).device
+        """Where it computes; weights that do not fit there lie elsewhere."""
+        return self.unembedding.weight.device
 
     def W_O(self, layer: int) -> Float[Tensor, "head d_head d_model"]:  # noqa: N802
         """The output projection of a layer, split by head: head h writes `z_h W_O[h]`."""
         projection = _projection(self.attentions[layer])
-        weight: Tensor = projection.get_parameter("weight").detach().float()
+        with fetched(projection):
+            weight: Tensor = wide(projection.get_parameter("weight").detach())
         rows = weight if _is_transposed(projection) else weight.T
         return rows.reshape(self.card.n_heads, self.card.d_head, -1)
 
     def b_O(self, layer: int) -> Float[Tensor, " d_model"]:  # noqa: N802
         """What the output projection adds whatever the heads read; zeros without a bias."""
-        bias = getattr(_projection(self.attentions[layer]), "bias", None)
+        projection = _projection(self.attentions[layer])
+        with fetched(projection):
+            bias = getattr(projection, "bias", None)
         if bias is None:
-            return torch.zeros(self.card.d_model, device=self.device)
-        return bias.detach().float()
+            return self.W_O(layer).new_zeros(self.card.d_model)
+        return wide(bias.detach())
 
     @property
     def W_U(self) -> Float[Tensor, "d_vocab d_model"]:  # noqa: N802
@@ -78,7 +82,7 @@ def load_model(name: str, device: str = "cpu", precision: Precision = Precision.
 
     Args:
         name: `reference`, a folder with `config.json` and `*.safetensors`, or a Hugging Face id.
-        device: Where to put it, such as `cpu` or `cuda`.
+        device: Where to put it, such as `cpu` or `cuda`, or `auto`: see `placement`.
         precision: What its blocks compute in; weights are read in float32 all the same, before
             they are put on the device.
 
@@ -104,7 +108,8 @@ def _load(name: str, device: str, precision: Precision, _model: str) -> Model:
         )
     try:
         net, missing = _weighed(card)
-        if precision is Precision.FLOAT32:
+        early = precision is Precision.FLOAT32 and device != AUTO
+        if early:
             nn.Module.to(net, device)
     except UserError:
         raise
@@ -122,6 +127,9 @@ def _load(name: str, device: str, precision: Precision, _model: str) -> Model:
     model = instrument(net.eval(), card)
     if precision is Precision.BFLOAT16:
         narrow(model.net, model.final_norm, model.unembedding)
+    if device == AUTO:
+        spread(model.net, model.layers)
+    elif not early:
         nn.Module.to(model.net, device)
     return model
 

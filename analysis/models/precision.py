@@ -44,3 +44,8 @@ def narrow(net: nn.Module, final_norm: nn.Module, unembedding: nn.Module) -> Non
 
 def _widened(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(x.float() if isinstance(x, torch.Tensor) else x for x in inputs)
+
+
+def wide(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor in at least float32."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

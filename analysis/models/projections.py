@@ -12,6 +12,8 @@ from analysis.attention import Site, Taps
 from analysis.errors import UserError
 
 from .load import Model
+from .placement import fetched
+from .precision import wide
 
 _APART = ("q_proj", "k_proj", "v_proj")
 _FUSED = ("c_attn", "query_key_value", "qkv_proj")
@@ -67,11 +69,12 @@ def projections(model: Model, layer: int) -> dict[Site, Projection]:
 
 def _rows(projection: nn.Module) -> tuple[Tensor, Tensor]:
     """Weight as (out, in), and bias; zeros where there is none."""
-    weight = projection.get_parameter("weight").detach()
+    with fetched(projection):
+        weight = wide(projection.get_parameter("weight").detach())
+        bias = getattr(projection, "bias", None)
     if type(projection).__name__ == "Conv1D":  # GPT-2 stores (in, out)
         weight = weight.T
-    bias = getattr(projection, "bias", None)
-    return weight, weight.new_zeros(weight.shape[0]) if bias is None else bias.detach()
+    return weight, weight.new_zeros(weight.shape[0]) if bias is None else wide(bias.detach())
 
 
 def _split(
