@@ -58,9 +58,8 @@ def test_exponents_of_a_power_law():
 
 
 def test_growth_of_every_quantity(monkeypatch):
-    monkeypatch.setattr(growth, "SHAPE", (1, 8))
     monkeypatch.setitem(models.SIZES, "small", Size(2, 4, 32, 50))
-    found = {each.axis: each for each in bench.growth_by_axis("cpu", 1, silent)}
+    found = {axis: growth.growth_along(axis, (1, 8), "cpu", 1, silent) for axis in bench.AXES}
     power = {axis: each.exponents[1] for axis, each in found.items()}
     assert found["layers"].sizes == (2, 4, 8)
     assert 1.2 < power["layers"] < 2
