@@ -12,8 +12,6 @@ with app.setup:
     from book.live import progress_bar
     from store import Store
 
-    DEVICE = "cpu"
-
 
 @app.cell(hide_code=True)
 def finding(largest_scores, largest_sweep):
@@ -35,16 +33,16 @@ def open_store():
 
 @app.cell
 def races_answer(store):
-    own_races = [
-        store.recall(asked, progress_bar) for asked in views.chapter_plan(DEVICE).questions()
-    ]
+    own_races = [store.recall(asked, progress_bar) for asked in views.CHAPTER.questions()]
     return (own_races,)
 
 
 @app.cell
 def growth_answer(store):
-    asked_growth = CostGrowth(axis="layers", n_sequences=1, n_tokens=32, repeats=2, **here(DEVICE))
-    own_growth = store.recall(asked_growth, progress_bar)
+    own_growth = store.recall(
+        CostGrowth(axis="layers", n_sequences=1, n_tokens=32, repeats=2, **here("cpu")),
+        progress_bar,
+    )
     return (own_growth,)
 
 

@@ -87,24 +87,29 @@ def _laps(
 ) -> Iterator[dict[str, Any]]:
     """Rows of a contender: one a lap, or one that says why there is none."""
     contender = entry.contender
-    said = {
+    said: dict[str, Any] = {
+        **dict.fromkeys(_TIMING),
         "contender": contender.name,
         "preview": contender.preview,
-        **dict.fromkeys(_TIMING),
     }
     if entry.run is None:
         yield {**said, "absence": entry.reason}
         return
     if entry is not reference:
         said |= _agreement(task, entry, errors(task, entry, reference.answer))
-    if flops is not None:
-        said["flops"] = flops[0] if contender.name not in PEERS else flops[1]
-    for lap, (took, measured) in enumerate(zip(seconds(entry, scale), entry.laps, strict=True)):
+    own_flops = None if flops is None else flops[contender.name in PEERS]
+    for lap, took in enumerate(seconds(entry, scale)):
         share = None
-        if said["flops"] is not None and not contender.preview:
-            share = said["flops"] / found.rates["float32"] / took
-        own = {"lap": lap, "seconds": took, "extra_bytes": measured.extra_bytes, "share": share}
-        yield {**said, **own}
+        if own_flops is not None and not contender.preview:
+            share = own_flops / found.rates["float32"] / took
+        yield {
+            **said,
+            "lap": lap,
+            "seconds": took,
+            "extra_bytes": entry.laps[lap].extra_bytes,
+            "flops": own_flops,
+            "share": share,
+        }
 
 
 def _agreement(task: Task, entry: Entry, error: Errors) -> dict[str, Any]:
