@@ -35,6 +35,7 @@ def test_a_sweep_saves_the_layers_before_each_head():
     ours = counts.counted_flops(lambda: tasks.our_sweep(deep)(asked))
     plain = counts.counted_flops(lambda: peers.plain_hooks(Task.A, deep)(asked))
     assert plain == n_rows * whole * (1 + len(asked.heads))
+    assert counts.passes_flops(deep, asked) == plain
     assert ours / plain == pytest.approx(expected, rel=0.05)
     assert ours / plain < 0.7
     assert counts.sweep_flops(deep, asked) == pytest.approx(ours, rel=0.005)

@@ -146,16 +146,18 @@ def test_measurements_of_one_size_have_different_names(store):
     assert rows["measurement"].n_unique() == rows["run"].n_unique() == 2
 
 
-def test_our_share_of_the_operations_is_what_theory_says(store):
-    """All heads of two layers: the tails are one layer and none, where whole passes are two."""
+def test_our_share_of_the_operations_is_of_whole_passes(store):
+    """One without an ablation, and one for each of four heads; half of the heads change nothing."""
     store.recall(asked_timings(Task.A, repeats=1))
-    shown = speed_views.saved(speed_views.measured(store.sql("FROM speed")))
+    store.recall(asked_timings(Task.A, repeats=1, heads=2))
+    rows = speed_views.measured(store.sql("FROM speed"))
     d, n_pos = TINY.d_model, 8
-    layer, mlp = 2 * 4 * d * d + 4 * d * n_pos + 6 * 4 * d * d, 6 * 4 * d * d
-    head = 2 * d * TINY.d_vocab
-    whole = 2 * layer + head
-    ours = whole + 2 * (layer + mlp + head) + 2 * (mlp + head)
-    assert shown == pytest.approx(ours / (5 * whole), rel=0.05)
+    layer = 2 * 4 * d * d + 4 * d * n_pos + 6 * 4 * d * d
+    whole = 5 * 2 * n_pos * (TINY.n_layers * layer + 2 * d * TINY.d_vocab)
+    assert set(rows.filter(~pl.col("contender").str.starts_with("ours"))["flops"]) == {whole}
+    for _, one in rows.group_by("run"):
+        ours = one.filter(contender=race.EXACT)["flops"][0]
+        assert speed_views.saved(one) == ours / whole < 1
 
 
 def test_an_absent_library_is_shown_with_its_reason(store, monkeypatch):
