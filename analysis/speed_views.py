@@ -69,10 +69,11 @@ def told(rows: pl.DataFrame) -> str:
         else f"{one['contender']} took no part"
         for one in others.iter_rows(named=True)
     ]
+    what = Task[ours["task"]].value.split(":")[0].capitalize()
     return (
-        f"{Task[ours['task']].value.split(':')[0]} of **{ours['model']}** ({ours['sizes']}) on "
-        f"{ours['n_sequences']} x {ours['n_tokens']} tokens takes ours {ours['seconds']:.3g} s "
-        f"({ours['fastest']:.3g} to {ours['slowest']:.3g}); {', '.join(parts)}"
+        f"{what} of **{ours['model']}** ({ours['sizes']}), on {ours['n_sequences']} x "
+        f"{ours['n_tokens']} tokens: ours takes {ours['seconds']:.3g} s ({ours['fastest']:.3g} to "
+        f"{ours['slowest']:.3g}), {', '.join(parts)}"
     )
 
 
@@ -188,7 +189,7 @@ def growth_table(rows: pl.DataFrame) -> pl.DataFrame:
                 "exponent of seconds": round(by_time, 2),
                 "exponent of GFLOP": round(by_flops, 2),
                 "from": f"{at['model']}, {at['n_sequences']} x {at['n_tokens']} tokens",
-                "on": f"{at['processor']}, {at['threads']} threads, {at['device']}",
+                "on": f"{at['processor']}, threads {at['threads']}, {at['device']}",
                 "run": "run",
                 "run_link": f"run:{run}",
             }
