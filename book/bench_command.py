@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
-from store import terminal_bar
+from book.options import with_store
+from store import Answer, Store
 
 MODELS = ("small", "large", "reference")
 TASKS = ("A", "S")
@@ -87,47 +88,60 @@ def _with_subject(function: F) -> F:
 @click.option("--growth", is_flag=True, help="Show how our cost grows instead, on the small model.")
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Also write JSON here.")
+@with_store
 def bench(
-    threads: int | None, growth: bool, json_path: Path | None, device: str, **asked: Any
+    threads: int | None, growth: bool, json_path: Path | None, store_path: Path, **asked: Any
 ) -> None:
-    """Time ours, plain hooks, TransformerLens and nnsight side by side, in turn."""
+    """Time ours, plain hooks, TransformerLens and nnsight side by side, in turn.
+
+    The store keeps what was measured, and answers the same question on the same machine and
+    versions from there; in an empty --store everything is measured again.
+    """
     import torch  # noqa: PLC0415 - slow to import
 
     from analysis import bench as timed  # noqa: PLC0415
 
     if threads is not None:
         torch.set_num_threads(threads)
-    about = timed.machine(torch.device(timed.usable_device(device)))
-    versions = timed.versions(timed.PACKAGES)
-    click.echo(f"{timed.listed(about)}\n{timed.listed(versions)}")
-    if growth:
-        found, shown = _growth(device, asked["repeats"])
-        click.echo(f"\n{shown}")
-    else:
-        found = _tables(timed.Plan(device=device, **asked))
+    here = timed.here(timed.usable_device(asked["device"]))
+    click.echo(f"{timed.listed(here['machine'])}\n{timed.listed(here['packages'])}")
+    store = Store.open(store_path)
+    found = _growth(store, here, asked["repeats"]) if growth else _tables(store, asked)
     if json_path is not None:
         name = "growth" if growth else "tables"
-        record = {"machine": about, "versions": versions, name: timed.as_json(found)}
+        about = {"machine": here["machine"], "versions": here["packages"]}
+        record = {**about, name: timed.as_json(found)}
         json_path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
-def _growth(device: str, repeats: int) -> tuple[list[Any], str]:
-    """How the cost grows, and its table."""
-    from analysis.bench import growth_by_axis, growth_text  # noqa: PLC0415
+def _growth(store: Store, here: dict[str, Any], repeats: int) -> list[Any]:
+    """How the cost grows along everything."""
+    from analysis import bench as timed  # noqa: PLC0415
 
-    with terminal_bar("growth") as report:
-        found = list(growth_by_axis(device, repeats, report))
-    return found, growth_text(found)
+    n_sequences, n_tokens = timed.SHAPE
+    sizes = {"n_sequences": n_sequences, "n_tokens": n_tokens, "repeats": repeats}
+    questions = [timed.CostGrowth(axis=axis, **sizes, **here) for axis in timed.AXES]
+    found = [timed.Growth.of(_recalled(store, asked)["cost_growth"]) for asked in questions]
+    click.echo(f"\n{timed.growth_text(found)}")
+    return found
 
 
-def _tables(plan: Any) -> list[Any]:
+def _tables(store: Store, asked: dict[str, Any]) -> list[Any]:
     """All tables, each shown as soon as it is there."""
-    from analysis.bench import bench as race  # noqa: PLC0415
-    from analysis.bench import text  # noqa: PLC0415
+    from analysis import bench as timed  # noqa: PLC0415
 
     found: list[Any] = []
-    with terminal_bar("bench") as report:
-        for table in race(plan, report):
-            click.echo(f"\n{text(table)}")
-            found.append(table)
+    for question in timed.Plan(**asked).questions():
+        found.append(timed.table(_recalled(store, question)))
+        click.echo(f"\n{timed.text(found[-1])}")
     return found
+
+
+def _recalled(store: Store, question: Any) -> Answer:
+    """The answer; one that was measured before says when."""
+    fresh = store.missing(question)
+    answer = store.recall(question)
+    if not fresh:
+        started = store.run_rows(answer.runs)["started"][0]
+        click.echo(f"\nmeasured before, {started:%Y-%m-%d %H:%M} UTC:", err=True)
+    return answer

@@ -11,7 +11,7 @@ import polars as pl
 
 from .errors import StoreError
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Raised when `schema.sql` gains or changes a table; an older reader then refuses the store."""
 
 SUBJECTS = ("models", "texts")

@@ -972,6 +972,114 @@ COMMENT ON COLUMN retrieval_curves.n IS 'top: questions; else draws, or all sets
 COMMENT ON COLUMN retrieval_curves.p IS 'top: exact McNemar p against the model as it is; else permutation p of the top set against this family';
 COMMENT ON COLUMN retrieval_curves.p_holm IS 'The same, adjusted by Holm over all sizes of the curve';
 
+CREATE TABLE races (
+    run VARCHAR NOT NULL,
+    task VARCHAR NOT NULL,
+    model VARCHAR NOT NULL,
+    sizes VARCHAR NOT NULL,
+    n_sequences INTEGER NOT NULL,
+    n_tokens INTEGER NOT NULL,
+    batch INTEGER NOT NULL,
+    n_ablated INTEGER NOT NULL,
+    n_heads INTEGER NOT NULL,
+    reference VARCHAR NOT NULL,
+    flops BIGINT,
+    least_effect DOUBLE,
+    largest_effect DOUBLE,
+    rate_float32 DOUBLE NOT NULL,
+    rate_bfloat16 DOUBLE NOT NULL,
+    device VARCHAR NOT NULL,
+    processor VARCHAR NOT NULL,
+    threads INTEGER NOT NULL,
+    torch VARCHAR NOT NULL
+);
+COMMENT ON TABLE races IS 'One row per task that was timed side by side: what was asked, and on which machine';
+COMMENT ON COLUMN races.run IS 'The run that computed the row (runs.run)';
+COMMENT ON COLUMN races.task IS 'A: zero ablation of every head; S: all head scores';
+COMMENT ON COLUMN races.model IS 'What was timed: small or large (random weights), or reference';
+COMMENT ON COLUMN races.sizes IS 'Sizes of the model, in words';
+COMMENT ON COLUMN races.n_sequences IS 'Number of sequences';
+COMMENT ON COLUMN races.n_tokens IS 'Tokens in each sequence';
+COMMENT ON COLUMN races.batch IS 'S: sequences in one call of a model, the same for all contenders';
+COMMENT ON COLUMN races.n_ablated IS 'A: heads that were ablated, as many in every layer';
+COMMENT ON COLUMN races.n_heads IS 'Heads of the model; seconds are scaled to all of them';
+COMMENT ON COLUMN races.reference IS 'The contender whose answer the others are compared with';
+COMMENT ON COLUMN races.flops IS 'A: multiplications and additions of all matrix products of our sweep, counted; NULL for S';
+COMMENT ON COLUMN races.least_effect IS 'A: smallest KL(base || ablated) of a head, mean over sequences, in nats';
+COMMENT ON COLUMN races.largest_effect IS 'A: the largest, in nats: what a difference compares with';
+COMMENT ON COLUMN races.rate_float32 IS 'Operations a second of a large matrix product in float32 meanwhile';
+COMMENT ON COLUMN races.rate_bfloat16 IS 'The same in bfloat16';
+COMMENT ON COLUMN races.device IS 'cpu, or the name of the GPU';
+COMMENT ON COLUMN races.processor IS 'What the processor calls itself';
+COMMENT ON COLUMN races.threads IS 'Threads of a computation on the processor';
+COMMENT ON COLUMN races.torch IS 'Version of torch';
+
+CREATE TABLE timings (
+    run VARCHAR NOT NULL,
+    task VARCHAR NOT NULL,
+    model VARCHAR NOT NULL,
+    contender VARCHAR NOT NULL,
+    package VARCHAR NOT NULL,
+    preview BOOLEAN NOT NULL,
+    lap INTEGER,
+    seconds DOUBLE,
+    extra_bytes BIGINT,
+    difference DOUBLE,
+    agrees BOOLEAN,
+    relative_error DOUBLE,
+    largest_relative_error DOUBLE,
+    rank_correlation DOUBLE,
+    flops BIGINT,
+    share DOUBLE,
+    absence VARCHAR
+);
+COMMENT ON TABLE timings IS 'Every lap of every contender of a race; one row without a lap for a contender that took no part';
+COMMENT ON COLUMN timings.run IS 'The run that computed the row (runs.run, races.run)';
+COMMENT ON COLUMN timings.task IS 'As in races';
+COMMENT ON COLUMN timings.model IS 'As in races';
+COMMENT ON COLUMN timings.contender IS 'Who: a variant of ours, plain hooks, TransformerLens or nnsight';
+COMMENT ON COLUMN timings.package IS 'The package that it runs on, with its version; - if it is not installed';
+COMMENT ON COLUMN timings.preview IS 'Whether it computes in bfloat16, so that it need not agree';
+COMMENT ON COLUMN timings.lap IS 'Round of the race, from 0; NULL if it took no part';
+COMMENT ON COLUMN timings.seconds IS 'Seconds of the lap, for all heads';
+COMMENT ON COLUMN timings.extra_bytes IS 'Peak memory above what was held before the lap, in bytes; NULL where the system does not say';
+COMMENT ON COLUMN timings.difference IS 'Largest difference to the answer of the reference: of KL in nats for A, of any score for S; NULL for the reference';
+COMMENT ON COLUMN timings.agrees IS 'Whether the difference is within 1e-4 nats for A, 1e-5 for S; NULL for previews and the reference';
+COMMENT ON COLUMN timings.relative_error IS 'Previews: median over heads of |KL / that of the reference - 1|';
+COMMENT ON COLUMN timings.largest_relative_error IS 'Previews: the largest';
+COMMENT ON COLUMN timings.rank_correlation IS 'Previews: Spearman correlation of KL over heads with the reference';
+COMMENT ON COLUMN timings.flops IS 'A: operations of all its matrix products, counted: of a sweep for ours, of a whole pass a head for others';
+COMMENT ON COLUMN timings.share IS 'A, float32: its operations a second over the rate of a large matrix product; 1 is as fast as arithmetic allows';
+COMMENT ON COLUMN timings.absence IS 'Why it took no part; NULL if it did';
+
+CREATE TABLE cost_growth (
+    run VARCHAR NOT NULL,
+    axis VARCHAR NOT NULL,
+    model VARCHAR NOT NULL,
+    n_sequences INTEGER NOT NULL,
+    n_tokens INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    seconds DOUBLE NOT NULL,
+    flops BIGINT NOT NULL,
+    device VARCHAR NOT NULL,
+    processor VARCHAR NOT NULL,
+    threads INTEGER NOT NULL,
+    torch VARCHAR NOT NULL
+);
+COMMENT ON TABLE cost_growth IS 'What our zero ablation of every head costs when one quantity doubles, and doubles again';
+COMMENT ON COLUMN cost_growth.run IS 'The run that computed the row (runs.run)';
+COMMENT ON COLUMN cost_growth.axis IS 'What grows: heads in a layer, layers, tokens or conditions';
+COMMENT ON COLUMN cost_growth.model IS 'The model that it grows from';
+COMMENT ON COLUMN cost_growth.n_sequences IS 'Number of sequences';
+COMMENT ON COLUMN cost_growth.n_tokens IS 'Tokens in each sequence, before they grow';
+COMMENT ON COLUMN cost_growth.size IS 'How many of what grows';
+COMMENT ON COLUMN cost_growth.seconds IS 'Seconds, the median over laps';
+COMMENT ON COLUMN cost_growth.flops IS 'Multiplications and additions of all matrix products, counted';
+COMMENT ON COLUMN cost_growth.device IS 'cpu, or the name of the GPU';
+COMMENT ON COLUMN cost_growth.processor IS 'What the processor calls itself';
+COMMENT ON COLUMN cost_growth.threads IS 'Threads of a computation on the processor';
+COMMENT ON COLUMN cost_growth.torch IS 'Version of torch';
+
 CREATE TABLE claims (
     run VARCHAR NOT NULL,
     claim VARCHAR NOT NULL,
@@ -1133,3 +1241,53 @@ COMMENT ON VIEW published_drops IS 'Mean drop of accuracy in points by method an
 COMMENT ON COLUMN published_drops.top IS 'Mean drop without the top heads, in points; NULL without any';
 COMMENT ON COLUMN published_drops.random IS 'Mean drop without random heads, in points; NULL without any';
 COMMENT ON COLUMN published_drops.files IS 'Files averaged';
+
+CREATE VIEW speed AS
+WITH laps AS (
+    SELECT timings.*, timings.seconds / ours.seconds AS ratio, ours.seconds AS our_seconds
+    FROM timings LEFT JOIN timings AS ours
+        ON ours.run = timings.run AND ours.lap = timings.lap AND ours.contender = 'ours, float32'
+),
+contenders AS (
+    SELECT
+        run,
+        contender,
+        any_value(package) AS package,
+        bool_or(preview) AS preview,
+        count(lap) AS laps,
+        median(seconds) AS seconds,
+        min(seconds) AS fastest,
+        max(seconds) AS slowest,
+        median(seconds) / median(our_seconds) AS ratio,
+        min(ratio) AS ratio_lower,
+        max(ratio) AS ratio_upper,
+        max(extra_bytes) AS extra_bytes,
+        any_value(difference) AS difference,
+        bool_and(agrees) AS agrees,
+        any_value(relative_error) AS relative_error,
+        any_value(largest_relative_error) AS largest_relative_error,
+        any_value(rank_correlation) AS rank_correlation,
+        any_value(flops) AS flops,
+        median(share) AS share,
+        any_value(absence) AS absence
+    FROM laps
+    GROUP BY run, contender
+)
+SELECT
+    races.task,
+    races.model,
+    contenders.* EXCLUDE (run),
+    races.* EXCLUDE (run, task, model, flops),
+    runs.started,
+    run
+FROM races JOIN contenders USING (run) JOIN runs USING (run);
+COMMENT ON VIEW speed IS 'Every contender of every race: seconds, how many times as long as ours in the same race, memory, agreement, and the machine';
+COMMENT ON COLUMN speed.laps IS 'Laps; 0 for a contender that took no part';
+COMMENT ON COLUMN speed.seconds IS 'Median over laps, for all heads';
+COMMENT ON COLUMN speed.fastest IS 'The fastest lap, in seconds';
+COMMENT ON COLUMN speed.slowest IS 'The slowest lap, in seconds';
+COMMENT ON COLUMN speed.ratio IS 'How many times as long as ours in float32 it took, by medians: above 1 is slower than ours';
+COMMENT ON COLUMN speed.ratio_lower IS 'The smallest ratio within one round';
+COMMENT ON COLUMN speed.ratio_upper IS 'The largest ratio within one round';
+COMMENT ON COLUMN speed.extra_bytes IS 'Largest over laps';
+COMMENT ON COLUMN speed.share IS 'Median over laps';

@@ -8,6 +8,7 @@ import sys
 from inspect import isabstract
 from pathlib import Path
 
+import analysis.bench  # noqa: F401 - its experiments lie beside it
 from analysis.experiments import Experiment
 from store import StoreError, write_lock
 

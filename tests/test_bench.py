@@ -15,6 +15,7 @@ from analysis.bench import (
     models,
     peers,
     race,
+    records,
     report,
     tasks,
     timing,
@@ -37,7 +38,13 @@ SHAPE = (2, 8)
 def tiny(monkeypatch):
     """Small is tiny here, and so are the products whose rate is measured."""
     monkeypatch.setitem(models.SIZES, "small", TINY)
-    monkeypatch.setattr(timing, "MATMUL", (8, 8))
+    monkeypatch.setitem(timing.MATMUL, "cpu", (8, 8))
+
+
+@pytest.fixture(autouse=True)
+def own_store(monkeypatch, tmp_path):
+    """No test adds to the store of the checkout."""
+    monkeypatch.setenv("HEADBOOK_STORE", str(tmp_path / "store"))
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +57,13 @@ def work(model, task: Task, heads=None) -> Work:
     n_all = model.card.n_layers * model.card.n_heads
     ids = tasks.tokens(task, model.card, SHAPE)
     return Work(ids=ids, heads=chosen, scale=n_all / len(chosen), batch=1)
+
+
+def shown(task: Task, asked: Work, found: race.Race, flops: int | None) -> str:
+    """What the terminal says of a race."""
+    counted = None if flops is None else (flops, flops)
+    named = ("tiny", str(TINY))
+    return bench.text(report.table(records.recorded(task, named, asked, found, counted)))
 
 
 def everybody(model, task: Task, compiler=None, heads=None):
@@ -117,8 +131,7 @@ def test_a_wrong_contender_is_marked(model):
     asked = work(model, Task.A)
     who = [race.contenders(Task.A, model, None)[0], race.Contender("wrong", wrong)]
     found = race.raced(who, asked, model.device, 1, silent)
-    shown = bench.text(report.table(Task.A, ("tiny", str(TINY)), asked, found, 1))
-    assert "DIFFERS by more than 0.0001" in shown
+    assert "DIFFERS by more than 0.0001" in shown(Task.A, asked, found, 1)
 
 
 def test_a_preview_is_near_and_shows_its_error(model):
@@ -168,8 +181,8 @@ def test_an_absent_library_is_a_row(model, package, monkeypatch):
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, package, None)
     asked, found, result = everybody(model, Task.S)
-    shown = bench.text(report.table(Task.S, ("tiny", str(TINY)), asked, result, None))
-    assert 'not installed: pip install "headbook[bench]"' in shown
+    told = shown(Task.S, asked, result, None)
+    assert 'not installed: pip install "headbook[bench]"' in told
     absent = {name for name, entry in found.items() if entry.run is None}
     assert absent == {"nnsight" if package == "nnsight" else "TransformerLens"}
 
@@ -271,6 +284,6 @@ def test_an_unusable_device_is_refused():
 
 
 def test_help_shows_an_example():
-    shown = CliRunner().invoke(command, ["--help"]).output
-    assert "headbook bench --model small" in shown.split("Example:")[1]
+    told = CliRunner().invoke(command, ["--help"]).output
+    assert "headbook bench --model small" in told.split("Example:")[1]
     assert isinstance(command, click.Command)

@@ -35,6 +35,7 @@ def test_a_sweep_saves_the_layers_before_each_head():
     ours = counts.counted_flops(lambda: tasks.our_sweep(deep)(asked))
     plain = counts.counted_flops(lambda: peers.plain_hooks(Task.A, deep)(asked))
     assert plain == n_rows * whole * (1 + len(asked.heads))
+    assert counts.passes_flops(deep, asked) == plain
     assert ours / plain == pytest.approx(expected, rel=0.05)
     assert ours / plain < 0.7
     assert counts.sweep_flops(deep, asked) == pytest.approx(ours, rel=0.005)
@@ -58,9 +59,8 @@ def test_exponents_of_a_power_law():
 
 
 def test_growth_of_every_quantity(monkeypatch):
-    monkeypatch.setattr(growth, "SHAPE", (1, 8))
     monkeypatch.setitem(models.SIZES, "small", Size(2, 4, 32, 50))
-    found = {each.axis: each for each in bench.growth_by_axis("cpu", 1, silent)}
+    found = {axis: growth.growth_along(axis, (1, 8), "cpu", 1, silent) for axis in bench.AXES}
     power = {axis: each.exponents[1] for axis, each in found.items()}
     assert found["layers"].sizes == (2, 4, 8)
     assert 1.2 < power["layers"] < 2

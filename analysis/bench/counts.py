@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
+from analysis.interventions.sweep import on_device
 from analysis.models.load import Model
 
+from .models import stock
 from .tasks import Work, our_sweep, sampled_heads
 
 
@@ -58,3 +60,19 @@ def sweep_flops(model: Model, work: Work) -> int:
     each_sample = count(2, heads=True) - count(1, heads=True) - each_base
     n_samples = len(work.heads) * work.scale / len(sample)
     return round(alone - each_base + len(work.ids) * (each_base + n_samples * each_sample))
+
+
+def passes_flops(model: Model, work: Work) -> int:
+    """What task A needs by whole passes, one without an ablation and one a head.
+
+    Args:
+        model: The model.
+        work: What is asked; sampled heads are scaled to all of them.
+
+    Returns:
+        As `sweep_flops`.
+    """
+    net, one = stock(model, "sdpa"), on_device(model, work.ids[:1])
+    with torch.inference_mode():
+        each = counted_flops(lambda: net(one, use_cache=False))
+    return each * len(work.ids) * (1 + round(work.scale * len(work.heads)))

@@ -1,23 +1,24 @@
 """How the cost of our task A grows when heads, layers, tokens or conditions double."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from statistics import median
 
 import numpy as np
+import polars as pl
 
 from analysis.interventions.sweep import Report
 from analysis.models.load import Model
 
 from .counts import sweep_flops
-from .models import SIZES, Size, random_model
+from .models import SIZES, SMALL, Size, random_model
 from .report import columns
 from .tasks import Task, Work, our_sweep, sampled_heads, tokens
 from .timing import timed
 
 FACTORS = (1, 2, 4)
 SHAPE = (2, 64)
-"""Sequences and tokens, before any of them is doubled."""
+"""Sequences and tokens that the command line starts from."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,13 @@ class Growth:
     seconds: tuple[float, ...]
     """Medians."""
     flops: tuple[int, ...]
+
+    @classmethod
+    def of(cls, rows: pl.DataFrame) -> "Growth":
+        """From the rows of `cost_growth` of one run."""
+        columns = rows.sort("size").to_dict(as_series=False)
+        sizes, seconds, flops = (tuple(columns[name]) for name in ("size", "seconds", "flops"))
+        return cls(rows["axis"][0], sizes, seconds, flops)
 
     @property
     def exponents(self) -> tuple[float, float]:
@@ -66,6 +74,13 @@ _AXES: dict[str, tuple[Callable[[_Point, int], _Point], Callable[[_Point], int]]
 }
 """By name: what multiplies a quantity, and the quantity."""
 
+AXES = tuple(_AXES)
+"""Names of the quantities.
+
+Heads share the model's width, so more heads are narrower ones, and more conditions; more conditions
+alone are more heads of the same model, as many in every layer.
+"""
+
 
 def exponent(sizes: tuple[int, ...], costs: tuple[float, ...]) -> float:
     """The power p of the law cost ~ size^p that fits best, by least squares of logarithms.
@@ -81,40 +96,40 @@ def exponent(sizes: tuple[int, ...], costs: tuple[float, ...]) -> float:
     return float(slope)
 
 
-def growth_by_axis(device: str, repeats: int, report: Report) -> Iterator[Growth]:
-    """Measure how the cost grows from the small model's size on, one quantity at a time.
-
-    Heads share the model's width, so more heads are narrower ones, and more conditions; more
-    conditions alone are more heads of the same model, as many in every layer.
+def growth_along(
+    axis: str, shape: tuple[int, int], device: str, repeats: int, report: Report
+) -> Growth:
+    """Measure how the cost grows from the small model's size on, along one quantity.
 
     Args:
+        axis: One of `AXES`.
+        shape: Sequences, and tokens in each, before they are doubled.
         device: Where to compute.
         repeats: Laps of each size.
         report: Told the progress.
 
-    Yields:
-        One quantity after the other.
+    Returns:
+        Costs by size.
     """
-    start = _Point(SIZES["small"], SHAPE[1], None)
-    for done, (axis, (grown, quantity)) in enumerate(_AXES.items()):
-        points = [grown(start, factor) for factor in FACTORS]
-        measured: list[tuple[float, int]] = []
-        for place, point in enumerate(points):
-            report(len(FACTORS) * done + place, len(FACTORS) * len(_AXES), axis)
-            measured.append(_measured(point, device, repeats))
-        costs = zip(*measured, strict=True)
-        yield Growth(axis, tuple(quantity(point) for point in points), *map(tuple, costs))
+    grown, quantity = _AXES[axis]
+    points = [grown(_Point(SIZES[SMALL], shape[1], None), factor) for factor in FACTORS]
+    measured: list[tuple[float, int]] = []
+    for place, point in enumerate(points):
+        report(place, len(points), axis)
+        measured.append(_measured(point, shape[0], device, repeats))
+    costs = zip(*measured, strict=True)
+    return Growth(axis, tuple(quantity(point) for point in points), *map(tuple, costs))
 
 
-def _measured(point: _Point, device: str, repeats: int) -> tuple[float, int]:
+def _measured(point: _Point, n_sequences: int, device: str, repeats: int) -> tuple[float, int]:
     """Median seconds, and counted operations."""
     model: Model = random_model(point.size, device)
     each, n_layers = point.heads_a_layer, point.size.n_layers
     work = Work(
-        ids=tokens(Task.A, model.card, (SHAPE[0], point.n_tokens)),
+        ids=tokens(Task.A, model.card, (n_sequences, point.n_tokens)),
         heads=sampled_heads(model.card, None if each is None else each * n_layers),
         scale=1.0,
-        batch=SHAPE[0],
+        batch=n_sequences,
     )
     flops, run = sweep_flops(model, work), our_sweep(model)
     laps = [timed(lambda: run(work), model.device)[1].seconds for _ in range(repeats)]
@@ -137,6 +152,6 @@ def growth_text(found: list[Growth]) -> str:
                 "",
             )
         )
-    start = f"{SIZES['small']}, {SHAPE[0]} x {SHAPE[1]} tokens"
+    start = f"{SIZES[SMALL]}, {SHAPE[0]} x {SHAPE[1]} tokens"
     title = f"Growth of our task A from small on ({start}), one quantity at a time"
     return "\n".join([title, "", *columns(rows)])

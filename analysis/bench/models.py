@@ -35,7 +35,8 @@ class Size:
         )
 
 
-SIZES = {"small": Size(4, 8, 256, 4096), "large": Size(12, 12, 768, 50257)}
+SMALL = "small"
+SIZES = {SMALL: Size(4, 8, 256, 4096), "large": Size(12, 12, 768, 50257)}
 """Random-weight models by name."""
 
 NAMES = (*SIZES, REFERENCE)
@@ -56,9 +57,18 @@ def bench_model(name: str, device: str) -> Model:
     """
     if name == REFERENCE:
         return load_model(REFERENCE, device)
+    return random_model(size_of(name), device)
+
+
+def size_of(name: str) -> Size:
+    """The sizes of a model with random weights.
+
+    Raises:
+        UserError: There is no such name.
+    """
     if name not in SIZES:
         raise UserError(f"expected a model to time, got {name!r}; choose among {', '.join(NAMES)}")
-    return random_model(SIZES[name], device)
+    return SIZES[name]
 
 
 def random_model(size: Size, device: str) -> Model:

@@ -17,7 +17,11 @@ from .timing import Lap, matmul_rate, timed
 from .variants import Compiler, compiled, in_bfloat16, relative_errors
 
 EXACT = "ours, float32"
-"""What every other contender is compared with."""
+"""What every other contender's seconds are divided by."""
+PLAIN = "plain hooks"
+"""What every other contender's answer is compared with, where it takes part."""
+_PREVIEW = "ours, bfloat16"
+_COMPILED = ", compiled"
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class Race:
 
 @dataclass(frozen=True)
 class Errors:
-    """How far a contender is from ours in float32."""
+    """How far a contender's answer is from another's."""
 
     largest: float
     """Largest difference: of KL in nats for A, of any score for S."""
@@ -84,17 +88,25 @@ def contenders(task: Task, model: Model, compiler: Compiler | None) -> list[Cont
         return [Contender(EXACT, lambda: our_scores(model)), *peers]
     ours = [
         Contender(EXACT, lambda: our_sweep(model)),
-        Contender("ours, bfloat16", lambda: our_sweep(in_bfloat16(model)), preview=True),
+        Contender(_PREVIEW, lambda: our_sweep(in_bfloat16(model)), preview=True),
     ]
     if compiler is not None:
-        exact = Contender(f"{EXACT}, compiled", lambda: our_sweep(compiled(model, compiler)))
+        exact = Contender(EXACT + _COMPILED, lambda: our_sweep(compiled(model, compiler)))
         preview = Contender(
-            "ours, bfloat16, compiled",
+            _PREVIEW + _COMPILED,
             lambda: our_sweep(compiled(in_bfloat16(model), compiler)),
             preview=True,
         )
         ours = [ours[0], exact, ours[1], preview]
     return [*ours, *peers]
+
+
+def contender_names(task: Task, with_compiled: bool) -> tuple[str, ...]:
+    """Who does a task, by name, in the order of `contenders`."""
+    if task is Task.S:
+        return (EXACT, *PEERS)
+    ends = ("", _COMPILED) if with_compiled else ("",)
+    return (*(name + end for name in (EXACT, _PREVIEW) for end in ends), *PEERS)
 
 
 def raced(
@@ -174,12 +186,12 @@ def seconds(entry: Entry, scale: float) -> list[float]:
 
 
 def errors(task: Task, entry: Entry, exact: Answer) -> Errors:
-    """Compare a contender's answer with ours in float32.
+    """Compare a contender's answer with another one.
 
     Args:
         task: Which.
         entry: The contender.
-        exact: Our answer.
+        exact: The other answer, in float32.
 
     Returns:
         How far they are apart.

@@ -1,12 +1,14 @@
-"""From laps to tables: plain text for a terminal, and one JSON object."""
+"""From stored laps to tables: plain text for a terminal, and one JSON object."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
-from .race import EXACT, Entry, Errors, Race, errors, seconds
-from .tasks import Task, Work
+import polars as pl
+
+from .race import EXACT, Errors
+from .tasks import Task
 
 _MIB = 2**20
 _HEADER = ("", "seconds (min to max)", "times ours", "difference", "MiB", "")
@@ -43,6 +45,8 @@ class Table:
     batch: int
     effects: tuple[float, float] | None
     """Smallest and largest mean KL of a head, in nats: what a difference compares with."""
+    reference: str
+    """The contender that differences are to."""
     rows: tuple[Row, ...]
     rates: dict[str, float]
     """Operations a second of a matrix product, by type."""
@@ -50,58 +54,57 @@ class Table:
     """Of our task A, all heads."""
 
 
-def table(task: Task, named: tuple[str, str], work: Work, found: Race, flops: int | None) -> Table:
-    """Put a race's numbers in a table.
+def table(answer: Mapping[str, pl.DataFrame]) -> Table:
+    """Put what is stored of a race in a table.
 
     Args:
-        task: What was raced.
-        named: Name and sizes of the model.
-        work: The question.
-        found: What was measured.
-        flops: Operations of our task A; None for S.
+        answer: Of `Timings`.
 
     Returns:
         The table, ours in float32 first.
     """
-    ours = found.entries[0]
-    assert ours.contender.name == EXACT
-    kl = ours.answer.get("kl_base_ablated")
+    race = answer["races"].row(0, named=True)
+    laps = answer["timings"].partition_by("contender", maintain_order=True)
+    ours = median(laps[0]["seconds"])
+    low, high = race["least_effect"], race["largest_effect"]
     return Table(
-        task=task.name,
-        model=named[0],
-        sizes=named[1],
-        n_sequences=work.ids.shape[0],
-        n_tokens=work.ids.shape[1],
-        n_heads=(len(work.heads), round(work.scale * len(work.heads))),
-        batch=work.batch,
-        effects=None if kl is None else (float(kl.min()), float(kl.max())),
-        rows=tuple(_row(task, entry, ours, work.scale) for entry in found.entries),
-        rates=found.rates,
-        flops=flops,
+        task=race["task"],
+        model=race["model"],
+        sizes=race["sizes"],
+        n_sequences=race["n_sequences"],
+        n_tokens=race["n_tokens"],
+        n_heads=(race["n_ablated"], race["n_heads"]),
+        batch=race["batch"],
+        effects=None if low is None else (low, high),
+        reference=race["reference"],
+        rows=tuple(_row(Task[race["task"]], rows, ours) for rows in laps),
+        rates={name: race[f"rate_{name}"] for name in ("float32", "bfloat16")},
+        flops=race["flops"],
     )
 
 
-def _row(task: Task, entry: Entry, ours: Entry, scale: float) -> Row:
-    name = entry.contender.name
-    if entry.run is None:
-        return Row(name, (), None, None, None, None, entry.reason)
-    took = tuple(seconds(entry, scale))
-    extra = [lap.extra_bytes for lap in entry.laps if lap.extra_bytes is not None]
-    error = None if entry is ours else errors(task, entry, ours.answer)
-    preview = entry.contender.preview
-    agrees = None if error is None or preview else error.largest <= task.tolerance
+def _row(task: Task, laps: pl.DataFrame, ours: float) -> Row:
+    said = laps.row(0, named=True)
+    if said["lap"] is None:
+        return Row(said["contender"], (), None, None, None, None, said["absence"])
+    error = None
+    if said["difference"] is not None:
+        middle, largest = said["relative_error"], said["largest_relative_error"]
+        relative = None if middle is None else (largest, middle)
+        error = Errors(said["difference"], relative, said["rank_correlation"])
     note = ""
-    if error is not None and agrees is False:
+    if said["agrees"] is False:
         note = f"DIFFERS by more than {task.tolerance:g}"
-    elif error is not None and preview:
+    elif error is not None and said["preview"]:
         note = _preview(error)
+    took = tuple(laps["seconds"])
     return Row(
-        name=name,
+        name=said["contender"],
         seconds=took,
-        ratio=median(took) / median(seconds(ours, scale)),
-        extra_bytes=max(extra, default=None),
+        ratio=median(took) / ours,
+        extra_bytes=max(laps["extra_bytes"].drop_nulls(), default=None),
         error=error,
-        agrees=agrees,
+        agrees=said["agrees"],
         note=note,
     )
 
@@ -141,7 +144,9 @@ def text(found: Table) -> str:
         )
     if found.effects is not None:
         low, high = found.effects
-        lines.append(f"   KL of a head: {low:.2g} to {high:.2g} nats; differences are those of KL")
+        lines.append(f"   KL of a head: {low:.2g} to {high:.2g} nats")
+    what = "of a score" if found.effects is None else "of KL"
+    lines.append(f"   differences are those {what} to {found.reference}")
     return "\n".join(
         [*lines, "", *columns([_HEADER, *map(_cells, found.rows)]), "", *_limit(found)]
     )

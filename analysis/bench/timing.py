@@ -16,7 +16,7 @@ import torch
 
 from analysis.models.linear import linear
 
-MATMUL = (1024, 4096)
+MATMUL = {"cpu": (512, 2048), "cuda": (1024, 4096)}
 """Rows, and both sides of the square weight, of the product whose rate is measured."""
 _N_PRODUCTS = 3
 _STATUS = Path("/proc/self/status")
@@ -108,7 +108,7 @@ def matmul_rate(dtype: torch.dtype, device: torch.device) -> float:
     Returns:
         2 m n k over the seconds of a product of `MATMUL`'s sizes.
     """
-    rows, width = MATMUL
+    rows, width = MATMUL[device.type]
     a = torch.ones(rows, width, dtype=dtype, device=device)
     b = torch.ones(width, width, dtype=dtype, device=device)
     laps: list[float] = []
