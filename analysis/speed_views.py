@@ -4,7 +4,7 @@ from typing import Any
 
 import polars as pl
 
-from .bench import Growth, Plan, Task
+from .bench import CostGrowth, Growth, Plan, Task, Timings, here
 from .bench.race import EXACT
 
 _MIB = 2.0**20
@@ -21,6 +21,16 @@ CHAPTER = Plan(
     device="cpu",
 )
 """What the book times itself, in some seconds."""
+
+
+def questions() -> list[Timings | CostGrowth]:
+    """All that the book times itself, on this machine.
+
+    Returns:
+        A race for each task, and how the cost of a sweep grows with layers.
+    """
+    growth = CostGrowth(axis="layers", n_sequences=1, n_tokens=32, repeats=2, **here("cpu"))
+    return [*CHAPTER.questions(), growth]
 
 
 def measured(speed: pl.DataFrame) -> pl.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -22,6 +23,9 @@ Function = Callable[["Experiment"], str]
 
 RETRIES = 3
 """Workers that one unit may outlive; the one that it kills once more ends the run."""
+
+PATIENCE_S = 5.0
+"""For a cluster to answer."""
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -107,17 +111,14 @@ def ray_engine(address: str | None, n_workers: int | None, *, gpus: bool) -> Gen
         raise UserError(
             "expected Ray for --engine ray, found none; install headbook[ray]"
         ) from None
+    _reach(address)
     here: dict[str, Any] = {"_node_ip_address": "127.0.0.1", "include_dashboard": False}
     try:
         ray.init(
             address, logging_level=logging.ERROR, log_to_driver=False, **({} if address else here)
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"expected a Ray cluster at {address or 'this machine'}, got: {reason}; start it with "
-            "`ray start --head`, or leave --address out"
-        ) from None
+        raise _unreachable(address, str(error).strip().splitlines()[0]) from None
     try:
         found = ray.cluster_resources()
         n_here = int(found.get("GPU" if gpus else "CPU", 0))
@@ -129,3 +130,25 @@ def ray_engine(address: str | None, n_workers: int | None, *, gpus: bool) -> Gen
             yield RayEngine(min(n_workers or n_here, n_here), int(gpus))
     finally:
         ray.shutdown()
+
+
+def _reach(address: str | None) -> None:
+    """Knock at a cluster's door, since Ray tries for minutes.
+
+    Raises:
+        UserError: Nobody is there.
+    """
+    host, _, port = (address or "").rpartition(":")
+    if not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.rpartition("/")[2], int(port)), PATIENCE_S).close()
+    except (OSError, OverflowError) as error:
+        raise _unreachable(address, str(error)) from None
+
+
+def _unreachable(address: str | None, got: str) -> UserError:
+    return UserError(
+        f"expected a Ray cluster at {address or 'this machine'}, got: {got}; start it with "
+        "`ray start --head`, or leave --address out"
+    )

@@ -7,7 +7,7 @@ with app.setup:
     import marimo as mo
 
     from analysis import speed_views as views
-    from analysis.bench import CostGrowth, Task, here
+    from analysis.bench import Task
     from analysis.plots.speed import race_seconds
     from book.live import progress_bar
     from store import Store
@@ -32,18 +32,9 @@ def open_store():
 
 
 @app.cell
-def races_answer(store):
-    own_races = [store.recall(asked, progress_bar) for asked in views.CHAPTER.questions()]
-    return (own_races,)
-
-
-@app.cell
-def growth_answer(store):
-    own_growth = store.recall(
-        CostGrowth(axis="layers", n_sequences=1, n_tokens=32, repeats=2, **here("cpu")),
-        progress_bar,
-    )
-    return (own_growth,)
+def speed_answers(store):
+    *own_races, own_growth = [store.recall(asked, progress_bar) for asked in views.questions()]
+    return own_growth, own_races
 
 
 @app.cell
