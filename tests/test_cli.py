@@ -161,7 +161,7 @@ def test_a_folder_without_weights_or_with_pickles_only(gpt2, tmp_path):
 def test_a_model_that_is_not_causal(gpt2, tmp_path):
     config = json.loads((gpt2 / "config.json").read_text()) | {"architectures": ["BertForMaskedLM"]}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    save_file({"w": torch.zeros(1)}, tmp_path / "model.safetensors")
+    copy(gpt2 / WEIGHTS, tmp_path)
     assert "causal" in refused("run", "--model", tmp_path, *SMALL, "--store", tmp_path / "store")
 
 

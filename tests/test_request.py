@@ -31,7 +31,7 @@ def test_a_request_asks_for_what_the_model_can_hold(worded, tmp_path):
         ({"heads": ("L9H9",)}, "expected heads from L0H0"),
     ):
         with pytest.raises(UserError, match=message):
-            replace(request, **wrong).experiments()
+            replace(request, **wrong).text_scores()
     small = replace(request, n_tokens=12, n_sequences=2)
     estimate = cost([small.text_scores()])
     rows = [tokens.ids for tokens in small.text_scores().data()]
