@@ -19,6 +19,7 @@ from store import Store, StoreError, accept, damages, deliver, merge, run_key
 from store.schema import schema
 
 from . import ray_driver
+from .real_book import HEADBOOK
 from .store_fakes import Scores
 from .test_cli import invoke, refused
 from .test_experiments import prose_file
@@ -96,6 +97,20 @@ def test_shards_share_the_work_and_find_the_same(asked, local, tmp_path, monkeyp
         assert sum(computed.values()) == len(computed), "a unit was computed twice"
     findings(plans[0].request, plans[0].store.recall)
     assert_same(plans[0].store, local)
+
+
+def test_two_processes_at_once_wait_for_each_other_and_end_alike(asked, local, tmp_path):
+    options = ("--model", asked["model"], "--text", asked["text"], "--tokens", "12")
+    command = [*HEADBOOK, "run", *options, "--sequences", "4", "--store", str(tmp_path)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    shards = [
+        subprocess.Popen([*command, "--shard", f"{number}/2", "--wait", "120"], **pipes)
+        for number in (1, 2)
+    ]
+    said = [shard.communicate(timeout=300) for shard in shards]
+    assert [shard.returncode for shard in shards] == [0, 0], said
+    assert said[0][0] == said[1][0] != "", "both say all claims"
+    assert_same(Store.open(tmp_path), local)
 
 
 def test_stores_of_shards_are_merged(tmp_path):

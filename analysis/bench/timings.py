@@ -42,7 +42,7 @@ class Timed(Experiment):
 
     def question(self) -> dict[str, Any]:
         """Model, sizes, machine and packages."""
-        apart = {"model", "seed", "device"}
+        apart = {"model", "seed", "device", "dtype"}
         asked = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in apart}
         known = self.card.identity if self.model == REFERENCE else f"random, {size_of(self.model)}"
         return {
