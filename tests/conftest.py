@@ -26,11 +26,10 @@ settings.register_profile("headbook", deadline=None, max_examples=20, derandomiz
 settings.load_profile("headbook")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """Let one worker have all tests of a file, and one all tests of the real book."""
-    for item in items:
-        of_book = "real_book" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("real_book" if of_book else item.path.stem))
+    of_book = "real_book" in getattr(item, "fixturenames", ())
+    item.add_marker(pytest.mark.xdist_group("real_book" if of_book else item.path.stem))
 
 
 def beside(path: str) -> Path:
