@@ -11,7 +11,7 @@ book: .venv/ready
 	$(BIN)/headbook build
 
 test: .venv/ready lint
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup
+	$(BIN)/pytest --numprocesses 2 --dist loadscope
 
 lint: .venv/ready
 	$(BIN)/ruff format --check $(SOURCES)

@@ -1,6 +1,7 @@
 """What all tests share: checked shapes, no network, few threads, and small saved models."""
 
 import os
+import re
 from copy import deepcopy
 from pathlib import Path
 from random import Random
@@ -26,10 +27,18 @@ settings.register_profile("headbook", deadline=None, max_examples=20, derandomiz
 settings.load_profile("headbook")
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Let one worker have all tests of a file, and one all tests of the real book."""
-    of_book = "real_book" in getattr(item, "fixturenames", ())
-    item.add_marker(pytest.mark.xdist_group("real_book" if of_book else item.path.stem))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Let one worker have all tests of a file, and one all files that ask for the real book."""
+    from xdist.scheduler import LoadScopeScheduling  # noqa: PLC0415 - only where it is used
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            of_book = re.search(r"\breal_book[,)]", (ROOT / file).read_text("utf-8"))
+            return "real book" if of_book else file
+
+    return ByFile(config, log)
 
 
 def beside(path: str) -> Path:
