@@ -9,12 +9,13 @@ import torch
 from click.testing import CliRunner
 from hypothesis import strategies as st
 
-import analysis.bench
 import analysis.components.training
 import analysis.models.load
 import analysis.training.evaluation
 import analysis.training.trainer
+import book.ray_engine
 import book.site
+from analysis.batches import limit_tokens
 from analysis.errors import UserError
 from book.cli import cli
 from book.serve import ThreadingHTTPServer
@@ -47,12 +48,12 @@ def place(tmp_path_factory, worded):
         patch.setattr(analysis.components.training, "train", stopped)
         patch.setattr(analysis.training.evaluation, "evaluate", stopped)
         patch.setattr(analysis.models.load, "load_model", stopped)
-        patch.setattr(analysis.bench, "bench", stopped)
-        patch.setattr(analysis.bench, "growth_by_axis", stopped)
+        patch.setattr(book.ray_engine, "ray_engine", stopped)
         patch.setattr(book.site, "build", lambda *_args, prepare, **_named: prepare())
         patch.setattr(torch, "set_num_threads", int)
         patch.setattr(ThreadingHTTPServer, "serve_forever", lambda _server: None)
         yield place
+    limit_tokens(None)
 
 
 NUMBERS = st.integers(-3, 70) | st.sampled_from(
@@ -142,6 +143,9 @@ def test_work_begins_where_the_stubs_stand(place):
         ["grid", "--model", "../../../model"],
         ["bench"],
         ["bench", "--growth"],
+        ["run", "--engine", "ray"],
+        ["run", "--shard", "1/2"],
+        ["run", "--dry-run"],
         ["import", "../../../results.json"],
     ):
         done = CliRunner().invoke(cli, arguments)
