@@ -86,7 +86,13 @@ cli.add_command(run)
 
 @cli.command(epilog=example("headbook serve --port 8000"))
 @click.argument("folder", type=click.Path(path_type=Path), default=Path("_build/html"))
-@click.option("--port", type=int, default=8000, show_default=True, help="0 picks a free one.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=8000,
+    show_default=True,
+    help="0 picks a free one.",
+)
 def serve(folder: Path, port: int) -> None:
     """Serve a built book on this machine."""
     from book.serve import serve as serve_folder  # noqa: PLC0415
