@@ -21,6 +21,8 @@ from transformers.masking_utils import (
     eager_mask,
 )
 
+from analysis.models.precision import wide
+
 NAME = "headbook"
 """The registered attention implementation: `model.set_attn_implementation(NAME)`."""
 
@@ -85,8 +87,7 @@ class Taps:
         """The tensor, or what replaces it at this site."""
         if site not in self.edits:
             return tensor
-        in_float = tensor.to(torch.promote_types(tensor.dtype, torch.float32))
-        return self.edits[site](where, in_float).to(tensor.dtype)
+        return self.edits[site](where, wide(tensor)).to(tensor.dtype)
 
 
 @dataclass(frozen=True)

@@ -120,3 +120,19 @@ def worded(tmp_path_factory) -> Path:
     build(LlamaSimpleMLPConfig(**sizes)).save_pretrained(folder)
     tokenizer.save(str(folder / "tokenizer.json"))
     return folder
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder to work in, among files that nobody may touch."""
+    from .hostile import Place  # noqa: PLC0415
+
+    return Place(tmp_path_factory.mktemp("place"))
+
+
+@pytest.fixture(scope="module")
+def canary(tmp_path_factory):
+    """Code in every disguise, that shows whether it was run."""
+    from .hostile import Canary  # noqa: PLC0415
+
+    return Canary(tmp_path_factory.mktemp("canary"))

@@ -18,7 +18,6 @@ from .hostile import (
     JSON,
     NAME,
     RAW,
-    Canary,
     Place,
     as_json,
     edited,
@@ -30,16 +29,6 @@ from .hostile import (
 
 WEIGHTS = "model.safetensors"
 CODE = "modeling_evil.py"
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    return Place(tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture(scope="module")
-def canary(tmp_path_factory):
-    return Canary(tmp_path_factory.mktemp("canary"))
 
 
 @pytest.fixture(scope="module")

@@ -21,8 +21,6 @@ from .hostile import (
     JSON,
     NAME,
     RAW,
-    Canary,
-    Place,
     as_json,
     edited,
     hostile,
@@ -50,16 +48,6 @@ def configs(said: dict) -> st.SearchStrategy[bytes]:
     """The file as it should be, and anything else."""
     whole = as_yaml(said)
     return st.just(whole) | edited(said).map(as_yaml) | RAW | mutated(whole) | JSON.map(as_yaml)
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    return Place(tmp_path_factory.mktemp("runs"))
-
-
-@pytest.fixture(scope="module")
-def canary(tmp_path_factory):
-    return Canary(tmp_path_factory.mktemp("canary"))
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,6 @@ from .hostile import (
     NAME,
     RAW,
     SCALARS,
-    Place,
     as_json,
     edited,
     hostile,
@@ -28,11 +27,6 @@ from .hostile import (
     refused,
     rewrite,
 )
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    return Place(tmp_path_factory.mktemp("texts"))
 
 
 @pytest.fixture(scope="module")

@@ -116,11 +116,11 @@ def test_two_processes_at_once_wait_for_each_other_and_end_alike(asked, local, t
 def test_stores_of_shards_are_merged(tmp_path):
     whole = Store.open(tmp_path / "whole")
     parts = [Store.open(tmp_path / name) for name in "ab"]
-    for seed in range(6):
-        for store in (whole, *parts[seed % 2 :: 2], *parts[:1]):
+    for store, seeds in ((whole, range(6)), (parts[0], range(4)), (parts[1], range(2, 6))):
+        for seed in seeds:
             store.recall(Scores(seed=seed))
     merged = Store.open(tmp_path / "merged")
-    assert [merge(merged, part.root) for part in (*parts, parts[0])] == [6, 0, 0]
+    assert [merge(merged, part.root) for part in (*parts, parts[0])] == [4, 2, 0]
     assert_same(merged, whole)
     assert damages(merged) == {}
     with pytest.raises(StoreError, match="expected another store"):
