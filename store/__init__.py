@@ -6,7 +6,7 @@ from .errors import StoreError
 from .experiment import Experiment, Progress, Report, terminal_bar
 from .export import snapshot, snapshots
 from .exported import FORMS, export_tables
-from .folder import default_root
+from .folder import default_root, strays
 from .incoming import INCOMING, accept, deliver, merge
 from .keys import canonical, key_of, run_key
 from .results import Answer, Recalled, Store
@@ -48,6 +48,7 @@ __all__ = [
     "run_key",
     "snapshot",
     "snapshots",
+    "strays",
     "terminal_bar",
     "write_copy",
     "write_lock",

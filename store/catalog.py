@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from .disk import disk_errors, replace_file, sync_folder
+from .beneath import FILE, Folder
+from .disk import disk_errors
 from .errors import StoreError
-from .keys import key_of
-from .pins import Pinned, live_comments, live_views, pin, quoted, scan_files
+from .keys import key_of, parsed
+from .pins import Pinned, live_comments, live_views, quoted, scan_files, sound_pins
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 STORAGE = "v1.5.0"
 """Storage version of the files people open: DuckDB 2 files do not open in the 1.x shells."""
 
+CATALOG, STAMP = "catalog.duckdb", "catalog.json"
+_MOST_STAMP = 10_000
 _ATTEMPTS = 2
 """A part that came meanwhile deserves another; whoever published it refreshes as well."""
 
@@ -68,8 +71,8 @@ class Catalog:
     """`catalog.duckdb`: views over the parts, for the duckdb shell and other SQL clients."""
 
     def __init__(self, root: Path, parts: Parts) -> None:
-        self.path = root / "catalog.duckdb"
-        self._stamp = root / "catalog.json"
+        self.root = root
+        self.path = root / CATALOG
         self._parts = parts
         self._written = time.monotonic()
 
@@ -80,9 +83,10 @@ class Catalog:
     def is_current(self) -> bool:
         """Whether it shows the parts published so far, where they are now, and is unharmed."""
         try:
-            stamp: object = json.loads(self._stamp.read_text(encoding="utf-8"))
-            return stamp == [self._wanted(), *_version(self.path)]
-        except (OSError, ValueError):
+            with Folder.open(self.root) as root:
+                stamp: object = parsed(root.read(STAMP, _MOST_STAMP))
+                return stamp == [self._wanted(), *_version(root, CATALOG)]
+        except (OSError, ValueError, StoreError):
             return False
 
     def refresh(self) -> bool:
@@ -99,9 +103,9 @@ class Catalog:
                 if self.is_current():
                     break
                 wanted = self._wanted()
-                with disk_errors(self.path):
-                    version = self._write(pin(self._parts.current()))
-                    replace_file(self._stamp, json.dumps([wanted, *version]).encode())
+                with disk_errors(self.path), Folder.open(self.root) as root:
+                    version = self._write(root, sound_pins(self._parts))
+                    root.replace(STAMP, json.dumps([wanted, *version]).encode())
         except StoreError:
             return False
         self._written = time.monotonic()
@@ -112,23 +116,23 @@ class Catalog:
         if time.monotonic() - self._written > _REFRESH_S:
             self.refresh()
 
-    def _write(self, pins: Sequence[Pinned]) -> tuple[int, int]:
-        aside = self._parts.aside(self.path.name)
+    def _write(self, root: Folder, pins: Sequence[Pinned]) -> tuple[int, int]:
         views = live_views(pins, scan_files) + live_comments()
-        write_database(aside, f"STORAGE_VERSION '{STORAGE}'", lambda made: _run(made, views))
-        aside.chmod(0o444)
-        version = _version(aside)  # not that of the path, which another run may replace meanwhile
-        aside.replace(self.path)
+        with self._parts.aside(CATALOG) as (tmp, aside):
+            path = tmp.path / aside
+            write_database(path, f"STORAGE_VERSION '{STORAGE}'", lambda made: _run(made, views))
+            tmp.seal(aside)
+            version = _version(tmp, aside)  # not that of the path, which others may replace
+            tmp.move(aside, root, CATALOG)
         # whoever had the old file open for writing left a log that would spoil the new one
-        self.path.with_name(f"{self.path.name}.wal").unlink(missing_ok=True)
-        sync_folder(self.path.parent)
+        root.unlink(f"{CATALOG}.wal")
         return version
 
 
-def _version(path: Path) -> tuple[int, int]:
+def _version(folder: Folder, name: str) -> tuple[int, int]:
     """Size and time of a file, which tell it from one cut short or written by others."""
-    stat = path.stat()
-    return stat.st_size, stat.st_mtime_ns
+    found = folder.expect(name, FILE)
+    return found.st_size, found.st_mtime_ns
 
 
 def _run(connection: duckdb.DuckDBPyConnection, statements: str) -> None:

@@ -46,6 +46,30 @@ def disk_errors(path: Path) -> Generator[None]:
         ) from error
 
 
+@contextmanager
+def reading(path: Path) -> Generator[None]:
+    """Turn refusals to read inside the block into a `StoreError` that names `path`.
+
+    Args:
+        path: The folder or file that the block reads.
+
+    Raises:
+        StoreError: It is not there, or cannot be read.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise StoreError(
+            f"expected a store at {path}, got nothing there; make one with `headbook run`, or "
+            "choose another with --store"
+        ) from error
+    except OSError as error:
+        raise StoreError(
+            f"expected a store that can be read at {path}, got {error.strerror}; choose another "
+            "with --store"
+        ) from error
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder survive a power cut.
 

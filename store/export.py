@@ -7,8 +7,9 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from .beneath import Folder
 from .catalog import STORAGE, write_database
-from .disk import disk_errors, sync_folder
+from .disk import disk_errors
 from .experiment import terminal_bar
 from .pins import live_views, scan_files
 from .schema import schema
@@ -75,24 +76,26 @@ def snapshot(store: Store, progress: Progress | None = None) -> Path:
     Raises:
         StoreError: A part is damaged, or the disk refuses.
     """
-    with disk_errors(store.root):
-        aside = store.parts.aside("snapshot.duckdb")
-        _write(store, aside, progress)
-        aside.chmod(0o444)
-        final = _numbered(store, aside)
+    with disk_errors(store.root), Folder.open(store.root) as root:
+        with store.parts.aside("snapshot.duckdb") as (tmp, aside):
+            _write(store, tmp.path / aside, progress)
+            tmp.seal(aside)
+            final = _numbered(store, root, tmp, aside)
         for old in snapshots(store)[:-SNAPSHOTS_KEPT]:
-            old.unlink(missing_ok=True)
-            old.with_name(f"{old.name}.wal").unlink(missing_ok=True)
-        sync_folder(store.root)
+            root.unlink(old.name)
+            root.unlink(f"{old.name}.wal")
+        os.fsync(root.descriptor)
     return final
 
 
-def _numbered(store: Store, aside: Path) -> Path:
+def _numbered(store: Store, root: Folder, tmp: Folder, aside: str) -> Path:
     """Give the file the next free number; unlike a rename, a link never takes one in use."""
     while True:
         taken = [int(path.stem.removeprefix("results-")) for path in snapshots(store)]
         final = store.root / f"results-{max(taken, default=0) + 1}.duckdb"
         with suppress(FileExistsError):
-            os.link(aside, final)
-            aside.unlink()
+            os.link(
+                aside, final.name, src_dir_fd=tmp.descriptor, dst_dir_fd=root.descriptor,
+                follow_symlinks=False,
+            )  # fmt: skip
             return final

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
-from .disk import disk_errors, replace_file
+from .beneath import FILE, FOLDER, Folder
+from .disk import disk_errors, reading
 from .errors import StoreError
-from .keys import canonical
+from .keys import canonical, parsed
 from .provenance import CHECKOUT
 from .schema import SCHEMA_VERSION
 
@@ -17,6 +18,13 @@ FORMAT = 1
 """Layout of the folder: raised when an older headbook could not find its way in it."""
 
 MARKER = "store.json"
+MOST_MARKER = 10_000
+"""Bytes of the largest marker that is read."""
+
+_FOLDERS = ("parts", "tmp", "incoming", "blobs")
+_FILES = re.compile(r"store\.json|catalog\.json|(?:catalog|results-\d+)\.duckdb(?:\.wal)?")
+_ASIDE = re.compile(r"\.(?:store|catalog)\.json\.[0-9a-f]+")
+"""What a writer that was killed left beside the file that it was replacing."""
 
 
 def default_root() -> Path:
@@ -28,26 +36,61 @@ def default_root() -> Path:
     if named := os.environ.get("HEADBOOK_STORE"):
         return Path(named)
     in_checkout = (CHECKOUT / "pyproject.toml").is_file()
-    return (CHECKOUT if in_checkout else Path.cwd()) / ".headbook"
+    return CHECKOUT / ".headbook" if in_checkout else Path(".headbook")
 
 
-def check_marker(root: Path) -> None:
-    """Refuse a folder that this version of headbook cannot read.
+def resolved(path: str | Path) -> Path:
+    """Where a folder that somebody names really is: links that lead there are followed, once.
 
     Args:
-        root: The folder.
+        path: As named; `~` is a home.
+
+    Returns:
+        An absolute path without links.
 
     Raises:
-        StoreError: It is not a store, or one of a newer headbook.
+        StoreError: There is no such home, its links lead in a circle, or the system refuses it.
     """
     try:
-        marker: dict[str, Any] = json.loads((root / MARKER).read_text(encoding="utf-8"))
-        found, schema = int(marker["format"]), int(marker["schema"])
-    except FileNotFoundError:
+        return Path(path).expanduser().resolve()
+    except (RuntimeError, OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise StoreError(
+            f"expected a path that leads somewhere, got {path}: {why}; choose another with --store"
+        ) from None
+
+
+def check_root(root: Path) -> None:
+    """Refuse a folder that is no store, that this headbook cannot read, or that somebody baited.
+
+    Args:
+        root: The folder, resolved.
+
+    Raises:
+        StoreError: It is no store, or one of a newer headbook; or something lies in it under a
+            name of ours that is not what headbook puts there.
+    """
+    with reading(root), Folder.open(root) as folder:
+        for name in folder.names():
+            if name in _FOLDERS:
+                folder.expect(name, FOLDER)
+            elif _FILES.fullmatch(name):
+                folder.expect(name, FILE)
+        marker = folder.read(MARKER, MOST_MARKER) if folder.entry(MARKER) else None
+    _check_marker(root, marker)
+
+
+def _check_marker(root: Path, text: bytes | None) -> None:
+    if text is None:
         raise StoreError(
             f"expected an empty folder or a store at {root}, got a folder without {MARKER}; "
             "choose another with --store"
-        ) from None
+        )
+    try:
+        marker: dict[str, Any] = parsed(text)
+        found, schema = marker["format"], marker["schema"]
+        if type(found) is not int or type(schema) is not int:
+            raise TypeError("expected integers")
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(
             f"expected the format of the store in {root / MARKER}, got something else; "
@@ -60,11 +103,14 @@ def check_marker(root: Path) -> None:
         )
 
 
-def create(root: Path) -> None:
+def create(root: Path) -> bool:
     """Mark a new or empty folder as a store; leave any other as it is.
 
     Args:
-        root: The folder.
+        root: The folder, resolved.
+
+    Returns:
+        Whether it was new or empty.
 
     Raises:
         StoreError: It is a file, or the disk refuses.
@@ -75,6 +121,23 @@ def create(root: Path) -> None:
                 f"expected a folder at {root}, got a file; choose another with --store"
             )
         root.mkdir(parents=True, exist_ok=True)
-        if all(path.name.startswith(f".{MARKER}.") for path in root.iterdir()):
+        with Folder.open(root) as folder:
+            if not all(_ASIDE.fullmatch(name) for name in folder.names()):
+                return False
             marker = canonical({"format": FORMAT, "schema": SCHEMA_VERSION})
-            replace_file(root / MARKER, marker.encode())
+            folder.replace(MARKER, marker.encode())
+    return True
+
+
+def strays(root: Path) -> list[str]:
+    """What lies in a store and is not headbook's: nothing reads, moves or removes it.
+
+    Args:
+        root: The store, checked.
+
+    Returns:
+        Names, sorted.
+    """
+    with reading(root), Folder.open(root) as folder:
+        known = {name for name in folder.names() if name in _FOLDERS or _FILES.fullmatch(name)}
+        return [name for name in folder.names() if name not in known and not _ASIDE.match(name)]

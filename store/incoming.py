@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .beneath import Folder
 from .disk import disk_errors
 from .errors import DamagedPartError, StoreError
 from .experiment import no_report, terminal_bar
-from .folder import check_marker
-from .keys import run_key
-from .parts import Parts, check_part, read_part
+from .folder import check_root, resolved
+from .keys import MOST_JSON, run_key
+from .manifests import MANIFEST, Part, check_part, read_part
+from .parts import Parts
+from .pins import sound_pins
 from .results import Store, answered
 
 if TYPE_CHECKING:
@@ -36,9 +40,9 @@ def deliver(root: Path, unit: Experiment) -> str:
     Raises:
         StoreError: A frame does not fit its table, or the disk refuses.
     """
-    parts = Parts(root / INCOMING)
-    with disk_errors(root):
-        parts.folder.mkdir(parents=True, exist_ok=True)
+    check_root(root)
+    with disk_errors(root), Folder.open(root) as folder, folder.made(INCOMING):
+        parts = Parts(root / INCOMING)
     return parts.publish(*answered(run_key(unit), unit, no_report))
 
 
@@ -57,25 +61,27 @@ def accept(store: Store, names: Iterable[str] | None = None) -> list[str]:
     Raises:
         StoreError: The disk refuses.
     """
-    parts = Parts(store.root / INCOMING)
-    if not parts.folder.is_dir():
-        return []
-    taken: list[str] = []
-    for name in parts.names() if names is None else names:
-        folder = parts.folder / name
-        if not folder.is_dir():
-            continue
-        try:
-            check_part(read_part(folder))
-        except DamagedPartError:
-            parts.drop(name)
-            continue
-        store.parts.adopt(folder)
-        taken.append(name)
+    parts, taken = Parts(store.root / INCOMING), list[str]()
+    with disk_errors(store.root), Folder.open(store.root) as root:
+        if root.entry(INCOMING) is None:
+            return []
+        with root.below(INCOMING) as incoming, incoming.made("parts") as folder:
+            for name in parts.names() if names is None else names:
+                if folder.entry(name) is None:
+                    continue
+                try:
+                    check_part(read_part(folder, name))
+                except DamagedPartError:
+                    parts.drop(name)
+                    continue
+                store.parts.adopt(folder, name)
+                taken.append(name)
     return taken
 
 
-def merge(store: Store, other: Path, progress: Progress | None = None) -> int:
+def merge(
+    store: Store, other: Path, progress: Progress | None = None
+) -> tuple[int, list[DamagedPartError]]:
     """Copy the answers of another store that this one lacks.
 
     Args:
@@ -84,27 +90,38 @@ def merge(store: Store, other: Path, progress: Progress | None = None) -> int:
         progress: Shows a bar; None for one on stderr after two seconds.
 
     Returns:
-        How many runs are new.
+        How many runs are new, and what is wrong with each part of the other store that does not
+        fit: its runs are not copied.
 
     Raises:
-        StoreError: The other folder is no store, or of a newer headbook; a part of it is damaged;
-            or the disk refuses.
+        StoreError: The other folder is no store, or of a newer headbook; or the disk refuses.
     """
-    check_marker(other)
-    if other.resolve() == store.root.resolve():
+    root = resolved(other)
+    check_root(root)
+    if root == store.root:
         raise StoreError(f"expected another store than {other}, got the same; choose another")
-    found, before = Parts(other).current(), set(store.runs())
-    lacking = [part for part in found if not part.keys.keys() <= before]
+    theirs, before = Parts(root), set(store.runs())
+    lacking = [one.part for one in sound_pins(theirs) if not one.part.keys.keys() <= before]
     with (progress or terminal_bar)("Merging") as report:
         for index, part in enumerate(lacking):
-            check_part(part)
-            aside = store.parts.aside(part.name)
             with disk_errors(store.root):
-                try:
-                    shutil.copytree(part.folder, aside)
-                    store.parts.adopt(aside)
-                finally:
-                    shutil.rmtree(aside, ignore_errors=True)
+                _copy(part, store.parts)
             report(index + 1, len(lacking), "")
     store.catalog.refresh()
-    return len(set(store.runs()) - before)
+    return len(set(store.runs()) - before), list(theirs.unfit.values())
+
+
+def _copy(part: Part, parts: Parts) -> None:
+    """Copy a part that was checked; nothing else that lies in its folder comes along."""
+    with (
+        Folder.open(part.parent) as others,
+        others.below(part.name) as source,
+        parts.aside(part.name) as (tmp, aside),
+    ):
+        with tmp.made(aside) as target:
+            target.write(MANIFEST, source.read(MANIFEST, MOST_JSON))
+            for table, file in part.files.items():
+                target.write(f"{table}.parquet", source.read(f"{table}.parquet", file.bytes))
+            os.fsync(target.descriptor)
+        check_part(replace(part, parent=tmp.path, name=aside))  # it may have changed since
+        parts.adopt(tmp, aside)

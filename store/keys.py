@@ -96,3 +96,42 @@ def run_key(unit: Experiment) -> str:
     if taken := sorted(header.keys() & question.keys()):
         raise ValueError(f"expected a question without {taken}, which the key adds; rename them")
     return key_of(header | question)
+
+
+MOST_JSON = 16_000_000
+"""Bytes of the largest JSON file that a store has; a part of 256 units takes some 50,000."""
+
+
+def parsed(data: bytes) -> Any:
+    """The value of a JSON text that somebody may have forged.
+
+    Args:
+        data: UTF-8, as large as it may be.
+
+    Returns:
+        None, booleans, integers, finite floats, strings, lists and dictionaries.
+
+    Raises:
+        ValueError: It is no JSON, nested too deeply, names something twice, or holds a number
+            that no computer does.
+    """
+    try:
+        return json.loads(
+            data, object_pairs_hook=_once, parse_float=_finite, parse_constant=_finite
+        )
+    except RecursionError:
+        raise ValueError("expected a few levels of JSON, got too many; see to the file") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("expected every name once in an object of JSON, got one twice")
+    return found
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"expected a finite number, got {text[:20]}")
+    return number

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from .schema import SUBJECTS, empty, schema
+from .errors import StoreError, reason
+from .manifests import damaged
+from .schema import SUBJECTS, conformed, empty, schema
 
 if TYPE_CHECKING:
-    from .parts import Part
+    from .manifests import Part
+    from .parts import Parts
 
 Scan = Callable[[Sequence[Path], str], str]
 """Given Parquet files of one table and the table's name: SQL that can stand after FROM."""
+
+
+UNREAD = "headbook has not read this table"
+"""Error of a query that reads a table that it does not name."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,32 @@ def pin(parts: Iterable[Part]) -> list[Pinned]:
     return sorted(pins, key=lambda pinned: pinned.part.name)
 
 
+def sound_pins(
+    parts: Parts, runs: Collection[str] | None = None, tables: Collection[str] | None = None
+) -> list[Pinned]:
+    """Pin what a reader sees, its bytes checked; parts that do not fit are set aside.
+
+    Args:
+        parts: The parts of a store.
+        runs: Run ids; None for all.
+        tables: The tables that are going to be read; None for all.
+
+    Returns:
+        The parts that hold those runs; `parts.unfit` says what was set aside.
+
+    Raises:
+        StoreError: A part is of a newer headbook.
+    """
+    while True:
+        pins = [
+            pinned
+            for pinned in pin(parts.current())
+            if runs is None or not pinned.runs.isdisjoint(runs)
+        ]
+        if all([parts.check(pinned.part, tables) for pinned in pins]):  # noqa: C419 - every one
+            return pins
+
+
 def quoted(text: str) -> str:
     """Text as a SQL string literal."""
     return "'" + text.replace("'", "''") + "'"
@@ -74,6 +107,13 @@ def scan_files(paths: Sequence[Path], table: str) -> str:
     return f"read_parquet([{files}], hive_partitioning = false)"
 
 
+def _no_rows(table: str, condition: str) -> str:
+    types = ", ".join(
+        f'NULL::{column.sql} AS "{name}"' for name, column in schema().tables[table].items()
+    )
+    return f"SELECT {types} WHERE {condition}"
+
+
 def _selection(pins: Sequence[Pinned], table: str, scan: Scan) -> str:
     columns = ", ".join(f'"{column}"' for column in schema().tables[table])
     holding = [pinned for pinned in pins if table in pinned.part.files]
@@ -84,26 +124,32 @@ def _selection(pins: Sequence[Pinned], table: str, scan: Scan) -> str:
             runs = ", ".join(map(quoted, sorted(pinned.runs)))
             rows = scan([pinned.part.path(table)], f"{table}_{pinned.part.name}")
             selects.append(f"SELECT {columns} FROM {rows} WHERE run IN ({runs})")
-    union = " UNION ALL ".join(selects)
+    union = " UNION ALL ".join(selects) or _no_rows(table, "false")
     if table not in SUBJECTS:
         return union
     own = schema().tables[table]
     return f"SELECT DISTINCT ON ({next(iter(own))}) * FROM ({union}) ORDER BY ALL"
 
 
-def live_views(pins: Sequence[Pinned], scan: Scan) -> str:
+def live_views(pins: Sequence[Pinned], scan: Scan, tables: Collection[str] | None = None) -> str:
     """SQL for a view per table over exactly these parts, and the views over those.
 
     Args:
-        pins: What to show; the part with the empty tables is among them.
+        pins: What to show.
         scan: How to read files.
+        tables: The tables that can be read: a query that reads another one fails with `UNREAD`.
+            None for all.
 
     Returns:
         Statements for an empty DuckDB, in one transaction.
     """
-    views = "".join(
-        f"CREATE VIEW {table} AS {_selection(pins, table, scan)};\n" for table in schema().tables
-    )
+    unread = f"error({quoted(UNREAD)}) IS NULL"
+    read = schema().tables if tables is None else tables
+    selections = {
+        table: _selection(pins, table, scan) if table in read else _no_rows(table, unread)
+        for table in schema().tables
+    }
+    views = "".join(f"CREATE VIEW {table} AS {sql};\n" for table, sql in selections.items())
     return f"BEGIN; {views} {schema().create_views} COMMIT;"
 
 
@@ -131,13 +177,21 @@ def read_runs(pins: Iterable[Pinned], runs: Sequence[str], table: str) -> pl.Dat
     rows: dict[str, pl.DataFrame] = {}
     for pinned in pins:
         wanted = set(pinned.runs.intersection(runs))
-        if not wanted or table not in pinned.part.files:
-            continue
-        file = pl.scan_parquet(pinned.part.path(table), glob=False, hive_partitioning=False)
-        if len(pinned.part.keys) == 1:
-            rows[wanted.pop()] = file.collect()
-            continue
-        held = file.filter(pl.col("run").is_in(wanted)).collect()
-        for run in held.partition_by("run", maintain_order=True):
-            rows[run["run"][0]] = run
+        if wanted and table in pinned.part.files:
+            held = _held(pinned.part, wanted, table)
+            rows |= {run["run"][0]: run for run in held.partition_by("run", maintain_order=True)}
     return pl.concat([empty(table), *(rows[run] for run in runs if run in rows)])
+
+
+def _held(part: Part, runs: Collection[str], table: str) -> pl.DataFrame:
+    """Rows of a part, as they may be in its table: whoever wrote the file may have forged them."""
+    path = part.path(table)
+    try:
+        file = pl.scan_parquet(path, glob=False, hive_partitioning=False)
+        held = file.select(list(schema().tables[table])).collect()
+        fitted = conformed(table, held)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, StoreError) as error:
+        raise damaged(part.folder, f"{reason(error)} in {path.name}", part.keys) from None
+    if strange := set(fitted["run"].unique()) - part.keys.keys():
+        raise damaged(part.folder, f"rows of {min(strange)} in {path.name}", part.keys)
+    return fitted if part.keys.keys() <= set(runs) else fitted.filter(pl.col("run").is_in(runs))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,16 +12,16 @@ import duckdb
 import polars as pl
 
 from .catalog import Catalog
-from .disk import disk_errors
 from .errors import StoreError
 from .experiment import part_of_whole, terminal_bar
-from .folder import check_marker, create, default_root
+from .folder import check_root, create, default_root, resolved
 from .keys import name_of, run_key
-from .parts import Parts, Unit
-from .pins import Pinned, live_views, pin, read_runs, scan_files
+from .manifests import Unit, part_name
+from .parts import Parts
+from .pins import Pinned, live_views, read_runs, scan_files, sound_pins
 from .provenance import run_row
-from .sandbox import answer, sandbox
-from .schema import SUBJECTS
+from .sandbox import answered_by
+from .schema import SUBJECTS, schema
 
 if TYPE_CHECKING:
     from .experiment import Experiment, Progress, Report
@@ -75,6 +75,14 @@ class Answer(dict[str, pl.DataFrame]):
         self.experiment = experiment
         self.runs = runs
 
+    def __missing__(self, table: str) -> pl.DataFrame:
+        """An answer lacks a table only if somebody has changed what was stored."""
+        runs = ", ".join(self.runs)
+        raise StoreError(
+            f"expected rows of {table} in the answer of {self.experiment}, got a damaged one; "
+            f"remove its part with `headbook store prune`, then run {runs} again"
+        )
+
 
 @dataclass(frozen=True)
 class Recalled:
@@ -93,7 +101,7 @@ class Store:
     """Answers by question. Any number of processes may read and write one folder."""
 
     def __init__(self, root: Path) -> None:
-        """Use `Store.open`, which checks the folder."""
+        """Use `Store.open` or `Store.existing`, which check the folder."""
         self.root = root
         self.parts = Parts(root)
         self.log: list[Recalled] = []
@@ -101,7 +109,7 @@ class Store:
 
     @classmethod
     def open(cls, path: str | Path | None = None) -> Store:
-        """Open a store, creating it where there is none.
+        """Open a store, creating it where there is none; one that is there is not touched.
 
         Args:
             path: Its folder; None for `default_root()`.
@@ -113,14 +121,31 @@ class Store:
             StoreError: The folder is something else, or of a newer headbook, or the disk
                 refuses. An existing store on a read-only disk opens, but only for reading.
         """
-        root = Path(path or default_root()).expanduser().absolute()
-        create(root)
-        check_marker(root)
-        store = cls(root)
-        with disk_errors(root):
+        root = resolved(path or default_root())
+        fresh = create(root)
+        store = cls.existing(root)
+        if fresh:
             store.parts.create()
-        store.catalog.refresh()
+            store.catalog.refresh()
         return store
+
+    @classmethod
+    def existing(cls, path: str | Path | None = None) -> Store:
+        """Open a store that is there: nothing is written.
+
+        Args:
+            path: Its folder; None for `default_root()`.
+
+        Returns:
+            The store.
+
+        Raises:
+            StoreError: There is none, or it is of a newer headbook, or something lies in it
+                under a name of ours that is not what headbook puts there.
+        """
+        root = resolved(path or default_root())
+        check_root(root)
+        return cls(root)
 
     def recall(self, experiment: Experiment, progress: Progress | None = None) -> Answer:
         """Answer from disk, or compute what is missing, publish it, and answer.
@@ -142,12 +167,20 @@ class Store:
         present = self.present(units)
         missing = {run: unit for run, unit in units.items() if run not in present}
         name = name_of(experiment)
+        self._refuse_damaged(missing)
         if missing:
             with (progress or terminal_bar)(name) as report:
                 self._compute(missing, report)
         frames = self._rows(tuple(units))
         self.log.append(Recalled(name, experiment.question(), tuple(units), tuple(missing)))
         return Answer(frames, name, tuple(units))
+
+    def _refuse_damaged(self, runs: Iterable[str]) -> None:
+        """Refuse to compute what could not be published, since something unsound has its place."""
+        for run in runs:
+            for name, error in self.parts.unfit.items():
+                if run in error.runs or name == part_name([run]):
+                    raise error
 
     def missing(self, experiment: Experiment) -> list[Experiment]:
         """The units that a recall would have to compute.
@@ -174,26 +207,27 @@ class Store:
     def _publish(self, run: str, unit: Experiment, report: Report) -> None:
         self.parts.publish(*answered(run, unit, report))
 
-    def pins(self, runs: Iterable[str] | None = None) -> list[Pinned]:
+    def pins(
+        self, runs: Collection[str] | None = None, tables: Collection[str] | None = None
+    ) -> list[Pinned]:
         """Pin what a reader sees from now on, its bytes checked.
+
+        Parts that do not fit are set aside: `parts.unfit` names them.
 
         Args:
             runs: Run ids; None for all.
+            tables: The tables that are going to be read; None for all.
 
         Returns:
-            The parts that hold them, and the one with the empty tables.
+            The parts that hold them.
 
         Raises:
-            StoreError: One of them is damaged.
+            StoreError: One of the runs lies in a part that does not fit.
         """
-        wanted = None if runs is None else set(runs)
-        pins = [
-            pinned
-            for pinned in pin(self.parts.current())
-            if wanted is None or not pinned.part.keys or not wanted.isdisjoint(pinned.runs)
-        ]
-        for pinned in pins:
-            self.parts.check(pinned.part)
+        pins = sound_pins(self.parts, runs, tables)
+        if runs is not None:
+            shown = {run for pinned in pins for run in pinned.runs}
+            self._refuse_damaged(set(runs) - shown)
         return pins
 
     def _rows(self, runs: tuple[str, ...]) -> dict[str, pl.DataFrame]:
@@ -252,7 +286,7 @@ class Store:
         Raises:
             StoreError: A part is damaged.
         """
-        views = live_views(self._pins_of_query("connect()"), scan_files)
+        views = live_views(self._pins_of_query("connect()", schema().tables), scan_files)
         connection = duckdb.connect(config={"temp_directory": str(self.parts.tmp / "spill")})
         return connection.execute(views)
 
@@ -270,11 +304,10 @@ class Store:
             StoreError: The query writes, reaches beyond the tables, or is wrong; or a part is
                 damaged.
         """
-        with sandbox(self._pins_of_query(query)) as connection:
-            return answer(connection, query, parameters)
+        return answered_by(lambda tables: self._pins_of_query(query, tables), query, parameters)
 
-    def _pins_of_query(self, query: str) -> list[Pinned]:
-        pins = self.pins()
+    def _pins_of_query(self, query: str, tables: Collection[str]) -> list[Pinned]:
+        pins = self.pins(None, tables)
         runs = sorted({run for pinned in pins for run in pinned.runs})
         self.log.append(Recalled("sql", {"sql": query}, tuple(runs), ()))
         return pins

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 import duckdb
 import polars as pl
 
 from .errors import StoreError
-from .pins import Pinned, live_comments, live_views
+from .pins import UNREAD, Pinned, live_comments, live_views
+from .schema import schema
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Collection, Generator, Sequence
     from pathlib import Path
 
 _READING = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN, duckdb.StatementType.MULTI}
@@ -32,34 +34,103 @@ _LOCKS = (
 )
 
 
+_MANY_FILES = 64
+"""From so many files on polars reads them: a data set of Arrow opens each for 200 us."""
+
+_ANYTHING = {"query", "query_table", "try"}
+"""Functions that can name a table without writing it, or hide what it said."""
+
+
+@cache
+def _views() -> dict[str, frozenset[str]]:
+    """The words of each view's definition."""
+    statements = re.findall(r"CREATE VIEW (\w+) AS(.*?);$", schema().create_views, re.S | re.M)
+    return {name: frozenset(re.findall(r"\w+", text.lower())) for name, text in statements}
+
+
+def tables_named(query: str) -> frozenset[str]:
+    """The tables whose names occur in a query, or in a view that it names.
+
+    Args:
+        query: SQL.
+
+    Returns:
+        Names of tables; more than it reads, perhaps. A query that reads another one fails.
+    """
+    words = set(re.findall(r"\w+", query.lower()))
+    if words & _ANYTHING:
+        return frozenset(schema().tables)
+    while new := {w for view in words & _views().keys() for w in _views()[view]} - words:
+        words |= new
+    return frozenset(words & schema().tables.keys())
+
+
 @contextmanager
-def sandbox(pins: Sequence[Pinned]) -> Generator[duckdb.DuckDBPyConnection]:
+def sandbox(
+    pins: Sequence[Pinned], tables: Collection[str]
+) -> Generator[duckdb.DuckDBPyConnection]:
     """Open a connection that sees the pinned parts and cannot reach any file.
 
-    The parts are handed over as Arrow data sets, which cannot be written to. Allowing DuckDB
-    their paths instead (`allowed_paths`) would let `COPY ... TO` overwrite them, and in
+    The parts are handed over as scans of polars and of Arrow, which cannot be written to. Allowing
+    DuckDB their paths instead (`allowed_paths`) would let `COPY ... TO` overwrite them, and in
     DuckDB 2 a COPY may stand inside the WITH of a SELECT.
 
     Args:
         pins: What to show.
+        tables: The tables whose bytes were checked; a query that reads another one fails.
 
     Yields:
         The connection, locked.
     """
-    from pyarrow import dataset  # noqa: PLC0415 (slow to import, and only needed here)
-
     with duckdb.connect() as connection:
 
         def scan(paths: Sequence[Path], table: str) -> str:
-            files = cast("object", dataset.dataset([str(path) for path in paths], format="parquet"))
             name = f"parts_of_{table}"
-            connection.register(name, files)
+            connection.register(name, _rows(paths))
             return name
 
-        connection.execute(live_views(pins, scan) + live_comments())
+        connection.execute(live_views(pins, scan, tables) + live_comments())
         for lock in _LOCKS:
             connection.execute(lock)
         yield connection
+
+
+def _rows(paths: Sequence[Path]) -> object:
+    """Rows of files, which DuckDB reads column by column as it needs them, and cannot change."""
+    if len(paths) < _MANY_FILES:
+        from pyarrow import dataset  # noqa: PLC0415 - slow to import, and only needed here
+
+        return cast("object", dataset.dataset([str(path) for path in paths], format="parquet"))
+    found = pl.scan_parquet(list(paths), glob=False, hive_partitioning=False, cache=False)
+    # counting reads the first column: a narrow one
+    columns = sorted(found.collect_schema().items(), key=lambda one: one[1] == pl.String)
+    return found.select([name for name, _ in columns])
+
+
+def answered_by(
+    pins_of: Callable[[Collection[str]], Sequence[Pinned]], query: str, parameters: Sequence[Any]
+) -> pl.DataFrame:
+    """Run one query over the tables that it reads.
+
+    Args:
+        pins_of: Given tables, pins the parts with their bytes of these tables checked.
+        query: As for `answer`.
+        parameters: As for `answer`.
+
+    Returns:
+        The result.
+
+    Raises:
+        StoreError: It is not one query, it reaches beyond the tables, or it is wrong.
+    """
+    for tables in (tables_named(query), frozenset(schema().tables)):
+        with suppress(_UnreadError), sandbox(pins_of(tables), tables) as connection:
+            return answer(connection, query, parameters)
+    raise AssertionError("a query cannot read more than every table")
+
+
+class _UnreadError(Exception):
+    """A query reads a table that it does not name."""
 
 
 def answer(
@@ -88,6 +159,8 @@ def answer(
         return _framed(connection.sql(query, params=list(parameters)))
     except (duckdb.Error, pl.exceptions.PolarsError, ValueError, TypeError) as error:
         reason = str(error).partition("\n")[0]
+        if UNREAD in reason:
+            raise _UnreadError from None
         if isinstance(error, duckdb.PermissionException) or "has been locked" in reason:
             raise StoreError(
                 f"expected a query over the store's tables, got one that reaches beyond them "

@@ -34,6 +34,9 @@ class Column:
     """One column of a table."""
 
     dtype: pl.DataType
+    sql: str
+    """The type as DuckDB names it."""
+
     nullable: bool
 
 
@@ -68,7 +71,7 @@ def schema() -> Schema:
             "WHERE NOT internal ORDER BY table_oid, column_index"
         ).fetchall()
     for table, column, dtype, nullable in rows:
-        tables.setdefault(table, {})[column] = Column(_DTYPES[dtype], nullable)
+        tables.setdefault(table, {})[column] = Column(_DTYPES[dtype], dtype, nullable)
     return Schema(tables, create_tables, marker + create_views)
 
 

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from .beneath import Folder
 from .errors import DamagedPartError
 from .experiment import terminal_bar
-from .parts import DAY_S, check_part, read_part
+from .manifests import check_part, read_part
+from .parts import DAY_S
 from .pins import Pinned, pin
-from .schema import SUBJECTS
+from .schema import SUBJECTS, schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,12 +36,13 @@ def contents(store: Store) -> pl.DataFrame:
     Returns:
         One row per table: `table`, `rows`, `bytes`, and in how many `parts`.
     """
-    files = [
-        {"table": table, "rows": file.rows, "bytes": file.bytes, "parts": int(file.rows > 0)}
-        for pinned in pin(store.parts.current())
-        for table, file in pinned.part.files.items()
-    ]
-    return pl.DataFrame(files).group_by("table", maintain_order=True).sum()
+    counts = {table: [0, 0, 0] for table in schema().tables}
+    for pinned in pin(store.parts.current()):
+        for table, file in pinned.part.files.items():
+            for place, more in enumerate((file.rows, file.bytes, int(file.rows > 0))):
+                counts[table][place] += more
+    names = ("table", "rows", "bytes", "parts")
+    return pl.DataFrame([(table, *count) for table, count in counts.items()], names, orient="row")
 
 
 def damages(store: Store, progress: Progress | None = None) -> dict[str, DamagedPartError]:
@@ -54,12 +57,19 @@ def damages(store: Store, progress: Progress | None = None) -> dict[str, Damaged
     """
     found: dict[str, DamagedPartError] = {}
     names = store.parts.names()
-    with (progress or terminal_bar)("Verifying") as report:
+    if not names:
+        return found
+    with (
+        (progress or terminal_bar)("Verifying") as report,
+        Folder.open(store.root) as root,
+        root.below("parts") as parts,
+    ):
         for index, name in enumerate(names):
             try:
-                check_part(read_part(store.parts.folder / name))
+                check_part(read_part(parts, name))
             except DamagedPartError as error:
-                found[name] = error
+                if parts.entry(name):  # else someone else has pruned it
+                    found[name] = error
             report(index + 1, len(names), "")
     return found
 
@@ -154,13 +164,9 @@ def prune(store: Store, grace_s: float = DAY_S) -> list[str]:
     Raises:
         StoreError: The disk refuses.
     """
-    dropped = list(damages(store))
-    for name in dropped:
-        store.parts.drop(name)
+    dropped = [name for name in damages(store) if store.parts.drop(name)]
     store.parts.create()
-    covered = _covered(store, grace_s)
-    for name in covered:
-        store.parts.drop(name)
+    dropped += [name for name in _covered(store, grace_s) if store.parts.drop(name)]
     store.parts.sweep(grace_s)
     store.catalog.refresh()
-    return dropped + covered
+    return dropped

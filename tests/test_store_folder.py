@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from store import SCHEMA_VERSION, Store, StoreError, damages, default_root, snapshot
+from store import SCHEMA_VERSION, Store, StoreError, compact, damages, default_root, snapshot
 
 from .store_fakes import Scores, Sweep
 
@@ -93,6 +93,8 @@ def test_a_moved_store_answers_from_where_it_is(tmp_path):
     assert_frame_equal(moved.recall(again)["head_scores"], before["head_scores"])
     assert again.runs == []
     assert moved.sql("FROM head_scores").height == 32
+    assert not moved.catalog.is_current()  # looking writes nothing
+    compact(moved)
     with duckdb.connect(str(tmp_path / "there" / "catalog.duckdb"), read_only=True) as catalog:
         assert catalog.execute("SELECT count(*) FROM head_scores").fetchall() == [(32,)]
     assert not (tmp_path / "here").exists()

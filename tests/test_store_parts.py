@@ -6,7 +6,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from store import SCHEMA_VERSION, Store, StoreError, compact, contents, damages, prune, run_key
-from store.parts import Unit, part_name
+from store.manifests import Unit, part_name
 from store.pins import pin
 
 from .store_fakes import Scores, Sweep, head_scores
@@ -70,13 +70,14 @@ def test_a_connection_sees_one_moment_across_tables(store):
 
 def test_stale_leftovers_are_swept_and_fresh_ones_are_not(store):
     store.recall(Scores(seed=1))
-    for name, age in (("dead", 2), ("alive", 0)):
+    dead, alive, strange = f"{'a' * 32}-{'d' * 32}", f"{'b' * 32}-{'d' * 32}", "not-ours"
+    for name, age in ((dead, 2), (alive, 0), (strange, 2)):
         (store.parts.tmp / name).mkdir()
         (store.parts.tmp / name / "x.parquet").write_bytes(b"half")
         then = time.time() - age * 24 * 3600
         os.utime(store.parts.tmp / name, (then, then))
     store.recall(Scores(seed=2))
-    assert [path.name for path in store.parts.tmp.iterdir()] == ["alive"]
+    assert sorted(path.name for path in store.parts.tmp.iterdir()) == [alive, strange]
 
 
 def damage(store: Store, seed: int, how: str) -> None:
@@ -100,10 +101,12 @@ def test_a_damaged_part_names_the_run_to_repeat_and_can_be_repaired(store, tmp_p
     damage(store, 1, how)
     reader = Store.open(tmp_path / "store")
     remedy = f"`headbook store prune`, then repeat the run {run_key(Scores(seed=1))} \\(Scores\\)"
-    for ask in (lambda: reader.recall(Scores(seed=1)), lambda: reader.sql("FROM runs")):
-        with pytest.raises(StoreError, match=remedy) as refusal:
-            ask()
-        assert "\n" not in str(refusal.value)
+    with pytest.raises(StoreError, match=remedy) as refusal:
+        reader.recall(Scores(seed=1))
+    assert "\n" not in str(refusal.value)
+    reader = Store.open(tmp_path / "store")
+    assert reader.sql("SELECT DISTINCT n FROM head_scores").rows() == [(2,)]
+    assert str(reader.parts.unfit[name]) == str(refusal.value)
     assert reader.recall(Scores(seed=2))["head_scores"].height == 32
     assert list(damages(reader)) == [name]
     assert prune(reader) == [name]
@@ -122,8 +125,9 @@ def test_a_damaged_manifest_is_damage(store, text):
     manifest.write_text(text)
     reader = Store.open(store.root)
     with pytest.raises(StoreError, match=r"part\.json.*headbook store prune") as refusal:
-        reader.recall(Scores(seed=2))
+        reader.recall(Scores(seed=1))
     assert manifest.parent.name in str(refusal.value)
+    assert reader.recall(Scores(seed=2))["head_scores"].height == 32
     prune(reader)
     assert reader.recall(Scores(seed=1))["head_scores"].height == 32
 

@@ -106,7 +106,7 @@ def test_an_interrupt_leaves_nothing_half_done(store, monkeypatch, stage):
     if stage == "computing":
         told = Told(answer={}, failure=KeyboardInterrupt())
     else:
-        monkeypatch.setattr("store.parts.sync_folder", interrupt)
+        monkeypatch.setattr("store.beneath.os.fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
         store.recall(told)
     monkeypatch.undo()
