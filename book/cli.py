@@ -22,6 +22,7 @@ from book.lag_command import lags
 from book.options import with_store
 from book.retrieval_command import grid
 from book.run_command import merge, run
+from book.unfit import echo_lines, tell_unfit
 from store import StoreError
 
 MISTAKES = (UserError, StoreError, BookError)
@@ -110,11 +111,12 @@ def sql(query: str | None, form: str | None, store_path: Path) -> None:
     from book.shell import ask, shell  # noqa: PLC0415
     from store import Store  # noqa: PLC0415
 
-    store = Store.open(store_path)
+    store = Store.existing(store_path)
     if query is None:
         shell(store)
     else:
         click.echo(ask(store, query, form), nl=False)
+    tell_unfit(store)
 
 
 @cli.command(epilog=example("headbook store\nheadbook store compact"))
@@ -124,9 +126,17 @@ def sql(query: str | None, form: str | None, store_path: Path) -> None:
 @with_store
 def store(action: str, store_path: Path) -> None:
     """What the store holds; or verify its hashes, merge small parts, drop damaged ones."""
-    from store import Store, compact, contents, damages, prune, snapshot  # noqa: PLC0415
+    from store import (  # noqa: PLC0415
+        Store,
+        compact,
+        contents,
+        damages,
+        prune,
+        snapshot,
+        strays,
+    )
 
-    opened = Store.open(store_path)
+    opened = Store.existing(store_path)
     if action == "show":
         click.echo(f"{store_path}: {len(opened.runs())} runs\n{contents(opened)}")
     elif action == "verify":
@@ -141,6 +151,8 @@ def store(action: str, store_path: Path) -> None:
         click.echo(f"{len(prune(opened))} parts dropped")
     else:
         click.echo(snapshot(opened))
+    echo_lines(f"headbook: not headbook's, left alone: {name}" for name in strays(opened.root))
+    tell_unfit(opened)
 
 
 @cli.command(

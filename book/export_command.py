@@ -11,6 +11,7 @@ import polars as pl
 
 from analysis.errors import UserError
 from book.options import with_store
+from book.unfit import tell_unfit
 from store import FORMS, Store, export_tables
 
 EPILOG = """\b
@@ -112,10 +113,12 @@ def export(folder: Path, forms: tuple[str, ...], store_path: Path) -> None:
     if PUBLISHED in forms:
         if set(forms) != {PUBLISHED}:
             raise UserError("expected published alone, got other formats too; export them apart")
-        _export_published(folder, Store.open(store_path))
+        _export_published(folder, Store.existing(store_path))
         return
-    rows = export_tables(Store.open(store_path), folder, forms)
+    store = Store.existing(store_path)
+    rows = export_tables(store, folder, forms)
     click.echo(f"{len(rows)} tables, {sum(rows.values()):,} rows in {folder}: {', '.join(forms)}")
+    tell_unfit(store)
 
 
 def _export_published(folder: Path, store: Store) -> None:

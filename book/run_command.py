@@ -14,9 +14,11 @@ from analysis.batches import limit_tokens
 from analysis.errors import UserError
 from book.computing import Plan, announce, compute, compute_share, judged
 from book.options import with_store
+from book.unfit import echo_lines
 
 if TYPE_CHECKING:
     from analysis.experiments import Experiment
+    from store import StoreError
 
 LEFT = 3
 """Exit code of a shard that has done its share and knows that others have not."""
@@ -208,5 +210,10 @@ def merge(others: tuple[Path, ...], store_path: Path) -> None:
     from store import merge as merged  # noqa: PLC0415
 
     store = Store.open(store_path)
+    unfit: list[StoreError] = []
     for other in others:
-        click.echo(f"{other}: {merged(store, other)} new runs")
+        fresh, found = merged(store, other)
+        unfit += found
+        click.echo(f"{other}: {fresh} new runs")
+    echo_lines(f"headbook: not copied: {error}" for error in unfit)
+    click.get_current_context().exit(2 if unfit else 0)

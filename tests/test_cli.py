@@ -37,6 +37,17 @@ def refused(*arguments: object) -> str:
     return lines[0]
 
 
+def set_aside(*arguments: object) -> str:
+    """The one line about a part that does not fit, beside the answer from the others."""
+    result = invoke(*arguments)
+    assert result.exit_code == 2, result.output
+    assert isinstance(result.exception, SystemExit)
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("headbook: set aside: expected the part ")
+    assert result.stdout
+    return line
+
+
 @pytest.fixture(scope="module")
 def gpt2(tmp_path_factory) -> Path:
     """A Hugging Face folder of random GPT-2 weights with a tokenizer of bytes."""
