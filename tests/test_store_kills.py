@@ -71,6 +71,7 @@ def test_a_run_killed_at_any_change_is_whole_or_absent(tmp_path):
             runs = 1 + sum(published)
             assert store.sql(COUNTS).row(0) == (runs * N_ROWS, runs)
             assert shown in {(runs * N_ROWS, runs), ((runs - 1) * N_ROWS, runs - 1)}
+            assert store.catalog.refresh(), "as the next writer does"
             assert counts(root / "catalog.duckdb") == (runs * N_ROWS, runs)
     assert len(published) >= 20, "kills at fewer changes than a run makes"
     assert published == sorted(published), "one moment, at which a run is published"
