@@ -11,7 +11,7 @@ import os
 import stat
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from .errors import StoreError
@@ -30,6 +30,7 @@ _KINDS = {
     stat.S_IFBLK: "a device",
 }
 FOLDER, FILE = _KINDS[stat.S_IFDIR], _KINDS[stat.S_IFREG]
+_PIECE = 1 << 20
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -46,11 +47,16 @@ def kind_of(mode: int) -> str:
 class Folder:
     """A folder held by its descriptor, and what lies in it by name."""
 
-    def __init__(self, path: Path, descriptor: int, owners: frozenset[int]) -> None:
+    def __init__(self, place: str, descriptor: int, owners: frozenset[int]) -> None:
         """Use `Folder.open`."""
-        self.path = path
+        self.place = place
         self.descriptor = descriptor
         self._owners = owners
+
+    @property
+    def path(self) -> Path:
+        """Where it is, for what takes nothing but paths."""
+        return Path(self.place)
 
     @classmethod
     def open(cls, path: Path) -> Folder:
@@ -67,9 +73,9 @@ class Folder:
             StrangeEntryError: It is something else by now.
             OSError: It is not there, or closed to us.
         """
-        descriptor = _folder(path, None, path)
+        descriptor = _folder(str(path), None, str(path))
         owners = {os.fstat(descriptor).st_uid, os.geteuid(), 0}
-        return cls(path, descriptor, frozenset(owners))
+        return cls(str(path), descriptor, frozenset(owners))
 
     def __enter__(self) -> Folder:
         return self
@@ -89,14 +95,14 @@ class Folder:
             StrangeEntryError: It is a link, something else, or a stranger's.
             OSError: It is not there, or closed to us.
         """
-        path = self.path / name
-        descriptor = _folder(name, self.descriptor, path)
+        place = f"{self.place}/{name}"
+        descriptor = _folder(name, self.descriptor, place)
         try:
-            self._own(path, os.fstat(descriptor))
+            self._own(place, os.fstat(descriptor))
         except BaseException:
             os.close(descriptor)
             raise
-        return Folder(path, descriptor, self._owners)
+        return Folder(place, descriptor, self._owners)
 
     def made(self, name: str) -> Folder:
         """Open a folder in this one, made if it is not there.
@@ -137,44 +143,59 @@ class Folder:
         """
         found = os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
         if kind_of(found.st_mode) != kind:
-            raise _strange(self.path / name, kind, kind_of(found.st_mode))
-        self._own(self.path / name, found)
+            raise _strange(f"{self.place}/{name}", kind, kind_of(found.st_mode))
+        self._own(f"{self.place}/{name}", found)
         return found
 
-    def _own(self, path: Path, found: os.stat_result) -> None:
+    def _own(self, place: str, found: os.stat_result) -> None:
         if found.st_uid not in self._owners:
             kind = kind_of(found.st_mode)
-            raise _strange(path, f"{kind} of the store's owner", f"{kind} of user {found.st_uid}")
+            raise _strange(place, f"{kind} of the store's owner", f"{kind} of user {found.st_uid}")
 
     @contextmanager
-    def opened(self, name: str) -> Generator[BinaryIO]:
+    def opened(self, name: str) -> Generator[int]:
         """Open a plain file for reading.
+
+        Yields:
+            Its descriptor.
 
         Raises:
             StrangeEntryError: It is something else, or a stranger's.
             OSError: It is not there, or closed to us.
         """
+        descriptor = self._descriptor(name)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _descriptor(self, name: str) -> int:
         self.expect(name, FILE)
-        with os.fdopen(os.open(name, _READ, dir_fd=self.descriptor), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise _strange(self.path / name, FILE, "something else by now")
-            yield file
+        descriptor = os.open(name, _READ, dir_fd=self.descriptor)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise _strange(f"{self.place}/{name}", FILE, "something else by now")
+        return descriptor
 
     def read(self, name: str, most: int) -> bytes:
-        """Read a small file.
+        """Read a file whole.
 
         Args:
             name: Its name.
-            most: Its largest size, in bytes; more is not read.
+            most: Its largest size, in bytes; of a larger one nothing more is read.
 
         Raises:
             StrangeEntryError: It is something else, a stranger's, or larger.
             OSError: It is not there, or closed to us.
         """
-        with self.opened(name) as file:
-            data = file.read(most + 1)
+        descriptor = self._descriptor(name)
+        try:
+            data = whole(descriptor, most)
+        finally:
+            os.close(descriptor)
         if len(data) > most:
-            raise _strange(self.path / name, f"{FILE} of at most {most:,} bytes", "a larger one")
+            place = f"{self.place}/{name}"
+            raise _strange(place, f"{FILE} of at most {most:,} bytes", "a larger one")
         return data
 
     def write(self, name: str, data: bytes | memoryview) -> None:
@@ -191,8 +212,8 @@ class Folder:
 
     def seal(self, name: str) -> None:
         """Make a file read-only."""
-        with self.opened(name) as file:
-            os.fchmod(file.fileno(), 0o444)
+        with self.opened(name) as descriptor:
+            os.fchmod(descriptor, 0o444)
 
     def replace(self, name: str, data: bytes) -> None:
         """Replace a small file at once: readers see the old bytes or the new ones.
@@ -228,14 +249,24 @@ class Folder:
             os.unlink(name, dir_fd=self.descriptor)
 
 
-def _strange(path: Path, expected: str, got: str) -> StrangeEntryError:
+def whole(descriptor: int, most: int) -> bytes:
+    """The bytes of a file from where it is read next, and one more than `most` of a larger one."""
+    pieces: list[bytes] = []
+    left = most + 1
+    while left > 0 and (piece := os.read(descriptor, min(left, _PIECE))):
+        pieces.append(piece)
+        left -= len(piece)
+    return b"".join(pieces)
+
+
+def _strange(place: str, expected: str, got: str) -> StrangeEntryError:
     return StrangeEntryError(
-        f"expected {expected} at {path}, got {got}, which is left alone; move it away, or choose "
+        f"expected {expected} at {place}, got {got}, which is left alone; move it away, or choose "
         "another store"
     )
 
 
-def _folder(name: str | Path, beside: int | None, path: Path) -> int:
+def _folder(name: str, beside: int | None, place: str) -> int:
     """The descriptor of a folder, not of what a link leads to."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
@@ -243,5 +274,5 @@ def _folder(name: str | Path, beside: int | None, path: Path) -> int:
     except OSError:
         found = os.stat(name, dir_fd=beside, follow_symlinks=False)
         if not stat.S_ISDIR(found.st_mode):
-            raise _strange(path, FOLDER, kind_of(found.st_mode)) from None
+            raise _strange(place, FOLDER, kind_of(found.st_mode)) from None
         raise

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+from dataclasses import dataclass
 from functools import cache
-from hashlib import file_digest
+from hashlib import file_digest, sha256
 from importlib import import_module
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -17,53 +18,60 @@ from .schema import empty, schema
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_SMALL = 1 << 20
 _MAGIC = b"PAR1"
 _MOST_FOOTER = 64_000_000
 """Bytes; a file of a million rows has some 20,000."""
 
 
-def wrong_file(handle: IO[bytes], table: str, sha256: str, size: int, rows: int) -> str:
+@dataclass(frozen=True, slots=True)
+class File:
+    """One Parquet file of a part, as its manifest promises it."""
+
+    sha256: str
+    bytes: int
+    rows: int
+
+
+def wrong_file(descriptor: int, table: str, promised: File) -> str:
     """What is wrong with a file of a part.
 
     Args:
-        handle: The file, open for reading; every byte of it is read.
+        descriptor: The file, open for reading; every byte of it is read.
         table: The table whose rows it should hold.
-        sha256: Its hash, in hexadecimal.
-        size: Its bytes.
-        rows: Its rows.
+        promised: What its manifest says of it.
 
     Returns:
         What it has, as the end of a sentence; empty where nothing is wrong.
     """
-    name = f"{table}.parquet"
-    found = os.fstat(handle.fileno()).st_size
-    if found != size:
-        return f"{found} bytes in {name} instead of {size}"
-    if _sha256(handle) != sha256:
+    name, size = f"{table}.parquet", os.fstat(descriptor).st_size
+    if size != promised.bytes:
+        return f"{size} bytes in {name} instead of {promised.bytes}"
+    if _sha256(descriptor, size) != promised.sha256:
         return f"changed bytes in {name}"
-    footer = _footer(handle, size)
-    usual = _usual(table)
+    footer, usual = _footer(descriptor, size), _usual(table)
     if footer.startswith(usual):
         counted = _varint(footer[len(usual) :]) >> 1  # zigzag, and never negative
-        return "" if counted == rows else f"{counted} rows in {name} instead of {rows}"
-    return _unusual(handle, table, rows)
+        return _other_rows(name, counted, promised.rows)
+    return _unusual(descriptor, table, promised.rows)
 
 
-def _sha256(handle: Any) -> str:
-    return file_digest(handle, "sha256").hexdigest()
+def _sha256(descriptor: int, size: int) -> str:
+    if size <= _SMALL:
+        return sha256(os.read(descriptor, size)).hexdigest()
+    with os.fdopen(os.dup(descriptor), "rb") as handle:
+        return file_digest(handle, "sha256").hexdigest()
 
 
-def _footer(handle: IO[bytes], size: int) -> bytes:
+def _footer(descriptor: int, size: int) -> bytes:
     """What Parquet says of itself at the end of the file; empty where that is no Parquet."""
     if size < 12:
         return b""
-    handle.seek(size - 8)
-    end = handle.read(8)
+    end = os.pread(descriptor, 8, size - 8)
     length = int.from_bytes(end[:4], "little")
     if end[4:] != _MAGIC or length > min(size - 12, _MOST_FOOTER):
         return b""
-    handle.seek(size - 8 - length)
-    return handle.read(length)
+    return os.pread(descriptor, length, size - 8 - length)
 
 
 @cache
@@ -73,16 +81,18 @@ def _usual(table: str) -> bytes:
     Every file that is written by the same polars begins so, which is a thousand times quicker to
     see than to parse. Others are parsed.
     """
-    footers: list[bytes] = []
-    for frame in (empty(table), empty(table).clear(1)):
-        buffer = io.BytesIO()
-        frame.write_parquet(buffer, compression="zstd")
-        footers.append(_footer(buffer, len(buffer.getbuffer())))
-    none, one = footers
+    none, one = (_written_footer(empty(table).clear(n)) for n in (0, 1))
     length = next(
         place for place, pair in enumerate(zip(none, one, strict=False)) if len({*pair}) > 1
     )
     return none[:length]
+
+
+def _written_footer(frame: pl.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer, compression="uncompressed")
+    data = buffer.getvalue()
+    return data[-8 - int.from_bytes(data[-8:-4], "little") : -8]
 
 
 def _varint(data: bytes) -> int:
@@ -95,19 +105,21 @@ def _varint(data: bytes) -> int:
     return number
 
 
-def _unusual(handle: IO[bytes], table: str, rows: int) -> str:
+def _unusual(descriptor: int, table: str, rows: int) -> str:
     """What is wrong with a file that somebody else wrote."""
     arrow: Any = import_module("pyarrow.parquet")  # slow to import, and rarely needed
-    handle.seek(0)
     try:
-        file = arrow.ParquetFile(handle)
-        found = dict(pl.DataFrame(file.schema_arrow.empty_table()).schema)
-        counted = int(file.metadata.num_rows)
+        with os.fdopen(os.dup(descriptor), "rb") as handle:
+            file = arrow.ParquetFile(handle)
+            found = dict(pl.DataFrame(file.schema_arrow.empty_table()).schema)
+            counted = int(file.metadata.num_rows)
     except (pl.exceptions.PolarsError, OSError, ValueError, TypeError) as error:
         return f"no Parquet that can be read in {table}.parquet ({reason(error)})"
-    if told := _other_columns(table, found):
-        return told
-    return "" if counted == rows else f"{counted} rows in {table}.parquet instead of {rows}"
+    return _other_columns(table, found) or _other_rows(f"{table}.parquet", counted, rows)
+
+
+def _other_rows(name: str, counted: int, promised: int) -> str:
+    return "" if counted == promised else f"{counted} rows in {name} instead of {promised}"
 
 
 def _other_columns(table: str, found: Mapping[str, pl.DataType]) -> str:

@@ -114,7 +114,7 @@ def merge(
 def _copy(part: Part, parts: Parts) -> None:
     """Copy a part that was checked; nothing else that lies in its folder comes along."""
     with (
-        Folder.open(part.parent) as others,
+        Folder.open(Path(part.parent)) as others,
         others.below(part.name) as source,
         parts.aside(part.name) as (tmp, aside),
     ):
@@ -123,5 +123,5 @@ def _copy(part: Part, parts: Parts) -> None:
             for table, file in part.files.items():
                 target.write(f"{table}.parquet", source.read(f"{table}.parquet", file.bytes))
             os.fsync(target.descriptor)
-        check_part(replace(part, parent=tmp.path, name=aside))  # it may have changed since
+        check_part(replace(part, parent=tmp.place, name=aside))  # it may have changed since
         parts.adopt(tmp, aside)

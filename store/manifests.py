@@ -4,26 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from sys import intern
 from typing import Any
 
 from .beneath import Folder, StrangeEntryError
 from .errors import DamagedPartError, StoreError
-from .files import wrong_file
+from .files import File, wrong_file
 from .keys import MOST_JSON, key_of, parsed
 from .schema import SCHEMA_VERSION, schema
 
 MANIFEST = "part.json"
-
-
-@dataclass(frozen=True, slots=True)
-class File:
-    """One Parquet file of a part, as its manifest promises it."""
-
-    sha256: str
-    bytes: int
-    rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +31,7 @@ class Unit:
 class Part:
     """A published part: at least one complete unit of work, never changed again."""
 
-    parent: Path
+    parent: str
     name: str
     """Hash of its keys."""
 
@@ -53,11 +45,11 @@ class Part:
     @property
     def folder(self) -> Path:
         """Where it is."""
-        return self.parent / self.name
+        return Path(self.parent, self.name)
 
-    def path(self, table: str) -> Path:
+    def path(self, table: str) -> str:
         """Where the rows of a table are."""
-        return self.folder / f"{table}.parquet"
+        return f"{self.parent}/{self.name}/{table}.parquet"
 
 
 def part_name(keys: Iterable[str], schema_version: int = SCHEMA_VERSION) -> str:
@@ -73,7 +65,7 @@ def part_name(keys: Iterable[str], schema_version: int = SCHEMA_VERSION) -> str:
     return key_of(sorted(keys) or {"schema": schema_version})
 
 
-def damaged(folder: Path, got: str, keys: Mapping[str, Unit]) -> DamagedPartError:
+def damaged(folder: str | Path, got: str, keys: Mapping[str, Unit]) -> DamagedPartError:
     """The error for a part that is not what was published.
 
     Args:
@@ -105,11 +97,11 @@ def read_part(parts: Folder, name: str) -> Part:
     Raises:
         StoreError: There is no manifest, or it is not this part's.
     """
-    path = parts.path / name
+    path = f"{parts.place}/{name}"
     try:
         with parts.below(name) as folder:
             text = folder.read(MANIFEST, MOST_JSON)
-        part = _part(parts.path, name, parsed(text))
+        part = _part(parts.place, name, parsed(text))
     except (StrangeEntryError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         got = f"no readable {MANIFEST}"
         if isinstance(error, StrangeEntryError):
@@ -128,7 +120,7 @@ def read_part(parts: Folder, name: str) -> Part:
     return part
 
 
-def _part(parent: Path, name: str, manifest: Any) -> Part:
+def _part(parent: str, name: str, manifest: Any) -> Part:
     keys = {str(run): _unit(unit) for run, unit in manifest["keys"].items()}
     files = {intern(str(table)): File(**file) for table, file in manifest["files"].items()}
     numbers = [manifest["schema"]]
@@ -144,8 +136,13 @@ def _part(parent: Path, name: str, manifest: Any) -> Part:
 def _unit(unit: Any) -> Unit:
     if not isinstance(unit["tables"], list) or type(unit["experiment"]) is not str:
         raise TypeError("expected the name of an experiment and a list of tables")
-    tables = tuple(intern(str(table)) for table in unit["tables"])
-    return Unit(intern(unit["experiment"]), tables)
+    return _shared(unit["experiment"], tuple(map(str, unit["tables"])))
+
+
+@lru_cache(maxsize=10_000)
+def _shared(experiment: str, tables: tuple[str, ...]) -> Unit:
+    """One object for all alike: a large store has many."""
+    return Unit(experiment, tuple(map(intern, tables)))
 
 
 def check_part(part: Part, tables: Collection[str] | None = None) -> None:
@@ -159,7 +156,7 @@ def check_part(part: Part, tables: Collection[str] | None = None) -> None:
         DamagedPartError: A file is missing, not a plain file, changed, or no such table.
     """
     try:
-        with Folder.open(part.parent) as parts, parts.below(part.name) as folder:
+        with Folder.open(Path(part.parent)) as parts, parts.below(part.name) as folder:
             for table, file in part.files.items():
                 if tables is None or table in tables:
                     got = _wrong(folder, table, file)
@@ -172,8 +169,8 @@ def check_part(part: Part, tables: Collection[str] | None = None) -> None:
 def _wrong(folder: Folder, table: str, file: File) -> str:
     name = f"{table}.parquet"
     try:
-        with folder.opened(name) as handle:
-            return wrong_file(handle, table, file.sha256, file.bytes, file.rows)
+        with folder.opened(name) as descriptor:
+            return wrong_file(descriptor, table, file)
     except (OSError, StrangeEntryError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         return f"no {name} ({reason})"

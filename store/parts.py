@@ -18,7 +18,8 @@ from uuid import uuid4
 from .beneath import FOLDER, Folder, StrangeEntryError
 from .disk import disk_errors, reading
 from .errors import DamagedPartError
-from .manifests import MANIFEST, File, Part, Unit, check_part, part_name, read_part
+from .files import File
+from .manifests import MANIFEST, Part, Unit, check_part, part_name, read_part
 from .schema import SCHEMA_VERSION, conformed, empty, schema
 
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from .manifests import Part
     from .parts import Parts
 
-Scan = Callable[[Sequence[Path], str], str]
+Scan = Callable[[Sequence[str], str], str]
 """Given Parquet files of one table and the table's name: SQL that can stand after FROM."""
 
 
@@ -92,7 +91,7 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def scan_files(paths: Sequence[Path], table: str) -> str:
+def scan_files(paths: Sequence[str], table: str) -> str:
     """The `Scan` that lets DuckDB read the files itself, by their absolute paths.
 
     Args:
@@ -103,7 +102,7 @@ def scan_files(paths: Sequence[Path], table: str) -> str:
         A call of `read_parquet`.
     """
     del table
-    files = ", ".join(quoted(re.sub(r"([*?\[])", r"[\1]", str(path))) for path in paths)
+    files = ", ".join(quoted(re.sub(r"([*?\[])", r"[\1]", path)) for path in paths)
     return f"read_parquet([{files}], hive_partitioning = false)"
 
 
@@ -191,7 +190,7 @@ def _held(part: Part, runs: Collection[str], table: str) -> pl.DataFrame:
         held = file.select(list(schema().tables[table])).collect()
         fitted = conformed(table, held)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, StoreError) as error:
-        raise damaged(part.folder, f"{reason(error)} in {path.name}", part.keys) from None
+        raise damaged(part.folder, f"{reason(error)} in {table}.parquet", part.keys) from None
     if strange := set(fitted["run"].unique()) - part.keys.keys():
-        raise damaged(part.folder, f"rows of {min(strange)} in {path.name}", part.keys)
+        raise damaged(part.folder, f"rows of {min(strange)} in {table}.parquet", part.keys)
     return fitted if part.keys.keys() <= set(runs) else fitted.filter(pl.col("run").is_in(runs))
