@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from .sql_console import FOLDER
 if TYPE_CHECKING:
     from .chapters import Record
     from .editions import Planned
+    from .output import Published
 
 SETTINGS = BOOK / "site_source"
 REFERENCES_PAGE = "references"
@@ -51,37 +52,22 @@ _ERROR = re.compile(r"[\w.]*(?:Error|Exception)\b")
 _NOT_PUBLISHED = re.compile(r"\.buildinfo.*|.*webpack-macros\.html|.*\.(map|po|mo)|fontawesome\.js")
 """What Sphinx and its themes leave behind that no page loads."""
 
-_ASIDE = re.compile(r"\.(.+)\.\d+")
-"""A file that a killed build was writing."""
-
 
 class Pages:
-    """The pages of one book: their source in the work folder, the result in `out`."""
+    """The pages of one book: their source in the work folder, and the folder to publish."""
 
-    def __init__(self, work: Path, out: Path) -> None:
+    def __init__(self, work: Path, published: Published) -> None:
         self.work = work
-        self.out = out
+        self.published = published
         self.source = work / "source"
         self._stamp = work / "site.json"
 
-    def refuse_foreign_folder(self) -> None:
-        """Refuse to write into a folder that holds something else than a book of ours.
-
-        Raises:
-            BookError: It does.
-        """
-        if self.out.is_file() or (self.out.is_dir() and any(self.out.iterdir())):
-            if self._stamped():
-                return
-            got = "a file" if self.out.is_file() else f"other files and no {self._stamp}"
-            expected = f"a new, empty or built folder at {self.out}"
-            raise BookError(expected, got, "choose another --out")
-
-    def _stamped(self) -> dict[str, Any]:
+    def _stamped(self) -> str:
+        """The key of what was written last."""
         try:
-            return json.loads(self._stamp.read_text(encoding="utf-8"))
+            return str(json.loads(self._stamp.read_text(encoding="utf-8")))
         except (OSError, ValueError):
-            return {}
+            return ""
 
     def write_sources(self, planned: Sequence[Planned], records: Mapping[str, Record]) -> None:
         """Write Sphinx's source; files that stay the same are not touched.
@@ -125,23 +111,16 @@ class Pages:
         Raises:
             BookError: Sphinx fails, or warns under `strict`.
         """
-        key, stamp = self._key(), self._stamped()
-        if not strict and stamp.get("key") == key and self._published(stamp["files"]):
+        key = self._key()
+        if not strict and self._stamped() == key and self.published.is_whole():
             return None
         warnings = self._sphinx(strict=strict)
         for name in _BESIDE:
             if (self.work / name).is_dir():
                 shutil.copytree(self.work / name, self.work / "html" / name)
-        made = self._made()
-        before = stamp.get("files", {})
-        self._write_stamp("", before | made)  # a build killed from here on left files that are ours
-        self._publish(made, before.keys() - made.keys())
-        self._write_stamp(key, made)
+        self.published.replace_by(self._made())
+        write_aside(self._stamp, json.dumps(key).encode())
         return warnings
-
-    def _write_stamp(self, key: str, files: Mapping[str, int]) -> None:
-        content = json.dumps({"key": key, "files": files}, sort_keys=True)
-        write_aside(self._stamp, content.encode())
 
     def _key(self) -> str:
         ours = [*SETTINGS.rglob("*"), *(BOOK / "vendor").iterdir(), BOOK / "sphinx_ext.py", CFF]
@@ -150,13 +129,6 @@ class Pages:
         paths = sorted(path for path in (*ours, *made) if path.is_file())
         files = [(path.name, file_digest(path)) for path in paths if path.suffix != ".pyc"]
         return digest([json.dumps([files, [version(name) for name in _SPHINX]]).encode()])
-
-    def _published(self, files: Mapping[str, int]) -> bool:
-        for name, size in files.items():
-            path = self.out / name
-            if not path.is_file() or path.stat().st_size != size:
-                return False
-        return True
 
     def _sphinx(self, *, strict: bool) -> tuple[str, ...]:
         html, log = self.work / "html", self.work / "warnings.txt"
@@ -186,25 +158,14 @@ class Pages:
             raise BookError("Sphinx to write the pages without complaint", shown, remedy)
         return warnings
 
-    def _made(self) -> dict[str, int]:
-        """The files to publish, and their bytes."""
+    def _made(self) -> dict[str, Path]:
+        """The files to publish, by their path in the book."""
         html = self.work / "html"
         return {
-            path.relative_to(html).as_posix(): path.stat().st_size
+            path.relative_to(html).as_posix(): path
             for path in sorted(html.rglob("*"))
             if path.is_file() and not _NOT_PUBLISHED.fullmatch(path.name)
         }
-
-    def _publish(self, made: Collection[str], gone: Iterable[str]) -> None:
-        """Bring `out` to the new pages; only files of an earlier build are removed."""
-        for name in made:
-            write_aside(self.out / name, (self.work / "html" / name).read_bytes())
-        for name in gone:
-            (self.out / name).unlink(missing_ok=True)
-        for path in self.out.rglob(".*"):
-            whole = _ASIDE.fullmatch(path.name)
-            if whole and path.with_name(whole[1]).relative_to(self.out).as_posix() in made:
-                path.unlink(missing_ok=True)
 
 
 def _keep_only(folder: Path, names: set[str]) -> None:

@@ -1,7 +1,8 @@
 """Builds the book: chapters that changed, then the pages, then the folder to publish.
 
 Beside the output folder stands its work folder (`html.work` beside `html`): the compiled chapters
-with their keys, the pages' source, and what was written last. Removing it only costs time.
+with their keys, the pages' source, and what was written last. Removing it only costs time. Both
+carry a marker of ours from the first moment; `output` refuses what has none.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from .citation import write_citation
 from .editions import planned
 from .errors import BookError
 from .links import page_name
+from .output import BOOK_MARKER, WORK_MARKER, Published, claimed, refuse_strange
 from .pages import Pages
 from .runs_page import write_runs
 from .sql_files import ship_results
@@ -97,20 +99,21 @@ def build(
         UserError: `models` names one that cannot be read, or one twice.
     """
     start = time.perf_counter()
-    chapters, out = _in_order(notebooks), out.absolute()
-    pages = Pages(work_folder(out), out)
-    pages.refuse_foreign_folder()
+    chapters, out = _in_order(notebooks), _resolved(out)
     plan = planned(chapters, options)
     store = open_store(store_path)
-    records, compiled = compile_chapters(plan, store, pages.work, prepare=prepare, strict=check)
-    pages.write_sources(plan, records)
-    runs = write_runs(pages.source, records, store)
-    shown = {run for one in records.values() for run in one.runs}
-    write_citation(pages.source, shown, store)
-    ship_results(pages.work, pages.source, shown, cast("Store", store))
-    written = pages.write(strict=check)
-    if check:
-        _refuse_problems(out)
+    with claimed(work_folder(out), WORK_MARKER) as work, claimed(out, BOOK_MARKER) as folder:
+        refuse_strange(work)
+        pages = Pages(work.path, Published.of(folder))
+        records, compiled = compile_chapters(plan, store, pages.work, prepare=prepare, strict=check)
+        pages.write_sources(plan, records)
+        runs = write_runs(pages.source, records, store)
+        shown = {run for one in records.values() for run in one.runs}
+        write_citation(pages.source, shown, store)
+        ship_results(pages.work, pages.source, shown, cast("Store", store))
+        written = pages.write(strict=check)
+        if check:
+            _refuse_problems(out)
     return BuildReport(
         out=out,
         compiled=compiled,
@@ -121,6 +124,14 @@ def build(
         warnings=written or (),
         seconds=time.perf_counter() - start,
     )
+
+
+def _resolved(out: Path) -> Path:
+    """Where the output folder really is: links that lead there are followed, once."""
+    try:
+        return out.expanduser().resolve()
+    except (RuntimeError, OSError) as error:
+        raise BookError(f"a folder at {out}", str(error), "choose another --out") from None
 
 
 def _refuse_problems(out: Path) -> None:

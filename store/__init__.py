@@ -1,5 +1,6 @@
 """The store: every result a row, every question DuckDB SQL, every byte immutable Parquet."""
 
+from .beneath import FILE, FOLDER, Folder, StrangeEntryError, kind_of
 from .comments import described
 from .copy_contents import CopiedColumn, CopiedTable, copied_tables
 from .errors import StoreError
@@ -8,7 +9,7 @@ from .export import snapshot, snapshots
 from .exported import FORMS, export_tables
 from .folder import default_root, strays
 from .incoming import INCOMING, accept, deliver, merge
-from .keys import canonical, key_of, run_key
+from .keys import canonical, key_of, parsed, run_key
 from .results import Answer, Recalled, Store
 from .results_copy import LeftOut, write_copy
 from .schema import SCHEMA_VERSION
@@ -16,6 +17,8 @@ from .upkeep import compact, contents, damages, prune
 from .versions import Locked, lock_entries, lock_problems, write_lock
 
 __all__ = [
+    "FILE",
+    "FOLDER",
     "FORMS",
     "INCOMING",
     "SCHEMA_VERSION",
@@ -23,6 +26,7 @@ __all__ = [
     "CopiedColumn",
     "CopiedTable",
     "Experiment",
+    "Folder",
     "LeftOut",
     "Locked",
     "Progress",
@@ -30,6 +34,7 @@ __all__ = [
     "Report",
     "Store",
     "StoreError",
+    "StrangeEntryError",
     "accept",
     "canonical",
     "compact",
@@ -41,9 +46,11 @@ __all__ = [
     "described",
     "export_tables",
     "key_of",
+    "kind_of",
     "lock_entries",
     "lock_problems",
     "merge",
+    "parsed",
     "prune",
     "run_key",
     "snapshot",

@@ -1,8 +1,8 @@
-"""What lies in a store, opened one name at a time: never through a link, never a stranger's.
+"""What lies in a folder of ours, opened name by name: never through a link, nor a stranger's.
 
 Whoever can write into a folder can put a link, a pipe or a device where a file is expected. So
-nothing in a store is reached by a path: a folder is held by its descriptor, and what lies in it is
-opened by its name and looked at before it is read, written or removed.
+nothing in a store or a book is reached by a path: a folder is held by its descriptor, and what
+lies in it is opened by its name and looked at before it is read, written or removed.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class Folder:
     def _own(self, place: str, found: os.stat_result) -> None:
         if found.st_uid not in self._owners:
             kind = kind_of(found.st_mode)
-            raise _strange(place, f"{kind} of the store's owner", f"{kind} of user {found.st_uid}")
+            raise _strange(place, f"{kind} of the folder's owner", f"{kind} of user {found.st_uid}")
 
     @contextmanager
     def opened(self, name: str) -> Generator[int]:
@@ -218,6 +218,8 @@ class Folder:
     def replace(self, name: str, data: bytes) -> None:
         """Replace a small file at once: readers see the old bytes or the new ones.
 
+        A power cut leaves one of the two; `put` does not wait for the disk.
+
         Raises:
             StrangeEntryError: What lies there is no plain file of ours.
             OSError: The disk refuses.
@@ -225,6 +227,23 @@ class Folder:
         aside = f".{name}.{uuid4().hex}"
         try:
             self.write(aside, data)
+            self.move(aside, self, name)
+            os.fsync(self.descriptor)
+        except BaseException:
+            self.unlink(aside)
+            raise
+
+    def put(self, name: str, data: bytes) -> None:
+        """As `replace`, for one of many files that can be made again; anybody may write it.
+
+        Raises:
+            StrangeEntryError: What lies there is no plain file of ours.
+            OSError: The disk refuses.
+        """
+        aside = f".{name}.{uuid4().hex}"
+        try:
+            with os.fdopen(os.open(aside, _WRITE, 0o666, dir_fd=self.descriptor), "wb") as file:
+                file.write(data)
             self.move(aside, self, name)
         except BaseException:
             self.unlink(aside)
@@ -240,7 +259,6 @@ class Folder:
         with suppress(FileNotFoundError):
             other.expect(new, kind_of(os.lstat(name, dir_fd=self.descriptor).st_mode))
         os.rename(name, new, src_dir_fd=self.descriptor, dst_dir_fd=other.descriptor)
-        os.fsync(other.descriptor)
 
     def unlink(self, name: str) -> None:
         """Remove a plain file of ours; anything else stays."""
@@ -262,7 +280,7 @@ def whole(descriptor: int, most: int) -> bytes:
 def _strange(place: str, expected: str, got: str) -> StrangeEntryError:
     return StrangeEntryError(
         f"expected {expected} at {place}, got {got}, which is left alone; move it away, or choose "
-        "another store"
+        "another place"
     )
 
 

@@ -124,6 +124,7 @@ class Catalog:
             tmp.seal(aside)
             version = _version(tmp, aside)  # not that of the path, which others may replace
             tmp.move(aside, root, CATALOG)
+            os.fsync(root.descriptor)
         # whoever had the old file open for writing left a log that would spoil the new one
         root.unlink(f"{CATALOG}.wal")
         return version

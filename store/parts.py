@@ -251,6 +251,7 @@ def _rename(tmp: Folder, aside: str, parts: Folder) -> None:
     name = aside.rpartition("-")[2]
     try:
         tmp.move(aside, parts, name)
+        os.fsync(parts.descriptor)
     except OSError:
         if not parts.entry(name):  # else a twin has published the same answer: it may keep it
             raise

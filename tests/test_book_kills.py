@@ -69,11 +69,14 @@ def test_a_killed_build_leaves_whole_pages_and_the_next_ends_as_an_undisturbed_o
         assert status(builder, folder, 0, seconds) == "-9"
         assert whole_pages(folder / "html", undisturbed) == 0
     for _ in range(N_PUBLISHED):
-        change = rng.randrange(30, 2 * len(undisturbed))
+        change = rng.randrange(2 * len(undisturbed), 4 * len(undisturbed))
         assert status(builder, folder, change, 0) == "-9"
         counts.append(whole_pages(folder / "html", undisturbed))
         shutil.rmtree(folder / "html", ignore_errors=True)
-    assert status(builder, folder, rng.randrange(60, 2 * len(undisturbed)), 0) == "-9"
+    assert (
+        status(builder, folder, rng.randrange(2 * len(undisturbed), 3 * len(undisturbed)), 0)
+        == "-9"
+    )
     assert max(counts) > 10, "no kill while files were published"
     assert status(builder, folder, 0, 0) == "0"
     assert digests(folder / "html") == undisturbed
