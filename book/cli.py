@@ -141,8 +141,7 @@ def store(action: str, store_path: Path) -> None:
         click.echo(f"{store_path}: {len(opened.runs())} runs\n{contents(opened)}")
     elif action == "verify":
         found = damages(opened)
-        for error in found.values():
-            click.echo(error, err=True)
+        echo_lines(f"headbook: {error}" for error in found.values())
         click.echo(f"{len(opened.parts.names())} parts, {len(found)} of them damaged")
         click.get_current_context().exit(2 if found else 0)
     elif action == "compact":

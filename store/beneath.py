@@ -38,6 +38,13 @@ _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 class StrangeEntryError(StoreError):
     """Something else lies where a file or a folder of ours belongs; it is left alone."""
 
+    def __init__(self, place: str, expected: str, got: str) -> None:
+        super().__init__(
+            f"expected {expected} at {place}, got {got}, which is left alone; move it away, or "
+            "choose another place"
+        )
+        self.got = got
+
 
 def kind_of(mode: int) -> str:
     """What an entry is, from its `st_mode`."""
@@ -143,14 +150,16 @@ class Folder:
         """
         found = os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
         if kind_of(found.st_mode) != kind:
-            raise _strange(f"{self.place}/{name}", kind, kind_of(found.st_mode))
+            raise StrangeEntryError(f"{self.place}/{name}", kind, kind_of(found.st_mode))
         self._own(f"{self.place}/{name}", found)
         return found
 
     def _own(self, place: str, found: os.stat_result) -> None:
         if found.st_uid not in self._owners:
             kind = kind_of(found.st_mode)
-            raise _strange(place, f"{kind} of the folder's owner", f"{kind} of user {found.st_uid}")
+            raise StrangeEntryError(
+                place, f"{kind} of the folder's owner", f"{kind} of user {found.st_uid}"
+            )
 
     @contextmanager
     def opened(self, name: str) -> Generator[int]:
@@ -174,7 +183,7 @@ class Folder:
         descriptor = os.open(name, _READ, dir_fd=self.descriptor)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
-            raise _strange(f"{self.place}/{name}", FILE, "something else by now")
+            raise StrangeEntryError(f"{self.place}/{name}", FILE, "something else by now")
         return descriptor
 
     def read(self, name: str, most: int) -> bytes:
@@ -195,7 +204,7 @@ class Folder:
             os.close(descriptor)
         if len(data) > most:
             place = f"{self.place}/{name}"
-            raise _strange(place, f"{FILE} of at most {most:,} bytes", "a larger one")
+            raise StrangeEntryError(place, f"{FILE} of at most {most:,} bytes", "a larger one")
         return data
 
     def write(self, name: str, data: bytes | memoryview) -> None:
@@ -277,13 +286,6 @@ def whole(descriptor: int, most: int) -> bytes:
     return b"".join(pieces)
 
 
-def _strange(place: str, expected: str, got: str) -> StrangeEntryError:
-    return StrangeEntryError(
-        f"expected {expected} at {place}, got {got}, which is left alone; move it away, or choose "
-        "another place"
-    )
-
-
 def _folder(name: str, beside: int | None, place: str) -> int:
     """The descriptor of a folder, not of what a link leads to."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -292,5 +294,5 @@ def _folder(name: str, beside: int | None, place: str) -> int:
     except OSError:
         found = os.stat(name, dir_fd=beside, follow_symlinks=False)
         if not stat.S_ISDIR(found.st_mode):
-            raise _strange(place, FOLDER, kind_of(found.st_mode)) from None
+            raise StrangeEntryError(place, FOLDER, kind_of(found.st_mode)) from None
         raise

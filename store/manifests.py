@@ -10,7 +10,7 @@ from sys import intern
 from typing import Any
 
 from .beneath import Folder, StrangeEntryError
-from .errors import DamagedPartError, StoreError
+from .errors import DamagedPartError, StoreError, reason
 from .files import File, wrong_file
 from .keys import MOST_JSON, key_of, parsed
 from .schema import SCHEMA_VERSION, schema
@@ -99,14 +99,15 @@ def read_part(parts: Folder, name: str) -> Part:
     """
     path = f"{parts.place}/{name}"
     try:
-        with parts.below(name) as folder:
+        folder = parts.below(name)
+    except (StrangeEntryError, OSError) as error:
+        raise DamagedPartError(f"{error}", frozenset()) from error
+    try:
+        with folder:
             text = folder.read(MANIFEST, MOST_JSON)
         part = _part(parts.place, name, parsed(text))
     except (StrangeEntryError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        got = f"no readable {MANIFEST}"
-        if isinstance(error, StrangeEntryError):
-            got += f" ({error})"
-        raise damaged(path, got, {}) from error
+        raise damaged(path, f"no readable {MANIFEST} ({_why(error)})", {}) from error
     if part.schema > SCHEMA_VERSION:
         raise StoreError(
             f"expected parts of schema {SCHEMA_VERSION} or older, got schema {part.schema} "
@@ -118,6 +119,12 @@ def read_part(parts: Folder, name: str) -> Part:
     ):
         raise damaged(path, f"a {MANIFEST} of something else", part.keys)
     return part
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, StrangeEntryError):
+        return error.got
+    return str(error.strerror) if isinstance(error, OSError) else reason(error)
 
 
 def _part(parent: str, name: str, manifest: Any) -> Part:
@@ -172,5 +179,4 @@ def _wrong(folder: Folder, table: str, file: File) -> str:
         with folder.opened(name) as descriptor:
             return wrong_file(descriptor, table, file)
     except (OSError, StrangeEntryError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        return f"no {name} ({reason})"
+        return f"no {name} ({_why(error)})"
