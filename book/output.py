@@ -42,22 +42,44 @@ def claimed(path: Path, marker: str) -> Generator[Folder]:
     Raises:
         BookError: It is something else, holds something else, or another build holds it.
     """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        folder = Folder.open(path)
-    except (FileExistsError, StrangeEntryError) as error:
-        raise BookError(f"a new, empty or built folder at {path}", str(error), _CHOOSE) from None
-    with folder:
+    refuse_foreign(path, marker)
+    path.mkdir(parents=True, exist_ok=True)
+    with Folder.open(path) as folder:
         _lock(folder)
         if folder.entry(marker) is None:
-            if strange := [name for name in folder.names() if not name.startswith(f".{marker}.")]:
-                raise BookError(
-                    f"a new, empty or built folder at {path}",
-                    f"{strange[0]} in it and no {marker}",
-                    _CHOOSE,
-                )
+            _refuse_content(folder, marker)
             folder.replace(marker, json.dumps({"files": {}}).encode())
         yield folder
+
+
+def refuse_foreign(path: Path, marker: str) -> None:
+    """Refuse a folder that is not ours; nothing is written.
+
+    Args:
+        path: The folder, resolved, which need not be there.
+        marker: Name of the file that would say that it is ours.
+
+    Raises:
+        BookError: It is no folder, or neither empty nor marked.
+    """
+    try:
+        with Folder.open(path) as folder:
+            if folder.entry(marker) is None:
+                _refuse_content(folder, marker)
+    except FileNotFoundError:
+        return
+    except StrangeEntryError as error:
+        expected = f"a new, empty or built folder at {path}"
+        raise BookError(expected, error.got, _CHOOSE) from None
+
+
+def _refuse_content(folder: Folder, marker: str) -> None:
+    if strange := [name for name in folder.names() if not name.startswith(f".{marker}.")]:
+        raise BookError(
+            f"a new, empty or built folder at {folder.path}",
+            f"{strange[0]} in it and no {marker}",
+            _CHOOSE,
+        )
 
 
 def _lock(folder: Folder) -> None:

@@ -80,6 +80,15 @@ class Witness:
             self._read[id(log)] = (log, len(log))
         self.origins[cell] = found
 
+    def answers_without_rows(self) -> list[str]:
+        """Names and runs of experiments that a store answered without a row."""
+        return [
+            f"{entry.experiment} ({', '.join(entry.runs[:SHOWN_RUNS])})"
+            for log, _ in self._read.values()
+            for entry in log
+            if getattr(entry, "rows", None) == 0
+        ]
+
     def begin(self) -> None:
         """Start to note the sources of another run."""
         self.origins = {}

@@ -19,7 +19,7 @@ from .citation import write_citation
 from .editions import planned
 from .errors import BookError
 from .links import page_name
-from .output import BOOK_MARKER, WORK_MARKER, Published, claimed, refuse_strange
+from .output import BOOK_MARKER, WORK_MARKER, Published, claimed, refuse_foreign, refuse_strange
 from .pages import Pages
 from .runs_page import write_runs
 from .sql_files import ship_results
@@ -101,10 +101,12 @@ def build(
     start = time.perf_counter()
     chapters, out = _in_order(notebooks), _resolved(out)
     plan = planned(chapters, options)
+    for folder, marker in ((out, BOOK_MARKER), (work_folder(out), WORK_MARKER)):
+        refuse_foreign(folder, marker)
     store = open_store(store_path)
-    with claimed(work_folder(out), WORK_MARKER) as work, claimed(out, BOOK_MARKER) as folder:
+    with claimed(work_folder(out), WORK_MARKER) as work, claimed(out, BOOK_MARKER) as book:
         refuse_strange(work)
-        pages = Pages(work.path, Published.of(folder))
+        pages = Pages(work.path, Published.of(book))
         records, compiled = compile_chapters(plan, store, pages.work, prepare=prepare, strict=check)
         pages.write_sources(plan, records)
         runs = write_runs(pages.source, records, store)

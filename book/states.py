@@ -163,9 +163,17 @@ class StateRuns:
             raise BookError(
                 f"cell {cell_title(self._cells[failure.cell])} to run{self._named(state)}",
                 str(failure),
-                "run the notebook in `marimo edit` and mend that cell",
+                self._remedy(),
             ) from failure.cause
         return run, self._witness.origins
+
+    def _remedy(self) -> str:
+        if bare := self._witness.answers_without_rows():
+            return (
+                f"if {bare[0]} cannot be without rows, it is damaged: remove its part with "
+                "`headbook store prune` and run it again"
+            )
+        return "run the notebook in `marimo edit` and mend that cell"
 
     def _named(self, state: Mapping[str, int]) -> str:
         if not state:

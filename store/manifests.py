@@ -100,8 +100,11 @@ def read_part(parts: Folder, name: str) -> Part:
     path = f"{parts.place}/{name}"
     try:
         folder = parts.below(name)
-    except (StrangeEntryError, OSError) as error:
-        raise DamagedPartError(f"{error}", frozenset()) from error
+    except StrangeEntryError as error:
+        raise DamagedPartError(str(error), frozenset()) from error
+    except OSError as error:
+        line = f"expected a part that can be read at {path}, got {error.strerror}; see to it"
+        raise DamagedPartError(line, frozenset()) from error
     try:
         with folder:
             text = folder.read(MANIFEST, MOST_JSON)

@@ -134,11 +134,15 @@ class Parts:
         try:
             check_part(part, unknown)
         except DamagedPartError as error:
-            self._bad[part.name] = part, error
-            self.unfit[part.name] = error
+            self.set_aside(part, error)
             return False
         self._sound |= {(part.name, table): part for table in unknown}
         return True
+
+    def set_aside(self, part: Part, error: DamagedPartError) -> None:
+        """Leave a part out from now on."""
+        self._bad[part.name] = part, error
+        self.unfit[part.name] = error
 
     def publish(self, frames: Mapping[str, pl.DataFrame], keys: Mapping[str, Unit]) -> str:
         """Publish complete units as one part; does nothing where that part exists.

@@ -177,20 +177,33 @@ def read_runs(pins: Iterable[Pinned], runs: Sequence[str], table: str) -> pl.Dat
     for pinned in pins:
         wanted = set(pinned.runs.intersection(runs))
         if wanted and table in pinned.part.files:
-            held = _held(pinned.part, wanted, table)
+            held = rows_of(pinned.part, wanted, table)
             rows |= {run["run"][0]: run for run in held.partition_by("run", maintain_order=True)}
     return pl.concat([empty(table), *(rows[run] for run in runs if run in rows)])
 
 
-def _held(part: Part, runs: Collection[str], table: str) -> pl.DataFrame:
-    """Rows of a part, as they may be in its table: whoever wrote the file may have forged them."""
-    path = part.path(table)
+def rows_of(part: Part, runs: Collection[str], table: str) -> pl.DataFrame:
+    """Rows of a part, as they may be in its table: whoever wrote the file may have forged them.
+
+    Args:
+        part: The part, checked.
+        runs: Some of its runs; a table of subjects has no runs, and is read whole.
+        table: One of its tables.
+
+    Returns:
+        The rows of these runs, as they are stored.
+
+    Raises:
+        DamagedPartError: NULL or NaN where a value must be, or rows of runs that it does not hold.
+    """
+    path, name = part.path(table), f"{table}.parquet"
     try:
         file = pl.scan_parquet(path, glob=False, hive_partitioning=False)
-        held = file.select(list(schema().tables[table])).collect()
-        fitted = conformed(table, held)
+        fitted = conformed(table, file.select(list(schema().tables[table])).collect())
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, StoreError) as error:
-        raise damaged(part.folder, f"{reason(error)} in {table}.parquet", part.keys) from None
+        raise damaged(part.folder, f"{reason(error)} in {name}", part.keys) from None
+    if "run" not in fitted.columns:
+        return fitted
     if strange := set(fitted["run"].unique()) - part.keys.keys():
-        raise damaged(part.folder, f"rows of {min(strange)} in {table}.parquet", part.keys)
+        raise damaged(part.folder, f"rows of {min(strange)} in {name}", part.keys)
     return fitted if part.keys.keys() <= set(runs) else fitted.filter(pl.col("run").is_in(runs))

@@ -96,6 +96,9 @@ class Recalled:
     computed: tuple[str, ...]
     """Those of the runs that had to be computed."""
 
+    rows: int | None
+    """How many rows the answer has; None for a query."""
+
 
 class Store:
     """Answers by question. Any number of processes may read and write one folder."""
@@ -172,7 +175,8 @@ class Store:
             with (progress or terminal_bar)(name) as report:
                 self._compute(missing, report)
         frames = self._rows(tuple(units))
-        self.log.append(Recalled(name, experiment.question(), tuple(units), tuple(missing)))
+        rows = sum(frame.height for frame in frames.values())
+        self.log.append(Recalled(name, experiment.question(), tuple(units), tuple(missing), rows))
         return Answer(frames, name, tuple(units))
 
     def _refuse_damaged(self, runs: Iterable[str]) -> None:
@@ -309,5 +313,5 @@ class Store:
     def _pins_of_query(self, query: str, tables: Collection[str]) -> list[Pinned]:
         pins = self.pins(None, tables)
         runs = sorted({run for pinned in pins for run in pinned.runs})
-        self.log.append(Recalled("sql", {"sql": query}, tuple(runs), ()))
+        self.log.append(Recalled("sql", {"sql": query}, tuple(runs), (), None))
         return pins

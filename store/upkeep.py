@@ -11,7 +11,7 @@ from .errors import DamagedPartError
 from .experiment import terminal_bar
 from .manifests import check_part, read_part
 from .parts import DAY_S
-from .pins import Pinned, pin
+from .pins import Pinned, pin, rows_of
 from .schema import SUBJECTS, schema
 
 if TYPE_CHECKING:
@@ -97,15 +97,9 @@ def _groups(pins: Sequence[Pinned]) -> Iterator[list[Pinned]]:
 
 
 def _merged(group: Sequence[Pinned], table: str) -> pl.DataFrame:
-    frames: list[pl.DataFrame] = []
-    for pinned in group:
-        if table in pinned.part.files:
-            path = pinned.part.path(table)
-            frame = pl.read_parquet(path, glob=False, hive_partitioning=False)
-            if table not in SUBJECTS:
-                frame = frame.filter(pl.col("run").is_in(pinned.runs))
-            frames.append(frame)
-    merged = pl.concat(frames)
+    merged = pl.concat(
+        rows_of(pinned.part, pinned.runs, table) for pinned in group if table in pinned.part.files
+    )
     return merged.unique(maintain_order=True) if table in SUBJECTS else merged
 
 
@@ -123,17 +117,28 @@ def compact(store: Store, progress: Progress | None = None) -> int:
         How many parts were merged.
 
     Raises:
-        StoreError: A part is damaged, or the disk refuses.
+        StoreError: The disk refuses.
     """
-    groups = list(_groups(store.pins()))
+    groups, merged = list(_groups(store.pins())), 0
     with (progress or terminal_bar)("Merging parts") as report:
         for index, group in enumerate(groups):
-            tables = dict.fromkeys(table for pinned in group for table in pinned.part.files)
-            keys = {run: pinned.part.keys[run] for pinned in group for run in sorted(pinned.runs)}
-            store.parts.publish({table: _merged(group, table) for table in tables}, keys)
+            merged += len(group) * _publish(store, group)
             report(index + 1, len(groups), "")
     store.catalog.refresh()
-    return sum(map(len, groups))
+    return merged
+
+
+def _publish(store: Store, group: Sequence[Pinned]) -> bool:
+    """Whether a group could be merged: forged rows of one part leave all as they are."""
+    tables = dict.fromkeys(table for pinned in group for table in pinned.part.files)
+    keys = {run: pinned.part.keys[run] for pinned in group for run in sorted(pinned.runs)}
+    try:
+        frames = {table: _merged(group, table) for table in tables}
+    except DamagedPartError as error:
+        store.parts.set_aside(next(one.part for one in group if error.runs & one.runs), error)
+        return False
+    store.parts.publish(frames, keys)
+    return True
 
 
 def _covered(store: Store, grace_s: float) -> list[str]:

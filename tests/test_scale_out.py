@@ -120,7 +120,7 @@ def test_stores_of_shards_are_merged(tmp_path):
         for seed in seeds:
             store.recall(Scores(seed=seed))
     merged = Store.open(tmp_path / "merged")
-    assert [merge(merged, part.root) for part in (*parts, parts[0])] == [4, 2, 0]
+    assert [merge(merged, part.root) for part in (*parts, parts[0])] == [(4, []), (2, []), (0, [])]
     assert_same(merged, whole)
     assert damages(merged) == {}
     with pytest.raises(StoreError, match="expected another store"):
@@ -144,10 +144,11 @@ def test_a_damaged_part_is_never_taken_over(tmp_path):
     other = Store.open(tmp_path / "other")
     other.recall(Scores(seed=2))
     (part,) = [part for part in other.parts.current() if part.keys]
-    part.path("head_scores").write_bytes(b"x")
-    with pytest.raises(StoreError, match="as it was published"):
-        merge(store, other.root)
-    assert store.missing(Scores(seed=2))
+    Path(part.path("head_scores")).write_bytes(b"x")
+    other.recall(Scores(seed=3))
+    fresh, (error,) = merge(store, other.root)
+    assert fresh == 1 and "as it was published" in str(error) and part.name in str(error)
+    assert store.missing(Scores(seed=2)) and not store.missing(Scores(seed=3))
 
 
 def test_a_part_that_never_arrives_is_a_mistake(asked, tmp_path):

@@ -1,5 +1,6 @@
 import os
 import time
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -81,7 +82,7 @@ def test_stale_leftovers_are_swept_and_fresh_ones_are_not(store):
 
 
 def damage(store: Store, seed: int, how: str) -> None:
-    path = part_of(store, seed).path("head_scores")
+    path = Path(part_of(store, seed).path("head_scores"))
     data = bytearray(path.read_bytes())
     path.unlink()
     if how == "flip":

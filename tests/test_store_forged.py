@@ -1,0 +1,278 @@
+"""A store made by somebody else: read as data, checked before it is believed, never a traceback."""
+
+import io
+import json
+import os
+from hashlib import blake2b, sha256
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pytest
+from polars.testing import assert_frame_equal
+from pyarrow import parquet
+
+from store import Store, StoreError, compact, merge, run_key
+from store.files import _usual
+from store.sandbox import _MANY_FILES, tables_named
+from store.schema import schema
+
+from .store_fakes import MODEL, Scores, Sweep
+
+SQL = "SELECT count(*), sum(value) FROM head_scores"
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store.open(tmp_path / "store")
+    store.recall(Sweep(seeds=(1, 2)))
+    return store
+
+
+def folder_of(store: Store, seed: int) -> Path:
+    run = run_key(Scores(seed=seed))
+    return next(part.folder for part in store.parts.current() if run in part.keys)
+
+
+def forge(folder: Path, table: str, data: bytes | None, rows: int | None = None) -> None:
+    """Put other bytes in the place of a file, with a manifest that promises them."""
+    path, manifest = folder / f"{table}.parquet", folder / "part.json"
+    told = json.loads(manifest.read_text())
+    path.unlink()
+    if data is None:
+        del told["files"][table]
+    else:
+        path.write_bytes(data)
+        file = told["files"][table]
+        file |= {"sha256": sha256(data).hexdigest(), "bytes": len(data)}
+        file["rows"] = file["rows"] if rows is None else rows
+    manifest.unlink()
+    manifest.write_text(json.dumps(told))
+
+
+def written(frame: pl.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer)
+    return buffer.getvalue()
+
+
+def rows(store: Store, seed: int) -> pl.DataFrame:
+    return pl.read_parquet(folder_of(store, seed) / "head_scores.parquet")
+
+
+FORGERIES = {
+    "another type": lambda frame: written(frame.with_columns(pl.col("layer").cast(pl.Int64))),
+    "a column less": lambda frame: written(frame.drop("chance")),
+    "a column more": lambda frame: written(frame.with_columns(more=1)),
+    "another table": lambda frame: written(pl.DataFrame({"x": [1]})),
+    "no Parquet": lambda frame: b"PAR1 nothing PAR1",
+    "a footer too long": lambda frame: written(frame)[:-8] + b"\xff\xff\xff\x7fPAR1",
+    "fewer rows": lambda frame: written(frame.head(3)),
+}
+
+
+@pytest.mark.parametrize("how", FORGERIES)
+def test_what_does_not_fit_its_table_is_named_and_set_aside(store, how):
+    folder = folder_of(store, 1)
+    forge(folder, "head_scores", FORGERIES[how](rows(store, 1)))
+    reader = Store.existing(store.root)
+    assert reader.sql(SQL).row(0)[0] == 32
+    (error,) = reader.parts.unfit.values()
+    assert folder.name in str(error) and "head_scores.parquet" in str(error)
+    assert "\n" not in str(error) and "run" in str(error)
+    with pytest.raises(StoreError, match="headbook store prune"):
+        reader.recall(Scores(seed=1))
+    assert reader.recall(Scores(seed=2))["head_scores"].height == 32
+
+
+LIES = {
+    "NaN": lambda frame: frame.with_columns(value=pl.lit(float("nan"))),
+    "NULL": lambda frame: frame.with_columns(score=pl.lit(None, pl.String)),
+    "rows of another run": lambda frame: frame.with_columns(run=pl.lit("0" * 32)),
+}
+
+
+@pytest.mark.parametrize("how", LIES)
+def test_rows_that_cannot_be_are_damage_and_are_not_merged(store, how):
+    folder = folder_of(store, 1)
+    forge(folder, "head_scores", written(LIES[how](rows(store, 1))))
+    with pytest.raises(StoreError, match=rf"{folder.name}.*headbook store prune") as refusal:
+        Store.open(store.root).recall(Scores(seed=1))
+    assert "\n" not in str(refusal.value)
+    writer = Store.open(store.root)
+    assert compact(writer) == 0
+    assert list(writer.parts.unfit) == [folder.name]
+    assert writer.sql(SQL).row(0)[0] == 32
+
+
+def test_an_answer_without_a_table_says_run_again_and_no_key_error(store):
+    answer = store.recall(Scores(seed=1))
+    with pytest.raises(StoreError, match=rf"rows of claims .*run {answer.runs[0]} again"):
+        answer["claims"]
+    folder = folder_of(store, 2)
+    forge(folder, "head_scores", None)
+    with pytest.raises(StoreError, match=r"part\.json of something else"):
+        Store.open(store.root).recall(Scores(seed=2))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schema": "6"},
+        {"schema": True},
+        {"schema": -1},
+        {"files": []},
+        {"keys": {"x": 1}},
+        {"keys": None},
+        {"files": {"../../x": {"sha256": "", "bytes": 0, "rows": 0}}},
+        {"files": {"head_scores": {"sha256": 1, "bytes": 1.5, "rows": 2**70}}},
+    ],
+)
+def test_a_forged_manifest_is_damage_of_its_part_alone(store, change):
+    manifest = folder_of(store, 1) / "part.json"
+    told = json.loads(manifest.read_text()) | change
+    manifest.unlink()
+    manifest.write_text(json.dumps(told))
+    reader = Store.existing(store.root)
+    assert reader.sql(SQL).row(0)[0] == 32
+    assert list(reader.parts.unfit) == [manifest.parent.name]
+
+
+def test_a_footer_that_we_write_is_known_by_its_beginning_and_others_are_parsed(tmp_path):
+    """The quick way accepts what the slow one does, and neither takes another schema."""
+    for table, columns in schema().tables.items():
+        usual = _usual(table)
+        for other in schema().tables:
+            assert (
+                other == table
+                or not _usual(other).startswith(usual)
+                or columns.keys() == (schema().tables[other].keys())
+            )
+    store = Store.open(tmp_path / "store")
+    store.recall(Scores(seed=1))
+    sound, frame = store.sql(SQL), rows(store, 1)
+    buffer = io.BytesIO()
+    parquet.write_table(frame.to_arrow(), buffer)
+    assert _usual("head_scores") not in buffer.getvalue(), "another program's footer"
+    forge(folder_of(store, 1), "head_scores", buffer.getvalue())
+    reader = Store.open(store.root)
+    assert reader.sql(SQL).equals(sound) and not reader.parts.unfit
+    assert reader.recall(Scores(seed=1))["head_scores"].equals(frame)
+
+
+def test_a_store_is_written_from_its_description_alone(tmp_path):
+    """By the letter of docs/store_format.md, with Arrow: no line of ours helps."""
+    root, run = tmp_path / "theirs", "ab" * 16
+    name = blake2b(json.dumps([run]).encode(), digest_size=16).hexdigest()
+    part = root / "parts" / name
+    part.mkdir(parents=True)
+    (root / "store.json").write_text('{"format": 1, "schema": 6}')
+    scores = pa.table(
+        {
+            "run": [run] * 3,
+            "model": [MODEL["model"]] * 3,
+            "text": pa.array([None] * 3, pa.string()),
+            "score": ["induction"] * 3,
+            "data": ["repeated"] * 3,
+            "layer": pa.array([0, 0, 1], pa.int16()),
+            "head": pa.array([0, 1, 0], pa.int16()),
+            "sequence": pa.array([None] * 3, pa.int32()),
+            "value": [0.25, 0.5, 0.75],
+            "lower": pa.array([None] * 3, pa.float64()),
+            "upper": pa.array([None] * 3, pa.float64()),
+            "n": pa.array([None] * 3, pa.int32()),
+            "chance": pa.array([None] * 3, pa.float64()),
+        }
+    )
+    parquet.write_table(scores, part / "head_scores.parquet")
+    data = (part / "head_scores.parquet").read_bytes()
+    file = {"sha256": sha256(data).hexdigest(), "bytes": len(data), "rows": 3}
+    keys = {run: {"experiment": "Theirs", "tables": ["head_scores"]}}
+    manifest = {"schema": 6, "keys": keys, "files": {"head_scores": file}}
+    (part / "part.json").write_text(json.dumps(manifest))
+    theirs, ours = Store.existing(root), Store.open(tmp_path / "ours")
+    assert theirs.sql(SQL).row(0) == (3, 1.5)
+    assert not theirs.parts.unfit
+    ours.recall(Scores(seed=1))
+    assert merge(ours, root) == (1, [])
+    assert ours.sql(SQL).row(0)[0] == 35
+    assert sorted(path.name for path in root.iterdir()) == ["parts", "store.json"]
+
+
+# what a query reads
+
+
+def test_many_small_files_and_few_large_ones_answer_alike(store, monkeypatch):
+    queries = [
+        SQL,
+        "SELECT count(*) FROM head_scores",
+        "SELECT n, avg(value) FROM head_scores WHERE layer IN (1, 2) GROUP BY n ORDER BY n",
+        "SELECT max(value) FROM head_scores WHERE sequence IS NULL AND score = 'induction'",
+        "SELECT started < now()::TIMESTAMP, experiment FROM runs ORDER BY run",
+        "SELECT bos, n_tokens, name FROM texts",
+        "FROM head_atlas ORDER BY layer, head LIMIT 5",
+    ]
+    few = [store.sql(query) for query in queries]
+    monkeypatch.setattr("store.sandbox._MANY_FILES", 0)
+    many = [store.sql(query) for query in queries]
+    assert _MANY_FILES > 1
+    for one, other in zip(few, many, strict=True):
+        assert_frame_equal(one, other)
+
+
+def test_a_query_reads_the_tables_that_it_names_and_those_of_its_views():
+    assert tables_named("SELECT 1") == set()
+    assert tables_named('select * from "Head_Scores" -- runs') == {"head_scores", "runs"}
+    assert tables_named("FROM strongest_heads") == {"head_scores"}
+    assert tables_named("FROM query_table('r' || 'uns')") == schema().tables.keys()
+
+
+def test_a_table_that_is_reached_without_its_name_is_read_all_the_same(store, monkeypatch):
+    asked = list[frozenset[str]]()
+    pins_of = Store._pins_of_query
+    monkeypatch.setattr(
+        Store, "_pins_of_query", lambda s, q, tables: asked.append(tables) or pins_of(s, q, tables)
+    )
+    monkeypatch.setattr("store.sandbox._ANYTHING", set())
+    assert store.sql("SELECT count(*) FROM query_table('head_' || 'scores')").item() == 64
+    assert [len(tables) for tables in asked] == [0, len(schema().tables)]
+    assert store.sql("DESCRIBE claims").height == len(schema().tables["claims"])
+
+
+# looking
+
+
+def test_looking_writes_nothing(store):
+    def seen() -> list[tuple[str, int, int]]:
+        return sorted(
+            (str(path), path.lstat().st_mtime_ns, path.lstat().st_ino)
+            for path in [store.root, *store.root.rglob("*")]
+        )
+
+    (store.root / "tmp").rmdir()
+    (store.root / "catalog.json").unlink()
+    before = seen()
+    reader = Store.open(store.root)
+    reader.recall(Scores(seed=1))
+    reader.sql(SQL)
+    reader.run_rows(reader.runs())
+    assert seen() == before
+    with pytest.raises(StoreError, match=r"expected a store at .*got nothing there"):
+        Store.existing(store.root / "none")
+    assert seen() == before
+
+
+def test_the_first_write_deletes_nothing_behind_a_link(store, tmp_path):
+    """What was once swept: the old folders of somebody else."""
+    theirs = tmp_path / "theirs"
+    (theirs / f"{'a' * 32}-{'b' * 32}").mkdir(parents=True)
+    (theirs / f"{'a' * 32}-{'b' * 32}" / "part.json").write_text("mine")
+    for path in [*theirs.rglob("*")]:
+        os.utime(path, (1, 1))
+    (store.root / "tmp").rmdir()
+    (store.root / "tmp").symlink_to(theirs)
+    with pytest.raises(StoreError, match=r"expected a folder at .*tmp, got a symbolic link"):
+        store.recall(Scores(seed=3))
+    with pytest.raises(StoreError, match="got a symbolic link, which is left alone"):
+        Store.open(store.root)
+    assert (theirs / f"{'a' * 32}-{'b' * 32}" / "part.json").read_text() == "mine"
