@@ -45,6 +45,7 @@ _PAGE_ONLY = frozenset(
         "build_command",
         "shell",
         "sql_files",
+        "children",
         "pages_worker",
         "orphans",
     )
