@@ -2,15 +2,71 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from analysis.errors import UserError
 from store import default_root
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_LONGEST = 120
+"""Characters of a path that a line shows."""
+
+_NEVER = {
+    errno.ENAMETOOLONG: ("a shorter path", "one that is too long", "choose shorter names"),
+    errno.ELOOP: ("a path that ends", "a loop of links", "name the file or folder itself"),
+    errno.EACCES: ("folders that open", "permission denied", "choose another path"),
+}
+"""Paths at which nothing can be read or written."""
+
+
+def shown(path: str | bytes) -> str:
+    """A path for a line, a long one without its middle."""
+    text = os.fsdecode(path)
+    half = _LONGEST // 2
+    return text if len(text) <= _LONGEST else f"{text[:half]}...{text[-half:]}"
+
+
+class NamedPath(click.Path):
+    """A file or folder of the user: `~` is a home, and what can never be one is refused."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The path.
+
+        Raises:
+            UserError: Nothing can be there.
+        """
+        text = os.path.expanduser(str(value))  # noqa: PTH111 - Path's raises
+        if text.startswith("~"):
+            raise UserError(
+                f"expected a user whose home {shown(text)} begins with, found none; write the "
+                "whole path, or ./~ for a file of that name"
+            )
+        if not text:
+            raise UserError("expected a path, got an empty one; name a file or folder")
+        try:
+            text.encode()
+            Path(text).stat()
+        except UnicodeEncodeError:
+            raise UserError(
+                f"expected a path in UTF-8, got other bytes in {shown(text)}; rename it"
+            ) from None
+        except OSError as error:
+            if error.errno in _NEVER:
+                expected, got, remedy = _NEVER[error.errno]
+                raise UserError(
+                    f"expected {expected} at {shown(text)}, got {got}; {remedy}"
+                ) from None
+        return Path(text)
+
+
+PATH = NamedPath()
 
 
 def with_store(function: F) -> F:
@@ -18,9 +74,10 @@ def with_store(function: F) -> F:
     return click.option(
         "--store",
         "store_path",
-        type=click.Path(path_type=Path),
+        type=PATH,
         default=default_root,
-        show_default="$HEADBOOK_STORE, else .headbook in the checkout",
+        show_default="$HEADBOOK_STORE, else .headbook in the checkout, or for an installed "
+        "headbook in the current folder",
         help="Folder of the store.",
     )(function)
 

@@ -11,18 +11,37 @@ import sys
 def main() -> None:
     """Run the command line."""
     _leave_out_current_folder()
-    here = os.path.dirname(os.path.realpath(__file__))  # noqa: PTH120 - nothing is imported yet
-    in_wheel = os.path.isdir(os.path.join(here, "book"))  # noqa: PTH112, PTH118
-    sys.path.insert(0, here if in_wheel else os.path.dirname(here))  # noqa: PTH120
-    from book.cli import cli  # noqa: PLC0415 - the path must be set first
+    from headbook.stopping import Stop  # noqa: PLC0415 - not from the current folder
+    from headbook.streams import open_streams  # noqa: PLC0415
 
-    cli()
+    open_streams()
+    stop = Stop()
+    stop.install()
+    stop.run(_command)
 
 
 def _leave_out_current_folder() -> None:
     """Import nothing from the current folder, which an empty entry of PYTHONPATH is."""
     os.environ["PYTHONSAFEPATH"] = "1"
-    entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    for entry in entries:
-        if entry in {"", "."} and len(entries) > 1 and os.getcwd() in sys.path:  # noqa: PTH109
-            sys.path.remove(os.getcwd())  # noqa: PTH109
+    named = os.environ.get("PYTHONPATH")
+    try:
+        folder = os.getcwd()  # noqa: PTH109 - nothing is imported yet
+    except OSError:
+        print(  # noqa: T201
+            "headbook: expected a current folder, got one that is gone; go to another and run "
+            "again",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    for entry in named.split(os.pathsep) if named else ():
+        if entry in {"", "."} and folder in sys.path:
+            sys.path.remove(folder)
+
+
+def _command() -> None:
+    here = os.path.dirname(os.path.realpath(__file__))  # noqa: PTH120
+    in_wheel = os.path.isdir(os.path.join(here, "book"))  # noqa: PTH112, PTH118
+    sys.path.insert(0, here if in_wheel else os.path.dirname(here))  # noqa: PTH120
+    from book.cli import cli  # noqa: PLC0415 - the path must be set first
+
+    cli()

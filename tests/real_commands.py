@@ -1,4 +1,4 @@
-"""Commands as real processes, from the checkout or from an unpacked wheel, in a folder of theirs."""
+"""Commands as real processes, from the checkout or from an unpacked wheel, in any folder."""
 
 from __future__ import annotations
 
