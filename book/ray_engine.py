@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import sys
 from collections import deque
@@ -127,7 +128,7 @@ def ray_engine(address: str | None, n_workers: int | None, *, gpus: bool) -> Gen
     _reach(address)
     here: dict[str, Any] = {"_node_ip_address": "127.0.0.1", "include_dashboard": False}
     try:
-        with _from_our_folder():
+        with _from_our_folder(), _signals_left_alone():
             ray.init(
                 address,
                 logging_level=logging.ERROR,
@@ -160,6 +161,33 @@ def _from_our_folder() -> Generator[None]:
     finally:
         os.environ.clear()
         os.environ.update(before)
+
+
+def _ignored(handler: object) -> None:
+    """Install no handler."""
+    del handler
+
+
+@contextmanager
+def _signals_left_alone() -> Generator[None]:
+    """Keep who obeys SIGTERM, and from the terminal what Ray's library would say of one."""
+    utils: Any = import_module("ray._private.utils")
+    obeyed, theirs = signal.getsignal(signal.SIGTERM), utils.set_sigterm_handler
+    utils.set_sigterm_handler = _ignored
+    shown, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        yield
+    except Exception:
+        os.dup2(shown, 2)  # but where a signal ends us, nothing is shown any more
+        raise
+    else:
+        os.dup2(shown, 2)
+    finally:
+        os.close(shown)
+        os.close(null)
+        utils.set_sigterm_handler = theirs
+        signal.signal(signal.SIGTERM, obeyed)
 
 
 def _reach(address: str | None) -> None:

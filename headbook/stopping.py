@@ -26,9 +26,11 @@ class Stop:
         self._number = 0
         self._first = threading.Lock()
         self._quiet = threading.Event()
+        self._stderr = 2
 
     def install(self) -> None:
         """Obey SIGINT and SIGTERM, unless this process was started to ignore them."""
+        self._stderr = os.dup(2)  # nobody else closes it or sends it elsewhere
         heard, told = os.pipe()
         os.set_blocking(told, False)
         threading.Thread(target=self._watch, args=(heard,), daemon=True).start()
@@ -79,10 +81,10 @@ class Stop:
             self._quiet.wait(GRACE_S)
             return
         self._number = number
-        before = "\n" if _in_a_bar() else "\r" * os.isatty(2)
+        before = "\n" if _in_a_bar() else "\r" * os.isatty(self._stderr)
         line = f"{before}headbook: {_SAID[signal.Signals(number)]}; what was finished is kept\n"
         with suppress(OSError):
-            os.write(2, line.encode())
+            os.write(self._stderr, line.encode())
         null = os.open(os.devnull, os.O_RDWR)
         os.dup2(null, 1)
         os.dup2(null, 2)
