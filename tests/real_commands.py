@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -40,12 +42,17 @@ class Commands:
     environment: dict[str, str] = field(default_factory=dict[str, str])
 
     def start(
-        self, folder: Path, *words: object, before: str = "", **streams: object
+        self,
+        folder: Path,
+        *words: object,
+        before: str = "",
+        through: Sequence[str] = (),
+        **streams: Any,
     ) -> subprocess.Popen[bytes]:
-        """Start a command in a folder."""
+        """Start a command in a folder, through a shell or the like."""
         before = before.format(packages=str(self.packages))
         code = _ENTRY.format(root=str(self.root), before=before)
-        command = [sys.executable, "-P", "-c", code, *map(str, words)]
+        command = [*through, sys.executable, "-P", "-c", code, *map(str, words)]
         environment = {**os.environ, **self.environment}
         return subprocess.Popen(command, cwd=folder, env=environment, **streams)
 
