@@ -5,6 +5,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -20,7 +21,7 @@ from store import Store
 
 from . import published_files as made
 from .real_commands import NOTHING_TO_PREPARE, Commands
-from .store_fakes import Scores, Sweep
+from .store_fakes import Sweep
 from .test_ask_command import lines
 from .test_book_kills import write
 from .test_training import corpus_folder
@@ -92,9 +93,10 @@ def cases(worded, corpus_folder, tmp_path_factory) -> dict[str, Case]:
 
 
 NAMES = (
-    "run ray dry shard build sql endless sorted verify compact export merge serve decompose bench "
-    "grid ask lags import train figures help"
-).split()
+    *("run", "ray", "dry", "shard", "build", "sql", "endless", "sorted", "verify", "compact"),
+    *("export", "merge", "serve", "decompose", "bench", "grid", "ask", "lags", "import", "train"),
+    *("figures", "help"),
+)
 
 
 def obeys(process: subprocess.Popen[bytes]) -> bool:
@@ -128,10 +130,15 @@ def none_left(mark: str) -> list[str]:
     return found
 
 
+_ASIDE = re.compile(r"\..+\.[0-9a-f]+|.+\.tmp")
+
+
 def half_files(folder: Path) -> list[Path]:
-    """What was being written: asides are dotfiles, or lie in a store's `tmp`."""
+    """What was being written: beside its place, or in a store's `tmp`."""
     return [
-        path for path in folder.rglob("*") if path.name.startswith(".") or path.parent.name == "tmp"
+        path
+        for path in folder.rglob("*")
+        if _ASIDE.fullmatch(path.name) or path.parent.name == "tmp"
     ]
 
 
@@ -153,7 +160,7 @@ def one_line(err: bytes, number: signal.Signals) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_stopped_command_says_one_line_and_leaves_nothing(name, cases, tmp_path):
+def test_a_stopped_command_says_one_line_and_leaves_nothing(name, cases, tmp_path, record_property):
     case, counts = cases[name], {"stopped": 0, "ended": 0}
     for i, (number, share) in enumerate(moments(name)):
         out, mark = tmp_path / str(i), uuid4().hex
@@ -174,7 +181,7 @@ def test_a_stopped_command_says_one_line_and_leaves_nothing(name, cases, tmp_pat
             counts["stopped"] += 1
         assert none_left(mark) == []
         assert half_files(out) == []
-    print(f"{name}: {counts}")
+    record_property("counts", counts)
     assert sum(counts.values()) == MOMENTS
 
 
