@@ -19,9 +19,10 @@ _LONGEST = 120
 """Characters of a path that a line shows."""
 
 _NEVER = {
-    errno.ENAMETOOLONG: ("a shorter path", "one that is too long", "choose shorter names"),
-    errno.ELOOP: ("a path that ends", "a loop of links", "name the file or folder itself"),
-    errno.EACCES: ("folders that open", "permission denied", "choose another path"),
+    errno.ENAMETOOLONG: ("a name or a path that is too long", "choose shorter names"),
+    errno.ELOOP: ("a loop of links", "name the file or folder itself"),
+    errno.ENOTDIR: ("a file on the way to it", "choose another path"),
+    errno.EACCES: ("a folder on the way that is closed to us", "choose another path"),
 }
 """Paths at which nothing can be read or written."""
 
@@ -43,9 +44,10 @@ class NamedPath(click.Path):
             UserError: Nothing can be there.
         """
         text = os.path.expanduser(str(value))  # noqa: PTH111 - Path's raises
-        if text.startswith("~"):
+        home = os.path.expanduser(str(value).partition("/")[0])  # noqa: PTH111
+        if str(value).startswith("~") and not (home.startswith("/") and Path(home).is_dir()):
             raise UserError(
-                f"expected a user whose home {shown(text)} begins with, found none; write the "
+                f"expected a home that {shown(str(value))} begins with, found none; write the "
                 "whole path, or ./~ for a file of that name"
             )
         if not text:
@@ -59,9 +61,9 @@ class NamedPath(click.Path):
             ) from None
         except OSError as error:
             if error.errno in _NEVER:
-                expected, got, remedy = _NEVER[error.errno]
+                got, remedy = _NEVER[error.errno]
                 raise UserError(
-                    f"expected {expected} at {shown(text)}, got {got}; {remedy}"
+                    f"expected to write to or read {shown(text)}, got {got}; {remedy}"
                 ) from None
         return Path(text)
 
