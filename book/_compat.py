@@ -13,11 +13,14 @@ import importlib.util
 import sys
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from marimo._ast.app import App, InternalApp
 from marimo._ast.names import SETUP_CELL_NAME
+from marimo._config.config import DEFAULT_CONFIG, MarimoConfig
+from marimo._config.manager import MarimoConfigManager
 from marimo._output.formatting import FORMATTERS, OPINIONATED_FORMATTERS
 from marimo._output.hypertext import Html
 from marimo._output.md import _md  # pyright: ignore[reportPrivateUsage]
@@ -104,6 +107,19 @@ class _Runner(AppScriptRunner):
             self.stopped.add(str(cid))
         if self._observe is not None:
             self._observe(str(cid), vars(sys.modules["__main__"]))
+
+
+def ignore_settings() -> None:
+    """Let marimo read no settings: not from the current folder, its parents or the user's home.
+
+    A page depends on its notebook and the store alone, and on nothing that lies about.
+    """
+
+    def defaults(self: MarimoConfigManager, *, hide_secrets: bool = True) -> MarimoConfig:
+        del self, hide_secrets
+        return deepcopy(DEFAULT_CONFIG)
+
+    MarimoConfigManager.get_config = defaults
 
 
 def load_app(path: Path) -> App:

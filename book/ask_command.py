@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from book.options import with_size, with_store
+from book.options import PATH, with_size, with_store
 from store import Store
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ SHOWN = 5
 
 
 @click.command(name="ask", epilog=EPILOG)
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=PATH)
 @click.option("--model", default="reference", show_default=True, help="As for `headbook run`.")
 @click.option(
     "--method",

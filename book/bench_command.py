@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from book.options import with_store
+from book.options import PATH, with_store
 from store import Answer, Store
 
 MODELS = ("small", "large", "reference")
@@ -87,7 +87,7 @@ def _with_subject(function: F) -> F:
 @click.option("--compile/--no-compile", "compiled", help="Add compiled variants of ours.")
 @click.option("--growth", is_flag=True, help="Show how our cost grows instead, on the small model.")
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Also write JSON here.")
+@click.option("--json", "json_path", type=PATH, help="Also write JSON here.")
 @with_store
 def bench(
     threads: int | None, growth: bool, json_path: Path | None, store_path: Path, **asked: Any

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from analysis.errors import UserError
-from book.options import with_store
+from book.options import PATH, with_store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,14 +34,14 @@ Example:
 @click.option("--profile", type=click.Choice(["quick", "full"]), default="quick", show_default=True)
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=Path("_build/html"),
     show_default=True,
     help="Folder to publish.",
 )
 @click.option(
     "--notebooks",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=NOTEBOOKS,
     show_default="the chapters",
 )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -16,8 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .children import Children, child_environment
 from .errors import BookError
-from .inputs import CHECKOUT, chapter_key, digest, project_folders, write_aside
+from .inputs import chapter_key, digest, project_folders, write_aside
 
 if TYPE_CHECKING:
     import polars as pl
@@ -103,11 +102,22 @@ def compile_chapters(
         if not compiled:
             prepare()
             present = store.runs()
-        with ThreadPoolExecutor(MAX_JOBS) as pool:
-            list(pool.map(partial(_compile, shelf, store, present), todo))
+        _compile_all(partial(_compile, shelf, store, present), todo)
         compiled |= {one.name for one in todo}
     found = {one.name: shelf.read(one) for one in planned}
     return found, tuple(sorted(compiled))
+
+
+def _compile_all(compiled: Callable[[Children, Planned], None], todo: Sequence[Planned]) -> None:
+    """Compile some at a time; where this process is told to stop, theirs are killed at once."""
+    children = Children()
+    with ThreadPoolExecutor(MAX_JOBS) as pool:
+        try:
+            list(pool.map(partial(compiled, children), todo))
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                children.end()
+            raise
 
 
 class _Shelf:
@@ -150,7 +160,9 @@ def _digest(runs: Iterable[str]) -> str:
     return digest(run.encode() for run in runs)
 
 
-def _compile(shelf: _Shelf, store: RunStore, present: Sequence[str], one: Planned) -> None:
+def _compile(
+    shelf: _Shelf, store: RunStore, present: Sequence[str], children: Children, one: Planned
+) -> None:
     started, notebook = time.time(), one.notebook
     result = shelf.folder / f"{one.name}.result.json"
     job = shelf.folder / f"{one.name}.job.json"
@@ -163,7 +175,7 @@ def _compile(shelf: _Shelf, store: RunStore, present: Sequence[str], one: Planne
         "result": str(result),
     }
     write_aside(job, json.dumps(content).encode())
-    _work(job, one, store.root)
+    _work(children, job, one, store.root)
     made: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
     made["key"] = chapter_key(notebook, made["inputs"], one.options)
     record = _record(made)
@@ -183,35 +195,21 @@ def _edited_since(start: float, notebook: Path, inputs: Iterable[str]) -> bool:
     return any(path.stat().st_mtime >= start for path in files)
 
 
-def _work(job: Path, one: Planned, root: Path) -> None:
+def _work(children: Children, job: Path, one: Planned, root: Path) -> None:
     """Run a worker to its end, its progress on a bar."""
-    search = os.pathsep.join([str(CHECKOUT), os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
-    environment = {
-        **os.environ,
-        "HEADBOOK_STORE": str(root),
-        "PYTHONPATH": search,
-        "PYTHONHASHSEED": "0",
-        "PYTHONUTF8": "1",
-    }
-    command = [sys.executable, "-m", "book.worker", str(job)]
+    environment = child_environment(HEADBOOK_STORE=str(root), PYTHONHASHSEED="0", PYTHONUTF8="1")
     error: list[str] | None = None
     with (
-        subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        ) as worker,
+        children.started("book.worker", [str(job)], environment) as worker,
         _bar(one.name) as bar,
     ):
-        try:
-            for line in worker.stdout or ():
-                message = json.loads(line)
-                error = message.get("error", error)
-                if "total" in message:
-                    bar.total = message["total"]
-                    bar.update(message["done"] - bar.n)
-            worker.wait()  # before its stdin is closed, which would end it
-        finally:
-            if sys.exc_info()[0] is not None:
-                worker.kill()
+        for line in worker.stdout or ():
+            message = json.loads(line)
+            error = message.get("error", error)
+            if "total" in message:
+                bar.total = message["total"]
+                bar.update(message["done"] - bar.n)
+        worker.wait()  # before its stdin is closed, which would end it
     if error is not None:
         raise BookError(*error)
     if worker.returncode:

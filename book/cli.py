@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from analysis.errors import UserError
+from analysis.errors import UserError, printable, reason
 from book.ask_command import ask_file
 from book.bench_command import bench
 from book.build_command import build
@@ -19,7 +20,7 @@ from book.errors import BookError
 from book.export_command import export
 from book.import_command import import_files
 from book.lag_command import lags
-from book.options import with_store
+from book.options import PATH, shown, with_store
 from book.retrieval_command import grid
 from book.run_command import merge, run
 from book.unfit import echo_lines, tell_unfit
@@ -29,16 +30,22 @@ MISTAKES = (UserError, StoreError, BookError)
 """Errors that say expected, found and remedy: one line, exit code 2, no traceback."""
 
 _ELSEWHERE = "choose another folder"
-DISK = {
+_DISK = {
     errno.ENOSPC: "free some space and run again",
     errno.EDQUOT: "free some space and run again",
-    errno.EROFS: _ELSEWHERE,
-    errno.EACCES: _ELSEWHERE,
-    errno.EPERM: _ELSEWHERE,
-    errno.ENOTDIR: _ELSEWHERE,
-    errno.EISDIR: _ELSEWHERE,
+    errno.ENOENT: "check the path and run again",
+    errno.ENAMETOOLONG: "choose shorter names",
+    errno.ELOOP: "name the file or folder itself",
+    errno.EMFILE: "allow more open files (ulimit -n)",
+    errno.ENOMEM: "free some memory and run again",
+    **dict.fromkeys(
+        (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
+        _ELSEWHERE,
+    ),
 }
-"""What to do where a disk refuses: the store says it itself, outputs anywhere else end here."""
+"""What to do where a disk refuses: the store says it itself, all other places end here."""
+
+_NUMBER = re.compile(r"\[Errno (\d+)\]")
 
 
 class Commands(click.Group):
@@ -59,16 +66,26 @@ class Commands(click.Group):
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(0)
-        except OSError as error:
-            if error.errno not in DISK:
+        except (OSError, UnicodeError) as error:
+            if not (line := _mistake(error)):
                 raise
-            place = error.filename or "the output folder"
-            reason = f"expected to write {place}, got {error.strerror}; {DISK[error.errno]}"
-            click.echo(f"headbook: {reason}: what was finished is kept", err=True)
+            click.echo(f"headbook: {line}: what was finished is kept", err=True)
             ctx.exit(2)
-        except KeyboardInterrupt:
-            click.echo("headbook: interrupted; what was finished is kept", err=True)
-            ctx.exit(130)
+
+
+def _mistake(error: OSError | UnicodeError) -> str | None:
+    """What a user can do about an error of a disk or a name; None where it is an error of ours."""
+    if isinstance(error, UnicodeError):
+        return printable(
+            f"expected text in UTF-8, got other bytes ({reason(error)}); rename or convert it"
+        )
+    named = _NUMBER.search(str(error))  # several files of one folder leave it in their text only
+    number = error.errno or (int(named[1]) if named else 0)
+    if not number:
+        return None
+    place = shown(error.filename) if error.filename else "the output folder"
+    remedy = _DISK.get(number, "see to the disk and run again")
+    return printable(f"expected to use {place}, got {os.strerror(number)}; {remedy}")
 
 
 def example(text: str) -> str:
@@ -86,7 +103,7 @@ cli.add_command(run)
 
 
 @cli.command(epilog=example("headbook serve --port 8000"))
-@click.argument("folder", type=click.Path(path_type=Path), default=Path("_build/html"))
+@click.argument("folder", type=PATH, default=Path("_build/html"))
 @click.option(
     "--port",
     type=click.IntRange(0, 65_535),
@@ -158,8 +175,8 @@ def store(action: str, store_path: Path) -> None:
     name="train-reference",
     epilog=example("headbook train-reference --corpus texts --out runs/reference --resume"),
 )
-@click.option("--corpus", type=click.Path(path_type=Path), required=True, help="Folder of .txt.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
+@click.option("--corpus", type=PATH, required=True, help="Folder of .txt.")
+@click.option("--out", type=PATH, required=True, help="Folder of the run.")
 @click.option("--steps", type=click.IntRange(min=1), default=19_500, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--device", default="cpu", show_default=True, help="Such as cpu or cuda.")
@@ -186,7 +203,7 @@ def train_reference(
 )
 @click.option("--model", default="reference", show_default=True, help="`reference`, or a folder.")
 @click.option("--only", multiple=True, help="A figure of the card; all by default.")
-@click.option("--corpus", type=click.Path(path_type=Path), help="Folder of the training texts.")
+@click.option("--corpus", type=PATH, help="Folder of the training texts.")
 @click.option("--device", default="cpu", show_default=True, help="Such as cpu or cuda.")
 def evaluate_reference(model: str, only: tuple[str, ...], corpus: Path | None, device: str) -> None:
     """Measure the figures of the reference model's card again."""

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from book.options import PATH
+
 EPILOG = """\b
 Example:
   headbook decompose --model reference --out runs/decomposition
@@ -17,7 +19,7 @@ Example:
 @click.option("--text", default="reference", show_default=True, help="As for `headbook run`.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=PATH,
     required=True,
     help="Folder of the run.",
 )

@@ -10,7 +10,7 @@ import click
 import polars as pl
 
 from analysis.errors import UserError
-from book.options import with_store
+from book.options import PATH, with_store
 from book.unfit import tell_unfit
 from store import FORMS, Store, export_tables
 
@@ -97,7 +97,7 @@ that share no head with it; beside what all rankings share stand none.
 
 
 @click.command(epilog=EPILOG)
-@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("folder", type=PATH)
 @click.option(
     "--format",
     "forms",

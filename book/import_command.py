@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from analysis.errors import UserError
-from book.options import with_store
+from book.options import PATH, with_store
 from store import Store
 
 if TYPE_CHECKING:
@@ -23,9 +23,7 @@ Example:
 
 
 @click.command(name="import", epilog=EPILOG)
-@click.argument(
-    "paths", metavar="FILE...", type=click.Path(path_type=Path), nargs=-1, required=True
-)
+@click.argument("paths", metavar="FILE...", type=PATH, nargs=-1, required=True)
 @with_store
 def import_files(paths: tuple[Path, ...], store_path: Path) -> None:
     """Read result files of published studies into the store; a file is stored only once.

@@ -45,6 +45,7 @@ _PAGE_ONLY = frozenset(
         "build_command",
         "shell",
         "sql_files",
+        "children",
         "pages_worker",
         "orphans",
     )
@@ -150,6 +151,9 @@ def write_aside(path: Path, content: bytes) -> bool:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_bytes(content)
-    aside.replace(path)
+    try:
+        aside.write_bytes(content)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
     return True

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from book.options import with_size, with_store
+from book.options import PATH, with_size, with_store
 from store import Store
 
 EPILOG = """\b
@@ -15,7 +15,7 @@ Example:
 
 
 @click.command(epilog=EPILOG)
-@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("folder", type=PATH)
 @click.option("--model", default="reference", show_default=True, help="As for `headbook run`.")
 @click.option(
     "--design",

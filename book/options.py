@@ -2,15 +2,73 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from analysis.errors import UserError
 from store import default_root
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_LONGEST = 120
+"""Characters of a path that a line shows."""
+
+_NEVER = {
+    errno.ENAMETOOLONG: ("a name or a path that is too long", "choose shorter names"),
+    errno.ELOOP: ("a loop of links", "name the file or folder itself"),
+    errno.ENOTDIR: ("a file on the way to it", "choose another path"),
+    errno.EACCES: ("a folder on the way that is closed to us", "choose another path"),
+}
+"""Paths at which nothing can be read or written."""
+
+
+def shown(path: str | bytes) -> str:
+    """A path for a line, a long one without its middle."""
+    text = os.fsdecode(path)
+    half = _LONGEST // 2
+    return text if len(text) <= _LONGEST else f"{text[:half]}...{text[-half:]}"
+
+
+class NamedPath(click.Path):
+    """A file or folder of the user: `~` is a home, and what can never be one is refused."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The path.
+
+        Raises:
+            UserError: Nothing can be there.
+        """
+        text = os.path.expanduser(str(value))  # noqa: PTH111 - Path's raises
+        home = os.path.expanduser(str(value).partition("/")[0])  # noqa: PTH111
+        if str(value).startswith("~") and not (home.startswith("/") and Path(home).is_dir()):
+            raise UserError(
+                f"expected a home that {shown(str(value))} begins with, found none; write the "
+                "whole path, or ./~ for a file of that name"
+            )
+        if not text:
+            raise UserError("expected a path, got an empty one; name a file or folder")
+        try:
+            text.encode()
+            Path(text).stat()
+        except UnicodeEncodeError:
+            raise UserError(
+                f"expected a path in UTF-8, got other bytes in {shown(text)}; rename it"
+            ) from None
+        except OSError as error:
+            if error.errno in _NEVER:
+                got, remedy = _NEVER[error.errno]
+                raise UserError(
+                    f"expected to write to or read {shown(text)}, got {got}; {remedy}"
+                ) from None
+        return Path(text)
+
+
+PATH = NamedPath()
 
 
 def with_store(function: F) -> F:
@@ -18,9 +76,10 @@ def with_store(function: F) -> F:
     return click.option(
         "--store",
         "store_path",
-        type=click.Path(path_type=Path),
+        type=PATH,
         default=default_root,
-        show_default="$HEADBOOK_STORE, else .headbook in the checkout",
+        show_default="$HEADBOOK_STORE, else .headbook in the checkout, or for an installed "
+        "headbook in the current folder",
         help="Folder of the store.",
     )(function)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 
 
@@ -11,6 +12,7 @@ def end_with_parent() -> None:
 
     A killed build could not tell its workers; they would go on writing where the next one writes.
     """
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # else `stty tostop` holds what prints for ever
     threading.Thread(target=_wait, daemon=True).start()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -14,10 +13,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .children import Children, child_environment
 from .citation import CFF
 from .edition_pages import EditionPages
 from .errors import BookError
-from .inputs import BOOK, CHECKOUT, digest, file_digest, write_aside
+from .inputs import BOOK, digest, file_digest, write_aside
 from .links import CITATION_PAGE, RUNS_PAGE, page_name
 from .sql_console import FOLDER
 
@@ -134,21 +134,9 @@ class Pages:
         html, log = self.work / "html", self.work / "warnings.txt"
         shutil.rmtree(html, ignore_errors=True)
         anew = ["-E", "-W", "--keep-going"] if strict else []
-        command = [
-            sys.executable,
-            "-m",
-            "book.pages_worker",
-            "-b",
-            "html",
-            "-a",
-            *anew,
-            "-c",
-            str(SETTINGS),
-        ]
-        command += ["-d", str(self.work / "doctrees"), "-w", str(log), str(self.source), str(html)]
-        search = os.pathsep.join([str(CHECKOUT), os.environ.get("PYTHONPATH", "")])
-        environment = {**os.environ, "PYTHONPATH": search.strip(os.pathsep), "PYTHONHASHSEED": "0"}
-        code, output = _with_bar(command, environment)
+        arguments = ["-b", "html", "-a", *anew, "-c", str(SETTINGS)]
+        arguments += ["-d", str(self.work / "doctrees"), "-w", str(log)]
+        code, output = _with_bar([*arguments, str(self.source), str(html)])
         lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
         warnings = tuple(line for line in lines if line)
         if code:
@@ -181,19 +169,18 @@ def _failure(output: str) -> str:
     return (errors or lines or ["no message"])[-1]
 
 
-def _with_bar(command: list[str], environment: Mapping[str, str]) -> tuple[int, str]:
+def _with_bar(arguments: Sequence[str]) -> tuple[int, str]:
     """Run Sphinx, its progress on a bar: reading is the first half, writing the second."""
     module: Any = importlib.import_module("tqdm")
     output, half, last = "", 0, 0
+    started = Children().started(
+        "book.pages_worker",
+        arguments,
+        child_environment(PYTHONHASHSEED="0"),
+        stderr=subprocess.STDOUT,
+    )
     with (
-        subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=environment,
-        ) as sphinx,
+        started as sphinx,
         module.tqdm(desc="pages", total=200, file=sys.stderr, bar_format="{l_bar}{bar}|") as bar,
     ):
         for line in sphinx.stdout or ():

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import chdir, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.errors import UserError
+
+from .children import child_environment
+from .inputs import CHECKOUT
 
 if TYPE_CHECKING:
     from analysis.experiments import Experiment
@@ -36,7 +41,15 @@ _QUIET = {
 
 
 class Caller:
-    """A process of its own, where a model stays loaded from unit to unit."""
+    """A process of its own, where a model stays loaded from unit to unit.
+
+    Args:
+        folder: The driver's current folder, to which a unit's paths may be relative.
+    """
+
+    def __init__(self, folder: str) -> None:
+        with suppress(OSError):  # a machine of the cluster may lack it
+            os.chdir(folder)
 
     def call(self, function: Function, unit: Experiment) -> str:
         """The part that a unit's answer was left in."""
@@ -69,7 +82,8 @@ class RayEngine:
         kind = ray.remote(Caller).options(
             num_cpus=1, num_gpus=self.n_gpus, max_restarts=-1, max_task_retries=RETRIES
         )
-        idle: list[Any] = [kind.remote() for _ in range(min(self.n_workers, len(units)))]
+        here = str(Path.cwd())
+        idle: list[Any] = [kind.remote(here) for _ in range(min(self.n_workers, len(units)))]
         running, waiting = dict[Any, Any](), deque(units)
         while waiting or running:
             while idle and waiting:
@@ -114,9 +128,13 @@ def ray_engine(address: str | None, n_workers: int | None, *, gpus: bool) -> Gen
     _reach(address)
     here: dict[str, Any] = {"_node_ip_address": "127.0.0.1", "include_dashboard": False}
     try:
-        ray.init(
-            address, logging_level=logging.ERROR, log_to_driver=False, **({} if address else here)
-        )
+        with _from_our_folder(), _signals_left_alone():
+            ray.init(
+                address,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+                **({} if address else here),
+            )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise _unreachable(address, str(error).strip().splitlines()[0]) from None
     try:
@@ -130,6 +148,46 @@ def ray_engine(address: str | None, n_workers: int | None, *, gpus: bool) -> Gen
             yield RayEngine(min(n_workers or n_here, n_here), int(gpus))
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _from_our_folder() -> Generator[None]:
+    """Be in the folder of our packages: from where Ray is started, its workers import first."""
+    before = dict(os.environ)
+    os.environ.update(child_environment())
+    try:
+        with chdir(CHECKOUT):
+            yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _ignored(handler: object) -> None:
+    """Install no handler."""
+    del handler
+
+
+@contextmanager
+def _signals_left_alone() -> Generator[None]:
+    """Keep who obeys SIGTERM, and from the terminal what Ray's library would say of one."""
+    utils: Any = import_module("ray._private.utils")
+    obeyed, theirs = signal.getsignal(signal.SIGTERM), utils.set_sigterm_handler
+    utils.set_sigterm_handler = _ignored
+    shown, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        yield
+    except Exception:
+        os.dup2(shown, 2)  # but where a signal ends us, nothing is shown any more
+        raise
+    else:
+        os.dup2(shown, 2)
+    finally:
+        os.close(shown)
+        os.close(null)
+        utils.set_sigterm_handler = theirs
+        signal.signal(signal.SIGTERM, obeyed)
 
 
 def _reach(address: str | None) -> None:

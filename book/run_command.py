@@ -13,7 +13,7 @@ import polars as pl
 from analysis.batches import limit_tokens
 from analysis.errors import UserError
 from book.computing import Plan, announce, compute, compute_share, judged
-from book.options import with_store
+from book.options import PATH, with_store
 from book.unfit import echo_lines
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def _share(plan: Plan, shard: tuple[int, int], wait: float) -> None:
 
 
 @click.command(epilog=MERGE_EPILOG)
-@click.argument("others", nargs=-1, required=True, type=click.Path(path_type=Path, file_okay=False))
+@click.argument("others", nargs=-1, required=True, type=PATH)
 @with_store
 def merge(others: tuple[Path, ...], store_path: Path) -> None:
     """Copy the answers of other stores that this one lacks."""

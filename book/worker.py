@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
+from ._compat import ignore_settings
 from .chapter import compile_chapter
 from .errors import BookError
 from .inputs import imported_files, write_aside
@@ -32,6 +33,7 @@ def main(job_file: str) -> int:
     end_with_parent()
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
+    ignore_settings()
 
     def tick(done: int, total: int) -> None:
         _say(channel, {"done": done, "total": total})

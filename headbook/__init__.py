@@ -4,14 +4,44 @@ The packages `analysis`, `store` and `book` lie beside this file in a wheel and 
 a checkout; the command line finds them under these plain names in both.
 """
 
+import os
 import sys
-from pathlib import Path
 
 
 def main() -> None:
     """Run the command line."""
-    here = Path(__file__).resolve().parent
-    sys.path.insert(0, str(here if (here / "book").is_dir() else here.parent))
+    _leave_out_current_folder()
+    from headbook.stopping import Stop  # noqa: PLC0415 - not from the current folder
+    from headbook.streams import open_streams  # noqa: PLC0415
+
+    open_streams()
+    stop = Stop()
+    stop.install()
+    stop.run(_command)
+
+
+def _leave_out_current_folder() -> None:
+    """Import nothing from the current folder, which an empty entry of PYTHONPATH is."""
+    os.environ["PYTHONSAFEPATH"] = "1"
+    named = os.environ.get("PYTHONPATH")
+    try:
+        folder = os.getcwd()  # noqa: PTH109 - nothing is imported yet
+    except OSError:
+        print(  # noqa: T201
+            "headbook: expected a current folder, got one that is gone; go to another and run "
+            "again",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    for entry in named.split(os.pathsep) if named else ():
+        if entry in {"", "."} and folder in sys.path:
+            sys.path.remove(folder)
+
+
+def _command() -> None:
+    here = os.path.dirname(os.path.realpath(__file__))  # noqa: PTH120
+    in_wheel = os.path.isdir(os.path.join(here, "book"))  # noqa: PTH112, PTH118
+    sys.path.insert(0, here if in_wheel else os.path.dirname(here))  # noqa: PTH120
     from book.cli import cli  # noqa: PLC0415 - the path must be set first
 
     cli()

@@ -57,8 +57,10 @@ def write_database(
             connection.execute("USE memory; DETACH made")
         with path.open("rb") as handle:
             os.fsync(handle.fileno())
-    except duckdb.Error as error:
+    except BaseException as error:
         path.unlink(missing_ok=True)
+        if not isinstance(error, duckdb.Error):
+            raise
         path.with_name(f"{path.name}.wal").unlink(missing_ok=True)
         reason = str(error).partition("\n")[0]
         raise StoreError(

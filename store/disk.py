@@ -105,6 +105,9 @@ def replace_file(path: Path, data: bytes) -> None:
         data: Its new bytes.
     """
     aside = path.with_name(f".{path.name}.{uuid4().hex}")
-    write_synced(aside, data)
-    aside.replace(path)
+    try:
+        write_synced(aside, data)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
     sync_folder(path.parent)

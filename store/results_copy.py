@@ -15,6 +15,7 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -28,7 +29,6 @@ from .schema import SUBJECTS, schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
     from .results import Store
 
@@ -221,15 +221,16 @@ def _notes(left_out: Iterable[LeftOut]) -> list[str]:
 
 def _work(job: Mapping[str, object]) -> None:
     """Let a process of its own write the file."""
-    search = os.pathsep.join([str(CHECKOUT), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, **_ZEROED, "PYTHONPATH": search.strip(os.pathsep)}
-    done = subprocess.run(
-        [sys.executable, "-m", "store.copy_worker"],
+    entries = [str(CHECKOUT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    search = os.pathsep.join(entry for entry in entries if Path(entry) != Path())
+    done = subprocess.run(  # it never imports from the current folder, which "" in a path is
+        [sys.executable, "-P", "-m", "store.copy_worker"],
         input=json.dumps(job),
-        env=environment,
+        env={**os.environ, **_ZEROED, "PYTHONPATH": search},
         capture_output=True,
         text=True,
         check=False,
+        process_group=0,  # a terminal's Ctrl-C is for us alone, who kill it then
     )
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]

@@ -1,6 +1,7 @@
 """Any arguments of any command: an answer or one line, and nothing written but where it says."""
 
 import json
+import os
 from pathlib import Path
 
 import click
@@ -150,3 +151,67 @@ def test_work_begins_where_the_stubs_stand(place):
     ):
         done = CliRunner().invoke(cli, arguments)
         assert "expected heavy work" in done.output, done.output
+
+
+WRONG = {
+    "nobody's home": "~nobody-of-that-name/x",
+    "a long name": "n" * 256,
+    "a long path": "d/" * 3000 + "x",
+    "other bytes": os.fsdecode(b"x\xff\xfe"),
+    "a loop": "../../../loop",
+    "below a loop": "../../../loop/x",
+    "below a file": "../../../results.json/x",
+    "a line": "../../../results.json/a\nb",
+    "no path": "",
+}
+NAMED = {"model", "text"}
+"""Options that name a file, a folder, or something elsewhere."""
+
+OTHERS = {
+    "lags": ("--method", "zero", "--layers", "all"),
+    "sql": ("SELECT 1",),
+    "store": ("show",),
+    "train-reference": ("--steps", "1"),
+}
+
+
+def paths() -> list[tuple[str, str]]:
+    """Every parameter that is a path, of every command."""
+    return [
+        (name, str(parameter.name))
+        for name, command in cli.commands.items()
+        for parameter in command.params
+        if isinstance(parameter.type, click.Path) or parameter.name in NAMED
+    ]
+
+
+assert len(paths()) > 25, "found few paths; a check of nothing must not pass"
+
+
+def asked(name: str, wrong: str, path: str) -> list[str]:
+    """A command line with one path, and good values of what else it needs."""
+    words = [name, *OTHERS.get(name, ())]
+    for parameter in cli.commands[name].params:
+        option = [parameter.opts[0]] if isinstance(parameter, click.Option) else []
+        if parameter.name == wrong:
+            words += [f"{option[0]}={path}"] if option else ["--", path]
+        elif isinstance(parameter.type, click.Path) and parameter.required and option:
+            words += [f"{option[0]}=out"]
+    needed = [p for p in cli.commands[name].params if isinstance(p, click.Argument)]
+    if any(p.required and p.name != wrong and name not in OTHERS for p in needed):
+        words.append("out")
+    return words + ["out"] * (name == "lags" and wrong != "folder")
+
+
+@pytest.mark.parametrize(("name", "wrong"), paths())
+def test_a_path_that_cannot_be_is_refused_in_one_line(name, wrong, place):
+    loop = place.root / "loop"
+    if not loop.is_symlink():
+        loop.symlink_to(loop)
+    for kind, path in WRONG.items():
+        done = CliRunner().invoke(cli, asked(name, wrong, path))
+        assert done.exit_code == 2, (kind, done.output, done.exception)
+        (line,) = done.output.splitlines()
+        assert line.startswith("headbook: expected "), (kind, line)
+        assert ";" in line, (kind, line)
+        assert len(line) < 600 or wrong in NAMED, (kind, line)

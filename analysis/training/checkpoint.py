@@ -30,9 +30,12 @@ def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
     """
     aside = path.with_suffix(".tmp")
     whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    with disk_errors(path):
-        save_file(whole, aside, {**metadata, _DIGEST: _digest(whole, metadata)})
-    aside.replace(path)
+    try:
+        with disk_errors(path):
+            save_file(whole, aside, {**metadata, _DIGEST: _digest(whole, metadata)})
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 @contextmanager

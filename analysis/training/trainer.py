@@ -250,8 +250,11 @@ def _run_tokenizer(path: Path, corpus: Corpus, recipe: Recipe) -> Tokenizer:
 def _replace(path: Path, text: str) -> None:
     """Write a text aside, then rename."""
     aside = path.with_suffix(".tmp")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
+    try:
+        aside.write_text(text, encoding="utf-8")
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def _write_json(path: Path, content: object) -> None:

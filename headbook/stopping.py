@@ -1,0 +1,122 @@
+"""A command that is told to stop: one line, nothing half written, nobody left behind, exit 130.
+
+Python runs a signal's handler in the main thread, between two of its steps, and a step inside
+DuckDB or torch can take for ever. So a thread hears of signals, too: it says the line at once, and
+ends the process where the main thread does not end it in time. Nothing heavy is imported here:
+from the first moment of a command on, it can be stopped.
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+GRACE_S = 3.0
+"""For the main thread to take away what is half done."""
+
+_SAID = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+
+
+class Stop:
+    """What ends one command; nothing before `install`."""
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._first = threading.Lock()
+        self._quiet = threading.Event()
+        self._stderr = 2
+
+    def install(self) -> None:
+        """Obey SIGINT and SIGTERM, unless this process was started to ignore them."""
+        self._stderr = os.dup(2)  # nobody else closes it or sends it elsewhere
+        heard, told = os.pipe()
+        os.set_blocking(told, False)
+        threading.Thread(target=self._watch, args=(heard,), daemon=True).start()
+        signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+        for number in _SAID:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._obey)
+
+    def run(self, command: Callable[[], None]) -> None:
+        """Run a command; however it ends once it was stopped, the exit code says that it was.
+
+        Args:
+            command: May swallow or change the KeyboardInterrupt that a signal raises in it.
+        """
+        try:
+            try:
+                command()
+            finally:
+                for number in _SAID:  # what was asked for is done: it is too late to stop
+                    signal.signal(number, signal.SIG_IGN)
+        except BaseException:
+            if self._number:
+                self._leave()
+            raise
+        if self._number:
+            self._leave()
+
+    def _obey(self, number: int, _frame: object) -> None:
+        self._say(number)
+        raise KeyboardInterrupt
+
+    def _watch(self, heard: int) -> None:
+        """Hear of signals while the main thread is busy."""
+        number = 0
+        while number not in _SAID:
+            number = os.read(heard, 1)[0]
+        late = threading.Timer(GRACE_S, self._leave)
+        late.daemon = True
+        late.start()
+        self._say(number)
+        while os.read(heard, 1)[0] not in _SAID:
+            pass
+        self._leave()
+
+    def _say(self, number: int) -> None:
+        """Say that one was stopped, once, and let nobody say anything afterwards."""
+        if not self._first.acquire(blocking=False):
+            self._quiet.wait(GRACE_S)
+            return
+        self._number = number
+        before = "\n" if _in_a_bar() else "\r" * os.isatty(self._stderr)
+        line = f"{before}headbook: {_SAID[signal.Signals(number)]}; what was finished is kept\n"
+        with suppress(OSError):
+            os.write(self._stderr, line.encode())
+        null = os.open(os.devnull, os.O_RDWR)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
+        self._quiet.set()
+
+    def _leave(self) -> None:
+        """End now, and with this process all that it started."""
+        for process in list(_descendants(os.getpid())):
+            with suppress(OSError):
+                os.kill(process, signal.SIGKILL)
+        os._exit(128 + self._number)
+
+
+def _in_a_bar() -> bool:
+    """Whether a bar of tqdm has begun a line on the terminal."""
+    bars = getattr(sys.modules.get("tqdm.std"), "tqdm", None)
+    with suppress(Exception):
+        for bar in list(getattr(bars, "_instances", ())):
+            if not bar.disable and (not bar.delay or bar.last_print_t > bar.start_t):
+                return True
+    return False
+
+
+def _descendants(process: int) -> Iterator[int]:
+    """Processes that this one started, and theirs; none where the system does not tell.
+
+    There, they end as their stdin does.
+    """
+    with suppress(OSError):
+        for thread in os.listdir(f"/proc/{process}/task"):  # noqa: PTH208 - nothing is imported
+            with open(f"/proc/{process}/task/{thread}/children") as file:  # noqa: PTH123
+                children = [int(child) for child in file.read().split()]
+            for child in children:
+                yield child
+                yield from _descendants(child)
