@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from book.terminal import say
+
 EPILOG = """\b
 Example:
   headbook decompose --model reference --out runs/decomposition
@@ -70,5 +72,5 @@ def decompose(  # noqa: PLR0913 - one parameter for each option
     trainer = Trainer(recipe, loaded, rows, out)
     with terminal_bar("decomposing") as report:
         folder = train(trainer, resume=resume, report=report)
-    click.echo((folder / "README.md").read_text(encoding="utf-8"))
-    click.echo(f"components, card and losses: {folder}")
+    say((folder / "README.md").read_text(encoding="utf-8"))
+    say(f"components, card and losses: {folder}")

@@ -11,6 +11,7 @@ import polars as pl
 
 from analysis.errors import UserError
 from book.options import with_store
+from book.terminal import say
 from store import FORMS, Store, export_tables
 
 EPILOG = """\b
@@ -108,14 +109,18 @@ that share no head with it; beside what all rankings share stand none.
 )
 @with_store
 def export(folder: Path, forms: tuple[str, ...], store_path: Path) -> None:
-    """Write the store's tables to a new or empty folder, or our results as others write theirs."""
+    """Write the store's tables to a new or empty folder, or our results as others write theirs.
+
+    Cells of CSV are exactly as in the data: a spreadsheet may take one that begins with =, +, - or
+    @ for a formula.
+    """
     if PUBLISHED in forms:
         if set(forms) != {PUBLISHED}:
             raise UserError("expected published alone, got other formats too; export them apart")
         _export_published(folder, Store.open(store_path))
         return
     rows = export_tables(Store.open(store_path), folder, forms)
-    click.echo(f"{len(rows)} tables, {sum(rows.values()):,} rows in {folder}: {', '.join(forms)}")
+    say(f"{len(rows)} tables, {sum(rows.values()):,} rows in {folder}: {', '.join(forms)}")
 
 
 def _export_published(folder: Path, store: Store) -> None:
@@ -135,7 +140,7 @@ def _export_published(folder: Path, store: Store) -> None:
         raise UserError(
             f"expected to write to {folder}, got {error.strerror}; choose another folder"
         ) from None
-    click.echo(f"{len(files)} files in {folder}")
+    say(f"{len(files)} files in {folder}")
 
 
 def _rankings(store: Store) -> Iterator[tuple[str, str]]:

@@ -14,6 +14,7 @@ from analysis.batches import limit_tokens
 from analysis.errors import UserError
 from book.computing import Plan, announce, compute, compute_share, judged
 from book.options import with_store
+from book.terminal import say
 
 if TYPE_CHECKING:
     from analysis.experiments import Experiment
@@ -161,7 +162,7 @@ def run(*, dry_run: bool, shard: tuple[int, int] | None, engine: str, **asked: A
 def _say(claims: pl.DataFrame) -> None:
     for row in claims.iter_rows(named=True):
         ends = f"{row['estimate']:.3f} ({row['lower']:.3f} to {row['upper']:.3f})"
-        click.echo(f"{row['verdict']:>13}  {ends}  {row['statement']}")
+        say(f"{row['verdict']:>13}  {ends}  {row['statement']}")
 
 
 def _plan(plan: Plan) -> None:
@@ -209,4 +210,4 @@ def merge(others: tuple[Path, ...], store_path: Path) -> None:
 
     store = Store.open(store_path)
     for other in others:
-        click.echo(f"{other}: {merged(store, other)} new runs")
+        say(f"{other}: {merged(store, other)} new runs")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shlex
 import socketserver
 import subprocess
 import sys
@@ -78,6 +79,13 @@ def ask(driver, sql):
     return answer(driver)
 
 
+def linked(driver, url, sql):
+    """Open the link to a query, and press Run."""
+    visit(driver, f"{url}?sql={quote(sql)}")
+    driver.find_element(By.CSS_SELECTOR, ".hb-sql-run").click()
+    return answer(driver)
+
+
 def test_a_query_is_answered_and_becomes_the_address(page):
     driver, url, _ = page
     visit(driver, url)
@@ -90,8 +98,7 @@ def test_a_query_is_answered_and_becomes_the_address(page):
 
 def test_a_permalink_shows_its_answer(page):
     driver, url, _ = page
-    visit(driver, f"{url}?sql={quote('SELECT run FROM runs')}")
-    shown = answer(driver)
+    shown = linked(driver, url, "SELECT run FROM runs")
     run = driver.find_element(By.CSS_SELECTOR, ".hb-sql-answer td a").get_attribute("href")
     assert shown["rows"] == [[run.rpartition("#run-")[2][:8]]]
     driver.get(run)
@@ -111,8 +118,7 @@ def test_a_permalink_shows_its_answer(page):
 )
 def test_a_wrong_query_is_told_what_is_wrong(page, sql, told):
     driver, url, _ = page
-    visit(driver, f"{url}?sql={quote(sql)}")
-    shown = answer(driver)
+    shown = linked(driver, url, sql)
     assert told in shown["error"]
     assert shown["rows"] == []
     assert driver.find_element(By.CSS_SELECTOR, ".hb-sql-csv").get_attribute("disabled")
@@ -128,8 +134,7 @@ def test_no_query_asks_another_host(page):
         "ATTACH 'https://example.org/x.duckdb'",
         "FROM read_parquet('x.parquet')",
     ):
-        visit(driver, f"{url}?sql={quote(sql)}")
-        assert answer(driver)["rows"] == []
+        assert linked(driver, url, sql)["rows"] == []
     assert [line for line in asked if "example.org" in line or "duckdb" in line] == []
     driver.execute_async_script("fetch('http://example.org/').finally(arguments[0])")
     assert [line for line in asked if "example.org" in line]
@@ -143,8 +148,7 @@ def test_values_are_shown_and_saved_whole(page):
         " true AS yes, 'a,\"b' AS text, TIMESTAMP '2020-01-02 03:04:05' AS time,"
         " DATE '2020-01-02' AS day, [1, 2] AS list"
     )
-    visit(driver, f"{url}?sql={quote(sql)}")
-    row = answer(driver)["rows"][0]
+    row = linked(driver, url, sql)["rows"][0]
     day = ["2020-01-02 03:04:05", "2020-01-02", "[1,2]"]
     assert row == ["1.235", "9007199254740993", "–", "yes", 'a,"b', *day]
     driver.find_element(By.CSS_SELECTOR, ".hb-sql-copy").click()
@@ -161,8 +165,8 @@ def test_values_are_shown_and_saved_whole(page):
 
 def test_an_answer_is_sorted_by_its_heads(page):
     driver, url, _ = page
-    visit(driver, f"{url}?sql={quote('SELECT * FROM (VALUES (2), (10), (1)) AS t(x)')}")
-    assert answer(driver)["rows"] == [["2"], ["10"], ["1"]]
+    shown = linked(driver, url, "SELECT * FROM (VALUES (2), (10), (1)) AS t(x)")
+    assert shown["rows"] == [["2"], ["10"], ["1"]]
     head = driver.find_element(By.CSS_SELECTOR, ".hb-sql-answer th button")
     head.click()
     assert answer(driver)["rows"] == [["10"], ["2"], ["1"]]
@@ -194,7 +198,7 @@ def test_the_same_query_stands_there_for_other_tools(page, site, tmp_path):
         "return Object.fromEntries([...document.querySelectorAll('.hb-sql-as')]"
         ".map((place) => [place.dataset.as, place.textContent]))"
     )
-    assert shown["shell"].endswith("<<'SQL'\nSELECT 'it''s' AS x;\nSQL")
+    assert shlex.split(shown["shell"])[-2:] == ["-c", "SELECT 'it''s' AS x"]
     assert "headbook sql 'SELECT '\\''it'\\'''\\''s'\\'' AS x'" in shown["headbook"]
     copy(site / "sql" / "results.duckdb.gz", tmp_path)
     command = [sys.executable, "-c", f"{shown['python']}\nprint(frame.rows())"]
@@ -245,9 +249,9 @@ def test_a_phone_scrolls_only_downwards(page, theme):
         "Emulation.setDeviceMetricsOverride",
         {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": False},
     )
-    visit(driver, f"{url}?sql={quote('FROM head_scores')}")
+    shown = linked(driver, url, "FROM head_scores")
     driver.execute_script("document.documentElement.dataset.theme = arguments[0]", theme)
-    assert len(answer(driver)["rows"]) == 32
+    assert len(shown["rows"]) == 32
     width = driver.execute_script("return document.documentElement.scrollWidth")
     driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     assert width <= 390
