@@ -90,6 +90,16 @@ class _Patient(H11Protocol):
             self.transport.abort()
 
 
+class _Announced(uvicorn.Server):
+    """Says when it answers, and has taken interrupts over."""
+
+    announce: Callable[[], None]
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.announce()
+
+
 class Server:
     """Serves the files of a folder, from `serve_forever` until `shutdown` or an interrupt."""
 
@@ -113,7 +123,7 @@ class Server:
             server_header=False,
             timeout_graceful_shutdown=1,
         )
-        self._server = uvicorn.Server(config)
+        self._server = _Announced(config)
         self._socket = socket.create_server((LOCAL, port))
         self.server_port: int = self._socket.getsockname()[1]
 
@@ -128,8 +138,9 @@ class Server:
     ) -> None:
         self._socket.close()
 
-    def serve_forever(self) -> None:
-        """Answer requests."""
+    def serve_forever(self, announce: Callable[[], None] = lambda: None) -> None:
+        """Answer requests; `announce` is called once it does."""
+        self._server.announce = announce
         self._server.run(sockets=[self._socket])
 
     def shutdown(self) -> None:
@@ -170,14 +181,14 @@ def serve(folder: Path, port: int, announce: Callable[[str], None]) -> None:
     Args:
         folder: The book.
         port: Where to listen; 0 takes any free one.
-        announce: Told the address once the server listens.
+        announce: Told the address once requests are answered.
 
     Raises:
         BookError: There is no book, or the port is taken.
     """
     with server_of(folder, port) as server:
-        announce(f"http://{LOCAL}:{server.server_port}/")
+        address = f"http://{LOCAL}:{server.server_port}/"
         try:
-            server.serve_forever()
+            server.serve_forever(lambda: announce(address))
         except KeyboardInterrupt:
             return

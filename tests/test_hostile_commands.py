@@ -51,7 +51,7 @@ def place(tmp_path_factory, worded):
         patch.setattr(book.ray_engine, "ray_engine", stopped)
         patch.setattr(book.site, "build", lambda *_args, prepare, **_named: prepare())
         patch.setattr(torch, "set_num_threads", int)
-        patch.setattr(Server, "serve_forever", lambda _server: None)
+        patch.setattr(Server, "serve_forever", lambda _server, _announce: None)
         yield place
     limit_tokens(None)
 
