@@ -9,6 +9,7 @@ import socketserver
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from shutil import copy
@@ -86,6 +87,18 @@ def linked(driver, url, sql):
     return answer(driver)
 
 
+def saved(driver):
+    """What `Copy as CSV` copies."""
+    driver.execute_cdp_cmd("Browser.grantPermissions", {"permissions": ["clipboardReadWrite"]})
+    driver.find_element(By.CSS_SELECTOR, ".hb-sql-copy").click()
+    WebDriverWait(driver, 10).until(
+        lambda page: page.find_element(By.CSS_SELECTOR, ".hb-sql-copy").text == "Copied"
+    )
+    return driver.execute_async_script(
+        "navigator.clipboard.readText().then(arguments[0], (error) => arguments[0](String(error)))"
+    )
+
+
 def test_a_query_is_answered_and_becomes_the_address(page):
     driver, url, _ = page
     visit(driver, url)
@@ -142,7 +155,6 @@ def test_no_query_asks_another_host(page):
 
 def test_values_are_shown_and_saved_whole(page):
     driver, url, _ = page
-    driver.execute_cdp_cmd("Browser.grantPermissions", {"permissions": ["clipboardReadWrite"]})
     sql = (
         "SELECT 1.23456789::DOUBLE AS real, 9007199254740993 AS large, NULL AS nothing,"
         " true AS yes, 'a,\"b' AS text, TIMESTAMP '2020-01-02 03:04:05' AS time,"
@@ -151,16 +163,9 @@ def test_values_are_shown_and_saved_whole(page):
     row = linked(driver, url, sql)["rows"][0]
     day = ["2020-01-02 03:04:05", "2020-01-02", "[1,2]"]
     assert row == ["1.235", "9007199254740993", "–", "yes", 'a,"b', *day]
-    driver.find_element(By.CSS_SELECTOR, ".hb-sql-copy").click()
-    WebDriverWait(driver, 10).until(
-        lambda page: page.find_element(By.CSS_SELECTOR, ".hb-sql-copy").text == "Copied"
-    )
-    text = driver.execute_async_script(
-        "navigator.clipboard.readText().then(arguments[0], (error) => arguments[0](String(error)))"
-    )
-    saved = list(csv.reader(io.StringIO(text)))
-    assert saved[0] == ["real", "large", "nothing", "yes", "text", "time", "day", "list"]
-    assert saved[1] == ["1.23456789", "9007199254740993", "", "true", 'a,"b', *day]
+    rows = list(csv.reader(io.StringIO(saved(driver))))
+    assert rows[0] == ["real", "large", "nothing", "yes", "text", "time", "day", "list"]
+    assert rows[1] == ["1.23456789", "9007199254740993", "", "true", 'a,"b', *day]
 
 
 def test_an_answer_is_sorted_by_its_heads(page):
@@ -255,3 +260,60 @@ def test_a_phone_scrolls_only_downwards(page, theme):
     width = driver.execute_script("return document.documentElement.scrollWidth")
     driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     assert width <= 390
+
+
+def test_a_query_from_a_link_waits_for_a_click(page):
+    driver, url, _ = page
+    visit(driver, f"{url}?sql={quote('SELECT 6 * 7 AS x')}")
+    time.sleep(1)
+    shown = driver.execute_script(
+        "const of = (name) => document.querySelector('.hb-sql-' + name);"
+        "return [of('text').value, of('status').textContent, of('answer').textContent,"
+        " performance.getEntriesByType('resource').some(({name}) => name.includes('wasm'))]"
+    )
+    assert shown[0] == "SELECT 6 * 7 AS x"
+    assert "came with the link" in shown[1] and "press Run" in shown[1]
+    assert shown[2:] == ["", False]
+    driver.find_element(By.CSS_SELECTOR, ".hb-sql-run").click()
+    assert answer(driver)["rows"] == [["42"]]
+
+
+LARGE = {
+    "SELECT repeat('x', 100000000) AS x": "the first row, ",
+    "SELECT repeat('x', 1000000) AS x FROM range(200)": "the first 32 rows, ",
+    "SELECT x.range AS x, y.range AS y FROM range(2000) x, range(2000) y": "the first 100,",
+}
+
+
+@pytest.mark.parametrize("sql", LARGE)
+def test_no_answer_is_too_large_for_the_page(page, sql):
+    driver, url, _ = page
+    shown = linked(driver, url, sql)
+    assert shown["status"].startswith(LARGE[sql])
+    assert "stops reading at" in shown["status"]
+    assert max(len(cell) for row in shown["rows"] for cell in row) < 2_100
+    assert len(driver.find_element(By.CSS_SELECTOR, ".hb-sql-answer").text) < 250_000
+
+
+def test_a_long_text_is_shown_in_part_and_saved_whole(page):
+    driver, url, _ = page
+    shown = linked(driver, url, "SELECT repeat('x', 3000) AS x, repeat('y', 2000) AS y")
+    assert shown["rows"] == [["x" * 2000 + " … (3,000 characters)", "y" * 2000]]
+    assert saved(driver) == f"x,y\n{'x' * 3000},{'y' * 2000}\n"
+
+
+@pytest.mark.parametrize(
+    "cell", ["repeat('x', 300000000)", "range(2000000)", "repeat('x', 9000000)::BLOB"]
+)
+def test_what_the_page_cannot_hold_is_refused_by_its_size(page, cell):
+    driver, url, _ = page
+    shown = linked(driver, url, f"SELECT {cell} AS x")
+    assert shown["rows"] == []
+    assert " MB at once" in shown["error"]
+
+
+def test_what_cannot_be_seen_is_shown_and_saved_as_it_is(page):
+    driver, url, _ = page
+    shown = linked(driver, url, "SELECT chr(27) || '[31m' AS \"a\u202eb\", chr(8238) || 'c' AS y")
+    assert (shown["heads"], shown["rows"]) == (["a\\u202eb", "y"], [["\\x1b[31m", "\\u202ec"]])
+    assert saved(driver) == "a\u202eb,y\n\x1b[31m,\u202ec\n"

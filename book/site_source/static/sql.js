@@ -1,7 +1,7 @@
 /* The console: DuckDB in the reader's browser, over the results that lie beside this page. */
 (() => {
   "use strict";
-  const MOST_ROWS = 100_000;
+  const [MOST_ROWS, MOST_COPIED] = [100_000, 4_000_000];
   const { AS, MOST_BYTES, PACKED, RESULTS, columnsOf, csvOf, linksOf, shown, visible } = globalThis.headbookValues;
   const ENGINE = "duckdb-eh.wasm.gz";
   const LOCKS = [
@@ -85,8 +85,8 @@
     }
     if (cut) await connection.cancelSent();
     const fields = (batches[0]?.schema ?? schema)?.fields ?? [];
-    const { columns, whole } = columnsOf(fields, batches);
-    return { columns, cut: whole ? cut : MEGABYTES };
+    const found = columnsOf(fields, batches);
+    return { ...found, cut: found.whole ? cut : MEGABYTES };
   }
 
   /* DuckDB tells some of its mistakes as JSON. */
@@ -198,11 +198,14 @@
         if (turn !== running) return;
         columns = found.columns;
         const height = columns[0]?.values.length ?? 0;
-        say(`${found.cut ? "the first " : ""}${height.toLocaleString("en")} ${height === 1 ? "row" : "rows"}, `
+        const rows = height === 1 ? (found.cut ? "row" : "1 row") : `${height.toLocaleString("en")} rows`;
+        say(`${found.cut ? "the first " : ""}${rows}, `
           + `${Math.max(1, Math.round(performance.now() - began))} ms in your browser`
           + (found.cut && `; the page stops reading at ${found.cut}`));
         answer.replaceChildren(...(columns.length ? [tableOf(columns)] : []));
-        for (const name of ["csv", "copy"]) one(name).disabled = !columns.length;
+        one("csv").disabled = !columns.length;
+        one("copy").disabled = !columns.length || found.bytes > MOST_COPIED;
+        one("copy").title = found.bytes > MOST_COPIED ? `too long for a clipboard: more than ${MOST_COPIED / 1e6} MB` : "";
       } catch (failure) {
         if (turn !== running) return;
         say("");

@@ -21,7 +21,8 @@
   const NUMBERS = new Set([2, 3, 7]);  // Arrow's integers, floats and decimals
   const TIMES = new Set([8, 10]);
   const SIMPLE = new Set([...NUMBERS, ...TIMES, -1, 5, 6]);  // and dictionaries, texts, booleans
-  const LARGE = `Lists, structs and blobs of more than ${MOST_BYTES / 1e6} MB do not fit this page: ask for parts of them.`;
+  const MOST_AT_ONCE = 256_000_000;  // browsers read longer texts as empty ones
+  const MOST_NESTED = 8_000_000;
 
   function plain(value, type) {
     if (value === null || value === undefined) return null;
@@ -48,18 +49,22 @@
     return `${visible(text.slice(0, MOST_SHOWN))} … (${text.length.toLocaleString("en")} characters)`;
   }
 
+  const tooLarge = (most) => `The page can show rows of at most ${most / 1e6} MB at once${
+    most === MOST_NESTED ? " where there are lists, structs or blobs" : ""}: ask for less with LIMIT, substr() or list_slice().`;
+
   /* Rows until there are enough bytes; the row that is one too many for them is whole. */
   function columnsOf(fields, batches) {
     const columns = fields.map(({ name, type }) => ({ name, type, numeric: NUMBERS.has(type.typeId), values: [] }));
     let bytes = 0;
     for (const batch of batches) {
-      if (batch.data.byteLength > MOST_BYTES && !fields.every(({ type }) => SIMPLE.has(type.typeId))) throw new Error(LARGE);
+      const most = fields.every(({ type }) => SIMPLE.has(type.typeId)) ? MOST_AT_ONCE : MOST_NESTED;
+      if (batch.data.byteLength > most) throw new Error(tooLarge(most));
       const read = columns.map(({ type }, place) => {
         const column = batch.getChildAt(place);
         return (row) => plain(column.get(row), type);
       });
       for (let row = 0; row < batch.numRows; row++) {
-        if (bytes >= MOST_BYTES) return { columns, whole: false };
+        if (bytes >= MOST_BYTES) return { columns, bytes, whole: false };
         columns.forEach(({ values }, place) => {
           const value = read[place](row);
           values.push(value);
@@ -67,7 +72,7 @@
         });
       }
     }
-    return { columns, whole: true };
+    return { columns, bytes, whole: true };
   }
 
   function linksOf({ name, values }) {
