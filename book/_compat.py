@@ -1,9 +1,10 @@
 """The only module that touches marimo's private API (pinned: marimo 0.25.2).
 
-Two things have no public way. `App.run()` returns outputs without their cells, so `run_cells`
+Three things have no public way. `App.run()` returns outputs without their cells, so `run_cells`
 repeats its eight lines, keeps the cell ids and can run chosen cells only. And marimo turns what
 it nests (a chart in a stack, a frame in a tab) into markup for its own front end, so
-`keep_objects` leaves a placeholder there and keeps the real object for the renderer.
+`keep_objects` leaves a placeholder there and keeps the real object for the renderer. And marimo
+guesses what words of a command line mean, so `arguments_of` asks it what it would read.
 `tests/test_book_compat.py` holds both against the public API.
 """
 
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from marimo._ast.app import App, InternalApp
 from marimo._ast.names import SETUP_CELL_NAME
+from marimo._cli.parse_args import parse_args
 from marimo._output.formatting import FORMATTERS, OPINIONATED_FORMATTERS
 from marimo._output.hypertext import Html
 from marimo._output.md import _md  # pyright: ignore[reportPrivateUsage]
@@ -104,6 +106,23 @@ class _Runner(AppScriptRunner):
             self.stopped.add(str(cid))
         if self._observe is not None:
             self._observe(str(cid), vars(sys.modules["__main__"]))
+
+
+def arguments_of(options: Mapping[str, str]) -> list[str]:
+    """The command line of which `mo.cli_args()` makes these options, whatever they say.
+
+    Args:
+        options: By name.
+
+    Returns:
+        A word each; what would be read as a number or a truth is written as the path that it is.
+    """
+    words = {name: f"--{name}={value}" for name, value in options.items()}
+    read = {name: parse_args([word]).get(name) for name, word in words.items()}
+    return [
+        words[name] if read[name] == value else f"--{name}=./{value}"
+        for name, value in options.items()
+    ]
 
 
 def load_app(path: Path) -> App:

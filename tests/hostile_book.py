@@ -1,9 +1,7 @@
-"""A model of which every name is an attack: folder, file of text, tokens; and a book about it."""
+"""A model of which every name is an attack: its folder, its file of text, its tokens."""
 
 from __future__ import annotations
 
-import json
-import shutil
 from pathlib import Path
 from random import Random
 
@@ -16,29 +14,30 @@ from .architectures import GQA, build
 
 ELSEWHERE = "evil.example"
 """A host that nobody may ask for anything."""
-SUNG = "globalThis.sung=1"
+
+SONG = "globalThis.sung=1"
 """What code does that was run in a page."""
-LONG = 5_000
+
 ATTACKS = (
-    f"<script>{SUNG}</script>",
-    f"<img src=x onerror={SUNG}>",
-    f"</script><script>{SUNG}</script>",
-    f'"><svg/onload={SUNG}>',
-    f"' onmouseover='{SUNG}' autofocus onfocus='{SUNG}",
+    f"<script>{SONG}</script>",
+    f"<img src=x onerror={SONG}>",
+    f"</script><script>{SONG}</script>",
+    f'"><svg/onload={SONG}>',
+    f"' onmouseover='{SONG}' autofocus onfocus='{SONG}",
     f"</textarea></template></td></pre></title><iframe src=//{ELSEWHERE}/f>",
     f"<link rel=stylesheet href=//{ELSEWHERE}/s.css>",
     "<!--",
     "-->",
     "]]>",
-    f"[x](javascript:{SUNG})",
+    f"[x](javascript:{SONG})",
     f"![x](//{ELSEWHERE}/i.png)",
-    f"```{{raw}} html\n<script>{SUNG}</script>\n```",
+    f"```{{raw}} html\n<script>{SONG}</script>\n```",
     "{eval-rst}`x`",
     "{ref}`runs`",
     ":::{note}\nx\n:::",
     "{{ 7 * 7 }}",
     "{% include 'x' %}",
-    f"$\\href{{javascript:{SUNG}}}{{x}}$",
+    f"$\\href{{javascript:{SONG}}}{{x}}$",
     "\\(\\require{html}x\\)",
     "`x``",
     "\x1b]0;sung\x07\x1b[31m",
@@ -46,23 +45,53 @@ ATTACKS = (
     f'=HYPERLINK("http://{ELSEWHERE}/h")',
     "@SUM(1)",
     "&lt;u&gt;&#60;s&#62;",
-    f"<b>{'x' * (LONG - 3)}",
 )
-"""Beginnings of tokens, a letter each; the last for digits and all other characters."""
-PLAIN = 90
-"""How many words stay words: chapter 09 makes lists of them, and of nothing else."""
-DELIMITERS = ".,;:!?\n"
+"""What tokens begin with, one for each letter."""
+
+LONG = "<b>" + "x" * 5_000
+"""What digits are shown as."""
+
+WORDS = 90
+"""Words that stay words: lists are made of words, and without lists there is no chapter 09."""
+
+NAME = f"m<img src=x onerror={SONG}>{{{{7*7}}}}`$x$"
+TEXT = f"t<script>{SONG}<|{{{{7*7}}}}.txt"
+N_CTX = 160
+"""As long as the prompts of the retrieval task."""
 
 
 def hostile_tokenizer(plain: Tokenizer) -> Tokenizer:
     """A tokenizer that reads as another does, and shows nearly every token as an attack."""
-    words = sorted(w.strip() for w in plain.get_vocab() if len(w.strip()) >= 3 and w.strip().isalpha())
-    kept = "|".join(Random(0).sample(words, PLAIN))
-    shown = json.loads(plain.to_str())
-    first = [f"[{letter}{letter.upper()}]" for letter in "abcdefghijklmnopqrstuvwxyz"]
-    rules = [decoders.Replace(Regex(rf"\A ?(?!(?:{kept})\Z){letter}"), f" {attack}") for letter, attack in zip(first, ATTACKS, strict=False)]
-    others = {r"\A[0-9]": ATTACKS[-1], r"\A[^ .,;:!?\n]\Z": ATTACKS[1]}
-    rules = [*(decoders.Replace(Regex(kind), attack) for kind, attack in others.items()), *rules]
-    made = Tokenizer.from_str(json.dumps(shown))
-    made.decoder = decoders.Sequence([*rules, decoders.Fuse()])
+    texts = {token.strip() for token in plain.get_vocab()}
+    words = sorted(text for text in texts if text.isalpha() and len(text) >= 3)
+    kept = "|".join(Random(0).sample(words, WORDS))
+    rules = {r"\A[0-9]": LONG, r"\A[^ .,;:!?\n]\Z": ATTACKS[1]}
+    for letter, attack in zip("abcdefghijklmnopqrstuvwxyz", ATTACKS, strict=True):
+        rules[rf"\A ?(?!(?:{kept})\Z)[{letter}{letter.upper()}]"] = f" {attack}"
+    shown = (decoders.Replace(Regex(kind), attack) for kind, attack in rules.items())
+    made = Tokenizer.from_str(plain.to_str())
+    made.decoder = decoders.Sequence([*shown, decoders.Fuse()])
     return made
+
+
+def hostile_model(worded: Path, folder: Path) -> tuple[Path, Path]:
+    """Save a random model with such a tokenizer, and a text for it.
+
+    Args:
+        worded: A model's folder whose tokenizer has a token for each word of generated text.
+        folder: Where to.
+
+    Returns:
+        The model's folder, and the file of text.
+    """
+    model, text = folder / NAME, folder / TEXT
+    tokenizer = hostile_tokenizer(Tokenizer.from_file(str(worded / "tokenizer.json")))
+    sizes = {**GQA, "vocab_size": tokenizer.get_vocab_size(), "eos_token_id": None}
+    build(LlamaSimpleMLPConfig(**{**sizes, "max_position_embeddings": N_CTX})).save_pretrained(
+        model
+    )
+    tokenizer.save(str(model / "tokenizer.json"))
+    rng = Random(1)
+    lines = (f"{english.paragraph(rng)} {rng.choice(ATTACKS)}" for _ in range(800))
+    text.write_text("\n".join(lines), encoding="utf-8")
+    return model, text

@@ -152,7 +152,10 @@
     const fromDisk = location.protocol === "file:";
     let engine = null, running = 0, columns = [];
 
-    const say = (message) => { status.textContent = message; };
+    const say = (message, linked = false) => {
+      status.textContent = message;
+      status.classList.toggle("hb-sql-linked", linked);
+    };
     const fail = (message) => {
       const hint = HINTS.find(([sign]) => sign.test(message));
       error.textContent = message + (hint ? `\n\n${hint[1]}` : "");
@@ -264,7 +267,7 @@
     if (fromDisk) {
       one("run").disabled = true;
       fail(LOCAL);
-    } else if (asked) say("This query came with the link: read it, then press Run.");
+    } else if (asked) say("This query came with the link: read it, then press Run.", true);
     else say("The first query fetches DuckDB and the results from this site; nothing you ask leaves your browser.");
   }
 
