@@ -1,9 +1,10 @@
 """The only module that touches marimo's private API (pinned: marimo 0.25.2).
 
-Two things have no public way. `App.run()` returns outputs without their cells, so `run_cells`
+Three things have no public way. `App.run()` returns outputs without their cells, so `run_cells`
 repeats its eight lines, keeps the cell ids and can run chosen cells only. And marimo turns what
 it nests (a chart in a stack, a frame in a tab) into markup for its own front end, so
-`keep_objects` leaves a placeholder there and keeps the real object for the renderer.
+`keep_objects` leaves a placeholder there and keeps the real object for the renderer. And marimo
+guesses what words of a command line mean, so `arguments_of` asks it what it would read.
 `tests/test_book_compat.py` holds both against the public API.
 """
 
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from marimo._ast.app import App, InternalApp
 from marimo._ast.names import SETUP_CELL_NAME
+from marimo._cli.parse_args import parse_args
 from marimo._config.config import DEFAULT_CONFIG, MarimoConfig
 from marimo._config.manager import MarimoConfigManager
 from marimo._output.formatting import FORMATTERS, OPINIONATED_FORMATTERS
@@ -120,6 +122,23 @@ def ignore_settings() -> None:
         return deepcopy(DEFAULT_CONFIG)
 
     MarimoConfigManager.get_config = defaults
+
+
+def arguments_of(options: Mapping[str, str]) -> list[str]:
+    """The command line of which `mo.cli_args()` makes these options, whatever they say.
+
+    Args:
+        options: By name.
+
+    Returns:
+        A word each; what would be read as a number or a truth is written as the path that it is.
+    """
+    words = {name: f"--{name}={value}" for name, value in options.items()}
+    read = {name: parse_args([word]).get(name) for name, word in words.items()}
+    return [
+        words[name] if read[name] == value else f"--{name}=./{value}"
+        for name, value in options.items()
+    ]
 
 
 def load_app(path: Path) -> App:

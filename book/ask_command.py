@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from book.options import PATH, with_size, with_store
+from book.terminal import say
 from store import Store
 
 if TYPE_CHECKING:
@@ -69,14 +70,14 @@ def ask_file(  # noqa: PLR0913 - one parameter for each option
     questions = FileRequest(asked=asked, file=str(file), method=method)
     store, wanted = Store.open(store_path), questions.scores()
     for refused in wanted.refused:
-        click.echo(f"headbook: {refused}", err=True)
+        say(f"headbook: {refused}", err=True)
     scores = store.recall(wanted)
     for line in _told(scores, len(wanted.refused)):
-        click.echo(line)
+        say(line)
     if scores["retrieval_items"]["correct"].any():
         click.echo(f"answered with top heads replaced ({method}); with random ones in brackets")
         for line in cell_lines(store.recall(questions.cell(store.recall, scores))):
-            click.echo(f"  {line}")
+            say(f"  {line}")
     click.get_current_context().exit(2 if wanted.refused else 0)
 
 

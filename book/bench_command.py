@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from book.options import PATH, with_store
+from book.terminal import say
 from store import Answer, Store
 
 MODELS = ("small", "large", "reference")
@@ -104,7 +105,7 @@ def bench(
     if threads is not None:
         torch.set_num_threads(threads)
     here = timed.here(timed.usable_device(asked["device"]))
-    click.echo(f"{timed.listed(here['machine'])}\n{timed.listed(here['packages'])}")
+    say(f"{timed.listed(here['machine'])}\n{timed.listed(here['packages'])}")
     store = Store.open(store_path)
     found = _growth(store, here, asked["repeats"]) if growth else _tables(store, asked)
     if json_path is not None:
@@ -122,7 +123,7 @@ def _growth(store: Store, here: dict[str, Any], repeats: int) -> list[Any]:
     sizes = {"n_sequences": n_sequences, "n_tokens": n_tokens, "repeats": repeats}
     questions = [timed.CostGrowth(axis=axis, **sizes, **here) for axis in timed.AXES]
     found = [timed.Growth.of(_recalled(store, asked)["cost_growth"]) for asked in questions]
-    click.echo(f"\n{timed.growth_text(found)}")
+    say(f"\n{timed.growth_text(found)}")
     return found
 
 
@@ -133,7 +134,7 @@ def _tables(store: Store, asked: dict[str, Any]) -> list[Any]:
     found: list[Any] = []
     for question in timed.Plan(**asked).questions():
         found.append(timed.table(_recalled(store, question)))
-        click.echo(f"\n{timed.text(found[-1])}")
+        say(f"\n{timed.text(found[-1])}")
     return found
 
 

@@ -9,6 +9,7 @@ import click
 
 from analysis.errors import UserError
 from book.options import PATH, with_store
+from book.terminal import say
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,8 +65,8 @@ def build(
         prepare=lambda: _prepare(store_path, options),
     )
     for warning in report.warnings:
-        click.echo(warning, err=True)
-    click.echo(_said(report, out))
+        say(warning, err=True)
+    say(_said(report, out))
 
 
 def _options(asked: Mapping[str, str | None]) -> dict[str, str]:

@@ -166,11 +166,10 @@ def _compile(
     started, notebook = time.time(), one.notebook
     result = shelf.folder / f"{one.name}.result.json"
     job = shelf.folder / f"{one.name}.job.json"
-    arguments = [word for name, value in one.options.items() for word in (f"--{name}", value)]
     folders = project_folders(notebook)
     content = {
         "notebook": str(notebook),
-        "arguments": arguments,
+        "options": dict(one.options),
         "folders": [str(folder) for folder in folders],
         "result": str(result),
     }

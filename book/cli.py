@@ -23,6 +23,8 @@ from book.lag_command import lags
 from book.options import PATH, shown, with_store
 from book.retrieval_command import grid
 from book.run_command import merge, run
+from book.shell import Query, ask, shell
+from book.terminal import hand_over, say
 from book.unfit import echo_lines, tell_unfit
 from store import StoreError
 
@@ -115,24 +117,27 @@ def serve(folder: Path, port: int) -> None:
     """Serve a built book on this machine."""
     from book.serve import serve as serve_folder  # noqa: PLC0415
 
-    serve_folder(folder, port, click.echo)
+    serve_folder(folder, port, say)
 
 
-@cli.command(epilog=example('headbook sql "SELECT * FROM strongest_heads"\nheadbook sql'))
+@cli.command(
+    cls=Query, epilog=example('headbook sql "SELECT * FROM strongest_heads"\nheadbook sql')
+)
 @click.argument("query", required=False)
 @click.option("--csv", "form", flag_value="csv", help="Print CSV.")
 @click.option("--json", "form", flag_value="json", help="Print one JSON object a line.")
 @with_store
 def sql(query: str | None, form: str | None, store_path: Path) -> None:
     """Ask the store in SQL, read-only; without a query, in a shell."""
-    from book.shell import ask, shell  # noqa: PLC0415
     from store import Store  # noqa: PLC0415
 
     store = Store.existing(store_path)
     if query is None:
         shell(store)
+    elif form is None:
+        say(ask(store, query, form).removesuffix("\n"))
     else:
-        click.echo(ask(store, query, form), nl=False)
+        hand_over(ask(store, query, form))
     tell_unfit(store)
 
 
@@ -155,7 +160,7 @@ def store(action: str, store_path: Path) -> None:
 
     opened = Store.existing(store_path)
     if action == "show":
-        click.echo(f"{store_path}: {len(opened.runs())} runs\n{contents(opened)}")
+        say(f"{store_path}: {len(opened.runs())} runs\n{contents(opened)}")
     elif action == "verify":
         found = damages(opened)
         echo_lines(f"headbook: {error}" for error in found.values())
@@ -166,7 +171,7 @@ def store(action: str, store_path: Path) -> None:
     elif action == "prune":
         click.echo(f"{len(prune(opened))} parts dropped")
     else:
-        click.echo(snapshot(opened))
+        say(snapshot(opened))
     echo_lines(f"headbook: not headbook's, left alone: {name}" for name in strays(opened.root))
     tell_unfit(opened)
 
@@ -191,7 +196,7 @@ def train_reference(
     trainer = Trainer(Recipe(seed=seed, n_steps=steps), Corpus.read(corpus), out, device)
     with terminal_bar("training") as report:
         folder = train(trainer, resume=resume, report=report)
-    click.echo(f"weights, tokenizer and card: {folder}")
+    say(f"weights, tokenizer and card: {folder}")
 
 
 @cli.command(
@@ -226,7 +231,7 @@ def evaluate_reference(model: str, only: tuple[str, ...], corpus: Path | None, d
     with terminal_bar("evaluating") as report:
         figures = evaluate(subject, names, report)
     for name, figure in figures.items():
-        click.echo(
+        say(
             f"{figure['estimate']:8.3f}  ({figure['lower']:.3f} to {figure['upper']:.3f}, "
             f"n = {figure['n']})  {figure.get('head', '')}  {ABILITIES[name].meaning}"
         )

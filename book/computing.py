@@ -13,6 +13,7 @@ import click
 
 from analysis.batches import limit_tokens, token_limit
 from analysis.errors import UserError
+from book.terminal import say
 from store import INCOMING
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def judged(plan: Plan, *, new: bool) -> pl.DataFrame:
 
     claims = findings(plan.request, plan.store.recall)
     if new:
-        click.echo(f"stored in {plan.store.root}; snapshot {snapshot(plan.store).name}", err=True)
+        say(f"stored in {plan.store.root}; snapshot {snapshot(plan.store).name}", err=True)
     return claims
 
 

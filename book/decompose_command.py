@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from book.options import PATH
+from book.terminal import say
 
 EPILOG = """\b
 Example:
@@ -72,5 +73,5 @@ def decompose(  # noqa: PLR0913 - one parameter for each option
     trainer = Trainer(recipe, loaded, rows, out)
     with terminal_bar("decomposing") as report:
         folder = train(trainer, resume=resume, report=report)
-    click.echo((folder / "README.md").read_text(encoding="utf-8"))
-    click.echo(f"components, card and losses: {folder}")
+    say((folder / "README.md").read_text(encoding="utf-8"))
+    say(f"components, card and losses: {folder}")

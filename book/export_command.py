@@ -11,6 +11,7 @@ import polars as pl
 
 from analysis.errors import UserError
 from book.options import PATH, with_store
+from book.terminal import say
 from book.unfit import tell_unfit
 from store import FORMS, Store, export_tables
 
@@ -109,7 +110,11 @@ that share no head with it; beside what all rankings share stand none.
 )
 @with_store
 def export(folder: Path, forms: tuple[str, ...], store_path: Path) -> None:
-    """Write the store's tables to a new or empty folder, or our results as others write theirs."""
+    """Write the store's tables to a new or empty folder, or our results as others write theirs.
+
+    Cells of CSV are exactly as in the data: a spreadsheet may take one that begins with =, +, - or
+    @ for a formula.
+    """
     if PUBLISHED in forms:
         if set(forms) != {PUBLISHED}:
             raise UserError("expected published alone, got other formats too; export them apart")
@@ -117,7 +122,7 @@ def export(folder: Path, forms: tuple[str, ...], store_path: Path) -> None:
         return
     store = Store.existing(store_path)
     rows = export_tables(store, folder, forms)
-    click.echo(f"{len(rows)} tables, {sum(rows.values()):,} rows in {folder}: {', '.join(forms)}")
+    say(f"{len(rows)} tables, {sum(rows.values()):,} rows in {folder}: {', '.join(forms)}")
     tell_unfit(store)
 
 
@@ -138,7 +143,7 @@ def _export_published(folder: Path, store: Store) -> None:
         raise UserError(
             f"expected to write to {folder}, got {error.strerror}; choose another folder"
         ) from None
-    click.echo(f"{len(files)} files in {folder}")
+    say(f"{len(files)} files in {folder}")
 
 
 def _rankings(store: Store) -> Iterator[tuple[str, str]]:

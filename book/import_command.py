@@ -11,6 +11,7 @@ import click
 
 from analysis.errors import UserError
 from book.options import PATH, with_store
+from book.terminal import say
 from store import Store
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def _read(paths: tuple[Path, ...]) -> Iterator[PublishedFile]:
         try:
             yield PublishedFile.read(path)
         except UserError as error:
-            click.echo(f"headbook: {click.format_filename(path)}: {error}", err=True)
+            say(f"headbook: {click.format_filename(path)}: {error}", err=True)
 
 
 def _echo_remarks(read: Iterable[PublishedFile]) -> None:
@@ -67,4 +68,4 @@ def _echo_remarks(read: Iterable[PublishedFile]) -> None:
             found[remarks["remark"][0]].append(file.name)
     for remark, names in found.items():
         others = f" and {len(names) - 1} more files" if names[1:] else ""
-        click.echo(f"{names[0]}{others}: kept as stated; first of all, {remark}", err=True)
+        say(f"{names[0]}{others}: kept as stated; first of all, {remark}", err=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from book.options import PATH, with_size, with_store
+from book.terminal import say
 from store import Store
 
 EPILOG = """\b
@@ -73,4 +74,4 @@ def lags(  # noqa: PLR0913 - one parameter for each option
         words = (design, method, layers.replace(" ", "-"), f"{rows['size'][0]:02d}-heads")
         path = folder / f"{'_'.join(words)}.csv"
         path.write_text(lag_csv(rows), encoding="utf-8")
-        click.echo(path)
+        say(path)

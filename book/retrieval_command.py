@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from book.options import with_size, with_store
+from book.terminal import say
 
 EPILOG = """\b
 Example:
@@ -72,9 +73,9 @@ def grid(  # noqa: PLR0913 - one parameter for each option
             )
         places = [(fact, n) for n in lengths or asked.lengths for fact in facts or FACTS]
         for done, (fact, n_tokens) in enumerate(places, start=1):
-            click.echo(f"{model}: cell {done} of {len(places)}", err=True)
+            say(f"{model}: cell {done} of {len(places)}", err=True)
             for line in _cell(asked, opened, fact, n_tokens):
-                click.echo(f"{model:<12} {fact:<24} {n_tokens:>5}  {line}")
+                say(f"{model:<12} {fact:<24} {n_tokens:>5}  {line}")
 
 
 def _cell(asked: Any, store: Any, fact: str, n_tokens: int) -> list[str]:

@@ -14,6 +14,7 @@ from analysis.batches import limit_tokens
 from analysis.errors import UserError
 from book.computing import Plan, announce, compute, compute_share, judged
 from book.options import PATH, with_store
+from book.terminal import say
 from book.unfit import echo_lines
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ def run(*, dry_run: bool, shard: tuple[int, int] | None, engine: str, **asked: A
 def _say(claims: pl.DataFrame) -> None:
     for row in claims.iter_rows(named=True):
         ends = f"{row['estimate']:.3f} ({row['lower']:.3f} to {row['upper']:.3f})"
-        click.echo(f"{row['verdict']:>13}  {ends}  {row['statement']}")
+        say(f"{row['verdict']:>13}  {ends}  {row['statement']}")
 
 
 def _plan(plan: Plan) -> None:
@@ -214,6 +215,6 @@ def merge(others: tuple[Path, ...], store_path: Path) -> None:
     for other in others:
         fresh, found = merged(store, other)
         unfit += found
-        click.echo(f"{other}: {fresh} new runs")
+        say(f"{other}: {fresh} new runs")
     echo_lines(f"headbook: not copied: {error}" for error in unfit)
     click.get_current_context().exit(2 if unfit else 0)

@@ -131,7 +131,8 @@ def add_console(
     """Load the console's script and style only where it stands."""
     if 'class="hb-sql ' in context.get("body", ""):
         app.add_css_file("sql.css", priority=900)
-        app.add_js_file("sql.js", defer="defer", priority=902)
+        app.add_js_file("sql_values.js", defer="defer", priority=902)
+        app.add_js_file("sql.js", defer="defer", priority=903)
 
 
 def mend_references(

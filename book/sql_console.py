@@ -2,7 +2,7 @@
 
 The notebook ends a cell with `Console(queries)`; the page gets an editor, the queries, a table of
 the answer and the same query for other tools. `static/sql.js` brings it to life, from files that
-`sql_files` puts beside the pages.
+`sql_files` puts beside the pages; `static/sql_values.js` is how values and queries are written.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from book.terminal import say
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -30,6 +32,6 @@ def echo_lines(lines: Iterable[str]) -> None:
     """Show the first lines on stderr, and how many more there are."""
     every = list(lines)
     for line in every[:SHOWN]:
-        click.echo(line, err=True)
+        say(line, err=True)
     if more := every[SHOWN:]:
         click.echo(f"headbook: and {len(more)} more", err=True)

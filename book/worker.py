@@ -1,6 +1,6 @@
 """One chapter in a process of its own: `python -m book.worker JOB` writes the compiled chapter.
 
-JOB is a JSON file: the notebook, its arguments, the project's folders and where the result goes.
+JOB is a JSON file: the notebook, its options, the project's folders and where the result goes.
 Progress goes to standard output as lines of JSON; what the notebook prints goes to standard error.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
-from ._compat import ignore_settings
+from ._compat import arguments_of, ignore_settings
 from .chapter import compile_chapter
 from .errors import BookError
 from .inputs import imported_files, write_aside
@@ -39,7 +39,7 @@ def main(job_file: str) -> int:
         _say(channel, {"done": done, "total": total})
 
     try:
-        chapter = compile_chapter(Path(job["notebook"]), job["arguments"], tick)
+        chapter = compile_chapter(Path(job["notebook"]), arguments_of(job["options"]), tick)
     except BookError as error:
         _say(channel, {"error": [error.expected, error.got, error.remedy]})
         return 1

@@ -103,3 +103,33 @@ def test_a_file_without_an_app_is_refused(tmp_path):
     path.write_text("x = 1\n", encoding="utf-8")
     with pytest.raises(TypeError, match="expected a marimo notebook with an `app`"):
         _compat.load_app(path)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("a=b", "x<img src=x>", "--model", "-x", "a b", " a ", "", "é\n", "reference", "/a/b=c"),
+        *("--text=other", "{{7*7}}", "a,b", "'", '"'),
+    ],
+)
+def test_a_notebook_is_told_what_was_asked_for(tmp_path, value):
+    notebook = write_notebook(tmp_path / "n8.py", ("one", "told = mo.cli_args().to_dict()"))
+    told = _told(notebook, {"model": value, "text": "other"})
+    assert told == {"model": value, "text": "other"}
+
+
+@pytest.mark.parametrize("value", ["7", "007", "1e5", "true", "False", "nan", "1_0", "inf"])
+def test_a_folder_that_is_called_like_a_number_is_a_path(tmp_path, value):
+    notebook = write_notebook(tmp_path / "n9.py", ("one", "told = mo.cli_args().to_dict()"))
+    assert _told(notebook, {"model": value}) == {"model": f"./{value}"}
+
+
+def _told(notebook, options):
+    """What `mo.cli_args()` holds in a notebook that gets these options."""
+    argv = sys.argv
+    sys.argv = [str(notebook), *_compat.arguments_of(options)]
+    try:
+        return _compat.run_cells(_compat.load_app(notebook)).globals["told"]
+    finally:
+        sys.argv = argv
+        sys.modules.pop(notebook.stem, None)

@@ -19,7 +19,7 @@ import book.site
 from analysis.batches import limit_tokens
 from analysis.errors import UserError
 from book.cli import cli
-from book.serve import ThreadingHTTPServer
+from book.serve import Server
 from store import Store
 
 from . import published_files as made
@@ -52,7 +52,7 @@ def place(tmp_path_factory, worded):
         patch.setattr(book.ray_engine, "ray_engine", stopped)
         patch.setattr(book.site, "build", lambda *_args, prepare, **_named: prepare())
         patch.setattr(torch, "set_num_threads", int)
-        patch.setattr(ThreadingHTTPServer, "serve_forever", lambda _server: None)
+        patch.setattr(Server, "serve_forever", lambda _server, _announce: None)
         yield place
     limit_tokens(None)
 

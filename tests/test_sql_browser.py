@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import shlex
 import socketserver
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from shutil import copy
@@ -78,6 +80,25 @@ def ask(driver, sql):
     return answer(driver)
 
 
+def linked(driver, url, sql):
+    """Open the link to a query, and press Run."""
+    visit(driver, f"{url}?sql={quote(sql)}")
+    driver.find_element(By.CSS_SELECTOR, ".hb-sql-run").click()
+    return answer(driver)
+
+
+def saved(driver):
+    """What `Copy as CSV` copies."""
+    driver.execute_cdp_cmd("Browser.grantPermissions", {"permissions": ["clipboardReadWrite"]})
+    driver.find_element(By.CSS_SELECTOR, ".hb-sql-copy").click()
+    WebDriverWait(driver, 10).until(
+        lambda page: page.find_element(By.CSS_SELECTOR, ".hb-sql-copy").text == "Copied"
+    )
+    return driver.execute_async_script(
+        "navigator.clipboard.readText().then(arguments[0], (error) => arguments[0](String(error)))"
+    )
+
+
 def test_a_query_is_answered_and_becomes_the_address(page):
     driver, url, _ = page
     visit(driver, url)
@@ -90,8 +111,7 @@ def test_a_query_is_answered_and_becomes_the_address(page):
 
 def test_a_permalink_shows_its_answer(page):
     driver, url, _ = page
-    visit(driver, f"{url}?sql={quote('SELECT run FROM runs')}")
-    shown = answer(driver)
+    shown = linked(driver, url, "SELECT run FROM runs")
     run = driver.find_element(By.CSS_SELECTOR, ".hb-sql-answer td a").get_attribute("href")
     assert shown["rows"] == [[run.rpartition("#run-")[2][:8]]]
     driver.get(run)
@@ -111,8 +131,7 @@ def test_a_permalink_shows_its_answer(page):
 )
 def test_a_wrong_query_is_told_what_is_wrong(page, sql, told):
     driver, url, _ = page
-    visit(driver, f"{url}?sql={quote(sql)}")
-    shown = answer(driver)
+    shown = linked(driver, url, sql)
     assert told in shown["error"]
     assert shown["rows"] == []
     assert driver.find_element(By.CSS_SELECTOR, ".hb-sql-csv").get_attribute("disabled")
@@ -128,8 +147,7 @@ def test_no_query_asks_another_host(page):
         "ATTACH 'https://example.org/x.duckdb'",
         "FROM read_parquet('x.parquet')",
     ):
-        visit(driver, f"{url}?sql={quote(sql)}")
-        assert answer(driver)["rows"] == []
+        assert linked(driver, url, sql)["rows"] == []
     assert [line for line in asked if "example.org" in line or "duckdb" in line] == []
     driver.execute_async_script("fetch('http://example.org/').finally(arguments[0])")
     assert [line for line in asked if "example.org" in line]
@@ -137,32 +155,23 @@ def test_no_query_asks_another_host(page):
 
 def test_values_are_shown_and_saved_whole(page):
     driver, url, _ = page
-    driver.execute_cdp_cmd("Browser.grantPermissions", {"permissions": ["clipboardReadWrite"]})
     sql = (
         "SELECT 1.23456789::DOUBLE AS real, 9007199254740993 AS large, NULL AS nothing,"
         " true AS yes, 'a,\"b' AS text, TIMESTAMP '2020-01-02 03:04:05' AS time,"
         " DATE '2020-01-02' AS day, [1, 2] AS list"
     )
-    visit(driver, f"{url}?sql={quote(sql)}")
-    row = answer(driver)["rows"][0]
+    row = linked(driver, url, sql)["rows"][0]
     day = ["2020-01-02 03:04:05", "2020-01-02", "[1,2]"]
     assert row == ["1.235", "9007199254740993", "–", "yes", 'a,"b', *day]
-    driver.find_element(By.CSS_SELECTOR, ".hb-sql-copy").click()
-    WebDriverWait(driver, 10).until(
-        lambda page: page.find_element(By.CSS_SELECTOR, ".hb-sql-copy").text == "Copied"
-    )
-    text = driver.execute_async_script(
-        "navigator.clipboard.readText().then(arguments[0], (error) => arguments[0](String(error)))"
-    )
-    saved = list(csv.reader(io.StringIO(text)))
-    assert saved[0] == ["real", "large", "nothing", "yes", "text", "time", "day", "list"]
-    assert saved[1] == ["1.23456789", "9007199254740993", "", "true", 'a,"b', *day]
+    rows = list(csv.reader(io.StringIO(saved(driver))))
+    assert rows[0] == ["real", "large", "nothing", "yes", "text", "time", "day", "list"]
+    assert rows[1] == ["1.23456789", "9007199254740993", "", "true", 'a,"b', *day]
 
 
 def test_an_answer_is_sorted_by_its_heads(page):
     driver, url, _ = page
-    visit(driver, f"{url}?sql={quote('SELECT * FROM (VALUES (2), (10), (1)) AS t(x)')}")
-    assert answer(driver)["rows"] == [["2"], ["10"], ["1"]]
+    shown = linked(driver, url, "SELECT * FROM (VALUES (2), (10), (1)) AS t(x)")
+    assert shown["rows"] == [["2"], ["10"], ["1"]]
     head = driver.find_element(By.CSS_SELECTOR, ".hb-sql-answer th button")
     head.click()
     assert answer(driver)["rows"] == [["10"], ["2"], ["1"]]
@@ -194,7 +203,7 @@ def test_the_same_query_stands_there_for_other_tools(page, site, tmp_path):
         "return Object.fromEntries([...document.querySelectorAll('.hb-sql-as')]"
         ".map((place) => [place.dataset.as, place.textContent]))"
     )
-    assert shown["shell"].endswith("<<'SQL'\nSELECT 'it''s' AS x;\nSQL")
+    assert shlex.split(shown["shell"])[-2:] == ["-c", "SELECT 'it''s' AS x"]
     assert "headbook sql 'SELECT '\\''it'\\'''\\''s'\\'' AS x'" in shown["headbook"]
     copy(site / "sql" / "results.duckdb.gz", tmp_path)
     command = [sys.executable, "-c", f"{shown['python']}\nprint(frame.rows())"]
@@ -245,9 +254,32 @@ def test_a_phone_scrolls_only_downwards(page, theme):
         "Emulation.setDeviceMetricsOverride",
         {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": False},
     )
-    visit(driver, f"{url}?sql={quote('FROM head_scores')}")
+    shown = linked(driver, url, "FROM head_scores")
     driver.execute_script("document.documentElement.dataset.theme = arguments[0]", theme)
-    assert len(answer(driver)["rows"]) == 32
+    assert len(shown["rows"]) == 32
     width = driver.execute_script("return document.documentElement.scrollWidth")
     driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     assert width <= 390
+
+
+def test_a_query_from_a_link_waits_for_a_click(page):
+    driver, url, _ = page
+    visit(driver, f"{url}?sql={quote('SELECT 6 * 7 AS x')}")
+    time.sleep(1)
+    shown = driver.execute_script(
+        "const of = (name) => document.querySelector('.hb-sql-' + name);"
+        "return [of('text').value, of('status').textContent, of('answer').textContent,"
+        " performance.getEntriesByType('resource').some(({name}) => name.includes('wasm'))]"
+    )
+    assert shown[0] == "SELECT 6 * 7 AS x"
+    assert "came with the link" in shown[1] and "press Run" in shown[1]
+    assert shown[2:] == ["", False]
+    driver.find_element(By.CSS_SELECTOR, ".hb-sql-run").click()
+    assert answer(driver)["rows"] == [["42"]]
+
+
+def test_what_cannot_be_seen_is_shown_and_saved_as_it_is(page):
+    driver, url, _ = page
+    shown = linked(driver, url, "SELECT chr(27) || '[31m' AS \"a\u202eb\", chr(8238) || 'c' AS y")
+    assert (shown["heads"], shown["rows"]) == (["a\\u202eb", "y"], [["\\x1b[31m", "\\u202ec"]])
+    assert saved(driver) == "a\u202eb,y\n\x1b[31m,\u202ec\n"

@@ -1,15 +1,16 @@
 /* The console: DuckDB in the reader's browser, over the results that lie beside this page. */
 (() => {
   "use strict";
-  const MOST_ROWS = 100_000;
-  const RESULTS = "results.duckdb";
-  const [ENGINE, PACKED] = ["duckdb-eh.wasm.gz", `${RESULTS}.gz`];
+  const [MOST_ROWS, MOST_COPIED] = [100_000, 4_000_000];
+  const { AS, MOST_BYTES, PACKED, RESULTS, columnsOf, csvOf, linksOf, shown, visible } = globalThis.headbookValues;
+  const ENGINE = "duckdb-eh.wasm.gz";
   const LOCKS = [
     "SET autoinstall_known_extensions = false",
     "SET autoload_known_extensions = false",
     "SET enable_external_access = false",
     "SET lock_configuration = true",
   ];
+  const MEGABYTES = `${MOST_BYTES / 1e6} MB`;
   const HINTS = [
     [/read-only/i, "Nothing can be written here: the page only reads its copy of the results."],
     [/extension|autoload/i, "This page loads no extensions (JSON, Parquet, …): the duckdb shell does, see below."],
@@ -69,17 +70,23 @@
     return { connection, stop: () => worker.terminate() };
   }
 
+  /* What the page can hold: whole pieces as the engine sends them, until there are enough. */
   async function answered(connection, sql) {
     const reader = await connection.send(sql, true);
     const batches = [], { schema } = reader;
-    let rows = 0;
+    let rows = 0, bytes = 0, cut = "";
     for await (const batch of reader) {
       batches.push(batch);
       rows += batch.numRows;
-      if (rows >= MOST_ROWS) break;
+      bytes += batch.data.byteLength;
+      if (rows >= MOST_ROWS) cut = `${MOST_ROWS.toLocaleString("en")} rows`;
+      else if (bytes >= MOST_BYTES) cut = MEGABYTES;
+      if (cut) break;
     }
-    if (rows >= MOST_ROWS) await connection.cancelSent();
-    return { fields: (batches[0]?.schema ?? schema)?.fields ?? [], batches, cut: rows >= MOST_ROWS };
+    if (cut) await connection.cancelSent();
+    const fields = (batches[0]?.schema ?? schema)?.fields ?? [];
+    const found = columnsOf(fields, batches);
+    return { ...found, cut: found.whole ? cut : MEGABYTES };
   }
 
   /* DuckDB tells some of its mistakes as JSON. */
@@ -92,66 +99,7 @@
     }
   }
 
-  /* ---- values: as the book's tables show them, and whole ---- */
-  const NUMBERS = new Set([2, 3, 7]);  // Arrow's integers, floats and decimals
-  const TIMES = new Set([8, 10]);
-
-  function plain(value, type) {
-    if (value === null || value === undefined) return null;
-    if (TIMES.has(type.typeId)) {
-      const text = new Date(Number(value)).toISOString().replace("T", " ").replace("Z", "");
-      return type.typeId === 8 ? text.slice(0, 10) : text.replace(/\.000$/, "");
-    }
-    if (typeof value === "bigint") {
-      return Number.isSafeInteger(Number(value)) ? Number(value) : String(value);
-    }
-    if (typeof value === "object") {
-      return JSON.stringify(value.toJSON ? value.toJSON() : value,
-        (_, inner) => (typeof inner === "bigint" ? String(inner) : inner));
-    }
-    return value;
-  }
-
-  function shown(value) {
-    if (value === null) return "–";
-    if (typeof value === "boolean") return value ? "yes" : "no";
-    if (typeof value === "number" && !Number.isInteger(value)) return String(Number(value.toPrecision(4)));
-    return String(value);
-  }
-
-  function columnsOf({ fields, batches }) {
-    return fields.map((field, place) => ({
-      name: field.name,
-      numeric: NUMBERS.has(field.type.typeId),
-      values: batches.flatMap((batch) => {
-        const column = batch.getChildAt(place);
-        return Array.from({ length: batch.numRows }, (_, i) => plain(column.get(i), field.type));
-      }),
-    }));
-  }
-
-  function linksOf({ name, values }) {
-    if (name === "run") {
-      return values.map((run) => (/^[0-9a-f]{32}$/.test(run ?? "") ? [[run.slice(0, 8), `runs.html#run-${run}`]] : []));
-    }
-    if (name !== "chapter") return null;
-    return values.map((stem) => {
-      const page = `${String(stem).startsWith("00_") ? "index" : stem}.html`;
-      return /^\d\d_\w+$/.test(stem ?? "") && document.querySelector(`nav a[href="${page}"]`) ? [[stem, page]] : [];
-    });
-  }
-
-  function csvOf(columns) {
-    const cell = (value) => {
-      const text = value === null ? "" : String(value);
-      return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-    };
-    const height = columns[0]?.values.length ?? 0;
-    const lines = [columns.map((column) => cell(column.name)).join(",")];
-    for (let i = 0; i < height; i++) lines.push(columns.map((column) => cell(column.values[i])).join(","));
-    return lines.join("\n") + "\n";
-  }
-
+  /* ---- the answer ---- */
   function tableOf(columns) {
     const make = (name, properties = {}) => Object.assign(document.createElement(name), properties);
     const box = make("div", { className: "hb-table hb-tall" });
@@ -159,7 +107,7 @@
     const table = make("table"), head = table.createTHead().insertRow();
     for (const column of columns) {
       const cell = make("th", { scope: "col", className: column.numeric ? "hb-n" : "" });
-      cell.append(make("button", { type: "button", textContent: column.name }));
+      cell.append(make("button", { type: "button", textContent: visible(column.name) }));
       head.append(cell);
     }
     table.createTBody();
@@ -180,22 +128,7 @@
     return box;
   }
 
-  /* ---- the same query for other tools ---- */
-  function python(sql) {
-    const text = sql.includes('"""') || sql.endsWith("\\") ? JSON.stringify(sql) : `r"""\n${sql}\n"""`;
-    return "import gzip\nimport shutil\n\nimport duckdb\n\n"
-      + `with gzip.open("${PACKED}") as packed, open("${RESULTS}", "wb") as whole:\n`
-      + "    shutil.copyfileobj(packed, whole)\n"
-      + `results = duckdb.connect("${RESULTS}", read_only=True)\n`
-      + `frame = results.sql(${text}).pl()  # polars; .df() for pandas`;
-  }
-
-  const AS = {
-    shell: (sql) => `gunzip --keep ${PACKED}\nduckdb -readonly ${RESULTS} <<'SQL'\n${sql.replace(/;?\s*$/, ";")}\nSQL`,
-    python,
-    headbook: (sql) => `headbook sql '${sql.replaceAll("'", "'\\''")}'`,
-  };
-
+  /* ---- the page ---- */
   async function copy(text, button) {
     try {
       await navigator.clipboard.writeText(text);
@@ -211,7 +144,6 @@
     setTimeout(() => { button.textContent = before; }, 1200);
   }
 
-  /* ---- the page ---- */
   function start(box) {
     const one = (name) => box.querySelector(`.hb-sql-${name}`);
     const queries = JSON.parse(one("queries").textContent);
@@ -220,7 +152,10 @@
     const fromDisk = location.protocol === "file:";
     let engine = null, running = 0, columns = [];
 
-    const say = (message) => { status.textContent = message; };
+    const say = (message, linked = false) => {
+      status.textContent = message;
+      status.classList.toggle("hb-sql-linked", linked);
+    };
     const fail = (message) => {
       const hint = HINTS.find(([sign]) => sign.test(message));
       error.textContent = message + (hint ? `\n\n${hint[1]}` : "");
@@ -264,12 +199,16 @@
         const began = performance.now();
         const found = await answered(engine.connection, sql);
         if (turn !== running) return;
-        columns = columnsOf(found);
+        columns = found.columns;
         const height = columns[0]?.values.length ?? 0;
-        say(`${found.cut ? "the first " : ""}${height.toLocaleString("en")} ${height === 1 ? "row" : "rows"}, `
-          + `${Math.max(1, Math.round(performance.now() - began))} ms in your browser`);
+        const rows = height === 1 ? (found.cut ? "row" : "1 row") : `${height.toLocaleString("en")} rows`;
+        say(`${found.cut ? "the first " : ""}${rows}, `
+          + `${Math.max(1, Math.round(performance.now() - began))} ms in your browser`
+          + (found.cut && `; the page stops reading at ${found.cut}`));
         answer.replaceChildren(...(columns.length ? [tableOf(columns)] : []));
-        for (const name of ["csv", "copy"]) one(name).disabled = !columns.length;
+        one("csv").disabled = !columns.length;
+        one("copy").disabled = !columns.length || found.bytes > MOST_COPIED;
+        one("copy").title = found.bytes > MOST_COPIED ? `too long for a clipboard: more than ${MOST_COPIED / 1e6} MB` : "";
       } catch (failure) {
         if (turn !== running) return;
         say("");
@@ -328,7 +267,7 @@
     if (fromDisk) {
       one("run").disabled = true;
       fail(LOCAL);
-    } else if (asked) run();
+    } else if (asked) say("This query came with the link: read it, then press Run.", true);
     else say("The first query fetches DuckDB and the results from this site; nothing you ask leaves your browser.");
   }
 
