@@ -46,8 +46,8 @@ the whole question, the model, the text, the versions; all other tables refer to
 _FORMS = {
     "parquet": "- `parquet/<table>.parquet`, the comments in the files' metadata as `comment` and "
     "`columns`:\n  `SELECT * FROM 'parquet/head_scores.parquet'`",
-    "csv": "- `csv/<table>.csv`, with a header, empty where a value is absent; cells are exactly as "
-    "in the data,\n  so a spreadsheet may take one that begins with =, +, - or @ for a formula",
+    "csv": "- `csv/<table>.csv`, with a header, empty where a value is absent; cells are exactly "
+    "as in the data,\n  so a spreadsheet may take one that begins with =, +, - or @ for a formula",
     "duckdb": f"- `{DATABASE}`: the tables with comments, and views over them, for DuckDB 1.0 and "
     f"later:\n  `duckdb {DATABASE}`",
 }
