@@ -12,7 +12,7 @@ import polars as pl
 
 from analysis.batches import limit_tokens
 from analysis.errors import UserError
-from book.computing import Plan, announce, compute, compute_share, judged
+from book.computing import Plan, announce, compute, compute_share, echo_notes, judged
 from book.options import with_store
 
 if TYPE_CHECKING:
@@ -180,6 +180,7 @@ def _plan(plan: Plan) -> None:
         n_passes, n_tokens = passes(units)
         click.echo(f"{name:<24}{len(units):>8,}{n_passes:>12,}{n_tokens:>16,}")
     click.echo(f"{len(missing)} units: {cost(missing.values())}")
+    echo_notes(missing.values())
     click.echo("then: questions about the heads that these answers single out")
 
 

@@ -20,6 +20,7 @@ from .keys import name_of, run_key
 from .parts import Parts, Unit
 from .pins import Pinned, live_views, pin, read_runs, scan_files
 from .provenance import run_row
+from .refusals import Refusals
 from .sandbox import answer, sandbox
 from .schema import SUBJECTS
 
@@ -89,7 +90,7 @@ class Recalled:
     """Those of the runs that had to be computed."""
 
 
-class Store:
+class Store(Refusals):
     """Answers by question. Any number of processes may read and write one folder."""
 
     def __init__(self, root: Path) -> None:

@@ -29,6 +29,8 @@ class Tokens:
     """Hash of the tokenizer's file, or empty for ids that were drawn."""
     targets: tuple[int, ...] = ()
     """Positions that a score asks about, if the rows are templated."""
+    notes: tuple[str, ...] = ()
+    """What whoever asks is told of them, a line each; no part of what they are."""
 
     @cached_property
     def sha256(self) -> str:
