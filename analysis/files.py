@@ -7,12 +7,12 @@ since a user may name one and hubs keep models behind them; what they lead to is
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 from analysis.errors import UserError
 
@@ -39,7 +39,7 @@ def kind(mode: int) -> str:
     return next((name for is_so, name in _KINDS if is_so(mode)), "a device")
 
 
-def opened(path: Path) -> BinaryIO:
+def opened(path: Path) -> io.BufferedReader:
     """Open a regular file to read it.
 
     Args:
@@ -56,7 +56,7 @@ def opened(path: Path) -> BinaryIO:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except ValueError:  # no name that a file can have
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from None
-    file = os.fdopen(handle, "rb")
+    file = io.BufferedReader(io.FileIO(handle))
     try:
         _require_regular(path, os.fstat(handle).st_mode)
     except OSError:
@@ -71,7 +71,7 @@ def _require_regular(path: Path, mode: int) -> None:
 
 
 @contextmanager
-def reading(path: Path) -> Generator[BinaryIO]:
+def reading(path: Path) -> Generator[io.BufferedReader]:
     """Open a regular file, and say in one line what is wrong with it.
 
     Args:

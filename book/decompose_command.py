@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from book.options import COUNT, SEED, STEPS
+
 EPILOG = """\b
 Example:
   headbook decompose --model reference --out runs/decomposition
@@ -22,9 +24,9 @@ Example:
     help="Folder of the run.",
 )
 @click.option("--layers", default=None, help="Regular expression of layers' names; q, k, v, o.")
-@click.option("--steps", type=click.IntRange(min=1), default=2500, show_default=True)
-@click.option("--components", type=click.IntRange(min=1), default=160, show_default=True)
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
+@click.option("--steps", type=STEPS, default=2500, show_default=True)
+@click.option("--components", type=COUNT, default=160, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--device", default="cpu", show_default=True, help="Such as cpu or cuda.")
 @click.option("--resume", is_flag=True, help="Go on from the folder's checkpoint.")
 def decompose(  # noqa: PLR0913 - one parameter for each option

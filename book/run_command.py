@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,13 +14,17 @@ import polars as pl
 from analysis.batches import limit_tokens
 from analysis.errors import UserError
 from book.computing import Plan, announce, compute, compute_share, echo_notes, judged
-from book.options import with_store
+from book.options import COUNT, SEED, with_store
 
 if TYPE_CHECKING:
     from analysis.experiments import Experiment
 
 LEFT = 3
 """Exit code of a shard that has done its share and knows that others have not."""
+
+MOST_SHARDS = 999
+"""Shares that work is cut in, at most."""
+YEAR_S = 365 * 24 * 3600.0
 
 EPILOG = """\b
 Example:
@@ -35,6 +40,13 @@ Example:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+def _a_number(ctx: click.Context, param: click.Parameter, value: float) -> float:
+    """Refuse what compares with nothing."""
+    if math.isnan(value):
+        raise click.BadParameter("expected seconds, got nan", ctx, param)
+    return value
+
+
 class Shard(click.ParamType[tuple[int, int]]):
     """`i/n`: the share of one of n processes."""
 
@@ -44,9 +56,14 @@ class Shard(click.ParamType[tuple[int, int]]):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[int, int]:
         """Number of the share, from 1, and how many there are."""
-        match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", str(value))
-        if match is None or not 1 <= int(match[1]) <= int(match[2]):
-            self.fail(f"expected i/n with i from 1 to n, got {value}; such as 1/4", param, ctx)
+        match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", str(value))
+        if match is None or not 1 <= int(match[1]) <= int(match[2]) <= MOST_SHARDS:
+            self.fail(
+                f"expected i/n with i from 1 to n and n up to {MOST_SHARDS}, more than there are "
+                f"units, got {value}; such as 1/4",
+                param,
+                ctx,
+            )
         return int(match[1]), int(match[2])
 
 
@@ -82,7 +99,7 @@ def _with_request(function: F) -> F:
             "--bos/--no-bos", default=True, help="Start sequences with BOS, where there is one."
         ),
         click.option("--heads", help="Heads whose patterns are kept, as L1H4,L2H0."),
-        click.option("--seed", type=int, default=0, show_default=True),
+        click.option("--seed", type=SEED, default=0, show_default=True),
         click.option(
             "--device",
             default="cpu",
@@ -113,14 +130,15 @@ def _with_request(function: F) -> F:
 )
 @click.option(
     "--wait",
-    type=click.FloatRange(min=0),
+    type=click.FloatRange(0, YEAR_S),
+    callback=_a_number,
     default=0.0,
     show_default=True,
     help="Seconds that a shard stays for the others' answers.",
 )
 @click.option(
     "--batch-tokens",
-    type=click.IntRange(min=1),
+    type=COUNT,
     show_default="what suits each experiment",
     help="Tokens computed at a time, at most: bounds memory, changes no result.",
 )
@@ -128,7 +146,7 @@ def _with_request(function: F) -> F:
 @click.option("--address", help="Of a Ray cluster; by default one on this machine, for this run.")
 @click.option(
     "--workers",
-    type=click.IntRange(min=1),
+    type=COUNT,
     show_default="one on every core, or GPU with --device cuda",
     help="Of Ray.",
 )

@@ -7,8 +7,9 @@ import errno
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import polars as pl
 
@@ -85,7 +86,7 @@ def _no_file(path: Path, found: str) -> UserError:
     )
 
 
-def _beginning(file: BinaryIO, most: int) -> tuple[bytes, str]:
+def _beginning(file: BufferedReader, most: int) -> tuple[bytes, str]:
     """The first bytes of a file, and which part of it they are."""
     data = file.read(most + 1)
     if len(data) <= most:
@@ -94,14 +95,14 @@ def _beginning(file: BinaryIO, most: int) -> tuple[bytes, str]:
     return data[:most], f"the first {most:,} of {size:,} bytes"
 
 
-def _prose(file: BinaryIO, _path: Path, most: int) -> Part:
+def _prose(file: BufferedReader, _path: Path, most: int) -> Part:
     """A text is one document, with newlines as Python reads them."""
     data, said = _beginning(file, most)
     text = codecs.getincrementaldecoder("utf-8")().decode(data, final=not said)
     return Part([text.replace("\r\n", "\n").replace("\r", "\n")], said)
 
 
-def _lines(file: BinaryIO, path: Path, most: int) -> Part:
+def _lines(file: BufferedReader, path: Path, most: int) -> Part:
     """A document a line."""
     data, said = _beginning(file, most)
     if said and b"\n" not in data:
@@ -119,7 +120,7 @@ def _lines(file: BinaryIO, path: Path, most: int) -> Part:
     return Part(_values(rows if len(rows) > 1 else _cut(rows, most), path), said)
 
 
-def _table(file: BinaryIO, path: Path, most: int) -> Part:
+def _table(file: BufferedReader, path: Path, most: int) -> Part:
     """A document a row."""
     table = pl.scan_parquet(path, glob=False, hive_partitioning=False)
     name = _column(table.collect_schema(), path)
@@ -149,7 +150,7 @@ def _bytes(rows: pl.Series) -> pl.Series:
     return sizes.cast(pl.Int64).fill_null(0)
 
 
-def _n_rows(file: BinaryIO, path: Path, name: str) -> int:
+def _n_rows(file: BufferedReader, path: Path, name: str) -> int:
     """How many rows a table says that it has; one that cannot be unpacked bit by bit is refused."""
     import pyarrow as pa  # noqa: PLC0415 - slow, and only tables need it
     import pyarrow.parquet as pq  # noqa: PLC0415
