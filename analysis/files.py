@@ -56,7 +56,7 @@ def opened(path: Path) -> io.BufferedReader:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except ValueError:  # no name that a file can have
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from None
-    file = io.BufferedReader(io.FileIO(handle))
+    file = os.fdopen(handle, "rb")
     try:
         _require_regular(path, os.fstat(handle).st_mode)
     except OSError:

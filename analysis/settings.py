@@ -92,19 +92,18 @@ def short(said: object) -> str:
 
 
 def _fits(value: object, most: int) -> bool:
-    """Whether values nest no deeper than they may, and are no more with what aliases repeat."""
+    """Whether lists and objects nest no deeper than they may, and hold no more than `most`."""
     level, n_values = [value], 1
     for _ in range(_DEEPEST + 1):
+        level = [item for item in level if isinstance(item, (dict, list))]
+        if not level:
+            return True
         inside: list[object] = []
         for item in level:
-            if isinstance(item, dict):
-                inside += cast("dict[object, object]", item).values()
-            elif isinstance(item, list):
-                inside += cast("list[object]", item)
+            held = cast("dict[object, object] | list[object]", item)
+            inside += held.values() if isinstance(held, dict) else held
             if n_values + len(inside) > most:
                 return False
-        if not inside:
-            return True
         level, n_values = inside, n_values + len(inside)
     return False
 

@@ -59,8 +59,8 @@ class Shard(click.ParamType[tuple[int, int]]):
         match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", str(value))
         if match is None or not 1 <= int(match[1]) <= int(match[2]) <= MOST_SHARDS:
             self.fail(
-                f"expected i/n with i from 1 to n and n up to {MOST_SHARDS}, more than there are "
-                f"units, got {value}; such as 1/4",
+                f"expected i/n with i from 1 to n and n up to {MOST_SHARDS}, got {value}; "
+                "such as 1/4",
                 param,
                 ctx,
             )
