@@ -20,15 +20,15 @@ def claim(folder: Path, known: Collection[str]) -> None:
 
     Args:
         folder: Where it writes.
-        known: Files that only such a run leaves, where no `MARK` was left yet.
+        known: Names of all that such a run leaves: where no `MARK` lies, nothing else may.
 
     Raises:
-        UserError: The folder holds files of others, and none of ours.
+        UserError: The folder holds files of others, and no mark of ours.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with os.scandir(folder) as entries:
         found = {entry.name: entry.is_file(follow_symlinks=False) for entry in entries}
-    if found and not any(found.get(name) for name in (MARK, *known)):
+    if not found.get(MARK) and not found.keys() <= {*known}:
         raise UserError(
             f"expected a new or empty folder, or one of such a run, got {folder} with files of "
             "others; choose another"

@@ -53,6 +53,7 @@ def decompose(  # noqa: PLR0913 - one parameter for each option
         Trainer,
         train,
     )
+    from analysis.errors import printable  # noqa: PLC0415
     from analysis.models.load import load_model  # noqa: PLC0415
     from analysis.text.tokens import Vocabulary  # noqa: PLC0415
     from analysis.training.device import check_device  # noqa: PLC0415
@@ -69,6 +70,8 @@ def decompose(  # noqa: PLR0913 - one parameter for each option
     )
     vocabulary = Vocabulary(loaded.card.folder, loaded.card.vocab)
     rows = Rows(text, vocabulary, recipe, "decompose")
+    for note in rows.tokens.notes:
+        click.echo(f"text: {printable(note)}", err=True)
     trainer = Trainer(recipe, loaded, rows, out)
     with terminal_bar("decomposing") as report:
         folder = train(trainer, resume=resume, report=report)

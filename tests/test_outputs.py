@@ -49,7 +49,8 @@ def test_a_folder_of_others_is_refused_and_left_alone(tmp_path, precious):
     with pytest.raises(UserError, match=f"got {folder} with files of others"):
         claim(folder, ("log.jsonl",))
     assert sorted(path.name for path in folder.iterdir()) == ["log.jsonl", "notes"]
-    claim(folder, ("notes",))
+    (folder / "log.jsonl").unlink()
+    claim(folder, ("log.jsonl", "notes"))
     assert (folder / MARK).is_file()
 
 

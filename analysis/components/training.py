@@ -31,7 +31,11 @@ __all__ = ["LAYERS", "Recipe", "Rows", "Trainer", "decomposed_layers", "train"]
 
 CHECKPOINT_EVERY = 100
 CHECKPOINT, LOG, CARD = "checkpoint.safetensors", "log.jsonl", "README.md"
-"""Files of a run, beside those of its decomposition."""
+OF_RUN = (
+    *(CHECKPOINT, LOG, CARD, folder.WEIGHTS, folder.MADE),
+    *("checkpoint.tmp", "log.tmp", "README.tmp", "components.tmp", "decomposition.tmp"),
+)
+"""Files of a run."""
 _COPIES = 4
 """Of every number: itself, its gradient and what Adam remembers; of a mask, what it is made of."""
 Report = Callable[[int, int, str], None]
@@ -43,8 +47,8 @@ class Trainer:
 
     def __init__(self, recipe: Recipe, model: Model, rows: Rows, out: Path) -> None:
         self.recipe, self.model, self.rows, self.out = recipe, model, rows, out
-        claim(out, (CHECKPOINT, folder.WEIGHTS, folder.MADE))
-        check_free(*(out / name for name in (CHECKPOINT, LOG, CARD, folder.WEIGHTS, folder.MADE)))
+        check_free(*(out / name for name in OF_RUN))
+        claim(out, OF_RUN)
         for parameter in model.net.parameters():
             parameter.requires_grad_(False)
         torch.manual_seed(recipe.seed)

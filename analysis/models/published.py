@@ -8,7 +8,6 @@ import hashlib
 import re
 import zipfile
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -219,7 +218,8 @@ def parts(folder: Path) -> Parts:
     import torch  # noqa: PLC0415 - slow, and not needed to name a model
 
     path = newest_weights(folder)
-    _check_unpacked(path)
+    if _is_packed(path):
+        raise UserError(f"expected tensors as torch saves them, {path} is packed; save it again")
     try:
         read: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files raise errors of many kinds
@@ -234,14 +234,13 @@ def parts(folder: Path) -> Parts:
     return sorted_out(read)
 
 
-def _check_unpacked(path: Path) -> None:
-    """Refuse an archive that is larger in memory than on the disk."""
-    if zipfile.is_zipfile(path):
-        with suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
-            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
-                raise UserError(
-                    f"expected tensors as torch saves them, {path} is compressed; save it again"
-                )
+def _is_packed(path: Path) -> bool:
+    """Whether it is an archive that is larger in memory than on the disk; torch packs nothing."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(one.compress_type != zipfile.ZIP_STORED for one in archive.infolist())
+    except Exception:  # no archive, or a damaged one: torch says so
+        return False
 
 
 def sorted_out(state: Mapping[str, Any]) -> Parts:

@@ -35,7 +35,10 @@ from .tokenizer import BOS, VOCAB_SIZE, train_tokenizer
 
 CHECKPOINT_EVERY = 250
 CHECKPOINT, LOG, TOKENIZER = "checkpoint.safetensors", "log.jsonl", "tokenizer.json"
+OF_RUN = (CHECKPOINT, LOG, TOKENIZER, "checkpoint.tmp", "log.tmp", "tokenizer.tmp")
 """Files of a run."""
+MODELS = ("model", "model.tmp", "model.old")
+"""Where the model is that a run ends in, is written, and was."""
 OF_MODEL = (
     *("config.json", "generation_config.json", "model.safetensors", "tokenizer.json"),
     *("tokenizer_config.json", "evaluation.json", "README.md"),
@@ -96,10 +99,10 @@ class Trainer:
     def __init__(self, recipe: Recipe, corpus: Corpus, out: Path, device: str) -> None:
         self.recipe, self.corpus, self.out, self.device = recipe, corpus, out, device
         check_device(device)
-        claim(out, (CHECKPOINT, LOG))
-        check_free(*(out / name for name in (CHECKPOINT, LOG, TOKENIZER)))
-        for name in ("model", "model.tmp", "model.old"):
+        check_free(*(out / name for name in OF_RUN))
+        for name in MODELS:
             check_own_folder(out / name, OF_MODEL)
+        claim(out, (*OF_RUN, *MODELS))
         self.tokenizer = _run_tokenizer(out / TOKENIZER, corpus, recipe)
         prose = [i for text in corpus.train for i in self.tokenizer.encode(text).ids]
         self.mixture = Mixture(self.tokenizer, prose, recipe.seed, recipe.n_steps)
@@ -133,6 +136,7 @@ class Trainer:
             UserError: The checkpoint is damaged, or another recipe made it.
         """
         if not self.checkpoint.exists():
+            self._forget_later_rows()  # of steps that come again
             return
         tensors, metadata = checkpoint.read(self.checkpoint, self.device)
         if json.loads(metadata.get("recipe", "null")) != json.loads(
@@ -183,7 +187,9 @@ class Trainer:
 
     def _forget_later_rows(self) -> None:
         """Drop what was logged after the checkpoint: it comes again."""
-        lines = self._log.read_text().splitlines() if self._log.exists() else []
+        if not self._log.exists():
+            return
+        lines = self._log.read_text().splitlines()
         found = [(re.fullmatch(r'\{"step": (\d+), .*\}', line), line) for line in lines]
         kept = [line for row, line in found if row and int(row[1]) <= self.step]
         write_text(self._log, "".join(f"{line}\n" for line in kept))
