@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from book.options import PATH, with_store
+from analysis.errors import UserError
+from book.options import COUNT, PATH, with_store
 from book.terminal import say
 from store import Answer, Store
 
@@ -50,25 +52,25 @@ def _with_subject(function: F) -> F:
         click.option(
             "--sequences",
             "n_sequences",
-            type=click.IntRange(min=1),
+            type=COUNT,
             show_default="16 for A, 64 for S",
         ),
         click.option(
             "--tokens",
             "n_tokens",
-            type=int,
+            type=COUNT,
             default=256,
             show_default=True,
             help="Length of sequences.",
         ),
         click.option(
             "--heads",
-            type=click.IntRange(min=1),
+            type=COUNT,
             help="Ablate at least so many, as many in every layer, and scale; all by default.",
         ),
         click.option(
             "--batch",
-            type=click.IntRange(min=1),
+            type=COUNT,
             default=16,
             show_default=True,
             help="S: sequences in one call of a model, for all contenders.",
@@ -81,9 +83,12 @@ def _with_subject(function: F) -> F:
 
 @click.command(epilog=_EXAMPLE)
 @_with_subject
-@click.option("--repeats", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option("--repeats", type=click.IntRange(1, 10_000), default=3, show_default=True)
 @click.option(
-    "--threads", type=click.IntRange(min=1), show_default="torch's choice", help="Of the processor."
+    "--threads",
+    type=click.IntRange(1, os.cpu_count() or 1),
+    show_default="torch's choice",
+    help="Of the processor.",
 )
 @click.option("--compile/--no-compile", "compiled", help="Add compiled variants of ours.")
 @click.option("--growth", is_flag=True, help="Show how our cost grows instead, on the small model.")
@@ -102,6 +107,8 @@ def bench(
 
     from analysis import bench as timed  # noqa: PLC0415
 
+    if json_path is not None:
+        _check_place(json_path)
     if threads is not None:
         torch.set_num_threads(threads)
     here = timed.here(timed.usable_device(asked["device"]))
@@ -112,7 +119,21 @@ def bench(
         name = "growth" if growth else "tables"
         about = {"machine": here["machine"], "versions": here["packages"]}
         record = {**about, name: timed.as_json(found)}
+        _check_place(json_path)
         json_path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def _check_place(path: Path) -> None:
+    """Refuse a place where nothing can be written, before anything is timed.
+
+    Raises:
+        UserError: There is no such folder, or a link or anything but a plain file lies there.
+    """
+    from analysis.outputs import check_free  # noqa: PLC0415
+
+    if not path.parent.is_dir():
+        raise UserError(f"expected a folder {path.parent} for --json, found none; make it first")
+    check_free(path)
 
 
 def _growth(store: Store, here: dict[str, Any], repeats: int) -> list[Any]:

@@ -20,7 +20,7 @@ from book.errors import BookError
 from book.export_command import export
 from book.import_command import import_files
 from book.lag_command import lags
-from book.options import PATH, shown, with_store
+from book.options import PATH, SEED, STEPS, shown, with_store
 from book.retrieval_command import grid
 from book.run_command import merge, run
 from book.shell import Query, ask, shell
@@ -182,8 +182,8 @@ def store(action: str, store_path: Path) -> None:
 )
 @click.option("--corpus", type=PATH, required=True, help="Folder of .txt.")
 @click.option("--out", type=PATH, required=True, help="Folder of the run.")
-@click.option("--steps", type=click.IntRange(min=1), default=19_500, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--steps", type=STEPS, default=19_500, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--device", default="cpu", show_default=True, help="Such as cpu or cuda.")
 @click.option("--resume", is_flag=True, help="Go on from the folder's checkpoint.")
 def train_reference(

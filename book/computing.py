@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import click
 
 from analysis.batches import limit_tokens, token_limit
-from analysis.errors import UserError
+from analysis.errors import UserError, printable
 from book.terminal import say
 from store import INCOMING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import polars as pl
 
@@ -133,6 +132,18 @@ def announce(plan: Plan, missing: dict[str, Experiment]) -> None:
     names = ", ".join(dict.fromkeys(type(unit).__name__ for unit in missing.values()))
     about = f"about: {cost(missing.values())}, and what depends on these"
     click.echo(f"to compute: {names}\n{about}", err=True)
+    echo_notes(missing.values())
+
+
+def echo_notes(units: Iterable[Experiment]) -> None:
+    """Say which part of a text is read, and where it has fewer rows than were asked for.
+
+    Args:
+        units: What is asked.
+    """
+    notes = (note for unit in units for tokens in unit.data() for note in tokens.notes)
+    for note in dict.fromkeys(notes):
+        click.echo(f"text: {printable(note)}", err=True)
 
 
 def judged(plan: Plan, *, new: bool) -> pl.DataFrame:
@@ -207,6 +218,8 @@ def delivered(root: Path, most_tokens: int | None, unit: Experiment) -> str:
 def compute_share(plan: Plan, shard: tuple[int, int], patience_s: float) -> int:
     """Compute what falls to one of several processes; which that is, the ids of runs say.
 
+    What a model cannot be asked is noted in the store, so that the others do not wait for it.
+
     Args:
         plan: What is missing.
         shard: The number of this process, from 1, and how many there are.
@@ -220,13 +233,16 @@ def compute_share(plan: Plan, shard: tuple[int, int], patience_s: float) -> int:
     while units := {run: unit for run, unit in plan.missing().items() if run not in tried}:
         mine = [run for run in units if int(run, 16) % count == number - 1]
         tried.update(mine)
+        left = units.keys() - plan.store.refused(units)
         if mine:
             until = time.monotonic() + patience_s
-        elif time.monotonic() >= until:
-            return len(units)
+        elif not left or time.monotonic() >= until:
+            return len(left)
         else:
             time.sleep(POLL_S)
         for run in mine:
-            with suppress(UserError):  # what a model cannot be asked
+            try:
                 plan.store.recall(units[run])
+            except UserError as error:
+                plan.store.refuse(run, str(error))
     return 0

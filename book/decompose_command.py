@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from book.options import PATH
+from book.options import COUNT, PATH, SEED, STEPS
 from book.terminal import say
 
 EPILOG = """\b
@@ -25,9 +25,9 @@ Example:
     help="Folder of the run.",
 )
 @click.option("--layers", default=None, help="Regular expression of layers' names; q, k, v, o.")
-@click.option("--steps", type=click.IntRange(min=1), default=2500, show_default=True)
-@click.option("--components", type=click.IntRange(min=1), default=160, show_default=True)
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
+@click.option("--steps", type=STEPS, default=2500, show_default=True)
+@click.option("--components", type=COUNT, default=160, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--device", default="cpu", show_default=True, help="Such as cpu or cuda.")
 @click.option("--resume", is_flag=True, help="Go on from the folder's checkpoint.")
 def decompose(  # noqa: PLR0913 - one parameter for each option
@@ -54,6 +54,7 @@ def decompose(  # noqa: PLR0913 - one parameter for each option
         Trainer,
         train,
     )
+    from analysis.errors import printable  # noqa: PLC0415
     from analysis.models.load import load_model  # noqa: PLC0415
     from analysis.text.tokens import Vocabulary  # noqa: PLC0415
     from analysis.training.device import check_device  # noqa: PLC0415
@@ -70,6 +71,8 @@ def decompose(  # noqa: PLR0913 - one parameter for each option
     )
     vocabulary = Vocabulary(loaded.card.folder, loaded.card.vocab)
     rows = Rows(text, vocabulary, recipe, "decompose")
+    for note in rows.tokens.notes:
+        click.echo(f"text: {printable(note)}", err=True)
     trainer = Trainer(recipe, loaded, rows, out)
     with terminal_bar("decomposing") as report:
         folder = train(trainer, resume=resume, report=report)

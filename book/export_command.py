@@ -23,6 +23,9 @@ Example:
 
 PUBLISHED = "published"
 
+_LONGEST_STEM = 160
+"""Characters of a file's name: what a store says may be longer than a name can be."""
+
 RETRIEVAL_SCORES = ("summed_attention", "needle_share", "retrieval_score", "qr_score")
 """Scores of `head_scores` that are exported."""
 
@@ -138,7 +141,8 @@ def _export_published(folder: Path, store: Store) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
-            (folder / name).write_text(text, encoding="utf-8")
+            with (folder / name).open("x", encoding="utf-8") as file:
+                file.write(text)
     except OSError as error:
         raise UserError(
             f"expected to write to {folder}, got {error.strerror}; choose another folder"
@@ -193,4 +197,5 @@ def _curves(store: Store) -> Iterator[tuple[str, str]]:
 def _stem(*parts: object) -> str:
     """Beginning of a file's name, which ends in the first characters of a run."""
     *words, run = map(str, parts)
-    return re.sub(r"[^A-Za-z0-9_]+", "-", "_".join((*words, run[:8])))
+    told = re.sub(r"[^A-Za-z0-9_]+", "-", "_".join(words))
+    return f"{told[:_LONGEST_STEM]}_{re.sub(r'[^A-Za-z0-9]', '-', run[:8])}"

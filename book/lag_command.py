@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
 
+from analysis.errors import UserError
+from analysis.files import reading
+from analysis.outputs import check_free, write_text
 from book.options import PATH, with_size, with_store
 from book.terminal import say
 from store import Store
@@ -13,6 +17,10 @@ from store import Store
 EPILOG = """\b
 Example:
   headbook lags public/lags --model reference --method uniform --layers "upper half\""""
+
+
+_NAME = re.compile(r"(probe|serial)_[a-z]+_(all|lower-half|upper-half)_\d\d-heads\.csv")
+_FIRST_LINE = 80
 
 
 @click.command(epilog=EPILOG)
@@ -63,6 +71,7 @@ def lags(  # noqa: PLR0913 - one parameter for each option
     from analysis.published import lag_csv  # noqa: PLC0415
     from analysis.text.lists import Design, Shown  # noqa: PLC0415
 
+    _check(folder)
     request = Request(model=model, profile=Profile(profile), seed=seed, device=device)
     asked = LagRequest(request=request)
     store, case = Store.open(store_path), Case(design, method, layers)
@@ -70,8 +79,32 @@ def lags(  # noqa: PLR0913 - one parameter for each option
     ranking = induction_ranking(store.recall(request.induction_scores()))
     top = store.recall(asked.top(case, ranking))["lag_profiles"]
     folder.mkdir(parents=True, exist_ok=True)
+    _check(folder)
     for rows in (base, *top.partition_by("size", maintain_order=True)):
         words = (design, method, layers.replace(" ", "-"), f"{rows['size'][0]:02d}-heads")
         path = folder / f"{'_'.join(words)}.csv"
-        path.write_text(lag_csv(rows), encoding="utf-8")
+        write_text(path, lag_csv(rows))
         say(path)
+
+
+def _check(folder: Path) -> None:
+    """Refuse a folder of others, and what is no profile of ours under the name of one.
+
+    Raises:
+        UserError: The folder holds files, and no profile of ours; or a file is another one.
+    """
+    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    ours = [path for path in found if _NAME.fullmatch(path.name)]
+    if found and not ours:
+        raise UserError(
+            f"expected a new or empty folder, or one with lag profiles, got {folder} with files "
+            "of others; choose another"
+        )
+    check_free(*ours)
+    for path in ours:
+        with reading(path) as file:
+            if file.readline(_FIRST_LINE).strip() != b"Lag,Mean Probability":
+                raise UserError(
+                    f"expected a lag profile or nothing at {path}, got another file; move it away "
+                    "or choose another folder"
+                )

@@ -13,6 +13,15 @@ import click
 from analysis.errors import UserError
 from store import default_root
 
+SEED = click.IntRange(0, 2**31 - 1)
+"""What every generator of random numbers takes."""
+
+COUNT = click.IntRange(1, 2**31 - 1)
+"""Of what memory does not hold, or what only bounds something."""
+
+STEPS = click.IntRange(1, 2**24 - 1)
+"""Of an optimizer, which counts them in float32."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _LONGEST = 120
@@ -90,7 +99,7 @@ def with_size(function: F) -> F:
         click.option(
             "--profile", type=click.Choice(["quick", "full"]), default="quick", show_default=True
         ),
-        click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
+        click.option("--seed", type=SEED, default=0, show_default=True),
         click.option("--device", default="cpu", show_default=True, help="Such as cpu or cuda."),
     )
     for option in reversed(options):

@@ -144,8 +144,13 @@ def ray_engine(address: str | None, n_workers: int | None, *, gpus: bool) -> Gen
             raise UserError(
                 "expected a GPU in the cluster for --device cuda, found none; choose --device cpu"
             )
+        if (n_workers or 0) > n_here:
+            raise UserError(
+                f"expected up to {n_here} workers, as many as the cluster has "
+                f"{'GPUs' if gpus else 'cores'}, got {n_workers}; lower --workers"
+            )
         with redirect_stdout(sys.stderr):  # where Ray says that a worker died
-            yield RayEngine(min(n_workers or n_here, n_here), int(gpus))
+            yield RayEngine(n_workers or n_here, int(gpus))
     finally:
         ray.shutdown()
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from book.options import with_size, with_store
+from book.options import COUNT, with_size, with_store
 from book.terminal import say
 
 EPILOG = """\b
@@ -30,7 +30,7 @@ Example:
     "--length",
     "lengths",
     multiple=True,
-    type=click.IntRange(min=1),
+    type=COUNT,
     help="Tokens of a prompt; the profile's by default.",
 )
 @with_size

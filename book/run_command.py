@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,8 @@ import polars as pl
 
 from analysis.batches import limit_tokens
 from analysis.errors import UserError
-from book.computing import Plan, announce, compute, compute_share, judged
-from book.options import PATH, with_store
+from book.computing import Plan, announce, compute, compute_share, echo_notes, judged
+from book.options import COUNT, PATH, SEED, with_store
 from book.terminal import say
 from book.unfit import echo_lines
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 LEFT = 3
 """Exit code of a shard that has done its share and knows that others have not."""
+
+MOST_SHARDS = 999
+"""Shares that work is cut in, at most."""
+YEAR_S = 365 * 24 * 3600.0
 
 EPILOG = """\b
 Example:
@@ -38,6 +43,13 @@ Example:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+def _a_number(ctx: click.Context, param: click.Parameter, value: float) -> float:
+    """Refuse what compares with nothing."""
+    if math.isnan(value):
+        raise click.BadParameter("expected seconds, got nan", ctx, param)
+    return value
+
+
 class Shard(click.ParamType[tuple[int, int]]):
     """`i/n`: the share of one of n processes."""
 
@@ -47,9 +59,14 @@ class Shard(click.ParamType[tuple[int, int]]):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[int, int]:
         """Number of the share, from 1, and how many there are."""
-        match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", str(value))
-        if match is None or not 1 <= int(match[1]) <= int(match[2]):
-            self.fail(f"expected i/n with i from 1 to n, got {value}; such as 1/4", param, ctx)
+        match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", str(value))
+        if match is None or not 1 <= int(match[1]) <= int(match[2]) <= MOST_SHARDS:
+            self.fail(
+                f"expected i/n with i from 1 to n and n up to {MOST_SHARDS}, got {value}; "
+                "such as 1/4",
+                param,
+                ctx,
+            )
         return int(match[1]), int(match[2])
 
 
@@ -85,7 +102,7 @@ def _with_request(function: F) -> F:
             "--bos/--no-bos", default=True, help="Start sequences with BOS, where there is one."
         ),
         click.option("--heads", help="Heads whose patterns are kept, as L1H4,L2H0."),
-        click.option("--seed", type=int, default=0, show_default=True),
+        click.option("--seed", type=SEED, default=0, show_default=True),
         click.option(
             "--device",
             default="cpu",
@@ -116,14 +133,15 @@ def _with_request(function: F) -> F:
 )
 @click.option(
     "--wait",
-    type=click.FloatRange(min=0),
+    type=click.FloatRange(0, YEAR_S),
+    callback=_a_number,
     default=0.0,
     show_default=True,
     help="Seconds that a shard stays for the others' answers.",
 )
 @click.option(
     "--batch-tokens",
-    type=click.IntRange(min=1),
+    type=COUNT,
     show_default="what suits each experiment",
     help="Tokens computed at a time, at most: bounds memory, changes no result.",
 )
@@ -131,7 +149,7 @@ def _with_request(function: F) -> F:
 @click.option("--address", help="Of a Ray cluster; by default one on this machine, for this run.")
 @click.option(
     "--workers",
-    type=click.IntRange(min=1),
+    type=COUNT,
     show_default="one on every core, or GPU with --device cuda",
     help="Of Ray.",
 )
@@ -183,6 +201,7 @@ def _plan(plan: Plan) -> None:
         n_passes, n_tokens = passes(units)
         click.echo(f"{name:<24}{len(units):>8,}{n_passes:>12,}{n_tokens:>16,}")
     click.echo(f"{len(missing)} units: {cost(missing.values())}")
+    echo_notes(missing.values())
     click.echo("then: questions about the heads that these answers single out")
 
 

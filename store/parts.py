@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 DAY_S = 24 * 3600.0
 NAME = re.compile(r"[0-9a-f]{32}")
 _IN_PART = re.compile(r"part\.json|[a-z_]+\.parquet")
-_IN_TMP = re.compile(r"[0-9a-f]{32}-(?:[0-9a-f]{32}|(?:catalog|snapshot)\.duckdb(?:\.wal)?)")
+_IN_TMP = re.compile(
+    r"[0-9a-f]{32}-(?:[0-9a-f]{32}|(?:catalog|snapshot)\.duckdb(?:\.wal)?)"
+    r"|[0-9a-f]{32}\.refused|\.[0-9a-f]{32}\.refused\.[0-9a-f]{32}"
+)
 """What headbook itself puts into `tmp/`; nothing else there is ever removed."""
 
 
@@ -74,7 +77,7 @@ class Parts:
         self._bad: dict[str, tuple[Part, DamagedPartError]] = {}
 
     @contextmanager
-    def _made(self, name: str) -> Generator[Folder]:
+    def made(self, name: str) -> Generator[Folder]:
         """A folder of the store, made if need be."""
         with disk_errors(self.root / name), Folder.open(self.root) as root, root.made(name) as made:
             yield made
@@ -159,7 +162,7 @@ class Parts:
         """
         fitted = {table: conformed(table, frame) for table, frame in frames.items()}
         name = part_name(keys)
-        with self._made("parts") as parts, self._made("tmp") as tmp:
+        with self.made("parts") as parts, self.made("tmp") as tmp:
             if parts.entry(name):
                 parts.expect(name, FOLDER)
                 return name
@@ -182,7 +185,7 @@ class Parts:
         Raises:
             StoreError: The disk refuses.
         """
-        with self._made("parts") as parts:
+        with self.made("parts") as parts:
             if parts.entry(name.rpartition("-")[2]):
                 remove(other, name)
             else:
@@ -198,7 +201,7 @@ class Parts:
         Raises:
             StoreError: The disk refuses.
         """
-        with self._made("tmp") as tmp:
+        with self.made("tmp") as tmp:
             aside = f"{uuid4().hex}-{name}"
             try:
                 yield tmp, aside
@@ -207,7 +210,7 @@ class Parts:
 
     def now(self) -> float:
         """Seconds by the clock of the disk, which stamps what lies here; ours may be wrong."""
-        with self._made("tmp") as tmp:
+        with self.made("tmp") as tmp:
             return _now(tmp)
 
     def drop(self, name: str) -> bool:
@@ -219,7 +222,7 @@ class Parts:
         Raises:
             StoreError: The disk refuses.
         """
-        with self._made("parts") as parts, self._made("tmp") as tmp:
+        with self.made("parts") as parts, self.made("tmp") as tmp:
             try:
                 with parts.below(name) as folder:
                     if not all(map(_IN_PART.fullmatch, folder.names())):
@@ -233,7 +236,7 @@ class Parts:
 
     def sweep(self, age_s: float) -> None:
         """Delete what headbook left in `tmp/` and what lies there for longer than `age_s` s."""
-        with self._made("tmp") as tmp:
+        with self.made("tmp") as tmp:
             _sweep(tmp, age_s)
 
 

@@ -20,6 +20,7 @@ from .manifests import Unit, part_name
 from .parts import Parts
 from .pins import Pinned, live_views, read_runs, scan_files, sound_pins
 from .provenance import run_row
+from .refusals import Refusals
 from .sandbox import answered_by
 from .schema import SUBJECTS, schema
 
@@ -100,7 +101,7 @@ class Recalled:
     """How many rows the answer has; None for a query."""
 
 
-class Store:
+class Store(Refusals):
     """Answers by question. Any number of processes may read and write one folder."""
 
     def __init__(self, root: Path) -> None:

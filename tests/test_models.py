@@ -1,6 +1,7 @@
 """Loading a model: the same numbers as transformers, or one clear error."""
 
 import json
+import os
 import shutil
 from copy import deepcopy
 
@@ -13,6 +14,7 @@ from analysis.attention import NAME, Taps
 from analysis.errors import UserError
 from analysis.models.card import read_card
 from analysis.models.load import hidden_states, last_logits, load_model, unembed
+from analysis.text.tokens import Vocabulary
 
 from .architectures import BYPASSING, SUPPORTED, VOCAB, build
 
@@ -234,6 +236,25 @@ def test_code_that_comes_with_a_model_is_never_run(copy_of):
     (folder / "modeling_evil.py").write_text("raise SystemExit('ran')")
     with pytest.raises(UserError, match="asks to run code of its own") as error:
         load_model(str(folder))
+    assert_one_line(error)
+
+
+def test_a_model_that_stands_on_another_one_is_refused(copy_of, saved):
+    folder = copy_of("llama")
+    other = {"base_model_name_or_path": str(saved("llama")), "peft_type": "LORA"}
+    (folder / "adapter_config.json").write_text(json.dumps(other))
+    with pytest.raises(UserError, match="an adapter of another one") as error:
+        load_model(str(folder))
+    assert_one_line(error)
+
+
+@pytest.mark.parametrize("name", ["config.json", "generation_config.json", "tokenizer.json"])
+def test_nobody_waits_for_a_fifo_in_a_models_folder(copy_of, name):
+    folder = copy_of("llama")
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    with pytest.raises(UserError, match=f"got a fifo at {folder / name}") as error:
+        _ = read_card(str(folder)), Vocabulary(folder, 100).tokenizer
     assert_one_line(error)
 
 

@@ -152,7 +152,7 @@ def test_a_file_without_permission_and_one_too_large(tmp_path, place, monkeypatc
     def refused(_path):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("pathlib.Path.read_bytes", refused)
+    monkeypatch.setattr("analysis.published.files.opened", refused)
     assert "got Permission denied; check" in invoke("import", file, *place).stderr
 
 

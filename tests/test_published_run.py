@@ -1,6 +1,7 @@
 """A decomposition in the published layout, against the numbers that its own code computes."""
 
 import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -245,6 +246,10 @@ def test_nothing_but_tensors_is_read(copied, capsys):
     whole = (copied / "model_6.pth").read_bytes()
     (copied / "model_7.pth").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match="is damaged"):
+        published.parts(copied)
+    with zipfile.ZipFile(copied / "model_7.pth", "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("zeros", bytes(2**20))
+    with pytest.raises(UserError, match="is packed; save it again"):
         published.parts(copied)
     assert "the pickle ran" not in capsys.readouterr().out
 

@@ -24,6 +24,7 @@ from .store_fakes import Scores
 from .test_cli import invoke, refused
 from .test_experiments import prose_file
 
+ROOT = Path(__file__).resolve().parent.parent
 __all__ = ["prose_file"]
 ASKED = {"profile": "quick", "n_tokens": 12, "n_sequences": 4}
 
@@ -111,6 +112,61 @@ def test_two_processes_at_once_wait_for_each_other_and_end_alike(asked, local, t
     assert [shard.returncode for shard in shards] == [0, 0], said
     assert said[0][0] == said[1][0] != "", "both say all claims"
     assert_same(Store.open(tmp_path), local)
+
+
+UNASKABLE = """
+import sys
+from analysis.errors import UserError
+from analysis.experiments.lag_profiles import LagProfiles
+from headbook import main
+answer = LagProfiles.run
+def run(self, report):
+    if (self.design, self.shown, self.family) == ("probe", "items", "base"):
+        raise UserError("expected another question, got this one; ask another")
+    return answer(self, report)
+LagProfiles.run = run
+main()
+"""
+"""The command line with a model that cannot be asked one unit."""
+
+
+def test_nobody_waits_for_what_a_model_cannot_be_asked(asked, tmp_path):
+    """One process finds out, the other one is told: both end, at once and again."""
+    options = ("--model", asked["model"], "--text", asked["text"], "--tokens", "12")
+    command = [sys.executable, "-c", UNASKABLE, "run", *options, "--sequences", "4"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    for patience in ("120", "0"):
+        shards = [
+            subprocess.Popen(
+                [*command, "--store", str(tmp_path), "--shard", f"{n}/2", "--wait", patience],
+                **pipes,
+                cwd=ROOT,
+            )
+            for n in (1, 2)
+        ]
+        said = [shard.communicate(timeout=300) for shard in shards]
+        assert [shard.returncode for shard in shards] == [0, 0], said
+        assert said[0][0] == said[1][0] != ""
+    notes = {note: note.read_text() for note in (tmp_path / "tmp").glob("*.refused")}
+    note, *_ = [note for note, said in notes.items() if "got this one; ask another" in said]
+    store = Store.open(tmp_path)
+    assert store.refused([note.stem, "0" * 32]) == {note.stem}
+    assert note.stem not in store.runs()
+
+
+def test_a_note_of_refusal_is_of_a_run_and_lasts_a_day(tmp_path):
+    store = Store.open(tmp_path / "store")
+    run, other = run_key(Scores(seed=1)), run_key(Scores(seed=2))
+    assert store.refused([run]) == set()
+    store.refuse(run, "expected words, got none; \ud800")
+    store.refuse(run, "once more")
+    assert Store.open(store.root).refused([run, other]) == {run}
+    assert [path.name for path in store.parts.tmp.iterdir()] == [f"{run}.refused"]
+    with pytest.raises(ValueError, match="expected a run id"):
+        store.refuse("../outside", "no")
+    os.utime(store.parts.tmp / f"{run}.refused", (0, 0))
+    store.recall(Scores(seed=2))
+    assert store.refused([run, other]) == set()
 
 
 def test_stores_of_shards_are_merged(tmp_path):

@@ -24,6 +24,7 @@ from analysis.interventions import (
     Source,
     sweep,
 )
+from analysis.memory import check_fits
 from analysis.models.card import ModelCard
 from analysis.models.load import Model
 
@@ -65,6 +66,9 @@ class Work:
 
 Run = Callable[[Work], Answer]
 
+BYTES_PER_TOKEN = 100
+"""Of memory that a token of the work takes whoever does it, at least."""
+
 
 def tokens(task: Task, card: ModelCard, shape: tuple[int, int]) -> Int[np.ndarray, "sequence pos"]:
     """Random tokens: any for A, a block shown twice for S.
@@ -86,6 +90,7 @@ def tokens(task: Task, card: ModelCard, shape: tuple[int, int]) -> Int[np.ndarra
             f"expected from 5 to {card.n_ctx} tokens for {card.name}, got {n_pos}; "
             "choose another --tokens"
         )
+    check_fits("--sequences", n_sequences, n_pos * BYTES_PER_TOKEN)
     rng = np.random.default_rng(SEED)
     ids = rng.integers(0, card.vocab, (n_sequences, n_pos))
     if task is Task.S:

@@ -8,14 +8,17 @@ import hashlib
 import json
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from torch import Tensor, nn
 
-from analysis.errors import UserError, reason
+from analysis.errors import UserError
+from analysis.files import reading
 from analysis.models import published
 from analysis.models.card import ModelCard
 from analysis.models.load import Model
+from analysis.outputs import write_text
+from analysis.settings import json_object
 from analysis.training import checkpoint
 
 from .decomposed import Components, Decomposition
@@ -53,7 +56,7 @@ def folder_hash(folder: Path) -> str:
 
 @lru_cache
 def _hash(path: Path, _size: int, _changed: int) -> str:
-    with path.open("rb") as file:
+    with reading(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -89,7 +92,7 @@ def save(
             tensors[f"_components.{name.replace('.', '-')}.{factor}"] = tensor
     tensors |= {f"ci_fn.{name}": tensor for name, tensor in function.state_dict().items()}
     stored = {name: tensor.cpu().bfloat16() for name, tensor in tensors.items()}
-    (folder / MADE).write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+    write_text(folder / MADE, json.dumps(made, indent=1) + "\n")
     checkpoint.write(folder / WEIGHTS, stored, {})  # last, and at once: with it the folder counts
 
 
@@ -137,14 +140,4 @@ def made(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: The file is missing or damaged.
     """
-    path = folder / MADE
-    try:
-        read: object = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(
-            f"expected {path} as headbook decompose wrote it ({reason(error)}); "
-            "copy the whole folder"
-        ) from None
-    if not isinstance(read, dict):
-        raise UserError(f"expected a JSON object in {path}, found another value; copy it again")
-    return cast("dict[str, Any]", read)
+    return json_object(folder / MADE)

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from analysis.errors import UserError
+from analysis.memory import check_fits
 from analysis.models.load import Model
+from analysis.outputs import check_free, claim, write_text
 from analysis.training import checkpoint
 
 from . import folder
@@ -28,6 +30,14 @@ from .recipe import LAYERS, N_EVALUATED, Recipe, Rows
 __all__ = ["LAYERS", "Recipe", "Rows", "Trainer", "decomposed_layers", "train"]
 
 CHECKPOINT_EVERY = 100
+CHECKPOINT, LOG, CARD = "checkpoint.safetensors", "log.jsonl", "README.md"
+OF_RUN = (
+    *(CHECKPOINT, LOG, CARD, folder.WEIGHTS, folder.MADE),
+    *("checkpoint.tmp", "log.tmp", "README.tmp", "components.tmp", "decomposition.tmp"),
+)
+"""Files of a run."""
+_COPIES = 4
+"""Of every number: itself, its gradient and what Adam remembers; of a mask, what it is made of."""
 Report = Callable[[int, int, str], None]
 """Told (done, total, what) while something runs."""
 
@@ -37,7 +47,8 @@ class Trainer:
 
     def __init__(self, recipe: Recipe, model: Model, rows: Rows, out: Path) -> None:
         self.recipe, self.model, self.rows, self.out = recipe, model, rows, out
-        out.mkdir(parents=True, exist_ok=True)
+        check_free(*(out / name for name in OF_RUN))
+        claim(out, OF_RUN)
         for parameter in model.net.parameters():
             parameter.requires_grad_(False)
         torch.manual_seed(recipe.seed)
@@ -65,7 +76,7 @@ class Trainer:
     @property
     def checkpoint(self) -> Path:
         """Where the state of an unfinished run is."""
-        return self.out / "checkpoint.safetensors"
+        return self.out / CHECKPOINT
 
     @cached_property
     def _identity(self) -> dict[str, str]:
@@ -86,7 +97,7 @@ class Trainer:
         reached = {"step": str(self.step), "losses": json.dumps(self.losses)}
         checkpoint.write(self.checkpoint, tensors, {**self._identity, **reached})
         lines = "".join(json.dumps(row) + "\n" for row in self.losses)
-        (self.out / "log.jsonl").write_text(lines, encoding="utf-8")
+        write_text(self.out / LOG, lines)
 
     def resume(self) -> None:
         """Continue from the checkpoint of the same question, if there is one.
@@ -206,10 +217,17 @@ def decomposed_layers(model: Model, pattern: str) -> list[str]:
 
 
 def drawn_components(model: Model, names: list[str], recipe: Recipe) -> dict[str, Components]:
-    """Random components: V of standard deviation 1/sqrt(d_in), U of 1/sqrt(C)."""
+    """Random components: V of standard deviation 1/sqrt(d_in), U of 1/sqrt(C).
+
+    Raises:
+        UserError: They do not fit the memory.
+    """
+    shapes = [weight(model, name).shape for name in names]
+    n_masks = recipe.n_rows * recipe.n_tokens
+    each = sum(_COPIES * 4 * (d_out + d_in + recipe.hidden + n_masks) for d_out, d_in in shapes)
+    check_fits("--components", recipe.n_components, each)
     found: dict[str, Components] = {}
-    for name in names:
-        d_out, d_in = weight(model, name).shape
+    for name, (d_out, d_in) in zip(names, shapes, strict=True):
         n = recipe.n_components
         found[name] = Components(
             V=torch.randn(d_in, n) * d_in**-0.5, U=torch.randn(n, d_out) * n**-0.5
@@ -260,5 +278,5 @@ def write(trainer: Trainer, report: Report) -> Path:
         "losses": trainer.losses,
     }
     folder.save(trainer.out, *stored, made)
-    (trainer.out / "README.md").write_text(card(made), encoding="utf-8")
+    write_text(trainer.out / CARD, card(made))
     return trainer.out

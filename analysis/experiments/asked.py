@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from analysis.errors import UserError
+from analysis.memory import check_fits
 from analysis.models.card import ModelCard, read_card
 from analysis.text.tokens import Vocabulary
 
@@ -22,6 +23,10 @@ A = TypeVar("A", bound="Asked")
 N_OFFSETS = 128
 N_PICTURED = 32
 MAX_SHIFT = 8
+BYTES_PER_TOKEN = 3_000
+"""Of memory while text is read: 16 bytes of it for a token, and what a tokenizer says of each."""
+BYTES_PER_HEAD = 4 * 8 * N_OFFSETS
+"""Of memory for a sequence's rows of one head."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +78,8 @@ class Asked:
         """The profile's sizes, with what was asked for otherwise.
 
         Raises:
-            UserError: Sequences would be longer than the model's context, or empty.
+            UserError: Sequences would be longer than the model's context, or empty, or more than
+                memory holds.
         """
         sizes = SIZES[self.profile]
         n_ctx = self.card.n_ctx
@@ -87,10 +93,15 @@ class Asked:
                 f"expected at least 2 sequences for an interval, got {self.n_sequences}; "
                 "raise --sequences"
             )
+        n_tokens = self.n_tokens or min(sizes.n_tokens, n_ctx)
+        n_heads = self.card.n_layers * self.card.n_heads
+        each = n_tokens * BYTES_PER_TOKEN + n_heads * BYTES_PER_HEAD
+        if self.n_sequences is not None:
+            check_fits("--sequences", self.n_sequences, each)
         return replace(
             sizes,
             n_sequences=self.n_sequences or sizes.n_sequences,
-            n_tokens=self.n_tokens or min(sizes.n_tokens, n_ctx),
+            n_tokens=n_tokens,
             block_len=min(sizes.block_len, (n_ctx - 1) // 2),
         )
 

@@ -12,6 +12,8 @@ import polars as pl
 
 from analysis.components.evaluation import judge
 from analysis.components.folder import MADE, made
+from analysis.files import regular_bytes
+from analysis.settings import SETTINGS
 from analysis.text.tokens import Tokens
 
 from .decomposed import Decomposed, DecomposedText
@@ -36,7 +38,7 @@ class DecompositionQuality(Decomposed):
     def question(self) -> dict[str, Any]:
         """As of every experiment, and the file that the figures are read from."""
         asked = super().question()
-        file = (Path(self.decomposition) / MADE).read_bytes()
+        file = regular_bytes(Path(self.decomposition) / MADE, SETTINGS)
         parameters = {**asked["parameters"], "made": hashlib.sha256(file).hexdigest()}
         return {**asked, "parameters": parameters}
 

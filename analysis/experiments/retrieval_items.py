@@ -14,9 +14,10 @@ import numpy as np
 import polars as pl
 
 from analysis.errors import UserError
+from analysis.files import regular_bytes
 from analysis.retrieval.baseline import Baseline, baselines
 from analysis.retrieval.items import record_items
-from analysis.retrieval.jsonl import Refused, fitting, read_items
+from analysis.retrieval.jsonl import LARGEST, Refused, fitting, read_items
 from analysis.retrieval.prompts import Prompt, prompt
 from analysis.text.english import Split
 from analysis.text.records import FACTS
@@ -210,7 +211,7 @@ class FileQuestions(Asking):
 
     @cached_property
     def _sha256(self) -> str:
-        return hashlib.sha256(Path(self.file).read_bytes()).hexdigest()
+        return hashlib.sha256(regular_bytes(Path(self.file), LARGEST)).hexdigest()
 
     @property
     def source(self) -> str:

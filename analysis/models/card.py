@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import polars as pl
 
-from analysis.errors import UserError, reason
+from analysis.errors import UserError
+from analysis.files import check_regular, reading
+from analysis.settings import SETTINGS, json_object
 
 from . import published
 from .weights import check_shards, tensors, weight_files
@@ -36,6 +38,10 @@ _SIZES = {
     "d_model": ("hidden_size", "n_embd"),
     "vocab": ("vocab_size",),
 }
+_READ_BESIDE = ("generation_config.json", "tokenizer_config.json", "special_tokens_map.json")
+"""What transformers reads beside `config.json`."""
+_ADAPTER = "adapter_config.json"
+"""It names another model by its path, whose weights would be loaded and not be hashed."""
 _LARGEST = 2**31 - 1
 """Of a size."""
 
@@ -157,7 +163,7 @@ def _tensors_hash(folder: Path, _files: tuple[tuple[str, int, int, int], ...]) -
     digest = hashlib.sha256()
     for header, _, (path, start, end) in sorted(tensors(folder), key=lambda t: t[0]):
         digest.update(header.encode())
-        with path.open("rb") as file:
+        with reading(path) as file:
             file.seek(start)
             left = end - start
             while left > 0:
@@ -207,16 +213,7 @@ def _config(folder: Path) -> dict[str, Any]:
             f"expected config.json and *.safetensors, found no config.json in {folder}; "
             "give a folder written by save_pretrained"
         )
-    try:
-        config: Any = json.loads(path.read_text(encoding="utf-8"))
-        json.dumps(config, allow_nan=False)
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(
-            f"expected JSON of finite numbers, {path} is not ({reason(error)}); write it again"
-        ) from None
-    if not isinstance(config, dict):
-        raise UserError(f"expected a JSON object, {path} holds another value; write it again")
-    return cast("dict[str, Any]", config)
+    return json_object(path)
 
 
 def _check_safe(folder: Path, config: Mapping[str, Any]) -> None:
@@ -233,6 +230,12 @@ def _check_safe(folder: Path, config: Mapping[str, Any]) -> None:
         )
     if published.is_published(folder):
         return
+    check_regular((folder / name for name in _READ_BESIDE), SETTINGS)
+    if (folder / _ADAPTER).exists():
+        raise UserError(
+            f"expected a whole model, {folder / _ADAPTER} makes of it an adapter of another one; "
+            "merge the two and save them together"
+        )
     if not weight_files(folder):
         pickles = sorted(p.name for p in [*folder.glob("*.bin"), *folder.glob("*.pt*")])
         found = f"only {', '.join(pickles)} (pickles are never loaded)" if pickles else "none"

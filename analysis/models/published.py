@@ -6,15 +6,16 @@ A folder holds `final_config.yaml` and `model_<step>.pth`; the sizes of the targ
 
 import hashlib
 import re
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
-
-import yaml
+from typing import Any
 
 from analysis.errors import UserError, reason
+from analysis.files import reading
+from analysis.settings import yaml_mapping
 
 CONFIG = "final_config.yaml"
 TARGET_CONFIG = "model_config.yaml"
@@ -45,7 +46,7 @@ def run_config(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: It is missing or not a mapping.
     """
-    return _mapping(folder / CONFIG)
+    return yaml_mapping(folder / CONFIG)
 
 
 def newest_weights(folder: Path) -> Path:
@@ -54,7 +55,7 @@ def newest_weights(folder: Path) -> Path:
     Raises:
         UserError: There is none.
     """
-    found = {int(p.stem[6:]): p for p in folder.glob("model_*.pth") if _STEP.fullmatch(p.name)}
+    found = {int(p.stem[6:]): p for p in folder.glob("model_*.pth") if _is_weights(p)}
     if not found:
         raise UserError(
             f"expected model_<step>.pth in {folder}, found none; copy the run's last checkpoint"
@@ -62,9 +63,13 @@ def newest_weights(folder: Path) -> Path:
     return found[max(found)]
 
 
+def _is_weights(path: Path) -> bool:
+    return _STEP.fullmatch(path.name) is not None and path.is_file()
+
+
 @lru_cache
 def _file_hash(path: Path, _size: int, _changed: int) -> str:
-    with path.open("rb") as file:
+    with reading(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -88,7 +93,7 @@ def target_config(folder: Path) -> dict[str, Any]:
         UserError: The file is missing, or says something else than that architecture can be.
     """
     path = _target_config_path(folder)
-    read = _mapping(path)
+    read = yaml_mapping(path)
     missing = sorted(_SIZES.keys() - read.keys())
     if missing:
         raise UserError(
@@ -186,18 +191,6 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _mapping(path: Path) -> dict[str, Any]:
-    try:
-        read: object = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"expected {path}, found none; copy the whole run folder") from None
-    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"expected YAML, {path} is not ({reason(error)}); copy it again") from None
-    if not isinstance(read, dict) or not all(isinstance(key, str) for key in read):
-        raise UserError(f"expected a mapping by name in {path}, found another value; copy it again")
-    return cast("dict[str, Any]", read)
-
-
 @dataclass(frozen=True)
 class Parts:
     """The tensors of a run under today's names."""
@@ -225,6 +218,8 @@ def parts(folder: Path) -> Parts:
     import torch  # noqa: PLC0415 - slow, and not needed to name a model
 
     path = newest_weights(folder)
+    if _is_packed(path):
+        raise UserError(f"expected tensors as torch saves them, {path} is packed; save it again")
     try:
         read: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files raise errors of many kinds
@@ -237,6 +232,15 @@ def parts(folder: Path) -> Parts:
     ):
         raise UserError(f"expected a dictionary of tensors, {path} holds other values; check it")
     return sorted_out(read)
+
+
+def _is_packed(path: Path) -> bool:
+    """Whether it is an archive that is larger in memory than on the disk; torch packs nothing."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(one.compress_type != zipfile.ZIP_STORED for one in archive.infolist())
+    except Exception:  # no archive, or a damaged one: torch says so
+        return False
 
 
 def sorted_out(state: Mapping[str, Any]) -> Parts:

@@ -9,8 +9,12 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from analysis.errors import UserError
+from analysis.files import reading
+from analysis.settings import json_object
 
 SHARDS = "model.safetensors.index.json"
+LARGEST_INDEX = 64 * 2**20
+"""Bytes of it that are read."""
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -32,7 +36,7 @@ def tensors(folder: Path) -> Iterator[tuple[str, int, tuple[Path, int, int]]]:
             raise UserError(
                 f"expected a safetensors file, {path} is damaged; copy it again"
             ) from None
-        with path.open("rb") as file:
+        with reading(path) as file:
             length = int.from_bytes(file.read(8), "little")
             header: dict[str, Any] = json.loads(file.read(length))
         header.pop("__metadata__", None)
@@ -52,9 +56,9 @@ def check_shards(folder: Path) -> None:
         return
     known = {path.name for path in weight_files(folder)}
     try:
-        places = json.loads((folder / SHARDS).read_text(encoding="utf-8"))["weight_map"].values()
+        places = json_object(folder / SHARDS, LARGEST_INDEX)["weight_map"].values()
         absent = sorted(set(places) - known)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (TypeError, KeyError, AttributeError):
         raise UserError(
             f"expected the files of all weights in {folder / SHARDS}, found something else; "
             "copy it again"

@@ -1,5 +1,6 @@
 """Result files as questions to the store, so that a file is stored once whatever its name."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -9,6 +10,7 @@ from typing import Any, ClassVar
 import polars as pl
 
 from analysis.errors import UserError
+from analysis.files import opened
 
 from .formats import Published, read_published
 
@@ -40,18 +42,18 @@ class PublishedFile:
             UserError: It cannot be read, is too large, or `read_published` refuses it.
         """
         try:
-            if not path.is_file():
-                raise UserError("expected a file, found none; check its name")
-            if path.stat().st_size > LARGEST_FILE:
-                raise UserError(
-                    f"expected at most {LARGEST_FILE // 2**20} MB, got "
-                    f"{path.stat().st_size // 2**20} MB; split the file"
-                )
-            data = path.read_bytes()
+            with opened(path) as file:
+                size, data = os.fstat(file.fileno()).st_size, file.read(LARGEST_FILE + 1)
+        except FileNotFoundError:
+            raise UserError("expected a file, found none; check its name") from None
         except OSError as error:
             raise UserError(
                 f"expected a file that can be read, got {error.strerror}; check its permissions"
             ) from None
+        if len(data) > LARGEST_FILE:
+            raise UserError(
+                f"expected at most {LARGEST_FILE // 2**20} MB, got {size // 2**20} MB; split it"
+            )
         name = path.name.encode("utf-8", "replace").decode()
         return cls(name=name, sha256=sha256(data).hexdigest(), published=read_published(data))
 

@@ -5,11 +5,11 @@ import io
 import json
 import math
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from analysis.errors import UserError
+from analysis.settings import short, strict_json
 
 REMEDY = "mend the file or leave it out"
 LARGEST = 2**31 - 1
@@ -17,7 +17,6 @@ LARGEST = 2**31 - 1
 LARGEST_SCORE = 1e12
 """Beyond it, a score is a mistake, and a mean of scores would lose digits."""
 _DIGITS = 18
-_SHOWN = 60
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
@@ -36,7 +35,7 @@ class Value:
         Raises:
             UserError: Always.
         """
-        raise UserError(f"expected {expected} at {self.where}, got {_short(self.said)}; {REMEDY}")
+        raise UserError(f"expected {expected} at {self.where}, got {short(self.said)}; {REMEDY}")
 
     def has(self, name: str) -> bool:
         """Whether it is an object with a field of this name that is not null."""
@@ -103,13 +102,6 @@ class Value:
         return self.number(-LARGEST_SCORE, LARGEST_SCORE)
 
 
-def _short(said: object) -> str:
-    if isinstance(said, (dict, list)):
-        return f"{'an object' if isinstance(said, dict) else 'a list'} of {len(said)}"
-    shown = repr(said)
-    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
-
-
 def decoded(data: bytes) -> str:
     """The text of a file.
 
@@ -147,25 +139,15 @@ def parse_json(text: str) -> Value:
         UserError: It is not JSON, or one of those is not so, or it nests too deeply.
     """
     try:
-        said = json.loads(
-            text,
-            parse_constant=_refused_constant,
-            parse_int=_integer,
-            parse_float=_float,
-            object_pairs_hook=_object,
-        )
+        said = strict_json(text, _DIGITS)
     except json.JSONDecodeError as error:
         raise UserError(
             f"expected JSON, got a mistake at line {error.lineno}, column {error.colno}: "
             f"{error.msg}; {REMEDY}"
         ) from None
-    except RecursionError:
-        raise UserError(f"expected results, got JSON that nests too deeply; {REMEDY}") from None
+    except ValueError as error:
+        raise UserError(f"{error}; {REMEDY}") from None
     return Value(said, "the top")
-
-
-def _refused_constant(text: str) -> NoReturn:
-    raise UserError(f"expected finite numbers, got {text}; {REMEDY}")
 
 
 def _integer(text: str) -> int:
@@ -179,17 +161,8 @@ def _integer(text: str) -> int:
 def _float(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise UserError(f"expected finite numbers, got {_short(text)}; {REMEDY}")
+        raise UserError(f"expected finite numbers, got {short(text)}; {REMEDY}")
     return number
-
-
-def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for i, name in enumerate(names) if name in names[:i])
-        raise UserError(f"expected each field once, got {_short(twice)} twice; {REMEDY}")
-    return made
 
 
 def parse_csv(text: str) -> tuple[tuple[str, ...], list[dict[str, Value]]]:

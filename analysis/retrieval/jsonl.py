@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from analysis.errors import UserError, printable, reason
+from analysis.files import regular_bytes
+from analysis.settings import strict_json
 from analysis.text.tokens import Vocabulary
 
 from .answers import normalised
@@ -16,6 +18,9 @@ from .prompts import Prompt, prompt
 
 FIELDS = ("id", "context", "question", "answer", "answer_span")
 """What every line holds; `wrong`, a list of other records' answers, may be given besides."""
+LARGEST = 64 * 2**20
+"""Bytes of a file that is read."""
+_DIGITS = 18
 _ENDS = re.compile(r"[.!?]\s+|\n+")
 
 
@@ -54,13 +59,11 @@ def read_items(path: Path) -> tuple[list[Item], list[Refused]]:
         Items in their order, and the lines that were refused.
 
     Raises:
-        UserError: There is no such file.
+        UserError: There is no such file, or it is larger than 64 MiB.
     """
-    if not path.is_file():
-        raise UserError(f"expected a .jsonl file of items, found no file {path}; check the path")
     items: dict[str, Item] = {}
     refused: list[Refused] = []
-    for number, raw in enumerate(path.read_bytes().splitlines(), start=1):
+    for number, raw in enumerate(regular_bytes(path, LARGEST).splitlines(), start=1):
         if not raw.strip():
             continue
         name = ""
@@ -123,13 +126,13 @@ class _ItemError(Exception):
 
 def _record(raw: bytes) -> dict[str, Any]:
     try:
-        found: Any = json.loads(raw.decode("utf-8"))
+        found: Any = strict_json(raw.decode("utf-8"), _DIGITS)
     except UnicodeDecodeError as error:
         raise _ItemError(f"expected UTF-8, got another byte at {error.start}") from None
     except json.JSONDecodeError as error:
         raise _ItemError(f"expected JSON, got {error.msg} at column {error.colno}") from None
-    except (ValueError, RecursionError) as error:
-        raise _ItemError(f"expected JSON of a question, got {reason(error)}") from None
+    except ValueError as error:
+        raise _ItemError(reason(error)) from None
     if not isinstance(found, dict):
         raise _ItemError(f"expected a JSON object, got {type(found).__name__}")
     return found

@@ -9,16 +9,16 @@ from random import Random
 from typing import Any
 
 import numpy as np
-import polars as pl
 from jaxtyping import Int
 
-from analysis.errors import UserError, reason
+from analysis.errors import UserError
 
 from . import english, records
+from .documents import Part, first_documents
 from .tokens import Tokens, Vocabulary
 
-COLUMNS = ("text", "input_ids")
-"""What a `.jsonl` or `.parquet` file must have one of."""
+PER_TOKEN = {"reference": 6, "hf": 8}
+"""Characters that are generated, or streamed, for each token that is asked for."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class Source:
     sha256: str
     documents: tuple[str | tuple[int, ...], ...]
     """Text, or token ids where the file holds those."""
+    part: str = ""
+    """Which part of a file they are; empty for all of it."""
 
 
 def read_source(name: str, seed: int, n_tokens: int) -> Source:
@@ -37,7 +39,8 @@ def read_source(name: str, seed: int, n_tokens: int) -> Source:
     Args:
         name: `reference`, a `.txt`, `.jsonl` or `.parquet` file, or `hf:dataset[:split[:column]]`.
         seed: Of the generated text; files do not use it.
-        n_tokens: About how many tokens are wanted; streams and the generator stop after them.
+        n_tokens: About how many tokens are wanted: of streams and files no more is read than that
+            takes, with room to spare, and of files 2 MiB at least.
 
     Returns:
         The documents.
@@ -45,20 +48,23 @@ def read_source(name: str, seed: int, n_tokens: int) -> Source:
     Raises:
         UserError: The file is missing, empty, not UTF-8, or has no such column.
     """
+    found = Part([], "")
     if name == "reference":
-        documents = _generated(seed, 6 * n_tokens)
+        documents = _generated(seed, PER_TOKEN["reference"] * n_tokens)
     elif name.startswith("hf:"):
-        documents = _streamed(name, 8 * n_tokens)
+        documents = _streamed(name, PER_TOKEN["hf"] * n_tokens)
     else:
-        documents = _read_file(Path(name))
+        found = first_documents(Path(name), n_tokens)
+        documents = found.documents
     kept = tuple(document for document in documents if document)
     if not kept:
-        raise UserError(f"expected text, {name} is empty; give a file with text in it")
+        empty = f"{name} has none in {found.said}" if found.said else f"{name} is empty"
+        raise UserError(f"expected text, {empty}; give a file with text in it")
     digest = hashlib.sha256()
     for document in kept:
         part = document if isinstance(document, str) else " ".join(map(str, document))
         digest.update(part.encode() + b"\0")
-    return Source(name, digest.hexdigest(), kept)
+    return Source(name, digest.hexdigest(), kept, found.said)
 
 
 def windows(
@@ -113,10 +119,22 @@ def windows(
     return Tokens(
         ids=np.concatenate([first, rows], axis=1),
         name=name,
-        source=f"{name} sha256:{source.sha256}",
+        source=f"{name}{f' ({source.part})' if source.part else ''} sha256:{source.sha256}",
         bos=bos,
         tokenizer=vocabulary.hash,
+        notes=_notes(source, name, n_rows, (n_sequences, n_tokens)),
     )
+
+
+def _notes(source: Source, name: str, n_rows: int, asked: tuple[int, int]) -> tuple[str, ...]:
+    """What whoever asks should know of the rows: a part of the text, or fewer than asked for."""
+    n_sequences, n_tokens = asked
+    part = f"{name} is read in part, {source.part}: what is asked takes no more"
+    few = (
+        f"{name} fills {n_rows:,} rows of {n_tokens} tokens, {n_sequences:,} were asked for: "
+        "all of them are used"
+    )
+    return (*([part] if source.part else []), *([few] if n_rows < n_sequences else []))
 
 
 @lru_cache(maxsize=8)
@@ -160,55 +178,6 @@ def _generated_document(rng: Random) -> str:
         lines = [f"{item.question} {item.answer}." for item in asked]
         return "\n".join([asked[0].context, *lines]) + "\n"
     return english.paragraph(rng)
-
-
-def _read_file(path: Path) -> list[Any]:
-    try:
-        if not path.is_file():
-            raise UserError(
-                f"expected `reference`, a .txt, .jsonl or .parquet file, or hf:dataset, found no "
-                f"file {path}; check the path"
-            )
-        if path.suffix == ".parquet":
-            return _column(pl.read_parquet(path, glob=False, hive_partitioning=False), path)
-        if path.suffix == ".jsonl":
-            return _column(pl.read_ndjson(path.read_bytes()), path)
-        return [path.read_text(encoding="utf-8")]
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"expected UTF-8, {path} has another byte at {error.start}; convert it first"
-        ) from None
-    except OSError as error:
-        raise UserError(
-            f"expected a file that can be read, got {error.strerror} for {path}; check it"
-        ) from None
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        raise UserError(
-            f"expected {path.suffix} with a column text or input_ids, reading {path} failed: "
-            f"{reason(error)}; check the file"
-        ) from None
-
-
-def _column(frame: pl.DataFrame, path: Path) -> list[Any]:
-    for name in COLUMNS:
-        if name in frame.columns:
-            kind = frame.schema[name]
-            holds_ids = isinstance(kind, pl.List) and kind.inner.is_integer()
-            if not (kind == pl.String if name == "text" else holds_ids):
-                wanted = "text" if name == "text" else "lists of integers"
-                raise UserError(
-                    f"expected {wanted} in the column {name} of {path}, found {kind}; convert it"
-                )
-            values = frame[name].drop_nulls()
-            if name == "text":
-                return values.to_list()
-            if values.list.drop_nulls().list.len().sum() < values.list.len().sum():
-                raise UserError(f"expected whole lists of ids in {path}, found NULLs; remove them")
-            return [tuple(ids) for ids in values.cast(pl.List(pl.Int64)).to_list()]
-    raise UserError(
-        f"expected a column text or input_ids in {path}, found {', '.join(frame.columns)}; "
-        "rename the column"
-    )
 
 
 def _streamed(name: str, n_characters: int) -> Iterator[str]:

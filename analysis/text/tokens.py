@@ -13,6 +13,11 @@ import polars as pl
 from tokenizers import Tokenizer
 
 from analysis.errors import UserError, reason
+from analysis.files import LARGE, check_regular, regular_bytes
+from analysis.settings import json_object
+
+_OLDER_TOO = ("merges.txt", "vocab.txt", "added_tokens.json", "special_tokens_map.json")
+"""What transformers reads besides of a tokenizer in an older format."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,8 @@ class Tokens:
     """Hash of the tokenizer's file, or empty for ids that were drawn."""
     targets: tuple[int, ...] = ()
     """Positions that a score asks about, if the rows are templated."""
+    notes: tuple[str, ...] = ()
+    """What whoever asks is told of them, a line each; no part of what they are."""
 
     @cached_property
     def sha256(self) -> str:
@@ -72,6 +79,7 @@ class Vocabulary:
         path = self.folder / "tokenizer.json"
         if not path.exists():
             return self._converted()
+        check_regular([path], LARGE)
         state = path.stat()
         return _read_tokenizer(path, (state.st_mtime_ns, state.st_size))
 
@@ -80,6 +88,7 @@ class Vocabulary:
         older = ("tokenizer.model", "vocab.json", "tokenizer_config.json", "spiece.model")
         if not any((self.folder / name).exists() for name in older):
             return None
+        check_regular((self.folder / name for name in (*older, *_OLDER_TOO)), LARGE)
         from transformers import AutoTokenizer  # noqa: PLC0415 - slow to import, rarely needed
 
         try:
@@ -99,7 +108,7 @@ class Vocabulary:
     @cached_property
     def _config(self) -> dict[str, Any]:
         path = self.folder / "config.json"  # a published decomposition run has none
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        return json_object(path) if path.exists() else {}
 
     @cached_property
     def bos(self) -> tuple[int, ...]:
@@ -174,7 +183,9 @@ class Vocabulary:
 def _read_tokenizer(path: Path, _state: tuple[int, int]) -> Tokenizer:
     """Read once for the many questions about a model; anew when the file has changed."""
     try:
-        return Tokenizer.from_file(str(path))
+        return Tokenizer.from_buffer(regular_bytes(path, LARGE))
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(
             f"expected a tokenizer, {path} is damaged ({reason(error)}); save it again"

@@ -12,7 +12,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from analysis.errors import UserError
+from analysis.files import check_regular
+from analysis.outputs import aside_of
 
+LARGEST = 2**40
+"""Bytes of a checkpoint: it is mapped, not read at once."""
 _DIGEST = "sha256"
 """Where a checkpoint's metadata hold the hash of all the rest."""
 
@@ -26,9 +30,10 @@ def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
         metadata: Text beside them.
 
     Raises:
-        UserError: The disk refuses; a checkpoint that is there stays.
+        UserError: The disk refuses, or something else lies there; a checkpoint that is there
+            stays.
     """
-    aside = path.with_suffix(".tmp")
+    aside = aside_of(path)
     whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
     try:
         with disk_errors(path):
@@ -80,6 +85,7 @@ def read(path: Path, device: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     Raises:
         UserError: The file is damaged; it is left as it is.
     """
+    check_regular([path], LARGEST)
     try:
         with safe_open(path, "pt", device=device) as file:
             metadata = dict(file.metadata() or {})

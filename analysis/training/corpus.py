@@ -7,6 +7,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from analysis.errors import UserError
+from analysis.files import LARGE, regular_bytes
+from analysis.settings import SETTINGS
 
 HELD_OUT_SHARE = 0.05
 SOURCES = "SOURCES.md"
@@ -41,18 +43,20 @@ class Corpus:
                 f"expected a folder with .txt files, found {'none in' if folder.is_dir() else 'no'}"
                 f" {folder}; give one with --corpus DIR"
             )
-        texts = [path.read_text(encoding="utf-8", errors="replace") for path in paths]
+        read = [regular_bytes(path, LARGE) for path in paths]
+        texts = [data.decode("utf-8", "replace") for data in read]
+        texts = [text.replace("\r\n", "\n").replace("\r", "\n") for text in texts]
         cuts = [int(len(text) * (1 - HELD_OUT_SHARE)) for text in texts]
         sources = _sources(folder / SOURCES)
         files = {
             path.name: {
-                "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+                "sha256": hashlib.sha256(data).hexdigest(),
                 "source": next(
                     (source for name, source in sources.items() if fnmatch(path.name, name)),
                     "not stated",
                 ),
             }
-            for path in paths
+            for path, data in zip(paths, read, strict=True)
         }
         train = [text[:cut] for text, cut in zip(texts, cuts, strict=True)]
         return cls(files, train, [text[cut:] for text, cut in zip(texts, cuts, strict=True)])
@@ -60,7 +64,8 @@ class Corpus:
 
 def _sources(path: Path) -> dict[str, str]:
     """Sources by file name or pattern, as the table of a Markdown file gives them."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    said = regular_bytes(path, SETTINGS) if path.exists() else b""
+    lines = said.decode("utf-8", "replace").splitlines()
     rows = [
         [cell.strip() for cell in line.strip().strip("|").split("|")]
         for line in lines

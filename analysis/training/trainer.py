@@ -4,7 +4,6 @@ import copy
 import json
 import math
 import re
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -15,8 +14,16 @@ from tokenizers import Tokenizer
 from torch import nn
 
 from analysis.errors import UserError
+from analysis.files import LARGE, regular_bytes
 from analysis.models.llama_simple_mlp import LlamaSimpleMLPConfig, LlamaSimpleMLPForCausalLM
 from analysis.models.load import load_model
+from analysis.outputs import (
+    check_free,
+    check_own_folder,
+    claim,
+    remove_own_folder,
+    write_text,
+)
 
 from . import checkpoint
 from .abilities import abilities, token_losses
@@ -27,6 +34,16 @@ from .mixture import Mixture, phase_at
 from .tokenizer import BOS, VOCAB_SIZE, train_tokenizer
 
 CHECKPOINT_EVERY = 250
+CHECKPOINT, LOG, TOKENIZER = "checkpoint.safetensors", "log.jsonl", "tokenizer.json"
+OF_RUN = (CHECKPOINT, LOG, TOKENIZER, "checkpoint.tmp", "log.tmp", "tokenizer.tmp")
+"""Files of a run."""
+MODELS = ("model", "model.tmp", "model.old")
+"""Where the model is that a run ends in, is written, and was."""
+OF_MODEL = (
+    *("config.json", "generation_config.json", "model.safetensors", "tokenizer.json"),
+    *("tokenizer_config.json", "evaluation.json", "README.md"),
+)
+"""Files of the model that a run ends in."""
 
 Report = Callable[[int, int, str], None]
 """Told (done, total, what) while something runs."""
@@ -82,8 +99,11 @@ class Trainer:
     def __init__(self, recipe: Recipe, corpus: Corpus, out: Path, device: str) -> None:
         self.recipe, self.corpus, self.out, self.device = recipe, corpus, out, device
         check_device(device)
-        out.mkdir(parents=True, exist_ok=True)
-        self.tokenizer = _run_tokenizer(out / "tokenizer.json", corpus, recipe)
+        check_free(*(out / name for name in OF_RUN))
+        for name in MODELS:
+            check_own_folder(out / name, OF_MODEL)
+        claim(out, (*OF_RUN, *MODELS))
+        self.tokenizer = _run_tokenizer(out / TOKENIZER, corpus, recipe)
         prose = [i for text in corpus.train for i in self.tokenizer.encode(text).ids]
         self.mixture = Mixture(self.tokenizer, prose, recipe.seed, recipe.n_steps)
         torch.manual_seed(recipe.seed)
@@ -101,7 +121,7 @@ class Trainer:
     @property
     def checkpoint(self) -> Path:
         """Where the state of an unfinished run is."""
-        return self.out / "checkpoint.safetensors"
+        return self.out / CHECKPOINT
 
     def save(self) -> None:
         """Write weights and optimizer state aside, then rename."""
@@ -116,6 +136,7 @@ class Trainer:
             UserError: The checkpoint is damaged, or another recipe made it.
         """
         if not self.checkpoint.exists():
+            self._forget_later_rows()  # of steps that come again
             return
         tensors, metadata = checkpoint.read(self.checkpoint, self.device)
         if json.loads(metadata.get("recipe", "null")) != json.loads(
@@ -156,19 +177,22 @@ class Trainer:
             **abilities(self.model, self.tokenizer, seed=0, n=64, n_tokens=max(n_tokens, 256)),
         }
         self.model.train()
+        check_free(self._log)
         with self._log.open("a") as file:
             file.write(json.dumps(row) + "\n")
 
     @property
     def _log(self) -> Path:
-        return self.out / "log.jsonl"
+        return self.out / LOG
 
     def _forget_later_rows(self) -> None:
         """Drop what was logged after the checkpoint: it comes again."""
-        lines = self._log.read_text().splitlines() if self._log.exists() else []
+        if not self._log.exists():
+            return
+        lines = self._log.read_text().splitlines()
         found = [(re.fullmatch(r'\{"step": (\d+), .*\}', line), line) for line in lines]
         kept = [line for row, line in found if row and int(row[1]) <= self.step]
-        _replace(self._log, "".join(f"{line}\n" for line in kept))
+        write_text(self._log, "".join(f"{line}\n" for line in kept))
 
     def run(self, report: Report) -> None:
         """Train to the last step, with a checkpoint and a log line every 250 steps."""
@@ -210,6 +234,7 @@ def write_model(trainer: Trainer, report: Report) -> Path:
     """Write weights (bfloat16), tokenizer, and a card of what they were made of and can do."""
     final, folder = trainer.out / "model", trainer.out / "model.tmp"
     trainer.model.eval()
+    remove_own_folder(folder, OF_MODEL)
     with checkpoint.disk_errors(folder):
         copy.deepcopy(trainer.model).bfloat16().save_pretrained(folder)
     trainer.tokenizer.save(str(folder / "tokenizer.json"))
@@ -225,36 +250,29 @@ def write_model(trainer: Trainer, report: Report) -> Path:
     _write_json(folder / "evaluation.json", made)
     (folder / "README.md").write_text(card(made, None), encoding="utf-8")
     before = trainer.out / "model.old"
-    shutil.rmtree(before, ignore_errors=True)
+    remove_own_folder(before, OF_MODEL)
+    check_own_folder(final, OF_MODEL)
     if final.exists():
         final.rename(before)
     folder.rename(final)
-    shutil.rmtree(before, ignore_errors=True)
+    remove_own_folder(before, OF_MODEL)
     return final
 
 
 def _run_tokenizer(path: Path, corpus: Corpus, recipe: Recipe) -> Tokenizer:
     """The tokenizer of a run, trained where the run has none yet."""
     if not path.exists():
-        _replace(path, train_tokenizer(corpus.train, recipe.seed).to_str(pretty=True))
+        write_text(path, train_tokenizer(corpus.train, recipe.seed).to_str(pretty=True))
     try:
-        return Tokenizer.from_file(str(path))
+        return Tokenizer.from_buffer(regular_bytes(path, LARGE))
+    except UserError:
+        raise
     except Exception as error:  # tokenizers raises nothing narrower
         reason = str(error).splitlines()[0]
         raise UserError(
             f"expected the tokenizer of this run, {path} is damaged ({reason}); restore it, or "
             "choose another --out"
         ) from None
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a text aside, then rename."""
-    aside = path.with_suffix(".tmp")
-    try:
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _write_json(path: Path, content: object) -> None:
