@@ -253,8 +253,9 @@ def _replace(path: Path, text: str) -> None:
     try:
         aside.write_text(text, encoding="utf-8")
         aside.replace(path)
-    finally:
+    except BaseException:
         aside.unlink(missing_ok=True)
+        raise
 
 
 def _write_json(path: Path, content: object) -> None:
