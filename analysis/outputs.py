@@ -132,5 +132,6 @@ def write_text(path: Path, text: str) -> None:
         with aside.open("x", encoding="utf-8") as file:
             file.write(text)
         aside.replace(path)
-    finally:
+    except BaseException:
         aside.unlink(missing_ok=True)
+        raise

@@ -154,6 +154,7 @@ def write_aside(path: Path, content: bytes) -> bool:
     try:
         aside.write_bytes(content)
         aside.replace(path)
-    finally:
+    except BaseException:
         aside.unlink(missing_ok=True)
+        raise
     return True

@@ -108,6 +108,7 @@ def replace_file(path: Path, data: bytes) -> None:
     try:
         write_synced(aside, data)
         aside.replace(path)
-    finally:
+    except BaseException:
         aside.unlink(missing_ok=True)
+        raise
     sync_folder(path.parent)

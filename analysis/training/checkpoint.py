@@ -39,8 +39,9 @@ def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
         with disk_errors(path):
             save_file(whole, aside, {**metadata, _DIGEST: _digest(whole, metadata)})
         aside.replace(path)
-    finally:
+    except BaseException:
         aside.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager
