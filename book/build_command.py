@@ -38,7 +38,8 @@ Example:
     type=PATH,
     default=Path("_build/html"),
     show_default=True,
-    help="Folder to publish.",
+    help="Folder to publish: new, empty, or built before. What the next build can reuse lies "
+    "beside it, in OUT.work.",
 )
 @click.option(
     "--notebooks",
@@ -51,7 +52,11 @@ Example:
 def build(
     *, out: Path, notebooks: Path, check: bool, store_path: Path, **asked: str | None
 ) -> None:
-    """Compile the notebooks into a static book; only what changed is made anew."""
+    """Compile the notebooks into a static book; only what changed is made anew.
+
+    OUT and OUT.work carry a marker of ours. A folder of somebody else, and a page that somebody has
+    changed, are refused by name.
+    """
     from .site import build as build_book  # noqa: PLC0415
     from .site import find_notebooks  # noqa: PLC0415
 

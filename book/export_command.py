@@ -115,8 +115,9 @@ that share no head with it; beside what all rankings share stand none.
 def export(folder: Path, forms: tuple[str, ...], store_path: Path) -> None:
     """Write the store's tables to a new or empty folder, or our results as others write theirs.
 
-    Cells of CSV are exactly as in the data: a spreadsheet may take one that begins with =, +, - or
-    @ for a formula.
+    Tables grow in a folder beside it, `.FOLDER.` and 32 characters, which becomes FOLDER when it
+    is whole. Cells of CSV are exactly as in the data: a spreadsheet may take one that begins with
+    =, +, - or @ for a formula.
     """
     if PUBLISHED in forms:
         if set(forms) != {PUBLISHED}:

@@ -15,6 +15,7 @@ from .comments import described
 from .disk import disk_errors, sync_folder
 from .errors import StoreError
 from .experiment import terminal_bar
+from .folder import resolved
 from .pins import quoted
 from .results_copy import write_copy
 from .schema import SCHEMA_VERSION, schema
@@ -75,9 +76,10 @@ def export_tables(
         raise StoreError(
             f"expected some of {', '.join(FORMS)}, got {', '.join(forms) or 'none'}; name one"
         )
+    folder = resolved(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise StoreError(f"expected a new or empty folder, got {folder} with files; choose another")
-    aside = folder.absolute().with_name(f".{folder.name}.{uuid4().hex}")
+    aside = folder.with_name(f".{folder.name}.{uuid4().hex}")
     with disk_errors(folder):
         aside.mkdir(parents=True)
         try:
@@ -89,7 +91,7 @@ def export_tables(
             aside.replace(folder)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
-        sync_folder(folder.absolute().parent)
+        sync_folder(folder.parent)
     return rows
 
 

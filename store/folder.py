@@ -56,7 +56,7 @@ def resolved(path: str | Path) -> Path:
     except (RuntimeError, OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise StoreError(
-            f"expected a path that leads somewhere, got {path}: {why}; choose another with --store"
+            f"expected a path that leads somewhere, got {path}: {why}; choose another"
         ) from None
 
 
