@@ -146,7 +146,7 @@ def yaml_mapping(path: Path) -> dict[str, Any]:
     """
     data = regular_bytes(path, _YAML)
     try:
-        read: object = yaml.load(data.decode("utf-8"), _Loader)
+        read: object = _Loader(data.decode("utf-8")).get_single_data()
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"expected YAML, {path} is not ({reason(error)}); copy it again") from None
     if not _fits(read, _MOST_VALUES):

@@ -10,6 +10,7 @@ import torch
 from click.testing import CliRunner
 from hypothesis import strategies as st
 
+import analysis.bench
 import analysis.components.training
 import analysis.models.load
 import analysis.training.evaluation

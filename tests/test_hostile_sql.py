@@ -17,6 +17,7 @@ from book.sql_console import Console, console_html
 from book.sql_queries import QUERIES, Query
 from store import Store
 from store.sandbox import answer, sandbox
+from store.schema import schema
 
 from .hostile import BROKEN_TEXT, NAME, Place, hostile, refused
 from .store_fakes import Sweep
@@ -47,7 +48,7 @@ def store(place):
 @pytest.fixture(scope="module")
 def locked(store):
     """One sandbox for many queries, so that what one unlocks helps the next."""
-    with sandbox(store.pins()) as connection:
+    with sandbox(store.pins(), schema().tables) as connection:
         yield connection
 
 

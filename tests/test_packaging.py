@@ -48,7 +48,10 @@ def test_a_wheel_installs_headbook_only(wheel):
 
 def test_the_command_line_works_from_an_unpacked_wheel(wheel, tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
-    code = "import headbook, sys; sys.argv = ['headbook', 'store', '--store', 'answers']; "
+    code = (
+        "import headbook, sys; sys.argv = ['headbook', 'merge', 'theirs', '--store', 'answers']; "
+    )
+    store.Store.open(tmp_path / "theirs")
     isolated = [sys.executable, "-P", "-c", code + "headbook.main()"]
     done = subprocess.run(
         isolated,
@@ -59,4 +62,4 @@ def test_the_command_line_works_from_an_unpacked_wheel(wheel, tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "0 runs" in done.stdout
+    assert "theirs: 0 new runs" in done.stdout
