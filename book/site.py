@@ -131,9 +131,12 @@ def build(
 def _resolved(out: Path) -> Path:
     """Where the output folder really is: links that lead there are followed, once."""
     try:
-        return out.expanduser().resolve()
+        found = out.expanduser().resolve()
     except (RuntimeError, OSError) as error:
         raise BookError(f"a folder at {out}", str(error), "choose another --out") from None
+    if not found.name:
+        raise BookError("a folder of the book's own", f"{found}", "choose another --out")
+    return found
 
 
 def _refuse_problems(out: Path) -> None:

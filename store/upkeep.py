@@ -66,7 +66,10 @@ def damages(store: Store, progress: Progress | None = None) -> dict[str, Damaged
     ):
         for index, name in enumerate(names):
             try:
-                check_part(read_part(parts, name))
+                part = read_part(parts, name)
+                check_part(part)
+                for table in part.files:
+                    rows_of(part, part.keys, table)
             except DamagedPartError as error:
                 if parts.entry(name):  # else someone else has pruned it
                     found[name] = error

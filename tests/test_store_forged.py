@@ -12,7 +12,7 @@ import pytest
 from polars.testing import assert_frame_equal
 from pyarrow import parquet
 
-from store import Store, StoreError, compact, merge, run_key
+from store import Store, StoreError, compact, damages, merge, run_key
 from store.files import _usual
 from store.sandbox import _MANY_FILES, tables_named
 from store.schema import schema
@@ -276,3 +276,10 @@ def test_the_first_write_deletes_nothing_behind_a_link(store, tmp_path):
     with pytest.raises(StoreError, match="got a symbolic link, which is left alone"):
         Store.open(store.root)
     assert (theirs / f"{'a' * 32}-{'b' * 32}" / "part.json").read_text() == "mine"
+
+
+@pytest.mark.parametrize("how", LIES)
+def test_verifying_finds_rows_that_cannot_be(store, how):
+    folder = folder_of(store, 1)
+    forge(folder, "head_scores", written(LIES[how](rows(store, 1))))
+    assert list(damages(Store.existing(store.root))) == [folder.name]
