@@ -27,10 +27,12 @@ class Stop:
         self._first = threading.Lock()
         self._quiet = threading.Event()
         self._stderr = 2
+        self._put_back: Callable[[], None] = lambda: None
 
     def install(self) -> None:
         """Obey SIGINT and SIGTERM, unless this process was started to ignore them."""
         self._stderr = os.dup(2)  # nobody else closes it or sends it elsewhere
+        self._put_back = _terminal()
         heard, told = os.pipe()
         os.set_blocking(told, False)
         threading.Thread(target=self._watch, args=(heard,), daemon=True).start()
@@ -95,7 +97,25 @@ class Stop:
         for process in list(_descendants(os.getpid())):
             with suppress(OSError):
                 os.kill(process, signal.SIGKILL)
+        with suppress(OSError):
+            self._put_back()
         os._exit(128 + self._number)
+
+
+def _terminal() -> Callable[[], None]:
+    """What sets the terminal as it is now: who reads a line changes it meanwhile."""
+    if not os.isatty(0):
+        return lambda: None
+    import termios  # noqa: PLC0415 - only where there is one
+
+    now = termios.tcgetattr(0)
+
+    def put_back() -> None:
+        if os.tcgetpgrp(0) == os.getpgrp():  # one in the background would be held for it
+            with suppress(termios.error):
+                termios.tcsetattr(0, termios.TCSANOW, now)
+
+    return put_back
 
 
 def _in_a_bar() -> bool:

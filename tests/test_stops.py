@@ -139,11 +139,12 @@ _ASIDE = re.compile(r"\..+\.[0-9a-f]+|.+\.tmp")
 
 
 def half_files(folder: Path) -> list[Path]:
-    """What was being written: beside its place, or in a store's `tmp`."""
+    """What was being written, beside its place or in `tmp`, where whole parts that went lie too."""
     return [
         path
         for path in folder.rglob("*")
-        if _ASIDE.fullmatch(path.name) or path.parent.name == "tmp"
+        if _ASIDE.fullmatch(path.name)
+        or (path.parent.name == "tmp" and not (path / "part.json").is_file())
     ]
 
 
@@ -290,6 +291,7 @@ def test_ctrl_c_ends_the_shell_and_leaves_the_terminal_as_it_was(at, cases, tmp_
         shown = b""
         while b"sql> " not in shown:
             shown += os.read(controller, 4096)
+        assert termios.tcgetattr(terminal) != before, "a line is read key by key"
         if at == "query":
             os.write(controller, ENDLESS.encode() + b";\n")
             time.sleep(1)
