@@ -11,7 +11,10 @@ import polars as pl
 _SPACES = {" ": "·", "\n": "↵", "\t": "⇥", "\r": "␍"}
 _HIDDEN = ("C", "Z")
 """Unicode categories that would not be seen, or would turn the text around them."""
-_BOX = "display:inline-block;border-radius:.2em;margin:.1em;padding:0 .3em;text-align:center;"
+_BOX = (
+    "display:inline-block;border-radius:.2em;margin:.1em;padding:0 .3em;text-align:center;"
+    "max-width:12rem;overflow-wrap:break-word;"
+)
 _BLUE, _YELLOW, _GREY = "#3b6ea873", "#e3b3414d", "#8080802e"
 _GREEN, _RED = "#2ea04347", "#da363347"
 """Colours are laid over whatever background the page has, so that light and dark both work."""

@@ -32,9 +32,11 @@ CHAPTERS = {
 }
 SEEN = """
 const made = ['iframe, object, embed, base, [onerror], [onload], [onmouseover], [onfocus]',
-  'a[href^="javascript:" i], [src*=evil], [href*=evil], b, u, s, article svg:not(.marks)'].join();
+  'a[href^="javascript:" i], [src*=evil], [href*=evil], [src="x"]'].join();
+const odd = [...document.querySelectorAll('b, u, s')]
+  .filter((tag) => /^(s|u|x+)$/.test(tag.innerText));
 return {sung: typeof globalThis.sung, title: document.title,
-  made: [...document.querySelectorAll(made)].map((tag) => tag.outerHTML.slice(0, 200)),
+  made: [...document.querySelectorAll(made), ...odd].map((tag) => tag.outerHTML.slice(0, 200)),
   text: document.documentElement.textContent};
 """
 
