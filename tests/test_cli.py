@@ -15,6 +15,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from book.build_command import NOTEBOOKS
 from book.cli import cli
+from store import Store
 
 from .architectures import SUPPORTED, build
 
@@ -130,6 +131,7 @@ def test_a_folder_without_a_tokenizer_is_scored_on_random_tokens(tmp_path):
 @pytest.mark.parametrize("form", ["--csv", "--json", None])
 def test_sql_prints_what_was_asked_for(form, tmp_path):
     options = [form] if form else []
+    Store.open(tmp_path / "store")
     done = invoke("sql", "SELECT 1 AS one, '<b>' AS text", *options, "--store", tmp_path / "store")
     assert done.exit_code == 0
     assert "one" in done.stdout
@@ -137,6 +139,7 @@ def test_sql_prints_what_was_asked_for(form, tmp_path):
 
 
 def test_a_shell_survives_a_wrong_query(tmp_path):
+    Store.open(tmp_path / "store")
     done = subprocess.run(
         [sys.executable, "-c", "import headbook; headbook.main()", "sql", "--store", "store"],
         input="SELECT nothing;\nSELECT 6\n* 7 AS answer;\n",
@@ -203,6 +206,7 @@ def test_heads_that_do_not_exist(gpt2, prose, tmp_path):
 
 
 def test_a_store_of_a_newer_schema_and_a_folder_that_is_no_store(tmp_path):
+    Store.open(tmp_path / "store")
     assert invoke("store", "--store", tmp_path / "store").exit_code == 0
     marker = tmp_path / "store" / "store.json"
     newer = json.loads(marker.read_text())
@@ -216,7 +220,8 @@ def test_a_store_of_a_newer_schema_and_a_folder_that_is_no_store(tmp_path):
 
 
 def test_a_wrong_query(tmp_path):
-    refused("sql", "SELECT * FROM nowhere", "--store", tmp_path / "store")
+    Store.open(tmp_path / "store")
+    assert "nowhere" in refused("sql", "SELECT * FROM nowhere", "--store", tmp_path / "store")
 
 
 def test_a_missing_corpus_and_an_unknown_device(tmp_path):

@@ -236,5 +236,6 @@ def test_an_interrupt_ends_it(folder):
             idle.sendall(b"GET / HT")
             process.send_signal(signal.SIGINT)
             process.wait(30)
-        assert process.stderr.read() == b""
-    assert process.returncode == 0
+        (line,) = process.stderr.read().splitlines()
+    assert line.startswith(b"headbook: interrupted")
+    assert process.returncode == 130
