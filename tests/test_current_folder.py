@@ -113,8 +113,10 @@ def test_workers_of_ray_import_nothing_from_the_current_folder(commands, asked, 
 
 def test_python_runs_the_package(tmp_path):
     sung = canaries(tmp_path / "work", MODULES)
+    other(tmp_path / "store")
+    asked = ("sql", "SELECT 1 AS one", "--csv", "--store", str(tmp_path / "store"))
     done = subprocess.run(
-        [sys.executable, "-m", "headbook", "sql", "SELECT 1 AS one", "--csv", "--store", "s"],
+        [sys.executable, "-m", "headbook", *asked],
         cwd=tmp_path / "work",
         env={"PYTHONPATH": str(ROOT)},
         capture_output=True,

@@ -70,6 +70,7 @@ def test_closed_streams_are_no_trouble(closed, tmp_path):
     "terminal", [{"PYTHONIOENCODING": "ascii"}, {"PYTHONUTF8": "0", "LC_ALL": "C"}]
 )
 def test_a_terminal_of_another_encoding_is_shown_what_it_can_show(terminal, tmp_path):
+    Store.open(tmp_path / "store")
     plain = Commands(environment={**terminal, "PYTHONCOERCECLOCALE": "0"})
     query = ("sql", "SELECT chr(233) || chr(8232) AS naive", "--store", tmp_path / "store")
     code, out, err = plain.run(tmp_path, *query)
@@ -107,7 +108,7 @@ def test_an_error_of_ours_is_not_made_to_look_like_a_users(monkeypatch):
     def broken(*_args, **_named):
         raise OSError("nothing of a disk")
 
-    monkeypatch.setattr(Store, "open", broken)
+    monkeypatch.setattr(Store, "existing", broken)
     done = CliRunner().invoke(cli, ["store", "--store", "s"])
     assert isinstance(done.exception, OSError)
 
