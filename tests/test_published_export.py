@@ -147,6 +147,10 @@ def test_beside_heads_that_all_rankings_share_stand_no_random_ones(tmp_path, sto
 def test_an_export_of_nothing_or_over_something_is_refused(tmp_path, place):
     done = invoke("export", tmp_path / "out", "--format", "published", *place)
     assert done.exit_code == 2
+    assert "expected a store at" in done.output
+    Store.open(tmp_path / "store")
+    done = invoke("export", tmp_path / "out", "--format", "published", *place)
+    assert done.exit_code == 2
     assert "expected retrieval scores in the store" in done.output
     assert not (tmp_path / "out").exists()
     (tmp_path / "full").mkdir()

@@ -150,7 +150,7 @@ def test_bytes_that_are_no_text_are_refused(tmp_path):
     kept, (refused,) = read_items(path)
     assert len(kept) == 1
     assert (refused.line, refused.reason) == (1, "expected UTF-8, got another byte at 8")
-    with pytest.raises(UserError, match="found no file"):
+    with pytest.raises(UserError, match="expected a file, found none"):
         read_items(tmp_path / "none.jsonl")
 
 
