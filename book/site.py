@@ -20,7 +20,7 @@ from .editions import planned
 from .errors import BookError
 from .links import page_name
 from .output import BOOK_MARKER, WORK_MARKER, Published, claimed, refuse_foreign, refuse_strange
-from .pages import Pages
+from .pages import FOLDERS, Pages
 from .runs_page import write_runs
 from .sql_files import ship_results
 
@@ -105,7 +105,7 @@ def build(
         refuse_foreign(folder, marker)
     store = open_store(store_path)
     with claimed(work_folder(out), WORK_MARKER) as work, claimed(out, BOOK_MARKER) as book:
-        refuse_strange(work)
+        refuse_strange(work, FOLDERS)
         pages = Pages(work.path, Published.of(book))
         records, compiled = compile_chapters(plan, store, pages.work, prepare=prepare, strict=check)
         pages.write_sources(plan, records)
