@@ -1,8 +1,6 @@
 """The command line: answers, and one line with the remedy for every mistake."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from shutil import copy, copytree
 
@@ -136,20 +134,6 @@ def test_sql_prints_what_was_asked_for(form, tmp_path):
     assert done.exit_code == 0
     assert "one" in done.stdout
     assert "<b>" in done.stdout
-
-
-def test_a_shell_survives_a_wrong_query(tmp_path):
-    Store.open(tmp_path / "store")
-    done = subprocess.run(
-        [sys.executable, "-c", "import headbook; headbook.main()", "sql", "--store", "store"],
-        input="SELECT nothing;\nSELECT 6\n* 7 AS answer;\n",
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "42" in done.stdout
-    assert "nothing" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -138,6 +138,20 @@ def test_a_forged_manifest_is_damage_of_its_part_alone(store, change):
     assert list(reader.parts.unfit) == [manifest.parent.name]
 
 
+@pytest.mark.parametrize("number", ["9" * 999, -1, 1.5, True, 2**63, None, [1]])
+@pytest.mark.parametrize("size", ["schema", "bytes of head_scores", "rows of head_scores"])
+def test_a_size_that_is_no_integer_is_named_with_its_value(store, size, number):
+    manifest = folder_of(store, 1) / "part.json"
+    told = json.loads(manifest.read_text())
+    (told["files"]["head_scores"] if " of " in size else told)[size.split(" of ")[0]] = number
+    manifest.unlink()
+    manifest.write_text(json.dumps(told))
+    reader = Store.existing(store.root)
+    assert reader.sql(SQL).row(0)[0] == 32
+    (error,) = reader.parts.unfit.values()
+    assert f"expected sizes as integers, got {number!r:.40} as {size})" in str(error)
+
+
 def test_a_footer_that_we_write_is_known_by_its_beginning_and_others_are_parsed(tmp_path):
     """The quick way accepts what the slow one does, and neither takes another schema."""
     for table, columns in schema().tables.items():
