@@ -119,14 +119,15 @@ def export(folder: Path, forms: tuple[str, ...], store_path: Path) -> None:
     is whole. Cells of CSV are exactly as in the data: a spreadsheet may take one that begins with
     =, +, - or @ for a formula.
     """
-    if PUBLISHED in forms:
-        if set(forms) != {PUBLISHED}:
-            raise UserError("expected published alone, got other formats too; export them apart")
-        _export_published(folder, Store.existing(store_path))
-        return
+    if PUBLISHED in forms and set(forms) != {PUBLISHED}:
+        raise UserError("expected published alone, got other formats too; export them apart")
     store = Store.existing(store_path)
-    rows = export_tables(store, folder, forms)
-    say(f"{len(rows)} tables, {sum(rows.values()):,} rows in {folder}: {', '.join(forms)}")
+    if PUBLISHED in forms:
+        store.true_pins()  # what is not true is set aside, of however many parts
+        _export_published(folder, store)
+    else:
+        rows = export_tables(store, folder, forms)
+        say(f"{len(rows)} tables, {sum(rows.values()):,} rows in {folder}: {', '.join(forms)}")
     tell_unfit(store)
 
 

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Collection, Generator, Mapping
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from hashlib import sha256
@@ -21,6 +21,7 @@ from .errors import DamagedPartError
 from .files import File
 from .manifests import MANIFEST, Part, Unit, check_part, part_name, read_part
 from .schema import SCHEMA_VERSION, conformed, empty, schema
+from .values import untrue
 
 if TYPE_CHECKING:
     import polars as pl
@@ -74,6 +75,7 @@ class Parts:
 
         self._known: dict[tuple[str, int], Part] = {}
         self._sound: dict[tuple[str, str], Part] = {}
+        self._true: dict[tuple[str, str], Part] = {}
         self._bad: dict[str, tuple[Part, DamagedPartError]] = {}
 
     @contextmanager
@@ -141,6 +143,28 @@ class Parts:
             return False
         self._sound |= {(part.name, table): part for table in unknown}
         return True
+
+    def check_values(self, parts: Sequence[Part], tables: Collection[str] | None = None) -> bool:
+        """Check the values of parts, as `check` does their bytes, all parts of a table at once.
+
+        Args:
+            parts: Parts, their bytes checked.
+            tables: The tables that are going to be read; None for all.
+
+        Returns:
+            Whether nothing was set aside.
+        """
+        true = True
+        for table in schema().tables if tables is None else tables:
+            held = [part for part in parts if table in part.files and part.files[table].rows]
+            fresh = [part for part in held if self._true.get((part.name, table)) is not part]
+            wrong = untrue(fresh, table)
+            self._true |= {(part.name, table): part for part in fresh if part.name not in wrong}
+            for part in fresh:
+                if part.name in wrong:
+                    self.set_aside(part, wrong[part.name])
+            true = true and not wrong
+        return true
 
     def set_aside(self, part: Part, error: DamagedPartError) -> None:
         """Leave a part out from now on."""

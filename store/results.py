@@ -18,7 +18,7 @@ from .folder import check_root, create, default_root, resolved
 from .keys import name_of, run_key
 from .manifests import Unit, part_name
 from .parts import Parts
-from .pins import Pinned, live_views, read_runs, scan_files, sound_pins
+from .pins import Pinned, live_views, read_runs, scan_files, sound_pins, true_pins
 from .provenance import run_row
 from .refusals import Refusals
 from .sandbox import answered_by
@@ -32,6 +32,9 @@ FROM runs
 LEFT JOIN (SELECT model, COLUMNS(* EXCLUDE (model)) AS 'model_\0' FROM models) USING (model)
 LEFT JOIN (SELECT text, COLUMNS(* EXCLUDE (text)) AS 'text_\0' FROM texts) USING (text)
 """
+
+_FEW_PARTS = 64
+"""Of fewer, a query checks the values too; of 10,000 that takes a second, as long as the query."""
 
 
 def answered(
@@ -229,7 +232,23 @@ class Store(Refusals):
         Raises:
             StoreError: One of the runs lies in a part that does not fit.
         """
-        pins = sound_pins(self.parts, runs, tables)
+        return self._holding(sound_pins(self.parts, runs, tables), runs)
+
+    def true_pins(self, runs: Collection[str] | None = None) -> list[Pinned]:
+        """As `pins`, their values checked too: for who copies every row into tables with keys.
+
+        Args:
+            runs: Run ids; None for all.
+
+        Returns:
+            The parts that hold them.
+
+        Raises:
+            StoreError: One of the runs lies in a part that does not fit.
+        """
+        return self._holding(true_pins(self.parts, runs), runs)
+
+    def _holding(self, pins: list[Pinned], runs: Collection[str] | None) -> list[Pinned]:
         if runs is not None:
             shown = {run for pinned in pins for run in pinned.runs}
             self._refuse_damaged(set(runs) - shown)
@@ -313,6 +332,8 @@ class Store(Refusals):
 
     def _pins_of_query(self, query: str, tables: Collection[str]) -> list[Pinned]:
         pins = self.pins(None, tables)
+        if len(pins) < _FEW_PARTS:
+            pins = true_pins(self.parts, None, tables)
         runs = sorted({run for pinned in pins for run in pinned.runs})
         self.log.append(Recalled("sql", {"sql": query}, tuple(runs), (), None))
         return pins

@@ -11,8 +11,9 @@ from .errors import DamagedPartError
 from .experiment import terminal_bar
 from .manifests import check_part, read_part
 from .parts import DAY_S
-from .pins import Pinned, pin, rows_of
+from .pins import Pinned, pin
 from .schema import SUBJECTS, schema
+from .values import rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
