@@ -19,6 +19,7 @@ from .beneath import FOLDER, Folder, StrangeEntryError
 from .disk import disk_errors, reading
 from .errors import DamagedPartError
 from .files import File
+from .folder import create, is_new
 from .manifests import MANIFEST, Part, Unit, check_part, part_name, read_part
 from .schema import SCHEMA_VERSION, conformed, empty, schema
 from .values import untrue
@@ -66,8 +67,9 @@ def remove(folder: Folder, name: str) -> None:
 class Parts:
     """The folder `parts/` of a store, and `tmp/`, where parts grow until they are renamed."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, planned: bool = False) -> None:
         self.root = root
+        self._planned = planned
         self.folder = root / "parts"
         self.tmp = root / "tmp"
         self.unfit: dict[str, DamagedPartError] = {}
@@ -81,8 +83,30 @@ class Parts:
     @contextmanager
     def made(self, name: str) -> Generator[Folder]:
         """A folder of the store, made if need be."""
+        self.begin()
         with disk_errors(self.root / name), Folder.open(self.root) as root, root.made(name) as made:
             yield made
+
+    def unmade(self) -> bool:
+        """Whether the store is only planned: nothing of it is there, and nobody has made it."""
+        self._planned = self._planned and is_new(self.root)
+        return self._planned
+
+    def begin(self) -> bool:
+        """Make the store, where it is only planned.
+
+        Returns:
+            Whether it was.
+
+        Raises:
+            StoreError: The disk refuses.
+        """
+        if not self.unmade():
+            return False
+        create(self.root)
+        self._planned = False
+        self.create()
+        return True
 
     def create(self) -> None:
         """Make the folder, and the part that holds every table without rows."""
@@ -90,6 +114,8 @@ class Parts:
 
     def _published(self) -> list[tuple[str, int]]:
         """Name and inode: a part that was dropped and computed anew is another one."""
+        if self.unmade():
+            return []
         with reading(self.folder), Folder.open(self.root) as root:
             if root.entry("parts") is None:
                 return []

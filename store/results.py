@@ -14,7 +14,7 @@ import polars as pl
 from .catalog import Catalog
 from .errors import StoreError
 from .experiment import part_of_whole, terminal_bar
-from .folder import check_root, create, default_root, resolved
+from .folder import check_root, default_root, is_new, resolved
 from .keys import name_of, run_key
 from .manifests import Unit, part_name
 from .parts import Parts
@@ -107,10 +107,10 @@ class Recalled:
 class Store(Refusals):
     """Answers by question. Any number of processes may read and write one folder."""
 
-    def __init__(self, root: Path) -> None:
-        """Use `Store.open` or `Store.existing`, which check the folder."""
+    def __init__(self, root: Path, *, planned: bool = False) -> None:
+        """Use `Store.open`, `Store.planned` or `Store.existing`, which check the folder."""
         self.root = root
-        self.parts = Parts(root)
+        self.parts = Parts(root, planned=planned)
         self.log: list[Recalled] = []
         self.catalog = Catalog(root, self.parts)
 
@@ -128,13 +128,34 @@ class Store(Refusals):
             StoreError: The folder is something else, or of a newer headbook, or the disk
                 refuses. An existing store on a read-only disk opens, but only for reading.
         """
-        root = resolved(path or default_root())
-        fresh = create(root)
-        store = cls.existing(root)
-        if fresh:
-            store.parts.create()
-            store.catalog.refresh()
+        store = cls.planned(path)
+        store.make()
         return store
+
+    @classmethod
+    def planned(cls, path: str | Path | None = None) -> Store:
+        """As `open`, but where there is none, the first answer makes it: until then it is empty.
+
+        Args:
+            path: Its folder; None for `default_root()`.
+
+        Returns:
+            The store; what is asked of it may still turn out to be refused, and leaves nothing.
+
+        Raises:
+            StoreError: The folder is something else, or of a newer headbook.
+        """
+        root = resolved(path or default_root())
+        return cls(root, planned=True) if is_new(root) else cls.existing(root)
+
+    def make(self) -> None:
+        """Make the store, where it is only planned.
+
+        Raises:
+            StoreError: The disk refuses.
+        """
+        if self.parts.begin():
+            self.catalog.refresh()
 
     @classmethod
     def existing(cls, path: str | Path | None = None) -> Store:
