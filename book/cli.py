@@ -191,8 +191,9 @@ def train_reference(
 ) -> None:
     """Train the reference model anew; a killed training goes on with --resume."""
     from analysis.training.trainer import Corpus, Recipe, Trainer, train  # noqa: PLC0415
-    from store import terminal_bar  # noqa: PLC0415
+    from store import check_apart, terminal_bar  # noqa: PLC0415
 
+    check_apart(out)
     trainer = Trainer(Recipe(seed=seed, n_steps=steps), Corpus.read(corpus), out, device)
     with terminal_bar("training") as report:
         folder = train(trainer, resume=resume, report=report)

@@ -13,7 +13,7 @@ from analysis.errors import UserError
 from book.options import PATH, with_store
 from book.terminal import say
 from book.unfit import tell_unfit
-from store import FORMS, Store, export_tables
+from store import FORMS, Store, check_apart, export_tables
 
 EPILOG = """\b
 Example:
@@ -132,6 +132,7 @@ def export(folder: Path, forms: tuple[str, ...], store_path: Path) -> None:
 
 
 def _export_published(folder: Path, store: Store) -> None:
+    check_apart(folder, store.root)
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"expected a new or empty folder, got {folder} with files; choose another")
     files = dict((*_rankings(store), *_curves(store)))

@@ -7,7 +7,7 @@ from .errors import StoreError
 from .experiment import Experiment, Progress, Report, terminal_bar
 from .export import snapshot, snapshots
 from .exported import FORMS, export_tables
-from .folder import default_root, strays
+from .folder import check_apart, default_root, strays
 from .incoming import INCOMING, accept, deliver, merge
 from .keys import canonical, key_of, parsed, run_key
 from .results import Answer, Recalled, Store
@@ -37,6 +37,7 @@ __all__ = [
     "StrangeEntryError",
     "accept",
     "canonical",
+    "check_apart",
     "compact",
     "contents",
     "copied_tables",
