@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import polars as pl
 
 from analysis.errors import UserError, printable, reason
 from book.ask_command import ask_file
@@ -151,6 +152,7 @@ def store(action: str, store_path: Path) -> None:
     from store import (  # noqa: PLC0415
         Store,
         compact,
+        conflicts,
         contents,
         damages,
         prune,
@@ -158,14 +160,20 @@ def store(action: str, store_path: Path) -> None:
         strays,
     )
 
-    opened = Store.existing(store_path)
+    opened, unsound = Store.existing(store_path), False
     if action == "show":
-        say(f"{store_path}: {len(opened.runs())} runs\n{contents(opened)}")
+        with pl.Config(tbl_rows=-1):
+            say(f"{store_path}: {len(opened.runs())} runs\n{contents(opened)}")
     elif action == "verify":
-        found = damages(opened)
+        found, twofold = damages(opened), conflicts(opened)
         echo_lines(f"headbook: {error}" for error in found.values())
+        echo_lines(
+            f"headbook: expected one answer of the run {run}, got other rows in the parts "
+            f"{', '.join(names)}; queries see the first: move away what you do not trust"
+            for run, names in twofold.items()
+        )
         click.echo(f"{len(opened.parts.names())} parts, {len(found)} of them damaged")
-        click.get_current_context().exit(2 if found else 0)
+        unsound = bool(found or twofold)
     elif action == "compact":
         click.echo(f"{compact(opened)} parts merged")
     elif action == "prune":
@@ -173,6 +181,8 @@ def store(action: str, store_path: Path) -> None:
     else:
         say(snapshot(opened))
     echo_lines(f"headbook: not headbook's, left alone: {name}" for name in strays(opened.root))
+    if unsound:  # and told
+        click.get_current_context().exit(2)
     tell_unfit(opened)
 
 

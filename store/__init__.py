@@ -13,7 +13,7 @@ from .keys import canonical, key_of, parsed, run_key
 from .results import Answer, Recalled, Store
 from .results_copy import LeftOut, write_copy
 from .schema import SCHEMA_VERSION
-from .upkeep import compact, contents, damages, prune
+from .upkeep import compact, conflicts, contents, damages, prune
 from .versions import Locked, lock_entries, lock_problems, write_lock
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "canonical",
     "check_apart",
     "compact",
+    "conflicts",
     "contents",
     "copied_tables",
     "damages",

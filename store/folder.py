@@ -21,6 +21,9 @@ MARKER = "store.json"
 MOST_MARKER = 10_000
 """Bytes of the largest marker that is read."""
 
+PART = re.compile(r"[0-9a-f]{32}")
+"""What a part can be called; what is called otherwise is none."""
+
 _FOLDERS = ("parts", "tmp", "incoming", "blobs")
 _FILES = re.compile(r"store\.json|catalog\.json|(?:catalog|results-\d+)\.duckdb(?:\.wal)?")
 _ASIDE = re.compile(r"\.(?:store|catalog)\.json\.[0-9a-f]+")
@@ -183,8 +186,12 @@ def strays(root: Path) -> list[str]:
         root: The store, checked.
 
     Returns:
-        Names, sorted.
+        Names, those in `parts/` with that before them and last.
     """
     with reading(root), Folder.open(root) as folder:
         known = {name for name in folder.names() if name in _FOLDERS or _FILES.fullmatch(name)}
-        return [name for name in folder.names() if name not in known and not _ASIDE.match(name)]
+        found = [name for name in folder.names() if name not in known and not _ASIDE.match(name)]
+        if "parts" in known:
+            with folder.below("parts") as parts:
+                found += [f"parts/{name}" for name in parts.names() if not PART.fullmatch(name)]
+        return found

@@ -19,7 +19,7 @@ from .beneath import FOLDER, Folder, StrangeEntryError
 from .disk import disk_errors, reading
 from .errors import DamagedPartError
 from .files import File
-from .folder import create, is_new
+from .folder import PART, create, is_new
 from .manifests import MANIFEST, Part, Unit, check_part, part_name, read_part
 from .schema import SCHEMA_VERSION, conformed, empty, schema
 from .values import untrue
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     import polars as pl
 
 DAY_S = 24 * 3600.0
-NAME = re.compile(r"[0-9a-f]{32}")
 _IN_PART = re.compile(r"part\.json|[a-z_]+\.parquet")
 _IN_TMP = re.compile(
     r"[0-9a-f]{32}-(?:[0-9a-f]{32}|(?:catalog|snapshot)\.duckdb(?:\.wal)?)"
@@ -121,7 +120,7 @@ class Parts:
                 return []
             with root.below("parts") as parts, os.scandir(parts.descriptor) as entries:
                 return sorted(
-                    (entry.name, entry.inode()) for entry in entries if NAME.fullmatch(entry.name)
+                    (entry.name, entry.inode()) for entry in entries if PART.fullmatch(entry.name)
                 )
 
     def names(self) -> list[str]:

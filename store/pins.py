@@ -37,6 +37,11 @@ class Pinned:
         return len(self.runs) == len(self.part.keys)
 
 
+def rank(part: Part) -> tuple[int, str]:
+    """Sorts parts: of those that hold a run, the first shows it."""
+    return -len(part.keys), part.name
+
+
 def pin(parts: Iterable[Part]) -> list[Pinned]:
     """Choose parts so that every run is shown exactly once.
 
@@ -51,7 +56,7 @@ def pin(parts: Iterable[Part]) -> list[Pinned]:
     """
     shown: set[str] = set()
     pins: list[Pinned] = []
-    for part in sorted(parts, key=lambda part: (-len(part.keys), part.name)):
+    for part in sorted(parts, key=rank):
         fresh = part.keys.keys() - shown
         if fresh or not part.keys:
             pins.append(Pinned(part, frozenset(fresh)))
