@@ -17,6 +17,7 @@ from pyarrow import parquet
 
 from book.cli import cli
 from store import (
+    SCHEMA_VERSION,
     Store,
     StoreError,
     compact,
@@ -249,6 +250,39 @@ def test_a_forged_manifest_is_damage_of_its_part_alone(store, change):
     reader = Store.existing(store.root)
     assert reader.sql(SQL).row(0)[0] == 32
     assert list(reader.parts.unfit) == [manifest.parent.name]
+
+
+IGNORED = {
+    "of the part": lambda told: told | {"more": [1, {"x": None}]},
+    "of a unit": lambda told: (
+        told | {"keys": {run: unit | {"more": 1} for run, unit in told["keys"].items()}}
+    ),
+    "another experiment": lambda told: (
+        told | {"keys": {run: unit | {"experiment": "X"} for run, unit in told["keys"].items()}}
+    ),
+    **{f"schema {n}": lambda told, n=n: told | {"schema": n} for n in range(SCHEMA_VERSION)},
+}
+
+
+@pytest.mark.parametrize("how", IGNORED)
+def test_what_a_manifest_may_say_besides(store, how):
+    manifest, sound = folder_of(store, 1) / "part.json", store.sql("FROM runs ORDER BY run")
+    told = IGNORED[how](json.loads(manifest.read_text()))
+    manifest.unlink()
+    manifest.write_text(json.dumps(told))
+    reader = Store.existing(store.root)
+    assert reader.sql("FROM runs ORDER BY run").equals(sound)
+    assert reader.recall(Scores(seed=1))["head_scores"].height == 32
+    assert damages(reader) == {} and not reader.parts.unfit
+
+
+def test_what_a_manifest_says_of_a_file_is_three_things(store):
+    manifest = folder_of(store, 1) / "part.json"
+    told = json.loads(manifest.read_text())
+    told["files"]["runs"]["more"] = 1
+    manifest.unlink()
+    manifest.write_text(json.dumps(told))
+    assert list(damages(Store.existing(store.root))) == [manifest.parent.name]
 
 
 def test_a_footer_that_we_write_is_known_by_its_beginning_and_others_are_parsed(tmp_path):
