@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import polars as pl
 
 from analysis.errors import UserError, printable, reason
 from book.ask_command import ask_file
@@ -191,6 +192,7 @@ def store(action: str, store_path: Path) -> None:
     from store import (  # noqa: PLC0415
         Store,
         compact,
+        conflicts,
         contents,
         damages,
         prune,
@@ -198,14 +200,20 @@ def store(action: str, store_path: Path) -> None:
         strays,
     )
 
-    opened = Store.existing(store_path)
+    opened, unsound = Store.existing(store_path), False
     if action == "show":
-        say(f"{store_path}: {len(opened.runs())} runs\n{contents(opened)}")
+        with pl.Config(tbl_rows=-1):
+            say(f"{store_path}: {len(opened.runs())} runs\n{contents(opened)}")
     elif action == "verify":
-        found = damages(opened)
+        found, twofold = damages(opened), conflicts(opened)
         echo_lines(f"headbook: {error}" for error in found.values())
+        echo_lines(
+            f"headbook: expected one answer of the run {run}, got other rows in the parts "
+            f"{', '.join(names)}; queries see the first: move away what you do not trust"
+            for run, names in twofold.items()
+        )
         click.echo(f"{len(opened.parts.names())} parts, {len(found)} of them damaged")
-        click.get_current_context().exit(2 if found else 0)
+        unsound = bool(found or twofold)
     elif action == "compact":
         click.echo(f"{compact(opened)} parts merged")
     elif action == "prune":
@@ -213,6 +221,8 @@ def store(action: str, store_path: Path) -> None:
     else:
         say(snapshot(opened))
     echo_lines(f"headbook: not headbook's, left alone: {name}" for name in strays(opened.root))
+    if unsound:  # and told
+        click.get_current_context().exit(2)
     tell_unfit(opened)
 
 
@@ -231,8 +241,9 @@ def train_reference(
 ) -> None:
     """Train the reference model anew; a killed training goes on with --resume."""
     from analysis.training.trainer import Corpus, Recipe, Trainer, train  # noqa: PLC0415
-    from store import terminal_bar  # noqa: PLC0415
+    from store import check_apart, terminal_bar  # noqa: PLC0415
 
+    check_apart(out)
     trainer = Trainer(Recipe(seed=seed, n_steps=steps), Corpus.read(corpus), out, device)
     with terminal_bar("training") as report:
         folder = train(trainer, resume=resume, report=report)

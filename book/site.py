@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from store import check_apart
+
 from .chapters import compile_chapters, open_store
 from .check import problems
 from .citation import write_citation
@@ -96,12 +98,14 @@ def build(
     Raises:
         BookError: The book cannot be built, or does not pass the check; `out` stays as it was,
             unless it is the finished pages that do not pass.
+        StoreError: A folder of the book would lie in a store, or the store in it.
         UserError: `models` names one that cannot be read, or one twice.
     """
     start = time.perf_counter()
     chapters, out = _in_order(notebooks), _resolved(out)
     plan = planned(chapters, options)
     for folder, marker in ((out, BOOK_MARKER), (work_folder(out), WORK_MARKER)):
+        check_apart(folder, store_path)
         refuse_foreign(folder, marker)
     store = open_store(store_path)
     with claimed(work_folder(out), WORK_MARKER) as work, claimed(out, BOOK_MARKER) as book:
