@@ -34,7 +34,7 @@ from store.schema import schema
 from .store_fakes import MODEL, Scores, Sweep
 
 SQL = "SELECT count(*), sum(value) FROM head_scores"
-EVERY = "FROM head_scores ORDER BY ALL"
+HEAD_SCORES = "FROM head_scores ORDER BY ALL"
 
 
 @pytest.fixture
@@ -198,11 +198,11 @@ def test_a_lie_stops_no_snapshot(store):
 
 
 def test_a_lie_in_a_large_part_hides_none_of_the_small_ones_that_it_was_made_of(store, tmp_path):
-    sound = store.sql(EVERY)
+    sound = store.sql(HEAD_SCORES)
     compact(store)
     (large,) = [part for part in store.parts.current() if len(part.keys) == 2]
     forge(large.folder, "head_scores", written(null("score")(rows(store, 1))))
-    assert Store.existing(store.root).sql(EVERY).equals(sound)
+    assert Store.existing(store.root).sql(HEAD_SCORES).equals(sound)
     assert merge(Store.open(tmp_path / "ours"), store.root)[0] == 2
 
 
