@@ -61,8 +61,8 @@ def tour(commands: Commands, folder: Path, places: Path) -> dict[str, str]:
     write(places, "word")
     made = (
         ("build", "--notebooks", places / "notebooks", "--out", places / "html"),
-        ("export", places / "export"),
         ("merge", places.parent / "other"),
+        ("export", places / "export"),
         ("sql", "SELECT count(*) FROM head_scores", "--csv"),
     )
     for words in made:
