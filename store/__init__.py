@@ -1,5 +1,6 @@
 """The store: every result a row, every question DuckDB SQL, every byte immutable Parquet."""
 
+from .answers import Answer, Recalled
 from .beneath import FILE, FOLDER, Folder, StrangeEntryError, kind_of
 from .comments import described
 from .copy_contents import CopiedColumn, CopiedTable, copied_tables
@@ -10,7 +11,7 @@ from .exported import FORMS, export_tables
 from .folder import check_apart, default_root, strays
 from .incoming import INCOMING, accept, deliver, merge
 from .keys import canonical, key_of, parsed, run_key
-from .results import Answer, Recalled, Store
+from .results import Store
 from .results_copy import LeftOut, write_copy
 from .schema import SCHEMA_VERSION
 from .upkeep import compact, conflicts, contents, damages, prune

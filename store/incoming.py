@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .answers import answered
 from .beneath import Folder
 from .disk import disk_errors
 from .errors import DamagedPartError, StoreError
@@ -15,8 +16,8 @@ from .folder import check_root, resolved
 from .keys import MOST_JSON, run_key
 from .manifests import MANIFEST, Part, check_part, read_part
 from .parts import Parts
-from .pins import true_pins
-from .results import Store, answered
+from .pins import sound_pins
+from .results import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -101,7 +102,9 @@ def merge(
     if root == store.root:
         raise StoreError(f"expected another store than {other}, got the same; choose another")
     theirs, before = Parts(root), set(store.runs())
-    lacking = [one.part for one in true_pins(theirs) if not one.part.keys.keys() <= before]
+    lacking = [
+        one.part for one in sound_pins(theirs, values=True) if not one.part.keys.keys() <= before
+    ]
     with (progress or terminal_bar)("Merging") as report:
         for index, part in enumerate(lacking):
             with disk_errors(store.root):

@@ -5,10 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
-import re
-import stat
 from collections.abc import Collection, Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -21,19 +19,12 @@ from .errors import DamagedPartError
 from .files import File
 from .folder import PART, create, is_new
 from .manifests import MANIFEST, Part, Unit, check_part, part_name, read_part
+from .remains import DAY_S, IN_PART, now, remove, sweep
 from .schema import SCHEMA_VERSION, conformed, empty, schema
 from .values import untrue
 
 if TYPE_CHECKING:
     import polars as pl
-
-DAY_S = 24 * 3600.0
-_IN_PART = re.compile(r"part\.json|[a-z_]+\.parquet")
-_IN_TMP = re.compile(
-    r"[0-9a-f]{32}-(?:[0-9a-f]{32}|(?:catalog|snapshot)\.duckdb(?:\.wal)?)"
-    r"|[0-9a-f]{32}\.refused|\.[0-9a-f]{32}\.refused\.[0-9a-f]{32}"
-)
-"""What headbook itself puts into `tmp/`; nothing else there is ever removed."""
 
 
 def _write_table(folder: Folder, name: str, frame: pl.DataFrame) -> File:
@@ -42,25 +33,6 @@ def _write_table(folder: Folder, name: str, frame: pl.DataFrame) -> File:
     data = buffer.getbuffer()
     folder.write(name, data)
     return File(sha256(data).hexdigest(), len(data), frame.height)
-
-
-def remove(folder: Folder, name: str) -> None:
-    """Remove a part, or a file, that headbook made; what else lies in the part stays, and it too.
-
-    Args:
-        folder: Where it is.
-        name: Its name.
-    """
-    with suppress(FileNotFoundError, StrangeEntryError):  # someone else removes it, too
-        found = folder.entry(name)
-        if found is None or not stat.S_ISDIR(found.st_mode):
-            folder.unlink(name)
-            return
-        with folder.below(name) as part:
-            for file in filter(_IN_PART.fullmatch, part.names()):
-                part.unlink(file)
-        with suppress(OSError):  # it is not empty: something else lies in it
-            os.rmdir(name, dir_fd=folder.descriptor)
 
 
 class Parts:
@@ -216,7 +188,7 @@ class Parts:
                 parts.expect(name, FOLDER)
                 return name
             aside = f"{uuid4().hex}-{name}"
-            _sweep(tmp, DAY_S)
+            sweep(tmp, DAY_S)
             try:
                 _write(tmp, aside, fitted, keys)
                 _rename(tmp, aside, parts)
@@ -260,7 +232,7 @@ class Parts:
     def now(self) -> float:
         """Seconds by the clock of the disk, which stamps what lies here; ours may be wrong."""
         with self.made("tmp") as tmp:
-            return _now(tmp)
+            return now(tmp)
 
     def drop(self, name: str) -> bool:
         """Take a part away at once; its bytes stay in `tmp/` for a day.
@@ -274,7 +246,7 @@ class Parts:
         with self.made("parts") as parts, self.made("tmp") as tmp:
             try:
                 with parts.below(name) as folder:
-                    if not all(map(_IN_PART.fullmatch, folder.names())):
+                    if not all(map(IN_PART.fullmatch, folder.names())):
                         return False
                 aside = f"{uuid4().hex}-{name}"
                 parts.move(name, tmp, aside)
@@ -286,7 +258,7 @@ class Parts:
     def sweep(self, age_s: float) -> None:
         """Delete what headbook left in `tmp/` and what lies there for longer than `age_s` s."""
         with self.made("tmp") as tmp:
-            _sweep(tmp, age_s)
+            sweep(tmp, age_s)
 
 
 def _write(
@@ -311,16 +283,3 @@ def _rename(tmp: Folder, aside: str, parts: Folder) -> None:
     except OSError:
         if not parts.entry(name):  # else a twin has published the same answer: it may keep it
             raise
-
-
-def _now(tmp: Folder) -> float:
-    os.utime(tmp.descriptor)
-    return os.fstat(tmp.descriptor).st_mtime
-
-
-def _sweep(tmp: Folder, age_s: float) -> None:
-    oldest = _now(tmp) - age_s
-    for name in filter(_IN_TMP.fullmatch, tmp.names()):
-        found = tmp.entry(name)
-        if found is not None and found.st_mtime < oldest:
-            remove(tmp, name)

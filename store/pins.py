@@ -65,7 +65,11 @@ def pin(parts: Iterable[Part]) -> list[Pinned]:
 
 
 def sound_pins(
-    parts: Parts, runs: Collection[str] | None = None, tables: Collection[str] | None = None
+    parts: Parts,
+    runs: Collection[str] | None = None,
+    tables: Collection[str] | None = None,
+    *,
+    values: bool = False,
 ) -> list[Pinned]:
     """Pin what a reader sees, its bytes checked; parts that do not fit are set aside.
 
@@ -73,6 +77,7 @@ def sound_pins(
         parts: The parts of a store.
         runs: Run ids; None for all.
         tables: The tables that are going to be read; None for all.
+        values: Check values too: then nothing in them stops who copies every row.
 
     Returns:
         The parts that hold those runs; `parts.unfit` says what was set aside.
@@ -86,29 +91,9 @@ def sound_pins(
             for pinned in pin(parts.current())
             if runs is None or not pinned.runs.isdisjoint(runs)
         ]
-        if all([parts.check(pinned.part, tables) for pinned in pins]):  # noqa: C419 - every one
-            return pins
-
-
-def true_pins(
-    parts: Parts, runs: Collection[str] | None = None, tables: Collection[str] | None = None
-) -> list[Pinned]:
-    """As `sound_pins`, their values checked too: nothing in them stops who copies every row.
-
-    Args:
-        parts: The parts of a store.
-        runs: Run ids; None for all.
-        tables: The tables that are going to be read; None for all.
-
-    Returns:
-        The parts that hold those runs; `parts.unfit` says what was set aside.
-
-    Raises:
-        StoreError: A part is of a newer headbook.
-    """
-    while True:
-        pins = sound_pins(parts, runs, tables)
-        if parts.check_values([pinned.part for pinned in pins], tables):
+        held = [pinned.part for pinned in pins]
+        sound = all([parts.check(part, tables) for part in held])  # noqa: C419 - every one
+        if sound and (not values or parts.check_values(held, tables)):
             return pins
 
 

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 import polars as pl
 
+from .answers import Answer, Recalled, answered
 from .catalog import Catalog
 from .errors import StoreError
 from .experiment import part_of_whole, terminal_bar
 from .folder import check_root, default_root, is_new, resolved
 from .keys import name_of, run_key
-from .manifests import Unit, part_name
+from .manifests import part_name
 from .parts import Parts
-from .pins import Pinned, live_views, read_runs, scan_files, sound_pins, true_pins
-from .provenance import run_row
+from .pins import Pinned, live_views, read_runs, scan_files, sound_pins
 from .refusals import Refusals
 from .sandbox import answered_by
-from .schema import SUBJECTS, schema
+from .schema import schema
 
 if TYPE_CHECKING:
     from .experiment import Experiment, Progress, Report
@@ -35,73 +33,6 @@ LEFT JOIN (SELECT text, COLUMNS(* EXCLUDE (text)) AS 'text_\0' FROM texts) USING
 
 _FEW_PARTS = 64
 """Of fewer, a query checks the values too; of 10,000 that takes a second, as long as the query."""
-
-
-def answered(
-    run: str, unit: Experiment, report: Report
-) -> tuple[dict[str, pl.DataFrame], dict[str, Unit]]:
-    """Compute a unit.
-
-    Args:
-        run: Its id.
-        unit: The question.
-        report: Told the progress.
-
-    Returns:
-        Rows by table, with their column `run`, and the unit by its id, to be published.
-
-    Raises:
-        StoreError: The answer has tables or columns that an experiment must leave to the store.
-    """
-    started = datetime.now(UTC)
-    found = unit.run(report)
-    frames: dict[str, pl.DataFrame] = {"runs": run_row(unit, run, started)}
-    for table, frame in found.items():
-        if table in (*SUBJECTS, "runs") or "run" in frame.columns:
-            raise StoreError(
-                f"expected run() of {name_of(unit)} to answer with tables of results without "
-                f"the column `run`, got `{table}` with {frame.columns}; see subjects()"
-            )
-        frames[table] = frame.with_columns(run=pl.lit(run))
-    subjects = unit.subjects()
-    if wrong := sorted(subjects.keys() - set(SUBJECTS)):
-        raise StoreError(f"expected subjects() to name only {SUBJECTS}, got {wrong}")
-    return frames | subjects, {run: Unit(name_of(unit), sorted(found))}
-
-
-class Answer(dict[str, pl.DataFrame]):
-    """An experiment's tidy frames by table name, each with the column `run`."""
-
-    def __init__(
-        self, frames: dict[str, pl.DataFrame], experiment: str, runs: tuple[str, ...]
-    ) -> None:
-        super().__init__(frames)
-        self.experiment = experiment
-        self.runs = runs
-
-    def __missing__(self, table: str) -> pl.DataFrame:
-        """An answer lacks a table only if somebody has changed what was stored."""
-        runs = ", ".join(self.runs)
-        raise StoreError(
-            f"expected rows of {table} in the answer of {self.experiment}, got a damaged one; "
-            f"remove its part with `headbook store prune`, then run {runs} again"
-        )
-
-
-@dataclass(frozen=True)
-class Recalled:
-    """One thing that was asked of a store: what a page of the book depends on."""
-
-    experiment: str
-    """Name of the experiment, or "sql" for a query, whose answer depends on every run."""
-
-    question: dict[str, Any]
-    runs: tuple[str, ...]
-    computed: tuple[str, ...]
-    """Those of the runs that had to be computed."""
-
-    rows: int | None
-    """How many rows the answer has; None for a query."""
 
 
 class Store(Refusals):
@@ -267,7 +198,7 @@ class Store(Refusals):
         Raises:
             StoreError: One of the runs lies in a part that does not fit.
         """
-        return self._holding(true_pins(self.parts, runs), runs)
+        return self._holding(sound_pins(self.parts, runs, values=True), runs)
 
     def _holding(self, pins: list[Pinned], runs: Collection[str] | None) -> list[Pinned]:
         if runs is not None:
@@ -354,7 +285,7 @@ class Store(Refusals):
     def _pins_of_query(self, query: str, tables: Collection[str]) -> list[Pinned]:
         pins = self.pins(None, tables)
         if len(pins) < _FEW_PARTS:
-            pins = true_pins(self.parts, None, tables)
+            pins = sound_pins(self.parts, None, tables, values=True)
         runs = sorted({run for pinned in pins for run in pinned.runs})
         self.log.append(Recalled("sql", {"sql": query}, tuple(runs), (), None))
         return pins

@@ -11,8 +11,8 @@ from .beneath import Folder
 from .errors import DamagedPartError
 from .experiment import terminal_bar
 from .manifests import check_part, read_part
-from .parts import DAY_S
 from .pins import Pinned, pin, rank
+from .remains import DAY_S
 from .schema import SUBJECTS, schema
 from .values import rows_of
 
@@ -63,18 +63,16 @@ def _distinct(store: Store, parts: Sequence[Part], table: str) -> int | None:
 
     None where one of them had to be set aside.
     """
-    different = {part.files[table].sha256: part for part in parts}.values()
+    different = list({part.files[table].sha256: part for part in parts}.values())
     if not all([store.parts.check(part, [table]) for part in different]):  # noqa: C419
+        return None
+    if not store.parts.check_values(different, [table]):
         return None
     if not different:
         return 0
     paths = [part.path(table) for part in different]
     files = pl.scan_parquet(paths, glob=False, hive_partitioning=False, cache=False)
-    try:
-        return files.select(pl.col(next(iter(schema().tables[table]))).n_unique()).collect().item()
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
-        store.true_pins()  # sets it aside
-        return None
+    return files.select(pl.col(next(iter(schema().tables[table]))).n_unique()).collect().item()
 
 
 def damages(store: Store, progress: Progress | None = None) -> dict[str, DamagedPartError]:

@@ -26,7 +26,7 @@ from analysis.retrieval.items import MAX_NEW
 from analysis.retrieval.prompts import Prompt, null_prompt, prompt
 from analysis.retrieval.scores import RETRIEVAL_HEAD
 from analysis.retrieval.stability import validity
-from store.results import Answer
+from store import Answer
 
 from .circuit_model import COPIER, PREVIOUS
 from .retrieval_circuit import N_RECORDS, word_items, worded_circuit

@@ -22,7 +22,7 @@ from analysis.experiments.retrieval_scores import (
 from analysis.models.load import hidden_states, load_model
 from analysis.retrieval.conversation import Conversation
 from analysis.text.records import FACTS
-from store.results import Answer
+from store import Answer
 from store.schema import conformed
 
 from .architectures import SUPPORTED, VOCAB
