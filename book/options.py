@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,15 +43,18 @@ _GONE = "book.options.gone"
 
 
 def leave_gone_folder(ctx: click.Context) -> None:
-    """Go to the root where the current folder is gone: libraries ask where they are.
+    """Go to an empty folder where the current one is gone: libraries ask where they are.
 
     Args:
-        ctx: Of all commands; paths that are relative to the folder are refused in it.
+        ctx: Of all commands; paths that are relative to the folder are refused in it, and what
+            else is looked up there is not found.
     """
     try:
         os.getcwd()  # noqa: PTH109 - nothing is done with it
     except OSError:
-        os.chdir("/")
+        empty = tempfile.mkdtemp(prefix="headbook-")
+        atexit.register(shutil.rmtree, empty, ignore_errors=True)
+        os.chdir(empty)
         ctx.meta[_GONE] = True
 
 

@@ -73,6 +73,20 @@ def test_a_store_in_the_environment_is_a_path_like_any_other(tmp_path):
     assert code == 2 and "expected a current folder for relative" in line
 
 
+@pytest.mark.parametrize(("option", "name"), [("--text", "notes.txt"), ("--model", "model")])
+def test_a_name_below_a_gone_folder_is_found_nowhere_else(option, name, tmp_path):
+    """Not below the root either, where this one is."""
+    (tmp_path / "notes.txt").write_text("The cat sat on the mat. " * 2000)
+    for folder in ("model", "temporary"):
+        (tmp_path / folder).mkdir()
+    relative = str(tmp_path / name).removeprefix("/")
+    words = ("run", "--dry-run", option, relative, "--store", tmp_path / "store")
+    code, out, (line,) = in_a_gone_folder(tmp_path, *words, TMPDIR=str(tmp_path / "temporary"))
+    assert (code, out) == (2, "")
+    assert "found no folder" in line or "found none at" in line or "found no file" in line, line
+    assert not list((tmp_path / "temporary").glob("headbook-*")), "it is taken away"
+
+
 WHOLE = {
     "sql": ("sql", "SELECT count(*) AS n FROM head_scores", "--csv", "--store", "{store}"),
     "export": ("export", "{out}", "--store", "{store}"),
