@@ -23,8 +23,8 @@ def finding(counts, heads, request):
     # What every head looks at
 
     **{heads["labels"].ne("").sum()} of {heads.height} heads** of **{request.card.name}** earn at
-    least one label: {", ".join(f"{n} {label}" for label, n in counts.iter_rows() if n)}. A label
-    needs the whole 95 % interval of its score above the bar *and* above the control.
+    least one label: {", ".join(f"{n} {label}" for label, n in counts.iter_rows() if n) or "none"}.
+    A label needs the whole 95 % interval of its score above the bar *and* above the control.
     """)
 
 
