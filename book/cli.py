@@ -29,7 +29,7 @@ from book.retrieval_command import grid
 from book.run_command import merge, run
 from book.shell import Query, answer, shell
 from book.terminal import say
-from book.unfit import echo_lines, tell_unfit
+from book.unfit import echo_lines, tell_unfit, twofold_lines
 from store import StoreError
 
 MISTAKES = (UserError, StoreError, BookError)
@@ -160,8 +160,8 @@ def serve(folder: Path, port: int) -> None:
     "--json",
     "form",
     flag_value="json",
-    help='Print one JSON object a line; null is NULL, and numbers that JSON has not are "NaN", '
-    '"Infinity" and "-Infinity".',
+    help='Print one JSON object a line; null is NULL, numbers that JSON has not are "NaN", '
+    '"Infinity" and "-Infinity", and decimals and numbers beyond 64 bits are text, exact.',
 )
 @with_store
 def sql(query: str | None, form: str | None, store_path: Path) -> None:
@@ -192,7 +192,6 @@ def store(action: str, store_path: Path) -> None:
     from store import (  # noqa: PLC0415
         Store,
         compact,
-        conflicts,
         contents,
         damages,
         prune,
@@ -205,13 +204,9 @@ def store(action: str, store_path: Path) -> None:
         with pl.Config(tbl_rows=-1):
             say(f"{store_path}: {len(opened.runs())} runs\n{contents(opened)}")
     elif action == "verify":
-        found, twofold = damages(opened), conflicts(opened)
+        found, twofold = damages(opened), twofold_lines(opened)
         echo_lines(f"headbook: {error}" for error in found.values())
-        echo_lines(
-            f"headbook: expected one answer of the run {run}, got other rows in the parts "
-            f"{', '.join(names)}; queries see the first: move away what you do not trust"
-            for run, names in twofold.items()
-        )
+        echo_lines(twofold)
         click.echo(f"{len(opened.parts.names())} parts, {len(found)} of them damaged")
         unsound = bool(found or twofold)
     elif action == "compact":
@@ -220,7 +215,8 @@ def store(action: str, store_path: Path) -> None:
         click.echo(f"{len(prune(opened))} parts dropped")
     else:
         say(snapshot(opened))
-    echo_lines(f"headbook: not headbook's, left alone: {name}" for name in strays(opened.root))
+    strange = strays(opened.root, in_parts=action in {"verify", "prune"})
+    echo_lines(f"headbook: not headbook's, left alone: {name}" for name in strange)
     if unsound:  # and told
         click.get_current_context().exit(2)
     tell_unfit(opened)

@@ -16,7 +16,7 @@ from analysis.errors import UserError
 from book.computing import Plan, announce, compute, compute_share, echo_notes, judged
 from book.options import COUNT, PATH, SEED, with_store
 from book.terminal import say
-from book.unfit import echo_lines
+from book.unfit import echo_lines, twofold_lines
 
 if TYPE_CHECKING:
     from analysis.experiments import Experiment
@@ -229,8 +229,8 @@ def merge(others: tuple[Path, ...], store_path: Path) -> None:
     from store import Store  # noqa: PLC0415 - imports DuckDB
     from store import merge as merged  # noqa: PLC0415
 
-    for other in others:  # before anything is copied, or made
-        Store.existing(other)
+    sources = [Store.existing(other) for other in others]  # before anything is copied, or made
+    twofold = [line for source in sources for line in twofold_lines(source)]
     store = Store.planned(store_path)
     unfit: list[StoreError] = []
     for other in others:
@@ -239,4 +239,5 @@ def merge(others: tuple[Path, ...], store_path: Path) -> None:
         say(f"{other}: {fresh} new runs")
     store.make()
     echo_lines(f"headbook: not copied: {error}" for error in unfit)
-    click.get_current_context().exit(2 if unfit else 0)
+    echo_lines(twofold)
+    click.get_current_context().exit(2 if unfit or twofold else 0)

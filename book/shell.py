@@ -30,15 +30,23 @@ WIDEST = 65_535
 _TEXTS = re.compile(r"String|Categorical|Enum|Struct")
 """Types that hold text, or names, of whoever made the data."""
 
+_WHOLE = (pl.Int128(), pl.Decimal(38, 0))
+"""Types of sums of whole numbers, which are written as text unless they are narrowed."""
+
 _COMMENT = re.compile(r"--(\s|[^=\n]*\n)")
 """How a query starts that starts with a comment, as no option does."""
 
 _PIECE = re.compile(
     r"[eE]'(?:[^'\\]|\\.)*'?|'[^']*'?|\"[^\"]*\"?|\$((?:[^\W\d]\w*)?)\$.*?(?:\$\1\$|\Z)"
-    r"|(?P<comment>--[^\n]*|/\*.*?(?:\*/|\Z)|\s+)|[^\W\d][\w$]*|.",
+    r"|(?P<comment>--[^\n]*|/\*|\s+)|[^\W\d][\w$]*|.",
     re.DOTALL,
 )
-"""Of a query: a text, a quoted name, what says nothing, a word, or any character else."""
+"""Of a query: a text, a quoted name, what says nothing, a word, or any character else.
+
+Of a comment in `/* */`, which may hold others, only where it begins.
+"""
+
+_BRACKET = re.compile(r"/\*|\*/")
 
 
 class Query(click.Command):
@@ -96,6 +104,12 @@ def _written(frame: pl.DataFrame, form: str | None) -> str:
 
 def _json(frame: pl.DataFrame) -> str:
     """One object a line; what JSON has no number for is a text."""
+    wide = [
+        name
+        for name, dtype in frame.schema.items()
+        if dtype in _WHOLE and frame[name].is_between(-(2**63), 2**63 - 1).all()
+    ]
+    frame = frame.with_columns(pl.col(wide).cast(pl.Int64))
     written = frame.write_ndjson()
     if all(map(_finite, frame.get_columns())):
         return written
@@ -197,7 +211,7 @@ def shell(store: Store, form: str | None) -> bool:
             answer(store, query, form)
         except StoreError as error:
             answered = typed
-            say(error, err=True)
+            say(error if typed else f"headbook: {error}", err=True)
     return answered
 
 
@@ -245,10 +259,29 @@ def _queries(read: Callable[[str], str]) -> Iterator[str]:
 
 def _cut(text: str) -> list[str]:
     """Text between all `;` that stand in no text, no name and no comment."""
-    ends = [piece.start() for piece in _PIECE.finditer(text) if piece[0] == ";"]
+    ends = [start for start, piece, _ in _pieces(text) if piece == ";"]
     return [text[a:b] for a, b in zip([0, *(end + 1 for end in ends)], [*ends, None], strict=True)]
 
 
 def _asks(text: str) -> bool:
     """Whether it is more than blanks and comments."""
-    return any(piece["comment"] is None for piece in _PIECE.finditer(text))
+    return not all(is_comment for _, _, is_comment in _pieces(text))
+
+
+def _pieces(text: str) -> Iterator[tuple[int, str, bool]]:
+    """Where each piece of a query begins, the piece, and whether it says nothing."""
+    place = 0
+    while found := _PIECE.match(text, place):
+        end = _comment_end(text, place) if found[0] == "/*" else found.end()
+        yield place, text[place:end], found["comment"] is not None
+        place = end
+
+
+def _comment_end(text: str, place: int) -> int:
+    """Where the comment ends that begins here: comments hold comments."""
+    depth = 0
+    for bracket in _BRACKET.finditer(text, place):
+        depth += 1 if bracket[0] == "/*" else -1
+        if not depth:
+            return bracket.end()
+    return len(text)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from analysis.errors import printable
 from book.terminal import say
 
 if TYPE_CHECKING:
@@ -32,6 +33,21 @@ def echo_lines(lines: Iterable[str]) -> None:
     """Show the first lines on stderr, and how many more there are."""
     every = list(lines)
     for line in every[:SHOWN]:
-        say(line, err=True)
+        say(printable(line), err=True)
     if more := every[SHOWN:]:
         click.echo(f"headbook: and {len(more)} more", err=True)
+
+
+def twofold_lines(store: Store) -> list[str]:
+    """A line for each run that has other rows in several parts of a store.
+
+    Args:
+        store: The store.
+    """
+    from store import conflicts  # noqa: PLC0415 - imports DuckDB
+
+    return [
+        f"headbook: expected one answer of the run {run}, got other rows in the parts "
+        f"{', '.join(names)}; queries see the first: move away what you do not trust"
+        for run, names in conflicts(store).items()
+    ]

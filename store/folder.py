@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ MOST_MARKER = 10_000
 
 PART = re.compile(r"[0-9a-f]{32}")
 """What a part can be called; what is called otherwise is none."""
+
+IN_PART = re.compile(r"part\.json|[a-z_]+\.parquet")
+"""Files of a part."""
 
 _FOLDERS = ("parts", "tmp", "incoming", "blobs")
 _FILES = re.compile(r"store\.json|catalog\.json|(?:catalog|results-\d+)\.duckdb(?:\.wal)?")
@@ -179,11 +183,12 @@ def create(root: Path) -> None:
             folder.replace(MARKER, marker.encode())
 
 
-def strays(root: Path) -> list[str]:
+def strays(root: Path, *, in_parts: bool = False) -> list[str]:
     """What lies in a store and is not headbook's: nothing reads, moves or removes it.
 
     Args:
         root: The store, checked.
+        in_parts: Look into every part, too.
 
     Returns:
         Names, those in `parts/` with that before them and last.
@@ -193,5 +198,10 @@ def strays(root: Path) -> list[str]:
         found = [name for name in folder.names() if name not in known and not _ASIDE.match(name)]
         if "parts" in known:
             with folder.below("parts") as parts:
-                found += [f"parts/{name}" for name in parts.names() if not PART.fullmatch(name)]
+                names = parts.names()
+                found += [f"parts/{name}" for name in names if not PART.fullmatch(name)]
+                for name in filter(PART.fullmatch, names if in_parts else ()):
+                    with suppress(OSError, StoreError), parts.below(name) as part:
+                        strange = (one for one in part.names() if not IN_PART.fullmatch(one))
+                        found += [f"parts/{name}/{one}" for one in strange]
         return found

@@ -17,9 +17,9 @@ from .beneath import FOLDER, Folder, StrangeEntryError
 from .disk import disk_errors, reading
 from .errors import DamagedPartError
 from .files import File
-from .folder import PART, create, is_new
+from .folder import IN_PART, PART, create, is_new
 from .manifests import MANIFEST, Part, Unit, check_part, part_name, read_part
-from .remains import DAY_S, IN_PART, now, remove, sweep
+from .remains import DAY_S, now, remove, sweep
 from .schema import SCHEMA_VERSION, conformed, empty, schema
 from .values import untrue
 

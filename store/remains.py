@@ -8,11 +8,9 @@ import stat
 from contextlib import suppress
 
 from .beneath import Folder, StrangeEntryError
+from .folder import IN_PART
 
 DAY_S = 24 * 3600.0
-IN_PART = re.compile(r"part\.json|[a-z_]+\.parquet")
-"""Files of a part."""
-
 IN_TMP = re.compile(
     r"[0-9a-f]{32}-(?:[0-9a-f]{32}|(?:catalog|snapshot)\.duckdb(?:\.wal)?)"
     r"|[0-9a-f]{32}\.refused|\.[0-9a-f]{32}\.refused\.[0-9a-f]{32}"

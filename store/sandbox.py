@@ -159,6 +159,10 @@ def answer(
         StoreError: It is not one query, it reaches beyond the tables, or it is wrong.
     """
     try:
+        query.encode()
+    except UnicodeEncodeError:
+        raise StoreError("expected a query in UTF-8, got other bytes; convert it") from None
+    try:
         kinds = [statement.type for statement in connection.extract_statements(query)]
         if len(kinds) != 1 or kinds[0] not in _READING:
             got = " and ".join(kind.name for kind in kinds) or "nothing"

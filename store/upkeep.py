@@ -239,13 +239,16 @@ def prune(store: Store, grace_s: float = DAY_S) -> list[str]:
 
     Returns:
         Names of the dropped parts; the runs of damaged ones are computed anew when asked for.
+        `parts.unfit` names the damaged ones that stay, since something of others lies in them.
 
     Raises:
         StoreError: The disk refuses.
     """
-    dropped = [name for name in damages(store) if store.parts.drop(name)]
+    found = damages(store)
+    dropped = [name for name in found if store.parts.drop(name)]
     store.parts.create()
     dropped += [name for name in _covered(store, grace_s) if store.parts.drop(name)]
     store.parts.sweep(grace_s)
     store.catalog.refresh()
+    store.parts.unfit |= {name: error for name, error in found.items() if name not in dropped}
     return dropped

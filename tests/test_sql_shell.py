@@ -37,6 +37,7 @@ ASKED = {
     "SELECT 'a' LIKE'\\' AS x",
     "in a name": 'SELECT 1 AS ";"; SELECT 2 AS "a"";"',
     "in a comment": "SELECT 1 AS x -- ;\n; SELECT /* ; */ 2 AS x -- '\n",
+    "in a comment in a comment": "SELECT /* a /* ; */ ; */ 1 AS x; SELECT 2 AS x /* /* ; */ */",
     "in dollars": "SELECT $$;'$$ AS x; SELECT $a$;$$;$a$ AS x",
     "nothing": ";;\n-- nothing;\n/* ; */;\n",
     "an empty input": "",
@@ -48,6 +49,7 @@ ANSWERS = {
     "a semicolon in a text": [";\n;", "';", "it's;", False],
     "in a name": [1, 2],
     "in a comment": [1, 2],
+    "in a comment in a comment": [1, 2],
     "in dollars": [";'", ";$$;"],
     "nothing": [],
     "an empty input": [],
@@ -81,8 +83,17 @@ def test_a_mistake_in_a_pipe_ends_nothing_and_is_told_at_the_end(store):
     assert done.exit_code == 2
     assert done.stdout == "answer\n42\n"
     first, second = done.stderr.splitlines()
-    assert first.startswith("expected ") and "nothing" in first
-    assert second.startswith("expected ")
+    assert first.startswith("headbook: expected ") and "nothing" in first
+    assert second.startswith("headbook: expected ")
+
+
+def test_a_query_of_other_bytes_is_refused_as_such(store, tmp_path):
+    streams = {"stdin": -1, "stdout": -1, "stderr": -1}
+    said = b"headbook: expected a query in UTF-8, got other bytes; convert it\n"
+    for words, asked in ((("SELECT '\udcff'",), b""), ((), b"SELECT \xff AS x")):
+        with Commands().start(tmp_path, "sql", *words, "--store", store, **streams) as it:
+            assert it.communicate(asked) == (b"", said)
+        assert it.returncode == 2
 
 
 def test_a_pipe_is_answered_as_it_is_written(store, tmp_path):

@@ -238,6 +238,21 @@ def test_what_is_no_part_is_named_and_left_alone(store):
     assert all((store.parts.folder / name).is_dir() for name in odd)
 
 
+@pytest.mark.parametrize("name", ["notes.txt", "forged\nheadbook: all is well"])
+def test_what_is_not_ours_in_a_part_is_named_where_it_keeps_the_part(store, name):
+    store.recall(Scores(seed=1))
+    (part,) = (part for part in store.parts.current() if part.keys)
+    (part.folder / name).write_text("mine")
+    Path(part.path("runs")).write_text("damage")
+    for action in ("verify", "prune"):
+        done = CliRunner().invoke(cli, ["store", action, "--store", str(store.root)])
+        *_, line = (line for line in done.stderr.splitlines() if "left alone" in line)
+        shown = name.replace("\n", "\\n")
+        assert line == f"headbook: not headbook's, left alone: parts/{part.name}/{shown}"
+        assert done.exit_code == 2
+    assert (part.folder / name).read_text() == "mine"
+
+
 TWOFOLD = {
     "other values": (lambda frame: frame.with_columns(value=pl.col("value") + 1), True),
     "a row less": (lambda frame: frame.tail(-1), True),
@@ -279,6 +294,9 @@ def test_two_answers_to_one_question_are_named(store, how):
         assert found[run] == (large, part.name)
         before = Store.open(store.root).recall(Scores(seed=1))["head_scores"]
         assert not before.equals(frame), "the larger part shows the run"
+        ours = str(store.root.with_name("ours"))
+        done = CliRunner().invoke(cli, ["merge", str(store.root), "--store", ours])
+        assert (done.exit_code, run in done.stderr) == (2, True), "it shows one of the two"
         prune(reader, grace_s=-1)
         assert conflicts(reader) == {}
         assert_frame_equal(reader.recall(Scores(seed=1))["head_scores"], before)

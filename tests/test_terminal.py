@@ -161,6 +161,8 @@ UNNUMBERED = {
     "['NaN'::DOUBLE]::DOUBLE[1]": ["NaN"],
     "TIME '24:00:00'": "24:00:00",
     "NULL::TIME": None,
+    "(SELECT sum(range) FROM range(3))": 3,
+    "170141183460469231731687303715884105727::HUGEINT": "170141183460469231731687303715884105727",
     "DATE '290000-01-01'": "290000-01-01",
     "'infinity'::TIMESTAMP": "infinity",
     "'NaN'": "NaN",
