@@ -45,7 +45,7 @@ _BESIDE = ("notebooks", FOLDER)
 """Folders of the work folder that are published beside the pages."""
 
 FOLDERS = ("chapters", "source", "html", "doctrees", *_BESIDE)
-"""All that the work folder has."""
+"""Folders of the work folder."""
 
 _PERCENT = re.compile(r"\[\s*(\d+)%\]")
 _REFUSED = re.compile(r"^OSError: \[Errno.*", re.MULTILINE)
