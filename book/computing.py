@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from analysis.experiments import Experiment, Request
+    from analysis.experiments import Experiment, Question, Request
     from store import Answer, Store
 
 
@@ -62,10 +62,10 @@ class Plan:
         units = (unit for one in asked for unit in self.store.missing(one))
         return {run_key(unit): cast("Experiment", unit) for unit in units}
 
-    def _answer(self, asked: Experiment) -> Answer | None:
-        from analysis.experiments import Judgement  # noqa: PLC0415
+    def _answer(self, asked: Question) -> Answer | None:
+        from analysis.experiments import Experiment  # noqa: PLC0415
 
-        if isinstance(asked, Judgement):
+        if not isinstance(asked, Experiment):
             return None
         if asked not in self._known and not self.store.missing(asked):
             self._known[asked] = self.store.recall(asked)

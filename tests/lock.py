@@ -9,17 +9,17 @@ from inspect import isabstract
 from pathlib import Path
 
 import analysis.bench  # noqa: F401 - its experiments lie beside it
-from analysis.experiments import Experiment
+from analysis.experiments import Question
 from store import StoreError, write_lock
 
 LOCK = Path(__file__).resolve().parent.parent / "analysis" / "versions.lock.json"
 PACKAGES = ("analysis",)
 
 
-def all_experiments() -> list[type[Experiment]]:
-    """Every experiment that can be asked, found by its place under `Experiment`."""
-    found: dict[str, type[Experiment]] = {}
-    waiting = list(Experiment.__subclasses__())
+def all_experiments() -> list[type[Question]]:
+    """Every experiment that can be asked, found by its place under `Question`."""
+    found: dict[str, type[Question]] = {}
+    waiting = list(Question.__subclasses__())
     while waiting:
         kind = waiting.pop()
         waiting += kind.__subclasses__()

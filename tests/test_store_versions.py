@@ -176,8 +176,7 @@ def test_two_definitions_of_one_name_are_told_apart_by_who_uses_them(lab):
     sources = {
         "scores/means.py": "def mean_score(x, y=0):\n    return _inner(x)\n"
         "def _inner(x):\n    return {}\n",
-        "scores/total.py": "def total(x):\n    return _inner(x)\n"
-        "def _inner(x):\n    return {}\n",
+        "scores/total.py": "def total(x):\n    return _inner(x)\ndef _inner(x):\n    return {}\n",
     }
 
     def hashed(values: dict[str, str]) -> str:

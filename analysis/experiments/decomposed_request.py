@@ -23,7 +23,7 @@ from .component_redundancy import ComponentRedundancy
 from .component_redundancy_claims import ComponentEvidence, ComponentRedundancyClaims
 from .decomposed import Decomposed
 from .decomposition_quality import DecompositionQuality, MeasuredQuality
-from .experiment import Experiment
+from .experiment import Question
 from .induction_circuit import CircuitHeads
 from .judgement import Evidence
 from .redundancy import MAX_TOKENS
@@ -138,7 +138,7 @@ class DecomposedRequest:
         )
 
     def component_evidence(
-        self, recall: Callable[[Experiment], Evidence], head: Head
+        self, recall: Callable[[Question], Evidence], head: Head
     ) -> ComponentEvidence:
         """What the redundancy of a previous-token head's components is judged by."""
         choice = self.pair_choice(head)
@@ -162,7 +162,7 @@ class DecomposedRequest:
     def component_redundancy_claims(self, evidence: ComponentEvidence) -> ComponentRedundancyClaims:
         """What holds of components and the value one back."""
         asked = self.request
-        return ComponentRedundancyClaims(model=asked.model, seed=asked.seed, evidence=evidence)
+        return ComponentRedundancyClaims(card=asked.card, seed=asked.seed, evidence=evidence)
 
     def _at_positions(self) -> dict[str, Any]:
         """Text with a random position in every sequence."""
@@ -208,7 +208,7 @@ class DecomposedRequest:
     ) -> ComponentEffectClaims:
         """What holds of the components of an induction circuit."""
         return ComponentEffectClaims(
-            model=self.request.model,
+            card=self.request.card,
             seed=self.request.seed,
             copier=str(heads.copiers[0]),
             effects=effects,

@@ -160,7 +160,7 @@ class Request(Asked):
 
     def kind_claims(self, evidence: KindEvidence) -> KindClaims:
         """What ablations show whichever way they are done."""
-        return KindClaims(model=self.model, seed=self.seed, evidence=evidence)
+        return KindClaims(card=self.card, seed=self.seed, evidence=evidence)
 
     def composition(self) -> Composition:
         """Whose output heads read, by the weights alone."""
@@ -187,7 +187,7 @@ class Request(Asked):
             evidence: `text`, `induction`, `composition`, `necessity`, `paths`, `second_copy`.
         """
         known: dict[str, Any] = dict(evidence)
-        return CircuitClaims(model=self.model, seed=self.seed, **known)
+        return CircuitClaims(card=self.card, seed=self.seed, **known)
 
     def _circuit(self, heads: CircuitHeads) -> dict[str, Any]:
         copiers = tuple(map(str, heads.copiers))
@@ -224,7 +224,7 @@ class Request(Asked):
 
     def redundancy_claims(self, evidence: RedundancyEvidence) -> RedundancyClaims:
         """What holds of previous-token redundancy."""
-        return RedundancyClaims(model=self.model, seed=self.seed, evidence=evidence)
+        return RedundancyClaims(card=self.card, seed=self.seed, evidence=evidence)
 
     def _at_positions(self) -> dict[str, Any]:
         """Text with a random position in every sequence."""
@@ -274,8 +274,8 @@ class Request(Asked):
 
     def sink_claims(self, sink: Evidence) -> SinkClaims:
         """What holds of the sink."""
-        return SinkClaims(model=self.model, seed=self.seed, sink=sink)
+        return SinkClaims(card=self.card, seed=self.seed, sink=sink)
 
     def head_claims(self, text: Evidence, induction: Evidence) -> HeadClaims:
         """What holds of single heads."""
-        return HeadClaims(model=self.model, seed=self.seed, text=text, induction=induction)
+        return HeadClaims(card=self.card, seed=self.seed, text=text, induction=induction)
