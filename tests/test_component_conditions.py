@@ -247,9 +247,8 @@ def evidence(whole, within, zeroed, **modes) -> ComponentEvidence:
 
 
 def verdicts(worded, found: ComponentEvidence) -> dict[str, str]:
-    rows = ComponentRedundancyClaims(card=read_card(str(worded)), seed=0, evidence=found).run(
-        silent
-    )
+    card = read_card(str(worded))
+    rows = ComponentRedundancyClaims(card=card, seed=0, evidence=found).run(silent)
     return dict(rows["claims"].select("claim", "verdict").iter_rows()) if rows else {}
 
 

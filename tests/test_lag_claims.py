@@ -65,9 +65,8 @@ def evidence(ratio: float, recency: float, top: float, random: float) -> LagEvid
 @pytest.fixture
 def judge(worded):
     def verdicts(found: LagEvidence) -> dict[str, str]:
-        claims = LagClaims(card=read_card(str(worded)), seed=0, evidence=found).run(silent)[
-            "claims"
-        ]
+        card = read_card(str(worded))
+        claims = LagClaims(card=card, seed=0, evidence=found).run(silent)["claims"]
         return dict(claims.select("claim", "verdict").iter_rows())
 
     return verdicts

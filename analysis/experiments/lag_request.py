@@ -39,6 +39,7 @@ class LagSizes:
 
 PLAIN = Case(Design.PROBE.value, Method.ZERO.value, Layers.ALL.value)
 LAG_SIZES = {
+    Profile.TINY: LagSizes(n_words=16, n_permutations=6, n_longer=4, everywhere=False),
     Profile.QUICK: LagSizes(n_words=50, n_permutations=32, n_longer=16, everywhere=False),
     Profile.FULL: LagSizes(n_words=100, n_permutations=300, n_longer=100, everywhere=True),
 }
