@@ -68,7 +68,7 @@ def ask_file(  # noqa: PLR0913 - one parameter for each option
             f"expected a tokenizer beside {model}, found none; save tokenizer.json there"
         )
     questions = FileRequest(asked=asked, file=str(file), method=method)
-    store, wanted = Store.open(store_path), questions.scores()
+    store, wanted = Store.planned(store_path), questions.scores()
     for refused in wanted.refused:
         say(f"headbook: {refused}", err=True)
     scores = store.recall(wanted)

@@ -13,7 +13,7 @@ import click
 from analysis.errors import UserError
 from book.options import COUNT, PATH, with_store
 from book.terminal import say
-from store import Answer, Store
+from store import Answer, Store, check_apart
 
 MODELS = ("small", "large", "reference")
 TASKS = ("A", "S")
@@ -108,12 +108,13 @@ def bench(
     from analysis import bench as timed  # noqa: PLC0415
 
     if json_path is not None:
+        check_apart(json_path, store_path)
         _check_place(json_path)
     if threads is not None:
         torch.set_num_threads(threads)
     here = timed.here(timed.usable_device(asked["device"]))
     say(f"{timed.listed(here['machine'])}\n{timed.listed(here['packages'])}")
-    store = Store.open(store_path)
+    store = Store.planned(store_path)
     found = _growth(store, here, asked["repeats"]) if growth else _tables(store, asked)
     if json_path is not None:
         name = "growth" if growth else "tables"

@@ -98,8 +98,7 @@ def _prepare(store_path: Path, options: dict[str, str]) -> None:
     from .computing import compute, request_of  # noqa: PLC0415
     from .editions import editions  # noqa: PLC0415
 
-    store = Store.open(store_path)
-
+    store = Store.planned(store_path)
     every = [dict(edition.options) for edition in editions(options)]
     for asked in every:
         if request_of(asked).vocabulary.tokenizer is None:

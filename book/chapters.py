@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from .children import Children, child_environment
 from .errors import BookError
-from .inputs import chapter_key, digest, project_folders, write_aside
+from .inputs import chapter_key, digest, kept_json, project_folders, write_aside
 
 if TYPE_CHECKING:
     import polars as pl
@@ -66,7 +66,7 @@ class Record:
 def open_store(path: Path) -> RunStore:
     """The store at a path. Imported late: with it come DuckDB and polars."""
     module: Any = importlib.import_module("store")
-    return module.Store.open(path)
+    return module.Store.planned(path)
 
 
 def compile_chapters(
@@ -130,7 +130,7 @@ class _Shelf:
         return self.folder / f"{one.name}.json"
 
     def read(self, one: Planned) -> Record:
-        return _record(json.loads(self.path(one).read_text(encoding="utf-8")))
+        return _record(kept_json(self.path(one)))
 
     def kept(self, one: Planned, present: Sequence[str], *, strict: bool) -> Record | None:
         """The record of a chapter that need not be compiled again."""

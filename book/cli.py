@@ -6,10 +6,14 @@ import errno
 import os
 import re
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import click
+import polars as pl
 
 from analysis.errors import UserError, printable, reason
 from book.ask_command import ask_file
@@ -20,11 +24,11 @@ from book.errors import BookError
 from book.export_command import export
 from book.import_command import import_files
 from book.lag_command import lags
-from book.options import PATH, SEED, STEPS, shown, with_store
+from book.options import PATH, SEED, STEPS, leave_gone_folder, shown, with_store
 from book.retrieval_command import grid
 from book.run_command import merge, run
-from book.shell import Query, ask, shell
-from book.terminal import hand_over, say
+from book.shell import Query, answer, shell
+from book.terminal import say
 from book.unfit import echo_lines, tell_unfit
 from store import StoreError
 
@@ -58,21 +62,42 @@ class Commands(click.Group):
         del ctx
         return list(self.commands)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read arguments; help and version are printed here."""
+        leave_gone_folder(ctx)
+        with _told(ctx):
+            return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; a user's mistake ends it with exit code 2."""
-        try:
+        with _told(ctx):
             return super().invoke(ctx)
-        except MISTAKES as error:
-            click.echo(f"headbook: {error}", err=True)
-            ctx.exit(2)
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            ctx.exit(0)
-        except (OSError, UnicodeError) as error:
-            if not (line := _mistake(error)):
-                raise
-            click.echo(f"headbook: {line}: what was finished is kept", err=True)
-            ctx.exit(2)
+
+
+@contextmanager
+def _told(ctx: click.Context) -> Generator[None]:
+    """Turn mistakes into one line, and nobody who listens into silence."""
+    code = 2
+    try:
+        yield
+    except click.ClickException as error:
+        told = StringIO()
+        error.show(told)
+        line, code = told.getvalue().removesuffix("\n"), error.exit_code
+    except MISTAKES as error:
+        line = f"headbook: {error}"
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        ctx.exit(0)
+    except (OSError, UnicodeError) as error:
+        if not (said := _mistake(error)):
+            raise
+        line = f"headbook: {said}: what was finished is kept"
+    else:
+        return
+    with suppress(OSError):  # nobody may read what we say
+        say(line, err=True)
+    ctx.exit(code)
 
 
 def _mistake(error: OSError | UnicodeError) -> str | None:
@@ -81,11 +106,13 @@ def _mistake(error: OSError | UnicodeError) -> str | None:
         return printable(
             f"expected text in UTF-8, got other bytes ({reason(error)}); rename or convert it"
         )
-    named = _NUMBER.search(str(error))  # several files of one folder leave it in their text only
-    number = error.errno or (int(named[1]) if named else 0)
+    found = _NUMBER.search(str(error))  # several files of one folder leave it in their text only
+    number = error.errno or (int(found[1]) if found else 0)
     if not number:
         return None
-    place = shown(error.filename) if error.filename else "the output folder"
+    place = "standard output or the output folder"
+    if error.filename and not isinstance(error.filename, int):  # of a file that is open
+        place = shown(error.filename)
     remedy = _DISK.get(number, "see to the disk and run again")
     return printable(f"expected to use {place}, got {os.strerror(number)}; {remedy}")
 
@@ -121,24 +148,38 @@ def serve(folder: Path, port: int) -> None:
 
 
 @cli.command(
-    cls=Query, epilog=example('headbook sql "SELECT * FROM strongest_heads"\nheadbook sql')
+    cls=Query,
+    epilog=example(
+        'headbook sql "SELECT * FROM strongest_heads"\nheadbook sql\n'
+        "headbook sql --csv < queries.sql"
+    ),
 )
 @click.argument("query", required=False)
 @click.option("--csv", "form", flag_value="csv", help="Print CSV.")
-@click.option("--json", "form", flag_value="json", help="Print one JSON object a line.")
+@click.option(
+    "--json",
+    "form",
+    flag_value="json",
+    help='Print one JSON object a line; null is NULL, and numbers that JSON has not are "NaN", '
+    '"Infinity" and "-Infinity".',
+)
 @with_store
 def sql(query: str | None, form: str | None, store_path: Path) -> None:
-    """Ask the store in SQL, read-only; without a query, in a shell."""
+    """Ask the store in SQL, read-only; without a query, in a shell, or all that is piped in.
+
+    A column with a date before the year 1, after 9999 or infinite is text, as is every time of
+    day: all as DuckDB writes them.
+    """
     from store import Store  # noqa: PLC0415
 
     store = Store.existing(store_path)
+    answered = True
     if query is None:
-        shell(store)
-    elif form is None:
-        say(ask(store, query, form).removesuffix("\n"))
+        answered = shell(store, form)
     else:
-        hand_over(ask(store, query, form))
+        answer(store, query, form)
     tell_unfit(store)
+    click.get_current_context().exit(0 if answered else 2)
 
 
 @cli.command(epilog=example("headbook store\nheadbook store compact"))
@@ -151,6 +192,7 @@ def store(action: str, store_path: Path) -> None:
     from store import (  # noqa: PLC0415
         Store,
         compact,
+        conflicts,
         contents,
         damages,
         prune,
@@ -158,14 +200,20 @@ def store(action: str, store_path: Path) -> None:
         strays,
     )
 
-    opened = Store.existing(store_path)
+    opened, unsound = Store.existing(store_path), False
     if action == "show":
-        say(f"{store_path}: {len(opened.runs())} runs\n{contents(opened)}")
+        with pl.Config(tbl_rows=-1):
+            say(f"{store_path}: {len(opened.runs())} runs\n{contents(opened)}")
     elif action == "verify":
-        found = damages(opened)
+        found, twofold = damages(opened), conflicts(opened)
         echo_lines(f"headbook: {error}" for error in found.values())
+        echo_lines(
+            f"headbook: expected one answer of the run {run}, got other rows in the parts "
+            f"{', '.join(names)}; queries see the first: move away what you do not trust"
+            for run, names in twofold.items()
+        )
         click.echo(f"{len(opened.parts.names())} parts, {len(found)} of them damaged")
-        click.get_current_context().exit(2 if found else 0)
+        unsound = bool(found or twofold)
     elif action == "compact":
         click.echo(f"{compact(opened)} parts merged")
     elif action == "prune":
@@ -173,6 +221,8 @@ def store(action: str, store_path: Path) -> None:
     else:
         say(snapshot(opened))
     echo_lines(f"headbook: not headbook's, left alone: {name}" for name in strays(opened.root))
+    if unsound:  # and told
+        click.get_current_context().exit(2)
     tell_unfit(opened)
 
 
@@ -191,8 +241,9 @@ def train_reference(
 ) -> None:
     """Train the reference model anew; a killed training goes on with --resume."""
     from analysis.training.trainer import Corpus, Recipe, Trainer, train  # noqa: PLC0415
-    from store import terminal_bar  # noqa: PLC0415
+    from store import check_apart, terminal_bar  # noqa: PLC0415
 
+    check_apart(out)
     trainer = Trainer(Recipe(seed=seed, n_steps=steps), Corpus.read(corpus), out, device)
     with terminal_bar("training") as report:
         folder = train(trainer, resume=resume, report=report)

@@ -48,10 +48,10 @@ class Plan:
 
     @classmethod
     def of(cls, store_path: Path, asked: dict[str, Any]) -> Plan:
-        """The plan of a command."""
+        """The plan of a command: a store that is not there is made by its first answer."""
         from store import Store  # noqa: PLC0415 - imports DuckDB
 
-        return cls(request_of(asked), Store.open(store_path))
+        return cls(request_of(asked), Store.planned(store_path))
 
     def missing(self) -> dict[str, Experiment]:
         """Units that can be computed now, by run; more may be missing once these are there."""
@@ -189,6 +189,7 @@ def compute_by(engine: Engine, plan: Plan) -> None:
     from store import accept, terminal_bar  # noqa: PLC0415
 
     store, tried = plan.store, set[str]()
+    store.make()
     accept(store)  # what was finished when this process was interrupted
     while units := {run: unit for run, unit in plan.missing().items() if run not in tried}:
         tried |= units.keys()

@@ -58,8 +58,9 @@ def decompose(  # noqa: PLR0913 - one parameter for each option
     from analysis.models.load import load_model  # noqa: PLC0415
     from analysis.text.tokens import Vocabulary  # noqa: PLC0415
     from analysis.training.device import check_device  # noqa: PLC0415
-    from store import terminal_bar  # noqa: PLC0415
+    from store import check_apart, terminal_bar  # noqa: PLC0415
 
+    check_apart(out)
     check_device(device)
     loaded = load_model(model, device)
     recipe = Recipe(

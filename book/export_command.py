@@ -13,7 +13,7 @@ from analysis.errors import UserError
 from book.options import PATH, with_store
 from book.terminal import say
 from book.unfit import tell_unfit
-from store import FORMS, Store, export_tables
+from store import FORMS, Store, check_apart, export_tables
 
 EPILOG = """\b
 Example:
@@ -119,18 +119,20 @@ def export(folder: Path, forms: tuple[str, ...], store_path: Path) -> None:
     is whole. Cells of CSV are exactly as in the data: a spreadsheet may take one that begins with
     =, +, - or @ for a formula.
     """
-    if PUBLISHED in forms:
-        if set(forms) != {PUBLISHED}:
-            raise UserError("expected published alone, got other formats too; export them apart")
-        _export_published(folder, Store.existing(store_path))
-        return
+    if PUBLISHED in forms and set(forms) != {PUBLISHED}:
+        raise UserError("expected published alone, got other formats too; export them apart")
     store = Store.existing(store_path)
-    rows = export_tables(store, folder, forms)
-    say(f"{len(rows)} tables, {sum(rows.values()):,} rows in {folder}: {', '.join(forms)}")
+    if PUBLISHED in forms:
+        store.true_pins()  # what is not true is set aside, of however many parts
+        _export_published(folder, store)
+    else:
+        rows = export_tables(store, folder, forms)
+        say(f"{len(rows)} tables, {sum(rows.values()):,} rows in {folder}: {', '.join(forms)}")
     tell_unfit(store)
 
 
 def _export_published(folder: Path, store: Store) -> None:
+    check_apart(folder, store.root)
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"expected a new or empty folder, got {folder} with files; choose another")
     files = dict((*_rankings(store), *_curves(store)))

@@ -35,7 +35,7 @@ def import_files(paths: tuple[Path, ...], store_path: Path) -> None:
     from analysis.published import PublishedFiles  # noqa: PLC0415
 
     read = list(_read(paths))
-    store = Store.open(store_path)
+    store = Store.planned(store_path)
     asked = PublishedFiles(files=tuple(read))
     fresh = len(store.missing(asked))
     rows = {table: frame.height for table, frame in store.recall(asked).items()}

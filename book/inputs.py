@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -25,6 +25,9 @@ CHECKOUT = BOOK.parent
 
 ANALYSIS = CHECKOUT / "analysis"
 """Whose data files (the reference model and its texts) change every chapter when they change."""
+
+MOST_KEPT = 1 << 29
+"""Bytes of a file of an earlier build; the largest chapter has some millions."""
 
 _RENDERERS = ("marimo", "altair", "polars", "markdown-it-py", "mdit-py-plugins", "pygments")
 _PAGE_ONLY = frozenset(
@@ -137,6 +140,26 @@ def _module_file(module: ModuleType, folders: Sequence[Path]) -> str | None:
     return None
 
 
+def kept_json(path: Path) -> Any:
+    """What an earlier build kept in the work folder.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The value of its JSON.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is not as a build leaves it.
+    """
+    from store import parsed  # noqa: PLC0415 - imports DuckDB
+
+    if path.stat().st_size > MOST_KEPT:
+        raise ValueError(f"expected at most {MOST_KEPT} bytes; remove {path}")
+    return parsed(path.read_bytes())
+
+
 def write_aside(path: Path, content: bytes) -> bool:
     """Write a file whole or not at all, and only if its content is new.
 
@@ -147,7 +170,8 @@ def write_aside(path: Path, content: bytes) -> bool:
     Returns:
         Whether it was written.
     """
-    if path.is_file() and path.read_bytes() == content:
+    same_size = path.is_file() and path.stat().st_size == len(content)
+    if same_size and path.read_bytes() == content:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")

@@ -12,7 +12,7 @@ from analysis.files import reading
 from analysis.outputs import check_free, write_text
 from book.options import PATH, with_size, with_store
 from book.terminal import say
-from store import Store
+from store import Store, check_apart
 
 EPILOG = """\b
 Example:
@@ -71,10 +71,11 @@ def lags(  # noqa: PLR0913 - one parameter for each option
     from analysis.published import lag_csv  # noqa: PLC0415
     from analysis.text.lists import Design, Shown  # noqa: PLC0415
 
+    check_apart(folder, store_path)
     _check(folder)
     request = Request(model=model, profile=Profile(profile), seed=seed, device=device)
     asked = LagRequest(request=request)
-    store, case = Store.open(store_path), Case(design, method, layers)
+    store, case = Store.planned(store_path), Case(design, method, layers)
     base = store.recall(asked.base(Design(design), Shown.ITEMS))["lag_profiles"]
     ranking = induction_ranking(store.recall(request.induction_scores()))
     top = store.recall(asked.top(case, ranking))["lag_profiles"]

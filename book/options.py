@@ -35,6 +35,22 @@ _NEVER = {
 }
 """Paths at which nothing can be read or written."""
 
+_GONE = "book.options.gone"
+"""Of a command whose current folder somebody removed."""
+
+
+def leave_gone_folder(ctx: click.Context) -> None:
+    """Go to the root where the current folder is gone: libraries ask where they are.
+
+    Args:
+        ctx: Of all commands; paths that are relative to the folder are refused in it.
+    """
+    try:
+        os.getcwd()  # noqa: PTH109 - nothing is done with it
+    except OSError:
+        os.chdir("/")
+        ctx.meta[_GONE] = True
+
 
 def shown(path: str | bytes) -> str:
     """A path for a line, a long one without its middle."""
@@ -61,6 +77,11 @@ class NamedPath(click.Path):
             )
         if not text:
             raise UserError("expected a path, got an empty one; name a file or folder")
+        if ctx is not None and ctx.meta.get(_GONE) and not Path(text).is_absolute():
+            raise UserError(
+                f"expected a current folder for {shown(text)}, got one that is gone; go to another "
+                "and run again, or write the whole path"
+            )
         try:
             text.encode()
             Path(text).stat()

@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import file_digest, sha256
@@ -25,6 +25,8 @@ BOOK_MARKER = ".headbook-book.json"
 WORK_MARKER = ".headbook-work.json"
 _ASIDE = re.compile(r"\.(.+)\.[0-9a-f]{32}")
 _MOST_MARKER = 16_000_000
+_MOST_FILE = 1 << 30
+"""Bytes of a file of ours that is read; a book has some 25 million in all."""
 _CHOOSE = "choose another --out, or remove it yourself"
 
 
@@ -93,15 +95,20 @@ def _lock(folder: Folder) -> None:
         return  # a disk that knows no locks
 
 
-def refuse_strange(folder: Folder) -> None:
+def refuse_strange(folder: Folder, folders: Collection[str] = ()) -> None:
     """Refuse a folder in which, at any depth, something else lies than files and folders of ours.
 
     Args:
-        folder: A folder whose whole content is ours.
+        folder: A folder whose whole content is ours, and is written in place.
+        folders: What must be a folder if it is there.
 
     Raises:
-        StrangeEntryError: A link, a pipe, a device, or what belongs to somebody else.
+        StrangeEntryError: A link, also a hard one, whose file would be written elsewhere too; a
+            pipe, a device, or what belongs to somebody else.
     """
+    for name in folders:
+        with suppress(FileNotFoundError):
+            folder.expect(name, FOLDER)
     for name in folder.names():
         found = folder.entry(name)
         if found is not None and kind_of(found.st_mode) == FOLDER:
@@ -109,6 +116,9 @@ def refuse_strange(folder: Folder) -> None:
                 refuse_strange(inside)
         elif found is not None:
             folder.expect(name, FILE)
+            if found.st_nlink > 1:
+                got = "one that has another name too"
+                raise StrangeEntryError(f"{folder.place}/{name}", FILE, got)
 
 
 @dataclass
@@ -159,6 +169,8 @@ class Published:
             folder.opened(last) as descriptor,
             os.fdopen(os.dup(descriptor), "rb") as file,
         ):
+            if os.fstat(descriptor).st_size > _MOST_FILE:
+                return "too large to be ours"
             return file_digest(file, "sha256").hexdigest()
         return ""
 

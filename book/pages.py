@@ -17,7 +17,7 @@ from .children import Children, child_environment
 from .citation import CFF
 from .edition_pages import EditionPages
 from .errors import BookError
-from .inputs import BOOK, digest, file_digest, write_aside
+from .inputs import BOOK, digest, file_digest, kept_json, write_aside
 from .links import CITATION_PAGE, RUNS_PAGE, page_name
 from .sql_console import FOLDER
 
@@ -44,6 +44,9 @@ _REFERENCES = "(references)=\n# References\n\n```{bibliography}\n:all:\n```\n"
 _BESIDE = ("notebooks", FOLDER)
 """Folders of the work folder that are published beside the pages."""
 
+FOLDERS = ("chapters", "source", "html", "doctrees", *_BESIDE)
+"""All that the work folder has."""
+
 _PERCENT = re.compile(r"\[\s*(\d+)%\]")
 _REFUSED = re.compile(r"^OSError: \[Errno.*", re.MULTILINE)
 """The disk is full, or closed to us."""
@@ -65,7 +68,7 @@ class Pages:
     def _stamped(self) -> str:
         """The key of what was written last."""
         try:
-            return str(json.loads(self._stamp.read_text(encoding="utf-8")))
+            return str(kept_json(self._stamp))
         except (OSError, ValueError):
             return ""
 

@@ -63,7 +63,7 @@ def grid(  # noqa: PLR0913 - one parameter for each option
             f"expected questions among {', '.join(FACTS)}, got {', '.join(unknown)}; "
             "choose some of them"
         )
-    opened = Store.open(store_path)
+    opened = Store.planned(store_path)
     for model in models:
         request = Request(model=model, profile=Profile(profile), seed=seed, device=device)
         asked = RetrievalRequest.of(request)

@@ -229,11 +229,14 @@ def merge(others: tuple[Path, ...], store_path: Path) -> None:
     from store import Store  # noqa: PLC0415 - imports DuckDB
     from store import merge as merged  # noqa: PLC0415
 
-    store = Store.open(store_path)
+    for other in others:  # before anything is copied, or made
+        Store.existing(other)
+    store = Store.planned(store_path)
     unfit: list[StoreError] = []
     for other in others:
         fresh, found = merged(store, other)
         unfit += found
         say(f"{other}: {fresh} new runs")
+    store.make()
     echo_lines(f"headbook: not copied: {error}" for error in unfit)
     click.get_current_context().exit(2 if unfit else 0)

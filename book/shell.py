@@ -1,17 +1,19 @@
-"""SQL on a terminal: one query's table, or an interactive shell."""
+"""SQL on the command line: one query's answer, or those of a shell or a pipe."""
 
 from __future__ import annotations
 
+import json
+import math
 import re
 import sys
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 import polars as pl
 
 from analysis.errors import printable, reason
-from book.terminal import say
+from book.terminal import hand_over, say
 from store import StoreError
 
 if TYPE_CHECKING:
@@ -30,6 +32,13 @@ _TEXTS = re.compile(r"String|Categorical|Enum|Struct")
 
 _COMMENT = re.compile(r"--(\s|[^=\n]*\n)")
 """How a query starts that starts with a comment, as no option does."""
+
+_PIECE = re.compile(
+    r"[eE]'(?:[^'\\]|\\.)*'?|'[^']*'?|\"[^\"]*\"?|\$((?:[^\W\d]\w*)?)\$.*?(?:\$\1\$|\Z)"
+    r"|(?P<comment>--[^\n]*|/\*.*?(?:\*/|\Z)|\s+)|[^\W\d][\w$]*|.",
+    re.DOTALL,
+)
+"""Of a query: a text, a quoted name, what says nothing, a word, or any character else."""
 
 
 class Query(click.Command):
@@ -73,7 +82,7 @@ def _written(frame: pl.DataFrame, form: str | None) -> str:
     if form == "csv":
         return frame.write_csv()
     if form == "json":
-        return frame.write_ndjson()
+        return _json(frame)
     with pl.Config(
         tbl_rows=-1,
         tbl_cols=-1,
@@ -83,6 +92,38 @@ def _written(frame: pl.DataFrame, form: str | None) -> str:
         tbl_formatting=_borders(),
     ):
         return f"{_visible(frame)}\n"
+
+
+def _json(frame: pl.DataFrame) -> str:
+    """One object a line; what JSON has no number for is a text."""
+    written = frame.write_ndjson()
+    if all(map(_finite, frame.get_columns())):
+        return written
+    rows = zip(written.split("\n"), frame.iter_rows(named=True), strict=False)
+    named = (_named(json.loads(line), row) for line, row in rows)
+    objects = (json.dumps(row, ensure_ascii=False, separators=(",", ":")) for row in named)
+    return "".join(f"{line}\n" for line in objects)
+
+
+def _finite(column: pl.Series) -> bool:
+    """Whether all its numbers are; False, too, where only a look at each would tell."""
+    if "Float" not in str(column.dtype):
+        return True
+    return not column.dtype.is_nested() and column.is_finite().all()
+
+
+def _named(written: Any, value: Any) -> Any:
+    """JSON with the names of numbers that it was given null for."""
+    if written is None and isinstance(value, float):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(written, dict):
+        cells = cast("dict[str, Any]", written)
+        pairs = zip(cells.items(), value.values(), strict=True)
+        return {key: _named(cell, of) for (key, cell), of in pairs}
+    if isinstance(written, list):
+        pairs = zip(cast("list[Any]", written), value, strict=True)
+        return [_named(cell, of) for cell, of in pairs]
+    return written
 
 
 def _borders() -> Any:
@@ -121,28 +162,93 @@ def _shown(column: pl.Series) -> pl.Series:
     return pl.Series([None if cell is None else printable(cell[: WIDTH + 1]) for cell in cells])
 
 
-def shell(store: Store) -> None:
-    """Read queries that end in `;` until the end of input; mistakes do not end the shell.
+def answer(store: Store, query: str, form: str | None) -> None:
+    """Print the answer to a query.
+
+    Args:
+        store: The store.
+        query: As for `ask`.
+        form: As for `ask`; a table is for a terminal, all others are for programs.
+
+    Raises:
+        StoreError: As for `ask`.
+    """
+    if form is None:
+        say(ask(store, query, form).removesuffix("\n"))
+    else:
+        hand_over(ask(store, query, form))
+
+
+def shell(store: Store, form: str | None) -> bool:
+    """Answer queries that end in `;` until the end of input; mistakes do not end the shell.
 
     Args:
         store: The store; every query sees its live tables.
+        form: As for `ask`.
+
+    Returns:
+        Whether all that a pipe or a file asked could be answered; who types sees what cannot.
     """
+    typed, answered = sys.stdin.isatty(), True
+    if typed:
+        _greet(store)
+    for query in _queries(_typed if typed else _piped):
+        try:
+            answer(store, query, form)
+        except StoreError as error:
+            answered = typed
+            say(error, err=True)
+    return answered
+
+
+def _greet(store: Store) -> None:
     import readline  # noqa: PLC0415 - some versions write to the terminal at once
 
     readline.parse_and_bind("tab: complete")
-    click.echo("SQL over the store, read-only. End a query with ; and the shell with Ctrl-D.")
+    say("SQL over the store, read-only. End a query with ; and the shell with Ctrl-D.", err=True)
     tables = ", ".join(store.sql(_TABLES)["name"])
-    say(f"Tables: {tables}. DESCRIBE head_scores; shows a table's columns.")
-    lines: list[str] = []
-    while True:
-        try:
-            lines.append(input("  ... " if lines else "sql> "))
-        except (EOFError, KeyboardInterrupt):
-            click.echo()
-            return
-        if lines[-1].rstrip().endswith(";"):
-            query, lines = "\n".join(lines), []
-            try:
-                say(ask(store, query, None).removesuffix("\n"))
-            except StoreError as error:
-                say(error, err=True)
+    say(f"Tables: {tables}. DESCRIBE head_scores; shows a table's columns.", err=True)
+
+
+def _typed(waiting: str) -> str:
+    """The next line of a terminal; none after the last."""
+    prompt = "  ... " if _asks(waiting) else "sql> "
+    if not sys.stdout.isatty():  # what is written there is an answer
+        click.echo(prompt, nl=False, err=True)
+        prompt = ""
+    try:
+        return input(prompt) + "\n"
+    except EOFError:
+        click.echo(err=True)
+        return ""
+
+
+def _piped(_waiting: str) -> str:
+    return sys.stdin.readline()
+
+
+def _queries(read: Callable[[str], str]) -> Iterator[str]:
+    """Queries, each as soon as its `;` is read; the last needs none.
+
+    Args:
+        read: Given what waits for its `;`, returns the next line, and none after the last.
+    """
+    waiting = ""
+    while line := read(waiting):
+        waiting += line
+        if ";" in line:
+            *whole, waiting = _cut(waiting)
+            yield from filter(_asks, whole)
+    if _asks(waiting):
+        yield waiting
+
+
+def _cut(text: str) -> list[str]:
+    """Text between all `;` that stand in no text, no name and no comment."""
+    ends = [piece.start() for piece in _PIECE.finditer(text) if piece[0] == ";"]
+    return [text[a:b] for a, b in zip([0, *(end + 1 for end in ends)], [*ends, None], strict=True)]
+
+
+def _asks(text: str) -> bool:
+    """Whether it is more than blanks and comments."""
+    return any(piece["comment"] is None for piece in _PIECE.finditer(text))

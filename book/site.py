@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from store import check_apart
+
 from .chapters import compile_chapters, open_store
 from .check import problems
 from .citation import write_citation
@@ -20,7 +22,7 @@ from .editions import planned
 from .errors import BookError
 from .links import page_name
 from .output import BOOK_MARKER, WORK_MARKER, Published, claimed, refuse_foreign, refuse_strange
-from .pages import Pages
+from .pages import FOLDERS, Pages
 from .runs_page import write_runs
 from .sql_files import ship_results
 
@@ -96,16 +98,18 @@ def build(
     Raises:
         BookError: The book cannot be built, or does not pass the check; `out` stays as it was,
             unless it is the finished pages that do not pass.
+        StoreError: A folder of the book would lie in a store, or the store in it.
         UserError: `models` names one that cannot be read, or one twice.
     """
     start = time.perf_counter()
     chapters, out = _in_order(notebooks), _resolved(out)
     plan = planned(chapters, options)
     for folder, marker in ((out, BOOK_MARKER), (work_folder(out), WORK_MARKER)):
+        check_apart(folder, store_path)
         refuse_foreign(folder, marker)
     store = open_store(store_path)
     with claimed(work_folder(out), WORK_MARKER) as work, claimed(out, BOOK_MARKER) as book:
-        refuse_strange(work)
+        refuse_strange(work, FOLDERS)
         pages = Pages(work.path, Published.of(book))
         records, compiled = compile_chapters(plan, store, pages.work, prepare=prepare, strict=check)
         pages.write_sources(plan, records)

@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .inputs import BOOK, CHECKOUT, digest, file_digest, write_aside
+from .inputs import BOOK, CHECKOUT, digest, file_digest, kept_json, write_aside
 from .sql_console import CONTENTS, FOLDER
 
 if TYPE_CHECKING:
@@ -75,10 +75,10 @@ def _contents(work: Path, runs: Sequence[str], store: Store) -> str:
     code = [file_digest(path) for path in (*ours, Path(__file__))]
     key = digest([json.dumps([str(store.root), runs, code]).encode()])
     try:
-        kept = json.loads(stamp.read_text(encoding="utf-8"))
+        kept = kept_json(stamp)
         if kept["key"] == key and kept["packed"] == file_digest(packed):
             return str(kept["contents"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         pass
     left_out = write_copy(store, results, runs, MOST_BYTES)
     contents = contents_html(copied_tables(results), left_out, results.stat().st_size)

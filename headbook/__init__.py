@@ -27,12 +27,7 @@ def _leave_out_current_folder() -> None:
     try:
         folder = os.getcwd()  # noqa: PTH109 - nothing is imported yet
     except OSError:
-        print(  # noqa: T201
-            "headbook: expected a current folder, got one that is gone; go to another and run "
-            "again",
-            file=sys.stderr,
-        )
-        sys.exit(2)
+        folder = ""  # it is gone, and nothing can be imported from it
     for entry in named.split(os.pathsep) if named else ():
         if entry in {"", "."} and folder in sys.path:
             sys.path.remove(folder)

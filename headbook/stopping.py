@@ -1,4 +1,4 @@
-"""A command that is told to stop: one line, nothing half written, nobody left behind, exit 130.
+"""A command that is told to stop: one line, nothing half written, nobody left behind.
 
 Python runs a signal's handler in the main thread, between two of its steps, and a step inside
 DuckDB or torch can take for ever. So a thread hears of signals, too: it says the line at once, and
@@ -23,7 +23,11 @@ _REMINDED_S = 0.05
 _REMINDER = signal.SIGURG
 """To the main thread, which then goes on from a call that the first signal came just before."""
 
-_SAID = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+_SAID = {
+    signal.SIGINT: "interrupted",
+    signal.SIGTERM: "terminated",
+    signal.SIGHUP: "hung up",
+}
 
 
 class Stop:
@@ -39,7 +43,7 @@ class Stop:
         self._put_back: Callable[[], None] = lambda: None
 
     def install(self) -> None:
-        """Obey SIGINT and SIGTERM, unless this process was started to ignore them."""
+        """Obey these signals, each unless this process was started to ignore it."""
         self._stderr = os.dup(2)  # nobody else closes it or sends it elsewhere
         self._put_back = _terminal()
         heard, told = os.pipe()

@@ -7,13 +7,13 @@ from .errors import StoreError
 from .experiment import Experiment, Progress, Report, terminal_bar
 from .export import snapshot, snapshots
 from .exported import FORMS, export_tables
-from .folder import default_root, strays
+from .folder import check_apart, default_root, strays
 from .incoming import INCOMING, accept, deliver, merge
 from .keys import canonical, key_of, parsed, run_key
 from .results import Answer, Recalled, Store
 from .results_copy import LeftOut, write_copy
 from .schema import SCHEMA_VERSION
-from .upkeep import compact, contents, damages, prune
+from .upkeep import compact, conflicts, contents, damages, prune
 from .versions import Locked, lock_entries, lock_problems, write_lock
 
 __all__ = [
@@ -37,7 +37,9 @@ __all__ = [
     "StrangeEntryError",
     "accept",
     "canonical",
+    "check_apart",
     "compact",
+    "conflicts",
     "contents",
     "copied_tables",
     "damages",

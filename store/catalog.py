@@ -100,6 +100,8 @@ class Catalog:
         Returns:
             Whether it is current.
         """
+        if self._parts.unmade():
+            return False
         try:
             for _ in range(_ATTEMPTS):
                 if self.is_current():

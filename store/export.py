@@ -27,7 +27,7 @@ SNAPSHOTS_KEPT = 3
 
 def _write(store: Store, path: Path, progress: Progress | None) -> None:
     """Copy every table with its comments and keys, then make the views over them."""
-    live = live_views(store.pins(), scan_files)
+    live = live_views(store.true_pins(), scan_files)
     tables = schema().tables
 
     def fill(made: duckdb.DuckDBPyConnection) -> None:

@@ -15,7 +15,7 @@ from .comments import described
 from .disk import disk_errors, sync_folder
 from .errors import StoreError
 from .experiment import terminal_bar
-from .folder import resolved
+from .folder import check_apart, resolved
 from .pins import quoted
 from .results_copy import write_copy
 from .schema import SCHEMA_VERSION, schema
@@ -69,7 +69,7 @@ def export_tables(
         Rows by table.
 
     Raises:
-        StoreError: The folder holds something, a form is unknown, a part is damaged, or the disk
+        StoreError: The folder holds something or lies in a store, a form is unknown, or the disk
             refuses.
     """
     if not forms or not set(forms) <= set(FORMS):
@@ -77,6 +77,7 @@ def export_tables(
             f"expected some of {', '.join(FORMS)}, got {', '.join(forms) or 'none'}; name one"
         )
     folder = resolved(folder)
+    check_apart(folder, store.root)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise StoreError(f"expected a new or empty folder, got {folder} with files; choose another")
     aside = folder.with_name(f".{folder.name}.{uuid4().hex}")

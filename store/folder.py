@@ -21,6 +21,9 @@ MARKER = "store.json"
 MOST_MARKER = 10_000
 """Bytes of the largest marker that is read."""
 
+PART = re.compile(r"[0-9a-f]{32}")
+"""What a part can be called; what is called otherwise is none."""
+
 _FOLDERS = ("parts", "tmp", "incoming", "blobs")
 _FILES = re.compile(r"store\.json|catalog\.json|(?:catalog|results-\d+)\.duckdb(?:\.wal)?")
 _ASIDE = re.compile(r"\.(?:store|catalog)\.json\.[0-9a-f]+")
@@ -58,6 +61,40 @@ def resolved(path: str | Path) -> Path:
         raise StoreError(
             f"expected a path that leads somewhere, got {path}: {why}; choose another"
         ) from None
+
+
+def check_apart(path: Path, root: Path | None = None) -> None:
+    """Refuse an output that lies in a store, whosever it is, or that a store lies in.
+
+    Args:
+        path: Where something is going to be written.
+        root: The store of the command; None for one that has none.
+
+    Raises:
+        StoreError: What is written there would be a stranger in the store.
+    """
+    place = resolved(path)
+    own = None if root is None else resolved(root)
+    for folder in (place, *place.parents):
+        if folder == own or _is_store(folder):
+            raise StoreError(
+                f"expected an output outside of every store, got {place} in {folder}; choose "
+                "another"
+            )
+    if own is not None and place in own.parents:
+        raise StoreError(
+            f"expected an output that no store lies in, got {place} around {own}; choose another"
+        )
+
+
+def _is_store(folder: Path) -> bool:
+    """Whether a marker of a store, of whatever format, lies in a folder that we may look into."""
+    try:
+        with Folder.open(folder) as opened:
+            marker: object = parsed(opened.read(MARKER, MOST_MARKER))
+    except (OSError, ValueError, StoreError):
+        return False
+    return isinstance(marker, dict) and {"format", "schema"} <= marker.keys()
 
 
 def check_root(root: Path) -> None:
@@ -103,30 +140,43 @@ def _check_marker(root: Path, text: bytes | None) -> None:
         )
 
 
-def create(root: Path) -> bool:
-    """Mark a new or empty folder as a store; leave any other as it is.
+def is_new(root: Path) -> bool:
+    """Whether a folder can become a store: it is not there, or empty.
 
     Args:
         root: The folder, resolved.
 
     Returns:
-        Whether it was new or empty.
+        Whether nothing is lost if `create` marks it.
 
     Raises:
-        StoreError: It is a file, or the disk refuses.
+        StoreError: It is a file, or closed to us.
     """
     with disk_errors(root):
-        if root.exists() and not root.is_dir():
+        if not root.exists():
+            return True
+        if not root.is_dir():
             raise StoreError(
                 f"expected a folder at {root}, got a file; choose another with --store"
             )
+        with Folder.open(root) as folder:
+            return all(_ASIDE.fullmatch(name) for name in folder.names())
+
+
+def create(root: Path) -> None:
+    """Mark a new or empty folder as a store.
+
+    Args:
+        root: The folder, resolved; it is new.
+
+    Raises:
+        StoreError: The disk refuses.
+    """
+    with disk_errors(root):
         root.mkdir(parents=True, exist_ok=True)
         with Folder.open(root) as folder:
-            if not all(_ASIDE.fullmatch(name) for name in folder.names()):
-                return False
             marker = canonical({"format": FORMAT, "schema": SCHEMA_VERSION})
             folder.replace(MARKER, marker.encode())
-    return True
 
 
 def strays(root: Path) -> list[str]:
@@ -136,8 +186,12 @@ def strays(root: Path) -> list[str]:
         root: The store, checked.
 
     Returns:
-        Names, sorted.
+        Names, those in `parts/` with that before them and last.
     """
     with reading(root), Folder.open(root) as folder:
         known = {name for name in folder.names() if name in _FOLDERS or _FILES.fullmatch(name)}
-        return [name for name in folder.names() if name not in known and not _ASIDE.match(name)]
+        found = [name for name in folder.names() if name not in known and not _ASIDE.match(name)]
+        if "parts" in known:
+            with folder.below("parts") as parts:
+                found += [f"parts/{name}" for name in parts.names() if not PART.fullmatch(name)]
+        return found

@@ -15,7 +15,7 @@ from .folder import check_root, resolved
 from .keys import MOST_JSON, run_key
 from .manifests import MANIFEST, Part, check_part, read_part
 from .parts import Parts
-from .pins import sound_pins
+from .pins import true_pins
 from .results import Store, answered
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def merge(
     if root == store.root:
         raise StoreError(f"expected another store than {other}, got the same; choose another")
     theirs, before = Parts(root), set(store.runs())
-    lacking = [one.part for one in sound_pins(theirs) if not one.part.keys.keys() <= before]
+    lacking = [one.part for one in true_pins(theirs) if not one.part.keys.keys() <= before]
     with (progress or terminal_bar)("Merging") as report:
         for index, part in enumerate(lacking):
             with disk_errors(store.root):

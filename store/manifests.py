@@ -133,13 +133,14 @@ def _why(error: Exception) -> str:
 def _part(parent: str, name: str, manifest: Any) -> Part:
     keys = {str(run): _unit(unit) for run, unit in manifest["keys"].items()}
     files = {intern(str(table)): File(**file) for table, file in manifest["files"].items()}
-    numbers = [manifest["schema"]]
-    for file in files.values():
-        numbers += [file.bytes, file.rows]
+    numbers = [("schema", "", manifest["schema"])]
+    for table, file in files.items():
+        numbers += [("bytes of ", table, file.bytes), ("rows of ", table, file.rows)]
         if type(file.sha256) is not str:
             raise TypeError("expected hashes as text")
-    if any(type(number) is not int or not 0 <= number < 2**63 for number in numbers):
-        raise TypeError("expected sizes as integers")
+    for size, of, number in numbers:
+        if type(number) is not int or not 0 <= number < 2**63:
+            raise TypeError(f"expected sizes as integers, got {number!r:.40} as {size}{of:.40}")
     return Part(parent, name, manifest["schema"], keys, files)
 
 

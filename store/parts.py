@@ -7,7 +7,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Collection, Generator, Mapping
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from hashlib import sha256
@@ -19,14 +19,15 @@ from .beneath import FOLDER, Folder, StrangeEntryError
 from .disk import disk_errors, reading
 from .errors import DamagedPartError
 from .files import File
+from .folder import PART, create, is_new
 from .manifests import MANIFEST, Part, Unit, check_part, part_name, read_part
 from .schema import SCHEMA_VERSION, conformed, empty, schema
+from .values import untrue
 
 if TYPE_CHECKING:
     import polars as pl
 
 DAY_S = 24 * 3600.0
-NAME = re.compile(r"[0-9a-f]{32}")
 _IN_PART = re.compile(r"part\.json|[a-z_]+\.parquet")
 _IN_TMP = re.compile(
     r"[0-9a-f]{32}-(?:[0-9a-f]{32}|(?:catalog|snapshot)\.duckdb(?:\.wal)?)"
@@ -65,8 +66,9 @@ def remove(folder: Folder, name: str) -> None:
 class Parts:
     """The folder `parts/` of a store, and `tmp/`, where parts grow until they are renamed."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, planned: bool = False) -> None:
         self.root = root
+        self._planned = planned
         self.folder = root / "parts"
         self.tmp = root / "tmp"
         self.unfit: dict[str, DamagedPartError] = {}
@@ -74,13 +76,36 @@ class Parts:
 
         self._known: dict[tuple[str, int], Part] = {}
         self._sound: dict[tuple[str, str], Part] = {}
+        self._true: dict[tuple[str, str], Part] = {}
         self._bad: dict[str, tuple[Part, DamagedPartError]] = {}
 
     @contextmanager
     def made(self, name: str) -> Generator[Folder]:
         """A folder of the store, made if need be."""
+        self.begin()
         with disk_errors(self.root / name), Folder.open(self.root) as root, root.made(name) as made:
             yield made
+
+    def unmade(self) -> bool:
+        """Whether the store is only planned: nothing of it is there, and nobody has made it."""
+        self._planned = self._planned and is_new(self.root)
+        return self._planned
+
+    def begin(self) -> bool:
+        """Make the store, where it is only planned.
+
+        Returns:
+            Whether it was.
+
+        Raises:
+            StoreError: The disk refuses.
+        """
+        if not self.unmade():
+            return False
+        create(self.root)
+        self._planned = False
+        self.create()
+        return True
 
     def create(self) -> None:
         """Make the folder, and the part that holds every table without rows."""
@@ -88,12 +113,14 @@ class Parts:
 
     def _published(self) -> list[tuple[str, int]]:
         """Name and inode: a part that was dropped and computed anew is another one."""
+        if self.unmade():
+            return []
         with reading(self.folder), Folder.open(self.root) as root:
             if root.entry("parts") is None:
                 return []
             with root.below("parts") as parts, os.scandir(parts.descriptor) as entries:
                 return sorted(
-                    (entry.name, entry.inode()) for entry in entries if NAME.fullmatch(entry.name)
+                    (entry.name, entry.inode()) for entry in entries if PART.fullmatch(entry.name)
                 )
 
     def names(self) -> list[str]:
@@ -141,6 +168,28 @@ class Parts:
             return False
         self._sound |= {(part.name, table): part for table in unknown}
         return True
+
+    def check_values(self, parts: Sequence[Part], tables: Collection[str] | None = None) -> bool:
+        """Check the values of parts, as `check` does their bytes, all parts of a table at once.
+
+        Args:
+            parts: Parts, their bytes checked.
+            tables: The tables that are going to be read; None for all.
+
+        Returns:
+            Whether nothing was set aside.
+        """
+        true = True
+        for table in schema().tables if tables is None else tables:
+            held = [part for part in parts if table in part.files and part.files[table].rows]
+            fresh = [part for part in held if self._true.get((part.name, table)) is not part]
+            wrong = untrue(fresh, table)
+            self._true |= {(part.name, table): part for part in fresh if part.name not in wrong}
+            for part in fresh:
+                if part.name in wrong:
+                    self.set_aside(part, wrong[part.name])
+            true = true and not wrong
+        return true
 
     def set_aside(self, part: Part, error: DamagedPartError) -> None:
         """Leave a part out from now on."""

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from .errors import StoreError, reason
-from .manifests import damaged
-from .schema import SUBJECTS, conformed, empty, schema
+from .schema import SUBJECTS, empty, schema
+from .values import rows_of
 
 if TYPE_CHECKING:
     from .manifests import Part
@@ -38,6 +37,11 @@ class Pinned:
         return len(self.runs) == len(self.part.keys)
 
 
+def rank(part: Part) -> tuple[int, str]:
+    """Sorts parts: of those that hold a run, the first shows it."""
+    return -len(part.keys), part.name
+
+
 def pin(parts: Iterable[Part]) -> list[Pinned]:
     """Choose parts so that every run is shown exactly once.
 
@@ -52,7 +56,7 @@ def pin(parts: Iterable[Part]) -> list[Pinned]:
     """
     shown: set[str] = set()
     pins: list[Pinned] = []
-    for part in sorted(parts, key=lambda part: (-len(part.keys), part.name)):
+    for part in sorted(parts, key=rank):
         fresh = part.keys.keys() - shown
         if fresh or not part.keys:
             pins.append(Pinned(part, frozenset(fresh)))
@@ -83,6 +87,28 @@ def sound_pins(
             if runs is None or not pinned.runs.isdisjoint(runs)
         ]
         if all([parts.check(pinned.part, tables) for pinned in pins]):  # noqa: C419 - every one
+            return pins
+
+
+def true_pins(
+    parts: Parts, runs: Collection[str] | None = None, tables: Collection[str] | None = None
+) -> list[Pinned]:
+    """As `sound_pins`, their values checked too: nothing in them stops who copies every row.
+
+    Args:
+        parts: The parts of a store.
+        runs: Run ids; None for all.
+        tables: The tables that are going to be read; None for all.
+
+    Returns:
+        The parts that hold those runs; `parts.unfit` says what was set aside.
+
+    Raises:
+        StoreError: A part is of a newer headbook.
+    """
+    while True:
+        pins = sound_pins(parts, runs, tables)
+        if parts.check_values([pinned.part for pinned in pins], tables):
             return pins
 
 
@@ -180,30 +206,3 @@ def read_runs(pins: Iterable[Pinned], runs: Sequence[str], table: str) -> pl.Dat
             held = rows_of(pinned.part, wanted, table)
             rows |= {run["run"][0]: run for run in held.partition_by("run", maintain_order=True)}
     return pl.concat([empty(table), *(rows[run] for run in runs if run in rows)])
-
-
-def rows_of(part: Part, runs: Collection[str], table: str) -> pl.DataFrame:
-    """Rows of a part, as they may be in its table: whoever wrote the file may have forged them.
-
-    Args:
-        part: The part, checked.
-        runs: Some of its runs; a table of subjects has no runs, and is read whole.
-        table: One of its tables.
-
-    Returns:
-        The rows of these runs, as they are stored.
-
-    Raises:
-        DamagedPartError: NULL or NaN where a value must be, or rows of runs that it does not hold.
-    """
-    path, name = part.path(table), f"{table}.parquet"
-    try:
-        file = pl.scan_parquet(path, glob=False, hive_partitioning=False)
-        fitted = conformed(table, file.select(list(schema().tables[table])).collect())
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, StoreError) as error:
-        raise damaged(part.folder, f"{reason(error)} in {name}", part.keys) from None
-    if "run" not in fitted.columns:
-        return fitted
-    if strange := set(fitted["run"].unique()) - part.keys.keys():
-        raise damaged(part.folder, f"rows of {min(strange)} in {name}", part.keys)
-    return fitted if part.keys.keys() <= set(runs) else fitted.filter(pl.col("run").is_in(runs))

@@ -45,6 +45,8 @@ class Refusals:
         Returns:
             Those that a process could not ask within the last day.
         """
+        if self.parts.unmade():
+            return set()
         with reading(self.parts.root), Folder.open(self.parts.root) as root:
             if root.entry("tmp") is None:
                 return set()

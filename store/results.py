@@ -14,11 +14,11 @@ import polars as pl
 from .catalog import Catalog
 from .errors import StoreError
 from .experiment import part_of_whole, terminal_bar
-from .folder import check_root, create, default_root, resolved
+from .folder import check_root, default_root, is_new, resolved
 from .keys import name_of, run_key
 from .manifests import Unit, part_name
 from .parts import Parts
-from .pins import Pinned, live_views, read_runs, scan_files, sound_pins
+from .pins import Pinned, live_views, read_runs, scan_files, sound_pins, true_pins
 from .provenance import run_row
 from .refusals import Refusals
 from .sandbox import answered_by
@@ -32,6 +32,9 @@ FROM runs
 LEFT JOIN (SELECT model, COLUMNS(* EXCLUDE (model)) AS 'model_\0' FROM models) USING (model)
 LEFT JOIN (SELECT text, COLUMNS(* EXCLUDE (text)) AS 'text_\0' FROM texts) USING (text)
 """
+
+_FEW_PARTS = 64
+"""Of fewer, a query checks the values too; of 10,000 that takes a second, as long as the query."""
 
 
 def answered(
@@ -104,10 +107,10 @@ class Recalled:
 class Store(Refusals):
     """Answers by question. Any number of processes may read and write one folder."""
 
-    def __init__(self, root: Path) -> None:
-        """Use `Store.open` or `Store.existing`, which check the folder."""
+    def __init__(self, root: Path, *, planned: bool = False) -> None:
+        """Use `Store.open`, `Store.planned` or `Store.existing`, which check the folder."""
         self.root = root
-        self.parts = Parts(root)
+        self.parts = Parts(root, planned=planned)
         self.log: list[Recalled] = []
         self.catalog = Catalog(root, self.parts)
 
@@ -125,13 +128,34 @@ class Store(Refusals):
             StoreError: The folder is something else, or of a newer headbook, or the disk
                 refuses. An existing store on a read-only disk opens, but only for reading.
         """
-        root = resolved(path or default_root())
-        fresh = create(root)
-        store = cls.existing(root)
-        if fresh:
-            store.parts.create()
-            store.catalog.refresh()
+        store = cls.planned(path)
+        store.make()
         return store
+
+    @classmethod
+    def planned(cls, path: str | Path | None = None) -> Store:
+        """As `open`, but where there is none, the first answer makes it: until then it is empty.
+
+        Args:
+            path: Its folder; None for `default_root()`.
+
+        Returns:
+            The store; what is asked of it may still turn out to be refused, and leaves nothing.
+
+        Raises:
+            StoreError: The folder is something else, or of a newer headbook.
+        """
+        root = resolved(path or default_root())
+        return cls(root, planned=True) if is_new(root) else cls.existing(root)
+
+    def make(self) -> None:
+        """Make the store, where it is only planned.
+
+        Raises:
+            StoreError: The disk refuses.
+        """
+        if self.parts.begin():
+            self.catalog.refresh()
 
     @classmethod
     def existing(cls, path: str | Path | None = None) -> Store:
@@ -229,7 +253,23 @@ class Store(Refusals):
         Raises:
             StoreError: One of the runs lies in a part that does not fit.
         """
-        pins = sound_pins(self.parts, runs, tables)
+        return self._holding(sound_pins(self.parts, runs, tables), runs)
+
+    def true_pins(self, runs: Collection[str] | None = None) -> list[Pinned]:
+        """As `pins`, their values checked too: for who copies every row into tables with keys.
+
+        Args:
+            runs: Run ids; None for all.
+
+        Returns:
+            The parts that hold them.
+
+        Raises:
+            StoreError: One of the runs lies in a part that does not fit.
+        """
+        return self._holding(true_pins(self.parts, runs), runs)
+
+    def _holding(self, pins: list[Pinned], runs: Collection[str] | None) -> list[Pinned]:
         if runs is not None:
             shown = {run for pinned in pins for run in pinned.runs}
             self._refuse_damaged(set(runs) - shown)
@@ -313,6 +353,8 @@ class Store(Refusals):
 
     def _pins_of_query(self, query: str, tables: Collection[str]) -> list[Pinned]:
         pins = self.pins(None, tables)
+        if len(pins) < _FEW_PARTS:
+            pins = true_pins(self.parts, None, tables)
         runs = sorted({run for pinned in pins for run in pinned.runs})
         self.log.append(Recalled("sql", {"sql": query}, tuple(runs), (), None))
         return pins

@@ -118,11 +118,11 @@ def write_copy(
 def _chosen(store: Store, runs: Iterable[str] | None) -> list[Pinned]:
     """Pins that show the wanted runs only."""
     if runs is None:
-        return store.pins()
+        return store.true_pins()
     wanted = frozenset(runs)
     if absent := sorted(wanted - store.present(wanted)):
         raise StoreError(f"expected runs of the store {store.root}, got {absent}; run them again")
-    return [Pinned(pinned.part, pinned.runs & wanted) for pinned in store.pins(wanted)]
+    return [Pinned(pinned.part, pinned.runs & wanted) for pinned in store.true_pins(wanted)]
 
 
 def _sizes(pins: Sequence[Pinned]) -> dict[str, int]:

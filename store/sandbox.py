@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import contextmanager, suppress
+from datetime import date
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,8 +21,17 @@ if TYPE_CHECKING:
 _READING = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN, duckdb.StatementType.MULTI}
 """MULTI is a PIVOT. What hides a write in these is refused by the sandbox itself."""
 
-_AS_TEXT = re.compile(r"INTERVAL|UNION\(|BIT\b|BLOB|BIGNUM|VARIANT|GEOMETRY|TIME WITH TIME ZONE")
+_AS_TEXT = re.compile(
+    r"INTERVAL|UNION\(|BIT\b|BLOB|BIGNUM|UHUGEINT|VARIANT|GEOMETRY|"
+    r"\bTIME\b(?! ZONE)|TIME_NS|TIMESTAMP_S\b"
+)
 """Types that frames do not hold, or not as what they are: they are answered as text."""
+
+_UNITS = {"ms": 10**3, "us": 10**6, "ns": 10**9}
+_LAST = 2**63 - 2
+"""The greatest number of a moment; the next is an infinity."""
+
+_EPOCH = date(1970, 1, 1).toordinal()
 
 _LOCKS = (
     "SET python_enable_replacements = false",
@@ -173,12 +183,42 @@ def answer(
 
 def _framed(found: duckdb.DuckDBPyRelation) -> pl.DataFrame:
     """An answer as a frame; what frames do not hold as DuckDB writes it."""
-    odd = [_AS_TEXT.search(str(kind)) is not None for kind in found.types]
-    if not any(odd):
-        return found.pl()
+    texts = {place for place, kind in enumerate(found.types) if _AS_TEXT.search(str(kind))}
+    while True:  # a query may draw at random: it is asked anew until its dates fit
+        frame = _with_texts(found, texts).pl()
+        beyond = {place for place, held in enumerate(frame.get_columns()) if _beyond_dates(held)}
+        if not beyond:
+            return frame
+        texts |= beyond
+
+
+def _with_texts(found: duckdb.DuckDBPyRelation, texts: Collection[int]) -> duckdb.DuckDBPyRelation:
+    """An answer whose columns at these places are text."""
+    if not texts:
+        return found
     names = ['"' + name.replace('"', '""') + '"' for name in found.columns]
     columns = (
-        f"CAST(#{place} AS VARCHAR) AS {name}" if as_text else f"#{place} AS {name}"
-        for place, (name, as_text) in enumerate(zip(names, odd, strict=True), start=1)
+        f"CAST(#{place + 1} AS VARCHAR) AS {name}" if place in texts else f"#{place + 1} AS {name}"
+        for place, name in enumerate(names)
     )
-    return found.project(", ".join(columns)).pl()
+    return found.project(", ".join(columns))
+
+
+def _beyond_dates(column: pl.Series) -> bool:
+    """Whether a date or a moment in it is infinite, or of a year that Python has not."""
+    dtype = column.dtype
+    if isinstance(dtype, pl.Struct):
+        return any(map(_beyond_dates, column.struct.unnest().get_columns()))
+    if isinstance(dtype, pl.Map):
+        return _beyond_dates(column.map.entries())
+    if isinstance(dtype, (pl.List, pl.Array)):
+        return "Date" in str(dtype) and _beyond_dates(column.explode())
+    if not isinstance(dtype, (pl.Date, pl.Datetime)):
+        return False
+    first, end, unit = 1 - _EPOCH, date.max.toordinal() + 1 - _EPOCH, 1
+    if isinstance(dtype, pl.Datetime):
+        unit = 86_400 * _UNITS[dtype.time_unit]
+        if dtype.time_zone is not None:  # it may be the day before or after there
+            first, end = first + 1, end - 1
+    low, high = max(first * unit, -_LAST), min(end * unit - 1, _LAST)
+    return not column.to_physical().is_between(low, high).all()

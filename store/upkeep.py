@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -11,13 +12,15 @@ from .errors import DamagedPartError
 from .experiment import terminal_bar
 from .manifests import check_part, read_part
 from .parts import DAY_S
-from .pins import Pinned, pin, rows_of
+from .pins import Pinned, pin, rank
 from .schema import SUBJECTS, schema
+from .values import rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from .experiment import Progress
+    from .manifests import Part
     from .results import Store
 
 SMALL_ROWS, SMALL_UNITS = 50_000, 64
@@ -34,15 +37,44 @@ def contents(store: Store) -> pl.DataFrame:
         store: The store.
 
     Returns:
-        One row per table: `table`, `rows`, `bytes`, and in how many `parts`.
+        One row per table: `table`, `rows` as a query counts them, `bytes`, and in how many
+        `parts`.
     """
     counts = {table: [0, 0, 0] for table in schema().tables}
-    for pinned in pin(store.parts.current()):
+    pins = store.pins(None, ())  # whose files are not opened
+    for pinned in pins:
         for table, file in pinned.part.files.items():
             for place, more in enumerate((file.rows, file.bytes, int(file.rows > 0))):
                 counts[table][place] += more
+    partly = {table for one in pins if not one.whole for table in one.part.files}
+    for table in partly - {*SUBJECTS}:
+        counts[table][0] = store.sql(f"SELECT count(*) FROM {table}").item()
+    for table in SUBJECTS:
+        found = _distinct(store, [one.part for one in pins if table in one.part.files], table)
+        if found is None:
+            return contents(store)
+        counts[table][0] = found
     names = ("table", "rows", "bytes", "parts")
     return pl.DataFrame([(table, *count) for table, count in counts.items()], names, orient="row")
+
+
+def _distinct(store: Store, parts: Sequence[Part], table: str) -> int | None:
+    """How many subjects parts are about: they repeat them, mostly in files of the same bytes.
+
+    None where one of them had to be set aside.
+    """
+    different = {part.files[table].sha256: part for part in parts}.values()
+    if not all([store.parts.check(part, [table]) for part in different]):  # noqa: C419
+        return None
+    if not different:
+        return 0
+    paths = [part.path(table) for part in different]
+    files = pl.scan_parquet(paths, glob=False, hive_partitioning=False, cache=False)
+    try:
+        return files.select(pl.col(next(iter(schema().tables[table]))).n_unique()).collect().item()
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+        store.true_pins()  # sets it aside
+        return None
 
 
 def damages(store: Store, progress: Progress | None = None) -> dict[str, DamagedPartError]:
@@ -74,6 +106,47 @@ def damages(store: Store, progress: Progress | None = None) -> dict[str, Damaged
                 if parts.entry(name):  # else someone else has pruned it
                     found[name] = error
             report(index + 1, len(names), "")
+    return found
+
+
+def conflicts(store: Store) -> dict[str, tuple[str, ...]]:
+    """Runs that lie in several parts with other rows in each: two answers to one question.
+
+    When and where a run was computed may differ; what it answered may not.
+
+    Args:
+        store: The store.
+
+    Returns:
+        Names of the parts by run id, the first of which readers see.
+    """
+    holders: dict[str, list[Part]] = {}
+    for part in sorted(store.parts.current(), key=rank):
+        for run in part.keys:
+            holders.setdefault(run, []).append(part)
+    shared: dict[str, list[Part]] = {run: held for run, held in holders.items() if held[1:]}
+    answers: dict[tuple[str, str], list[object]] = {}
+    for part in {id(part): part for held in shared.values() for part in held}.values():
+        with suppress(DamagedPartError):  # it is named as damaged
+            for run, answer in _answers(part, part.keys.keys() & shared.keys()).items():
+                answers[run, part.name] = answer
+    found: dict[str, tuple[str, ...]] = {}
+    for run, held in shared.items():
+        told = [part.name for part in held if (run, part.name) in answers]
+        if any(answers[run, name] != answers[run, told[0]] for name in told[1:]):
+            found[run] = tuple(told)
+    return found
+
+
+def _answers(part: Part, runs: Collection[str]) -> dict[str, list[object]]:
+    """What tells the answers of runs apart: tables, counts of rows, and hashes in any order."""
+    check_part(part)
+    found: dict[str, list[object]] = {run: [sorted(part.keys[run].tables)] for run in sorted(runs)}
+    for table in sorted({table for run in runs for table in part.keys[run].tables}):
+        rows = rows_of(part, runs, table)
+        hashed = rows.select("run", row=rows.hash_rows())
+        for run, n, total in hashed.group_by("run").agg(pl.len(), pl.col("row").sum()).rows():
+            found[run].append((table, n, total))
     return found
 
 

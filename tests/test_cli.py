@@ -1,8 +1,6 @@
 """The command line: answers, and one line with the remedy for every mistake."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from shutil import copy, copytree
 
@@ -18,6 +16,7 @@ from book.cli import cli
 from store import Store
 
 from .architectures import SUPPORTED, build
+from .store_fakes import Scores
 
 WEIGHTS = "model.safetensors"
 SMALL = ("--tokens", "16", "--sequences", "4")
@@ -138,20 +137,6 @@ def test_sql_prints_what_was_asked_for(form, tmp_path):
     assert "<b>" in done.stdout
 
 
-def test_a_shell_survives_a_wrong_query(tmp_path):
-    Store.open(tmp_path / "store")
-    done = subprocess.run(
-        [sys.executable, "-c", "import headbook; headbook.main()", "sql", "--store", "store"],
-        input="SELECT nothing;\nSELECT 6\n* 7 AS answer;\n",
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "42" in done.stdout
-    assert "nothing" in done.stderr
-
-
 @pytest.mark.parametrize(
     "command", ["run", "build", "serve", "sql", "store", "train-reference", "bench"]
 )
@@ -203,6 +188,66 @@ def test_heads_that_do_not_exist(gpt2, prose, tmp_path):
     asked = ("run", "--model", gpt2, "--text", prose, *SMALL, "--store", tmp_path / "store")
     assert "L0H0 to L1H3" in refused(*asked, "--heads", "L9H99")
     assert "L1H4,L2H0" in refused(*asked, "--heads", "head 3")
+
+
+REFUSED = (
+    ("merge", "nothere"),
+    ("merge", "there", "nothere"),
+    ("run", "--model", "nowhere"),
+    ("run", "--model", "nowhere", "--dry-run"),
+    ("run", "--model", "nowhere", "--shard", "1/2"),
+    ("run", "--model", "gpt2", "--text", "prose.txt", "--tokens", 65),
+    ("run", "--model", "gpt2", "--text", "prose.txt", "--tokens", 65, "--dry-run"),
+    ("run", "--model", "gpt2", "--text", "prose.txt", "--heads", "L9H99", "--dry-run"),
+    ("run", "--model", "gpt2", "--text", "nothing.txt", "--shard", "1/2"),
+    ("run", "--workers", 2),
+    ("ask", "nothing.jsonl"),
+    ("ask", "prose.txt", "--model", "gpt2"),
+    ("grid", "--question", "who"),
+    ("grid", "--model", "gpt2"),
+    ("grid", "--length", 10**9),
+    ("lags", "out", "--model", "nowhere", "--method", "zero", "--layers", "all"),
+    ("bench", "--model", "small", "--task", "A", "--sequences", 10**9),
+    ("import", "prose.txt"),
+    ("export", "out"),
+    ("sql", "SELECT 1"),
+    ("store", "compact"),
+)
+
+
+@pytest.mark.parametrize("asked", REFUSED, ids=lambda asked: " ".join(map(str, asked)))
+def test_what_is_refused_makes_no_store_and_nothing_else(asked, gpt2, prose, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "prose.txt").write_bytes(prose.read_bytes())
+    (tmp_path / "gpt2").symlink_to(gpt2)
+    Store.open(tmp_path / "there").recall(Scores(seed=1))
+    before = sorted(tmp_path.rglob("*"))
+    done = invoke(*asked, "--store", tmp_path / "new" / "store")
+    assert done.exit_code == 2, done.output
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_refused_build_makes_no_store(tmp_path):
+    asked = ("build", "--model", tmp_path / "nowhere", "--out", tmp_path / "out")
+    assert invoke(*asked, "--store", tmp_path / "store").exit_code == 2
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_dry_run_makes_no_store(gpt2, prose, tmp_path):
+    asked = ("run", "--model", gpt2, "--text", prose, *SMALL, "--store", tmp_path / "store")
+    done = invoke(*asked, "--dry-run")
+    assert done.exit_code == 0 and "forward passes" in done.output, done.output
+    assert not (tmp_path / "store").exists()
+    (tmp_path / "store").mkdir()
+    assert invoke(*asked, "--dry-run").exit_code == 0
+    assert not list((tmp_path / "store").iterdir())
+
+
+def test_a_merge_makes_the_store(tmp_path):
+    Store.open(tmp_path / "empty")
+    for name in ("new", "new"):
+        assert invoke("merge", tmp_path / "empty", "--store", tmp_path / name).exit_code == 0
+    assert Store.existing(tmp_path / "new").runs() == ()
 
 
 def test_a_store_of_a_newer_schema_and_a_folder_that_is_no_store(tmp_path):

@@ -16,6 +16,7 @@ from analysis.outputs import (
     write_text,
 )
 from analysis.training import checkpoint
+from store import Store, StoreError, check_apart
 
 from .test_cli import invoke, refused
 
@@ -122,6 +123,51 @@ def test_commands_refuse_folders_of_others_before_they_compute(worded, tmp_path)
     os.mkfifo(tmp_path / "fifo")
     assert "got a fifo" in refused("bench", "--json", tmp_path / "fifo")
     assert "for --json, found none" in refused("bench", "--json", tmp_path / "no" / "x.json")
+
+
+WRITING = {
+    "export": ("export", "OUT"),
+    "export published": ("export", "OUT", "--format", "published"),
+    "build": ("build", "--out", "OUT"),
+    "lags": ("lags", "OUT", "--method", "zero", "--layers", "all"),
+    "bench": ("bench", "--json", "OUT"),
+    "decompose": ("decompose", "--out", "OUT"),
+    "train-reference": ("train-reference", "--corpus", "corpus", "--out", "OUT"),
+}
+
+
+@pytest.mark.parametrize("place", ["", "sub", "parts/sub/deep", "../link/sub"])
+@pytest.mark.parametrize("command", WRITING)
+def test_nothing_is_written_into_a_store(command, place, tmp_path):
+    Store.open(tmp_path / "store")
+    (tmp_path / "link").symlink_to(tmp_path / "store")
+    Store.open(tmp_path / "other")
+    before = sorted(tmp_path.rglob("*"))
+    out = str(tmp_path / "store" / place)
+    asked = [out if word == "OUT" else word for word in WRITING[command]]
+    for root in ("store", "other"):  # the command's own, and another one
+        own = () if command in {"decompose", "train-reference"} else ("--store", tmp_path / root)
+        assert f"outside of every store, got {tmp_path / 'store'}" in refused(*asked, *own)
+        assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("command", ["export", "build", "lags"])
+def test_no_output_is_laid_around_a_store(command, tmp_path):
+    asked = [str(tmp_path / "out") if word == "OUT" else word for word in WRITING[command]]
+    if command == "export":
+        Store.open(tmp_path / "out" / "store")
+    line = refused(*asked, "--store", tmp_path / "out" / "store")
+    assert "that no store lies in" in line
+    assert (tmp_path / "out").exists() == (command == "export")
+
+
+def test_a_folder_is_no_store_for_a_file_of_that_name(tmp_path):
+    for text in ("{}", "[]", "no JSON", '{"format": "esm"}'):
+        (tmp_path / "store.json").write_text(text)
+        check_apart(tmp_path / "out", tmp_path / "store")
+    (tmp_path / "store.json").write_text('{"format": 9, "schema": 99}')
+    with pytest.raises(StoreError, match="outside of every store"):
+        check_apart(tmp_path / "out", tmp_path / "store")
 
 
 ABSURD = {

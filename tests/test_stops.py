@@ -36,7 +36,11 @@ HANG_S = 60.0
 GONE_S = 10.0
 """For what a command had started to be gone after it."""
 
-SAID = {signal.SIGINT: b"interrupted", signal.SIGTERM: b"terminated"}
+SAID = {
+    signal.SIGINT: b"interrupted",
+    signal.SIGTERM: b"terminated",
+    signal.SIGHUP: b"hung up",
+}
 ENDLESS = (
     "SELECT count(*) FROM range(1000000000) a, range(1000000000) b WHERE a.range ^ b.range = 3"
 )
@@ -151,10 +155,10 @@ def half_files(folder: Path) -> list[Path]:
 def moments(name: str) -> Iterator[tuple[signal.Signals, float]]:
     """Signals, and the share of a command's time after which each is sent."""
     rng = Random(name)
-    numbers = [signal.SIGINT, signal.SIGTERM]
+    numbers = list(SAID)
     rng.shuffle(numbers)
     for i in range(MOMENTS):
-        yield numbers[i % 2], (i + rng.random()) / MOMENTS
+        yield numbers[i % 3], (i + rng.random()) / MOMENTS
 
 
 def one_line(err: bytes, number: signal.Signals) -> None:
@@ -221,7 +225,7 @@ book.cli.cli = work
 """
 
 
-@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("second", SAID)
 def test_a_second_signal_ends_at_once_what_the_first_cannot(second, tmp_path):
     """Nothing heeds the KeyboardInterrupt; no grace is waited for."""
     before = "sys.path.insert(0, {packages!r})\n" + DEAF
@@ -236,21 +240,24 @@ def test_a_second_signal_ends_at_once_what_the_first_cannot(second, tmp_path):
     one_line(err, signal.SIGINT)
 
 
-def test_a_command_that_swallows_the_signal_ends_all_the_same(tmp_path):
+@pytest.mark.parametrize("number", SAID)
+def test_a_command_that_swallows_the_signal_ends_all_the_same(number, tmp_path):
     before = "sys.path.insert(0, {packages!r})\n" + DEAF
     with Commands().start(tmp_path, "run", before=before, stderr=-1) as it:
         assert obeys(it)
-        it.send_signal(signal.SIGTERM)
+        it.send_signal(number)
         _, err = it.communicate(timeout=HANG_S)
-    assert it.returncode == 143
-    one_line(err, signal.SIGTERM)
+    assert it.returncode == 128 + number
+    one_line(err, number)
 
 
-def test_who_is_told_to_ignore_a_signal_does(cases, tmp_path):
-    words = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_who_is_told_to_ignore_a_signal_does(number, cases, tmp_path):
+    """As `nohup` tells a command of SIGHUP."""
+    words = ["sh", "-c", f'trap "" {number.value}; exec "$@"', "sh"]
     with Commands().start(tmp_path, *cases["sql"].words, through=words, stdout=-1) as it:
         assert obeys(it)
-        it.send_signal(signal.SIGINT)
+        it.send_signal(number)
         assert b"layer" in it.communicate(timeout=HANG_S)[0]
     assert it.returncode == 0
 
@@ -277,6 +284,33 @@ def test_ctrl_c_on_a_terminal_reaches_the_command_alone(cases, tmp_path):
     assert b"Traceback" not in shown
     assert none_left(mark) == []
     assert half_files(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["build", "endless", "shell"])
+def test_a_closed_terminal_ends_a_command_and_all_that_it_started(name, cases, tmp_path):
+    """What it says is there for whoever reads stderr; on the terminal nobody can."""
+    case = cases["sql" if name == "shell" else name]
+    mark = uuid4().hex
+    words = [str(word).format(out=tmp_path) for word in case.words]
+    words = ["sql", *words[-2:]] if name == "shell" else words
+    commands = Commands(environment={"HEADBOOK_MARK": mark})
+    for told in (tmp_path / "told", None):
+        controller, terminal = os.openpty()
+        err = told.open("wb") if told else None
+        streams = {"stdin": terminal, "stdout": terminal, "stderr": err or terminal}
+        with commands.start(
+            tmp_path, *words, before=case.before, through=["setsid", "-c"], **streams
+        ) as it:
+            os.close(terminal)
+            assert obeys(it)
+            time.sleep(2)
+            os.close(controller)
+            assert it.wait(HANG_S) == 129
+        if err:
+            err.close()
+            one_line(told.read_bytes(), signal.SIGHUP)
+        assert none_left(mark) == []
+        assert half_files(tmp_path) == []
 
 
 @pytest.mark.parametrize("at", ["prompt", "query"])

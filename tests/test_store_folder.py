@@ -70,6 +70,14 @@ def test_a_store_of_a_newer_headbook_is_refused(tmp_path, newer):
     )
 
 
+@pytest.mark.parametrize("schema", range(SCHEMA_VERSION))
+def test_a_store_of_an_older_schema_is_read(tmp_path, schema):
+    Store.open(tmp_path).recall(Scores(seed=1))
+    (tmp_path / "store.json").unlink()
+    (tmp_path / "store.json").write_text(json.dumps({"format": 1, "schema": schema}))
+    assert Store.existing(tmp_path).recall(Scores(seed=1))["head_scores"].height == 32
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "one", "schema": 1}'])
 def test_a_spoiled_marker_is_refused_with_its_remedy(tmp_path, text):
     Store.open(tmp_path)

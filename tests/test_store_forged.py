@@ -3,16 +3,30 @@
 import io
 import json
 import os
+from collections.abc import Callable
 from hashlib import blake2b, sha256
 from pathlib import Path
 
+import duckdb
 import polars as pl
 import pyarrow as pa
 import pytest
+from click.testing import CliRunner
 from polars.testing import assert_frame_equal
 from pyarrow import parquet
 
-from store import Store, StoreError, compact, damages, merge, run_key
+from book.cli import cli
+from store import (
+    SCHEMA_VERSION,
+    Store,
+    StoreError,
+    compact,
+    damages,
+    export_tables,
+    merge,
+    run_key,
+    snapshot,
+)
 from store.files import _usual
 from store.sandbox import _MANY_FILES, tables_named
 from store.schema import schema
@@ -20,6 +34,7 @@ from store.schema import schema
 from .store_fakes import MODEL, Scores, Sweep
 
 SQL = "SELECT count(*), sum(value) FROM head_scores"
+HEAD_SCORES = "FROM head_scores ORDER BY ALL"
 
 
 @pytest.fixture
@@ -85,24 +100,124 @@ def test_what_does_not_fit_its_table_is_named_and_set_aside(store, how):
     assert reader.recall(Scores(seed=2))["head_scores"].height == 32
 
 
+def null(name: str) -> Callable[[pl.DataFrame], pl.DataFrame]:
+    return lambda frame: frame.with_columns(pl.lit(None, frame.schema[name]).alias(name))
+
+
 LIES = {
-    "NaN": lambda frame: frame.with_columns(value=pl.lit(float("nan"))),
-    "NULL": lambda frame: frame.with_columns(score=pl.lit(None, pl.String)),
-    "rows of another run": lambda frame: frame.with_columns(run=pl.lit("0" * 32)),
+    "NaN": ("head_scores", lambda frame: frame.with_columns(value=pl.lit(float("nan")))),
+    "NaN where NULL may be": ("head_scores", lambda frame: frame.with_columns(lower=float("nan"))),
+    "NULL": ("head_scores", null("score")),
+    "one NULL": (
+        "head_scores",
+        lambda frame: pl.concat([frame[1:], null("value")(frame[:1])]),
+    ),
+    "no run": ("head_scores", null("run")),
+    "rows of another run": ("head_scores", lambda frame: frame.with_columns(run=pl.lit("0" * 32))),
+    "text that is none": ("head_scores", lambda frame: frame.with_columns(text=pl.lit("q" * 9))),
+    "two rows of a run": ("runs", lambda frame: pl.concat([frame, frame])),
+    "NULL of a run": ("runs", null("parameters")),
+    "NULL of a model": ("models", null("weights")),
+    "a text without its id": ("texts", null("text")),
 }
+"""What is promised by a manifest, and can be in no table."""
+
+EVERY = "SELECT count(*), sum(value) FROM head_scores JOIN runs USING (run), models, texts"
+
+
+def lie(store: Store, how: str) -> Path:
+    """Forge the part of seed 1, as a stranger can whose manifest fits."""
+    folder, (table, change) = folder_of(store, 1), LIES[how]
+    path = folder / f"{table}.parquet"
+    buffer = io.BytesIO()
+    frame = change(pl.read_parquet(path))
+    frame.write_parquet(buffer, compression="uncompressed")
+    forge(folder, table, buffer.getvalue().replace(b"q" * 9, b"\xff" * 9), frame.height)
+    return folder
 
 
 @pytest.mark.parametrize("how", LIES)
 def test_rows_that_cannot_be_are_damage_and_are_not_merged(store, how):
-    folder = folder_of(store, 1)
-    forge(folder, "head_scores", written(LIES[how](rows(store, 1))))
-    with pytest.raises(StoreError, match=rf"{folder.name}.*headbook store prune") as refusal:
-        Store.open(store.root).recall(Scores(seed=1))
-    assert "\n" not in str(refusal.value)
+    folder, (table, _) = lie(store, how), LIES[how]
+    if table == "head_scores":
+        with pytest.raises(StoreError, match=rf"{folder.name}.*headbook store prune") as refusal:
+            Store.open(store.root).recall(Scores(seed=1))
+        assert "\n" not in str(refusal.value)
     writer = Store.open(store.root)
     assert compact(writer) == 0
     assert list(writer.parts.unfit) == [folder.name]
     assert writer.sql(SQL).row(0)[0] == 32
+
+
+@pytest.mark.parametrize("how", LIES)
+def test_a_query_sets_rows_that_cannot_be_aside(store, how):
+    folder = lie(store, how)
+    reader = Store.existing(store.root)
+    assert reader.sql(EVERY).row(0)[0] == 32
+    assert list(reader.parts.unfit) == [folder.name]
+
+
+def test_a_query_checks_the_values_of_few_parts_and_leaves_those_of_many(store, monkeypatch):
+    lie(store, "one NULL")
+    monkeypatch.setattr("store.results._FEW_PARTS", 0)
+    reader = Store.existing(store.root)
+    assert reader.sql(SQL).row(0)[0] == 64
+    assert not reader.parts.unfit
+
+
+@pytest.mark.parametrize("how", LIES)
+def test_a_lie_is_not_copied_from_another_store_and_the_rest_is(store, tmp_path, how):
+    folder, ours = lie(store, how), Store.open(tmp_path / "ours")
+    fresh, (error,) = merge(ours, store.root)
+    assert fresh == 1 and folder.name in str(error) and str(store.root) in str(error)
+    assert damages(ours) == {} and ours.present([run_key(Scores(seed=2))])
+    done = CliRunner().invoke(cli, ["merge", str(store.root), "--store", str(tmp_path / "more")])
+    assert done.exit_code == 2 and "1 new runs" in done.stdout
+    assert f"headbook: not copied: expected the part {folder}" in done.stderr
+
+
+@pytest.mark.parametrize("how", LIES)
+@pytest.mark.parametrize("form", ["parquet", "duckdb"])
+def test_a_lie_is_named_and_not_exported_and_the_rest_is(store, tmp_path, how, form):
+    folder, out = lie(store, how), tmp_path / "out"
+    given = ["export", str(out), "--store", str(store.root), "--format", form]
+    done = CliRunner().invoke(cli, given)
+    assert done.exit_code == 2, done.output
+    assert folder.name in done.stderr and len(done.stderr.splitlines()) == 1
+    found = f"'{out}/parquet/head_scores.parquet'" if form == "parquet" else "head_scores"
+    with duckdb.connect(":memory:" if form == "parquet" else out / "results.duckdb") as connection:
+        assert connection.execute(f"SELECT count(*) FROM {found}").fetchall() == [(32,)]
+
+
+def test_a_lie_stops_no_snapshot(store):
+    folder = lie(store, "one NULL")
+    reader = Store.existing(store.root)
+    with duckdb.connect(snapshot(reader), read_only=True) as connection:
+        assert connection.execute(SQL).fetchall()[0][0] == 32
+    assert list(reader.parts.unfit) == [folder.name]
+
+
+def test_a_lie_in_a_large_part_hides_none_of_the_small_ones_that_it_was_made_of(store, tmp_path):
+    sound = store.sql(HEAD_SCORES)
+    compact(store)
+    (large,) = [part for part in store.parts.current() if len(part.keys) == 2]
+    forge(large.folder, "head_scores", written(null("score")(rows(store, 1))))
+    assert Store.existing(store.root).sql(HEAD_SCORES).equals(sound)
+    assert merge(Store.open(tmp_path / "ours"), store.root)[0] == 2
+
+
+@pytest.mark.parametrize("number", [float("inf"), float("-inf")])
+def test_infinity_is_a_value(store, tmp_path, number):
+    frame = rows(store, 1).with_columns(value=number)
+    forge(folder_of(store, 1), "head_scores", written(frame))
+    reader, ours = Store.existing(store.root), Store.open(tmp_path / "ours")
+    asked = "SELECT DISTINCT value FROM head_scores WHERE isinf(value)"
+    assert reader.sql(asked).item() == reader.recall(Scores(seed=1))["head_scores"]["value"][0]
+    assert merge(ours, store.root) == (2, []) and ours.sql(asked).item() == number
+    export_tables(ours, tmp_path / "out", ["csv"])
+    told = (tmp_path / "out" / "csv" / "head_scores.csv").read_text()
+    assert told.count(f",{number},") == 32
+    assert damages(ours) == damages(reader) == {}
 
 
 def test_an_answer_without_a_table_says_run_again_and_no_key_error(store):
@@ -136,6 +251,53 @@ def test_a_forged_manifest_is_damage_of_its_part_alone(store, change):
     reader = Store.existing(store.root)
     assert reader.sql(SQL).row(0)[0] == 32
     assert list(reader.parts.unfit) == [manifest.parent.name]
+
+
+@pytest.mark.parametrize("number", ["9" * 999, -1, 1.5, True, 2**63, None, [1]])
+@pytest.mark.parametrize("size", ["schema", "bytes of head_scores", "rows of head_scores"])
+def test_a_size_that_is_no_integer_is_named_with_its_value(store, size, number):
+    manifest = folder_of(store, 1) / "part.json"
+    told = json.loads(manifest.read_text())
+    (told["files"]["head_scores"] if " of " in size else told)[size.split(" of ")[0]] = number
+    manifest.unlink()
+    manifest.write_text(json.dumps(told))
+    reader = Store.existing(store.root)
+    assert reader.sql(SQL).row(0)[0] == 32
+    (error,) = reader.parts.unfit.values()
+    assert f"expected sizes as integers, got {number!r:.40} as {size})" in str(error)
+
+
+IGNORED = {
+    "of the part": lambda told: told | {"more": [1, {"x": None}]},
+    "of a unit": lambda told: (
+        told | {"keys": {run: unit | {"more": 1} for run, unit in told["keys"].items()}}
+    ),
+    "another experiment": lambda told: (
+        told | {"keys": {run: unit | {"experiment": "X"} for run, unit in told["keys"].items()}}
+    ),
+    **{f"schema {n}": lambda told, n=n: told | {"schema": n} for n in range(SCHEMA_VERSION)},
+}
+
+
+@pytest.mark.parametrize("how", IGNORED)
+def test_what_a_manifest_may_say_besides(store, how):
+    manifest, sound = folder_of(store, 1) / "part.json", store.sql("FROM runs ORDER BY run")
+    told = IGNORED[how](json.loads(manifest.read_text()))
+    manifest.unlink()
+    manifest.write_text(json.dumps(told))
+    reader = Store.existing(store.root)
+    assert reader.sql("FROM runs ORDER BY run").equals(sound)
+    assert reader.recall(Scores(seed=1))["head_scores"].height == 32
+    assert damages(reader) == {} and not reader.parts.unfit
+
+
+def test_what_a_manifest_says_of_a_file_is_three_things(store):
+    manifest = folder_of(store, 1) / "part.json"
+    told = json.loads(manifest.read_text())
+    told["files"]["runs"]["more"] = 1
+    manifest.unlink()
+    manifest.write_text(json.dumps(told))
+    assert list(damages(Store.existing(store.root))) == [manifest.parent.name]
 
 
 def test_a_footer_that_we_write_is_known_by_its_beginning_and_others_are_parsed(tmp_path):
@@ -280,6 +442,5 @@ def test_the_first_write_deletes_nothing_behind_a_link(store, tmp_path):
 
 @pytest.mark.parametrize("how", LIES)
 def test_verifying_finds_rows_that_cannot_be(store, how):
-    folder = folder_of(store, 1)
-    forge(folder, "head_scores", written(LIES[how](rows(store, 1))))
+    folder = lie(store, how)
     assert list(damages(Store.existing(store.root))) == [folder.name]

@@ -1,16 +1,30 @@
+import json
 import os
 import time
+from hashlib import sha256
 from pathlib import Path
 
 import polars as pl
 import pytest
+from click.testing import CliRunner
 from polars.testing import assert_frame_equal
 
-from store import SCHEMA_VERSION, Store, StoreError, compact, contents, damages, prune, run_key
+from book.cli import cli
+from store import (
+    SCHEMA_VERSION,
+    Store,
+    StoreError,
+    compact,
+    conflicts,
+    contents,
+    damages,
+    prune,
+    run_key,
+)
 from store.manifests import Unit, part_name
 from store.pins import pin
 
-from .store_fakes import Scores, Sweep, head_scores
+from .store_fakes import MODEL, TEXT, Scores, Sweep, Told, head_scores
 
 
 @pytest.fixture
@@ -194,3 +208,77 @@ def test_contents_count_what_is_visible(store):
     row = contents(store).row(by_predicate=pl.col("table") == "head_scores", named=True)
     assert (row["rows"], row["parts"]) == (64, 2)
     assert contents(store).filter(table="claims")["rows"].item() == 0
+
+
+def test_contents_count_as_queries_do(store):
+    """A model twice in a part, by different provenance, and in many parts; runs in two parts."""
+    store.recall(Sweep(seeds=(1, 2, 3, 4)))
+    merged(store, 1, 2)
+    merged(store, 2, 3, 4)
+    moved = pl.DataFrame([MODEL, {**MODEL, "name": "moved"}])
+    store.recall(Told(answer={}, about={"models": moved, "texts": pl.DataFrame([TEXT])}))
+    told = dict(contents(store).select("table", "rows").iter_rows())
+    counted = {table: store.sql(f"SELECT count(*) FROM {table}").item() for table in told}
+    assert told == counted
+    assert told["models"] == told["texts"] == 1 and told["head_scores"] == 128
+    shown = CliRunner().invoke(cli, ["store", "--store", str(store.root)]).output
+    assert "…" not in shown and all(f" {table} " in shown for table in told)
+
+
+def test_what_is_no_part_is_named_and_left_alone(store):
+    store.recall(Scores(seed=1))
+    odd = ("notes.txt", "A" * 32, "0" * 31, ".DS_Store", "copy of a part")
+    for name in odd:
+        (store.parts.folder / name).mkdir()
+    for action in ("show", "verify", "compact", "prune"):
+        done = CliRunner().invoke(cli, ["store", action, "--store", str(store.root)])
+        told = [line for line in done.stderr.splitlines() if "left alone" in line]
+        assert done.exit_code == 0
+        assert told == [f"headbook: not headbook's, left alone: parts/{x}" for x in sorted(odd)]
+    assert all((store.parts.folder / name).is_dir() for name in odd)
+
+
+TWOFOLD = {
+    "other values": (lambda frame: frame.with_columns(value=pl.col("value") + 1), True),
+    "a row less": (lambda frame: frame.tail(-1), True),
+    "a row twice": (lambda frame: pl.concat([frame, frame.tail(1)]), True),
+    "NULL for a value": (lambda frame: frame.with_columns(chance=pl.lit(None, pl.Float64)), True),
+    "another order": (lambda frame: frame.reverse(), False),
+    "the same": (lambda frame: frame, False),
+}
+
+
+@pytest.mark.parametrize("how", TWOFOLD)
+def test_two_answers_to_one_question_are_named(store, how):
+    store.recall(Sweep(seeds=(1, 2, 3)))
+    change, differs = TWOFOLD[how]
+    merged(store, 1, 2)
+    run = run_key(Scores(seed=1))
+    (part,) = (part for part in store.parts.current() if part.keys.keys() == {run})
+    path, manifest = Path(part.path("head_scores")), part.folder / "part.json"
+    frame = change(pl.read_parquet(path))
+    path.unlink()
+    frame.write_parquet(path)
+    told = json.loads(manifest.read_text())
+    told["files"]["head_scores"] = {
+        "sha256": sha256(path.read_bytes()).hexdigest(),
+        "bytes": path.stat().st_size,
+        "rows": frame.height,
+    }
+    manifest.unlink()
+    manifest.write_text(json.dumps(told))
+    reader = Store.existing(store.root)
+    assert damages(reader) == {}
+    found = conflicts(reader)
+    assert list(found) == [run] * differs
+    done = CliRunner().invoke(cli, ["store", "verify", "--store", str(store.root)])
+    assert done.exit_code == 2 * differs
+    assert len(done.stderr.splitlines()) == differs and (run in done.stderr) == differs
+    if differs:
+        large = next(one.name for one in reader.parts.current() if len(one.keys) == 2)
+        assert found[run] == (large, part.name)
+        before = Store.open(store.root).recall(Scores(seed=1))["head_scores"]
+        assert not before.equals(frame), "the larger part shows the run"
+        prune(reader, grace_s=-1)
+        assert conflicts(reader) == {}
+        assert_frame_equal(reader.recall(Scores(seed=1))["head_scores"], before)

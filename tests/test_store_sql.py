@@ -1,3 +1,4 @@
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import duckdb
@@ -53,6 +54,76 @@ def test_an_answer_does_not_change_when_the_store_does(store):
 def test_sql_reads_the_very_rows_that_recall_does(store):
     rows = store.recall(Sweep(seeds=(2, 1)))["head_scores"].sort("n", "layer", "head")
     assert_frame_equal(store.sql("FROM head_scores ORDER BY n, layer, head"), rows)
+
+
+BEYOND = {
+    "DATE '290000-01-01'": "290000-01-01",
+    "DATE '10000-01-01'": "10000-01-01",
+    "DATE '-5000-01-01'": "5001-01-01 (BC)",
+    "DATE '0001-12-31 (BC)'": "0001-12-31 (BC)",
+    "'infinity'::DATE": "infinity",
+    "TIMESTAMP '290000-01-01'": "290000-01-01 00:00:00",
+    "'-infinity'::TIMESTAMP": "-infinity",
+    "TIMESTAMP_S '290000-01-01'": "290000-01-01 00:00:00",
+    "'infinity'::TIMESTAMP_S": "infinity",
+    "'infinity'::TIMESTAMP_MS": "infinity",
+    "'-infinity'::TIMESTAMP_NS": "-infinity",
+    "'infinity'::TIMESTAMPTZ": "infinity",
+    "TIME '24:00:00'": "24:00:00",
+    "TIME_NS '24:00:00'": "24:00:00",
+    "340282366920938463463374607431768211455::UHUGEINT": "340282366920938463463374607431768211455",
+    "[NULL, [DATE '290000-01-01']]": "[NULL, [290000-01-01]]",
+    "['infinity'::DATE, '2020-01-01']::DATE[2]": "[infinity, 2020-01-01]",
+    "{'a': [TIME '24:00:00']}": "{'a': ['24:00:00']}",
+    "{'a': {'b': 'infinity'::TIMESTAMP}}": "{'a': {'b': infinity}}",
+    "MAP {'a': DATE '290000-01-01'}": "{a=290000-01-01}",
+}
+"""What no date or time of Python is, and how DuckDB writes it."""
+
+
+@pytest.mark.parametrize("cell", BEYOND)
+def test_what_python_has_no_date_for_is_text(store, cell, capfd):
+    rows = store.sql(
+        f"SELECT {cell} AS x, DATE '2020-01-01' AS x, 'a' AS \"y\"\"\" UNION ALL FROM "
+        "(VALUES (NULL, NULL, NULL))"
+    )
+    assert rows.rows() == [(BEYOND[cell], date(2020, 1, 1), "a"), (None, None, None)]
+    assert capfd.readouterr().err == ""
+
+
+WITHIN = {
+    "DATE '0001-01-01'": date.min,
+    "DATE '9999-12-31'": date.max,
+    "TIMESTAMP '9999-12-31 23:59:59.999999'": datetime.max,
+    "TIMESTAMP_MS '0001-01-01'": datetime.min,
+    "TIMESTAMP_NS '2020-01-01'": datetime(2020, 1, 1),
+    "TIMESTAMPTZ '2020-01-01 00:00:00+00'": datetime(2020, 1, 1, tzinfo=UTC),
+    "[DATE '2020-01-01', NULL]": [date(2020, 1, 1), None],
+    "[]::DATE[]": [],
+    "{'a': DATE '2020-01-01'}": {"a": date(2020, 1, 1)},
+    "NULL::TIMESTAMP": None,
+}
+
+
+@pytest.mark.parametrize("cell", WITHIN)
+def test_what_python_has_a_date_for_is_one(store, cell):
+    assert store.sql(f"SELECT {cell} AS x").to_dicts() == [{"x": WITHIN[cell]}]
+
+
+@pytest.mark.parametrize("kind", ["DATE", "TIMESTAMP", "TIMESTAMPTZ"])
+@pytest.mark.parametrize("given", ["infinity", "-infinity", "5001-01-01 (BC)", "290000-01-01"])
+def test_a_parameter_may_be_beyond_dates(store, kind, given, capfd):
+    for sql, parameter in ((f"SELECT ?::{kind}", given), (f"SELECT unnest(?::{kind}[])", [given])):
+        assert store.sql(sql, [parameter]).item().startswith(given)
+    assert capfd.readouterr().err == ""
+
+
+def test_dates_drawn_at_random_are_one_answer(store):
+    """A query is asked anew where its dates do not fit, and others may then not."""
+    draw = "CASE WHEN random() < 0.5 THEN DATE '2020-01-01' ELSE 'infinity' END"
+    for _ in range(20):
+        rows = store.sql(f"SELECT {', '.join([draw] * 6)}")
+        assert set(map(str, rows.row(0))) <= {"2020-01-01", "infinity"}
 
 
 ESCAPES = [

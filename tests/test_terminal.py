@@ -146,6 +146,63 @@ def test_csv_and_json_are_the_bytes_of_the_data(store, coding):
     assert steers(done.stdout.decode(coding)) == ""
 
 
+UNNUMBERED = {
+    "'NaN'::DOUBLE": "NaN",
+    "'Infinity'::FLOAT": "Infinity",
+    "'-Infinity'::DOUBLE": "-Infinity",
+    "NULL::DOUBLE": None,
+    "0.1::FLOAT": 0.1,
+    "['NaN'::FLOAT, NULL, 0.1::FLOAT]": ["NaN", None, 0.1],
+    "{'a': {'b': ['-inf'::DOUBLE]}, 'c': DATE '2020-01-01'}": {
+        "a": {"b": ["-Infinity"]},
+        "c": "2020-01-01",
+    },
+    "MAP {'a': 'inf'::DOUBLE, 'b': NULL}": {"a": "Infinity", "b": None},
+    "['NaN'::DOUBLE]::DOUBLE[1]": ["NaN"],
+    "TIME '24:00:00'": "24:00:00",
+    "NULL::TIME": None,
+    "DATE '290000-01-01'": "290000-01-01",
+    "'infinity'::TIMESTAMP": "infinity",
+    "'NaN'": "NaN",
+}
+
+
+@pytest.mark.parametrize("cell", UNNUMBERED)
+def test_json_says_what_is_there(store, cell):
+    """Beside numbers whose digits must stay, and characters that split lines elsewhere."""
+    numbers = "1.5::DECIMAL(38, 30) AS d, 9007199254740993 AS n, 0.1::DOUBLE + 0.2 AS f"
+    beside = f"{numbers}, 'a\u2028\x85\x1b\"' AS t"
+    asked = f"SELECT {cell} AS x, {beside} UNION ALL SELECT NULL, NULL, NULL, NULL, NULL"
+    first, second = ask(Store.existing(store), asked, "json").split("\n")[:-1]
+    found = json.loads(first, parse_constant=pytest.fail)
+    assert found.pop("x") == UNNUMBERED[cell]
+    expected = {
+        "d": "1.5" + "0" * 29,
+        "n": 9007199254740993,
+        "t": 'a\u2028\x85\x1b"',
+        "f": 0.1 + 0.2,
+    }
+    assert found == expected
+    assert json.loads(second) == dict.fromkeys(("x", *expected))
+
+
+def test_help_says_how_json_has_what_json_has_not():
+    said = " ".join(CliRunner().invoke(cli, ["sql", "--help"]).output.split())
+    for word in ('"NaN"', '"Infinity"', '"-Infinity"', "null is NULL", "after 9999"):
+        assert word in said
+
+
+@pytest.mark.parametrize("form", [(), ("--csv",), ("--json",)])
+@pytest.mark.parametrize(
+    "cell", ["DATE '290000-01-01'", "TIMESTAMP '-5000-01-01'", "'infinity'::TIMESTAMP"]
+)
+def test_no_date_is_too_far_for_the_command(store, cell, form, capfd):
+    done = CliRunner().invoke(cli, ["sql", f"SELECT {cell} AS x", *form, "--store", str(store)])
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert any(told in done.stdout for told in ("290000-01-01", "5001-01-01 (BC)", "infinity"))
+    assert capfd.readouterr().err == ""
+
+
 def test_lines_of_claims_cannot_steer_the_terminal(capsys):
     row = {"verdict": "holds", "estimate": 1.0, "lower": 0.5, "upper": 2.0}
     run_command._say(pl.DataFrame([{**row, "statement": text} for text in STEERING.values()]))
@@ -164,7 +221,8 @@ def test_what_the_shell_prints_cannot_steer_the_terminal(store):
         "--store",
         str(store),
     ]
-    done = subprocess.run(command, input=asked.encode(), capture_output=True, check=True)
+    done = subprocess.run(command, input=asked.encode(), capture_output=True, check=False)
+    assert done.returncode == 2
     assert rb"\x1b]0;mine\x07" in done.stdout and rb"\x1b[31m" in done.stderr
     assert b"\x1b]0;mine" not in done.stdout and b"\x1b" not in done.stderr
 
