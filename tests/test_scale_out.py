@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 from polars.testing import assert_frame_equal
+from psutil import Process
 
 from analysis.errors import UserError
-from analysis.experiments import findings
+from analysis.experiments import Cost, findings
 from book.computing import Plan, compute_by, compute_share
+from book.local_engine import WORTH_S, LocalEngine, n_processes
 from book.ray_engine import RETRIES, ray_engine
 from store import Store, StoreError, accept, damages, deliver, merge, run_key
 from store.schema import schema
@@ -248,6 +250,41 @@ def test_a_killed_driver_repeats_nothing_that_was_taken_over(tmp_path):
     assert store.sql("SELECT count(*) AS n, count(DISTINCT run) AS runs FROM head_scores").row(
         0
     ) == (400 * 32, 400)
+
+
+def test_the_cores_of_this_machine_find_the_same(tmp_path):
+    store, undisturbed = Store.open(tmp_path / "cores"), Store.open(tmp_path / "here")
+    units = [Scores(seed=seed) for seed in range(12)]
+    for name in LocalEngine(2).map_units(partial(ray_driver.counted, store.root), units):
+        assert accept(store, [name]) == [name]
+    for unit in units:
+        undisturbed.recall(unit)
+    assert_same(store, undisturbed)
+    assert marks(store.root) == dict.fromkeys(range(12), 1)
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (ray_driver.unaskable, "expected another seed, got 0"),
+        (ray_driver.poisonous, "expected a process to survive each unit"),
+        (ray_driver.refused, "expected a process to survive each unit"),
+    ],
+)
+def test_what_ends_a_unit_on_a_core_is_one_line_and_nobody_is_left(function, said):
+    engine, before = LocalEngine(2), set(Process().children())
+    with pytest.raises(UserError, match=f"^{said}"):
+        list(engine.map_units(function, [Scores(seed=0)] * 4))
+    assert set(Process().children()) <= before
+
+
+def test_only_much_work_is_worth_processes_and_no_more_than_memory_holds():
+    def work(seconds: float, gib: float) -> Cost:
+        return Cost(n_sequences=1, n_tokens=1, seconds=seconds, gib=gib)
+
+    assert n_processes(work(WORTH_S / 2, 0.1)) == 1
+    assert n_processes(work(WORTH_S * 2, 0.1)) == len(os.sched_getaffinity(0))
+    assert n_processes(work(WORTH_S * 2, 1e4)) == 1
 
 
 def test_mistakes_of_units_and_workers_are_told_apart():
