@@ -28,7 +28,7 @@ from .test_experiments import prose_file
 
 ROOT = Path(__file__).resolve().parent.parent
 __all__ = ["prose_file"]
-ASKED = {"profile": "quick", "n_tokens": 12, "n_sequences": 4}
+ASKED = {"profile": "tiny"}
 
 
 def assert_same(store: Store, other: Store) -> None:
@@ -103,8 +103,8 @@ def test_shards_share_the_work_and_find_the_same(asked, local, tmp_path, monkeyp
 
 
 def test_two_processes_at_once_wait_for_each_other_and_end_alike(asked, local, tmp_path):
-    options = ("--model", asked["model"], "--text", asked["text"], "--tokens", "12")
-    command = [*HEADBOOK, "run", *options, "--sequences", "4", "--store", str(tmp_path)]
+    options = ("--model", asked["model"], "--text", asked["text"], "--profile", "tiny")
+    command = [*HEADBOOK, "run", *options, "--store", str(tmp_path)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     shards = [
         subprocess.Popen([*command, "--shard", f"{number}/2", "--wait", "120"], **pipes)
@@ -134,8 +134,8 @@ main()
 
 def test_nobody_waits_for_what_a_model_cannot_be_asked(asked, tmp_path):
     """One process finds out, the other one is told: both end, at once and again."""
-    options = ("--model", asked["model"], "--text", asked["text"], "--tokens", "12")
-    command = [sys.executable, "-c", UNASKABLE, "run", *options, "--sequences", "4"]
+    options = ("--model", asked["model"], "--text", asked["text"], "--profile", "tiny")
+    command = [sys.executable, "-c", UNASKABLE, "run", *options]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     for patience in ("120", "0"):
         shards = [
@@ -306,7 +306,7 @@ def test_mistakes_of_units_and_workers_are_told_apart():
 
 
 def test_the_command_plans_and_shares(asked, tmp_path):
-    options = ("--model", asked["model"], "--text", asked["text"], "--tokens", 12, "--sequences", 4)
+    options = ("--model", asked["model"], "--text", asked["text"], "--profile", "tiny")
     places = ("run", *options, "--store", tmp_path / "store")
     planned = invoke(*places, "--dry-run")
     assert planned.exit_code == 0 and "forward passes" in planned.output

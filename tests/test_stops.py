@@ -46,7 +46,7 @@ ENDLESS = (
 )
 SORTED = "SELECT a.range FROM range(100000) a, range(100000) b ORDER BY hash(a.range + b.range)"
 ON_EVERY_CORE = "import book.local_engine as engine\nengine.WORTH_S = 0.0\n"
-SMALL = ("--tokens", 12, "--sequences", 4)
+SMALL = ("--profile", "tiny", "--tokens", 12, "--sequences", 4)
 
 
 @dataclass(frozen=True)
