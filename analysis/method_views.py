@@ -8,7 +8,7 @@ import polars as pl
 
 from . import scores, shares, statistics
 from .documented import members, section, summary
-from .experiments.experiment import Experiment
+from .experiments.experiment import Question
 from .experiments.judgement import Verdict
 from .experiments.profiles import SIZES, Profile, Sizes
 from .interventions import Method, holm, permutation_p, spearman
@@ -86,7 +86,7 @@ def question_meanings(asked: Iterable[str]) -> pl.DataFrame:
         `runs`, how often it comes, by name.
     """
     counted = pl.Series("experiment", list(asked), dtype=pl.String).value_counts(name="runs")
-    known = {kind.__name__: kind for kind in _kinds(Experiment)}
+    known = {kind.__name__: kind for kind in _kinds(Question)}
     rows = [
         {
             "experiment": name,
@@ -100,7 +100,7 @@ def question_meanings(asked: Iterable[str]) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def _kinds(kind: type[Experiment]) -> list[type[Experiment]]:
+def _kinds(kind: type[Question]) -> list[type[Question]]:
     found = [one for one in kind.__subclasses__() if "version" in vars(one)]
     return [*found, *(deep for one in kind.__subclasses__() for deep in _kinds(one))]
 

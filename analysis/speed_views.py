@@ -1,11 +1,13 @@
 """What was timed, arranged for a reader: ratios with their spread, memory, agreement, growth."""
 
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
 
 from .bench import CostGrowth, Growth, Plan, Task, Timings, here
 from .bench.race import EXACT
+from .experiments.profiles import Profile
 
 _MIB = 2.0**20
 
@@ -23,14 +25,22 @@ CHAPTER = Plan(
 """What the book times itself, in some seconds."""
 
 
-def questions() -> list[Timings | CostGrowth]:
+TINY = replace(CHAPTER, n_tokens=8, heads=4, repeats=1)
+
+
+def questions(profile: str) -> list[Timings | CostGrowth]:
     """All that the book times itself, on this machine.
+
+    Args:
+        profile: A value of `Profile`; a tiny one shows that it can be timed, and no more.
 
     Returns:
         A race for each task, and how the cost of a sweep grows with layers.
     """
-    growth = CostGrowth(axis="layers", n_sequences=1, n_tokens=32, repeats=2, **here("cpu"))
-    return [*CHAPTER.questions(), growth]
+    plan = TINY if profile == Profile.TINY.value else CHAPTER
+    sizes = {"n_tokens": plan.n_tokens, "repeats": min(2, plan.repeats)}
+    growth = CostGrowth(axis="layers", n_sequences=plan.n_sequences, **sizes, **here("cpu"))
+    return [*plan.questions(), growth]
 
 
 def measured(speed: pl.DataFrame) -> pl.DataFrame:

@@ -8,20 +8,23 @@ from typing import TYPE_CHECKING
 import click
 
 from analysis.errors import UserError
-from book.options import PATH, with_store
+from book.options import PATH, with_profile, with_store
 from book.terminal import say
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from .site import BuildReport
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+LEFT_OUT = {"14": "14_speed"}
+"""Chapters that are made where they are asked for, by number: this one times the machine."""
 
 EPILOG = """\b
 Example:
   headbook build
   headbook build --model gpt2 --out public --check
+  headbook build --chapters 14
   headbook build --models reference,gpt2,./mine"""
 
 
@@ -32,7 +35,12 @@ Example:
     help="Several, separated by commas: the chapters of each, and one that compares them.",
 )
 @click.option("--text", default="reference", show_default=True, help="As for `headbook run`.")
-@click.option("--profile", type=click.Choice(["quick", "full"]), default="quick", show_default=True)
+@with_profile
+@click.option(
+    "--chapters",
+    default="",
+    help="More chapters, by number: 14 times this machine, which takes minutes.",
+)
 @click.option(
     "--out",
     type=PATH,
@@ -50,7 +58,13 @@ Example:
 @click.option("--check", is_flag=True, help="Fail on any warning, dead link or stale result.")
 @with_store
 def build(
-    *, out: Path, notebooks: Path, check: bool, store_path: Path, **asked: str | None
+    *,
+    out: Path,
+    notebooks: Path,
+    check: bool,
+    store_path: Path,
+    chapters: str,
+    **asked: str | None,
 ) -> None:
     """Compile the notebooks into a static book; only what changed is made anew.
 
@@ -61,13 +75,15 @@ def build(
     from .site import find_notebooks  # noqa: PLC0415
 
     options = _options(asked)
+    found = chosen(find_notebooks(notebooks), chapters)
+    timed = any(path.stem == LEFT_OUT["14"] for path in found)
     report = build_book(
         store_path,
-        find_notebooks(notebooks),
+        found,
         out,
         check=check,
         options=options,
-        prepare=lambda: _prepare(store_path, options),
+        prepare=lambda: _prepare(store_path, options, timed=timed),
     )
     for warning in report.warnings:
         say(warning, err=True)
@@ -90,7 +106,30 @@ def _options(asked: Mapping[str, str | None]) -> dict[str, str]:
     return {"model": names[0], **options}
 
 
-def _prepare(store_path: Path, options: dict[str, str]) -> None:
+def chosen(notebooks: Sequence[Path], more: str) -> list[Path]:
+    """The usual chapters, and those that are asked for besides.
+
+    Args:
+        notebooks: All that there are.
+        more: Numbers of such as are left out otherwise, separated by commas.
+
+    Returns:
+        Notebooks in the same order.
+
+    Raises:
+        UserError: A number is of none of those.
+    """
+    numbers = {number.strip() for number in more.split(",") if number.strip()}
+    if unknown := sorted(numbers - LEFT_OUT.keys()):
+        raise UserError(
+            f"expected --chapters among {', '.join(LEFT_OUT)}, got {unknown[0]}; all others are "
+            "made anyway"
+        )
+    absent = {LEFT_OUT[number] for number in LEFT_OUT.keys() - numbers}
+    return [path for path in notebooks if path.stem not in absent]
+
+
+def _prepare(store_path: Path, options: dict[str, str], *, timed: bool) -> None:
     """Compute what the chapters show, of models that they can show."""
     from analysis.speed_views import questions  # noqa: PLC0415 - imports torch
     from store import Store  # noqa: PLC0415
@@ -108,7 +147,9 @@ def _prepare(store_path: Path, options: dict[str, str]) -> None:
             )
     for asked in every:
         compute(store_path, asked)
-    for question in questions():  # before the chapters run, which would slow the timed down
+    for question in (
+        questions(options["profile"]) if timed else ()
+    ):  # before the chapters run, which would slow the timed down
         store.recall(question)
 
 

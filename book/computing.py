@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from analysis.experiments import Experiment, Request
+    from analysis.experiments import Experiment, Question, Request
     from store import Answer, Store
 
 
@@ -62,10 +62,10 @@ class Plan:
         units = (unit for one in asked for unit in self.store.missing(one))
         return {run_key(unit): cast("Experiment", unit) for unit in units}
 
-    def _answer(self, asked: Experiment) -> Answer | None:
-        from analysis.experiments import Judgement  # noqa: PLC0415
+    def _answer(self, asked: Question) -> Answer | None:
+        from analysis.experiments import Experiment  # noqa: PLC0415
 
-        if isinstance(asked, Judgement):
+        if not isinstance(asked, Experiment):
             return None
         if asked not in self._known and not self.store.missing(asked):
             self._known[asked] = self.store.recall(asked)
@@ -98,7 +98,7 @@ def compute(store_path: Path, asked: dict[str, Any], engine: Engine | None = Non
     Args:
         store_path: The store.
         asked: As for `request_of`.
-        engine: Who computes; None for this process.
+        engine: Who computes; None for this machine's cores, or this process where little is asked.
 
     Returns:
         Rows of `claims`.
@@ -111,9 +111,20 @@ def compute(store_path: Path, asked: dict[str, Any], engine: Engine | None = Non
     missing = plan.missing()
     if missing:
         announce(plan, missing)
+        engine = engine or _local(plan, missing)
     if engine is not None:
         compute_by(engine, plan)
     return judged(plan, new=bool(missing))
+
+
+def _local(plan: Plan, missing: dict[str, Experiment]) -> Engine | None:
+    """Processes of this machine, where they are worth it; None for this one."""
+    from analysis.experiments import cost  # noqa: PLC0415 - imports torch
+
+    from .local_engine import LocalEngine, n_processes  # noqa: PLC0415
+
+    n = n_processes(cost(missing.values())) if plan.request.device == "cpu" else 1
+    return LocalEngine(n) if n > 1 else None
 
 
 def announce(plan: Plan, missing: dict[str, Experiment]) -> None:

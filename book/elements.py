@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from bs4 import BeautifulSoup, Tag
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
-    from .render import Renderer
+class Rendering(Protocol):
+    """What elements need of whoever renders what is inside them."""
 
-    Handler = Callable[[Tag, Renderer], str]
+    def inline_of(self, key: str) -> str:
+        """HTML of a kept label."""
+        ...
+
+    def clean(self, html: str) -> str:
+        """Plain HTML of marimo's markup."""
+        ...
+
+    def pane(self, parent: Tag) -> str:
+        """Plain HTML of what a reader sees only after choosing to."""
+        ...
+
+
+Handler = Callable[[Tag, Rendering], str]
 
 _CALLOUTS = {"neutral": "note", "info": "note", "success": "tip", "warn": "warning"}
 
@@ -23,7 +36,7 @@ def _value(tag: Tag, name: str) -> Any:
     return None if raw is None else json.loads(str(raw))
 
 
-def label_html(html: str | None, renderer: Renderer) -> str:
+def label_html(html: str | None, renderer: Rendering) -> str:
     """A label that marimo has put into an attribute: kept markdown, or HTML to be cleaned."""
     if not html:
         return ""
@@ -38,7 +51,7 @@ def _panes(tag: Tag) -> list[Tag]:
     return tag.find_all("div", recursive=False)
 
 
-def _tabs(tag: Tag, renderer: Renderer) -> str:
+def _tabs(tag: Tag, renderer: Rendering) -> str:
     labels = [label_html(label, renderer) for label in _value(tag, "tabs")]
     start = int(_value(tag, "initial-value") or 0)
     buttons = "".join(
@@ -54,7 +67,7 @@ def _tabs(tag: Tag, renderer: Renderer) -> str:
     return f'<div class="hb-tabs"><div role="tablist">{buttons}</div>{panes}</div>'
 
 
-def _accordion(tag: Tag, renderer: Renderer) -> str:
+def _accordion(tag: Tag, renderer: Rendering) -> str:
     labels = [label_html(label, renderer) for label in _value(tag, "labels")]
     opened: set[int] = set(_value(tag, "expanded") or ())
     return "".join(
@@ -64,7 +77,7 @@ def _accordion(tag: Tag, renderer: Renderer) -> str:
     )
 
 
-def _callout(tag: Tag, renderer: Renderer) -> str:
+def _callout(tag: Tag, renderer: Rendering) -> str:
     kind = _CALLOUTS.get(_value(tag, "kind") or "neutral", "danger")
     title = _value(tag, "title")
     head = f'<p class="admonition-title">{escape(title)}</p>' if title else ""
@@ -73,7 +86,7 @@ def _callout(tag: Tag, renderer: Renderer) -> str:
     return f'<div class="admonition {kind} hb-callout{plain}">{head}{body}</div>'
 
 
-def _stat(tag: Tag, renderer: Renderer) -> str:
+def _stat(tag: Tag, renderer: Rendering) -> str:
     del renderer
     direction = {"increase": "▲ ", "decrease": "▼ "}.get(_value(tag, "direction") or "", "")
     label, value, caption = (_value(tag, name) for name in ("label", "value", "caption"))
@@ -84,13 +97,13 @@ def _stat(tag: Tag, renderer: Renderer) -> str:
     )
 
 
-def _json(tag: Tag, renderer: Renderer) -> str:
+def _json(tag: Tag, renderer: Rendering) -> str:
     del renderer
     shown = json.dumps(_value(tag, "json-data"), indent=2, ensure_ascii=False)
     return f'<pre class="hb-json">{escape(shown)}</pre>'
 
 
-def _tex(tag: Tag, renderer: Renderer) -> str:
+def _tex(tag: Tag, renderer: Rendering) -> str:
     del renderer
     content = tag.get_text().strip()
     opening, closing = ("\\[", "\\]") if content.startswith("||[") else ("\\(", "\\)")

@@ -25,6 +25,9 @@ COUNT = click.IntRange(1, 2**31 - 1)
 STEPS = click.IntRange(1, 2**24 - 1)
 """Of an optimizer, which counts them in float32."""
 
+PROFILES = ("tiny", "quick", "full")
+"""Values of `Profile`, which takes torch to import."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _LONGEST = 120
@@ -120,12 +123,21 @@ def with_store(function: F) -> F:
     )(function)
 
 
+def with_profile(function: F) -> F:
+    """The option `--profile`."""
+    return click.option(
+        "--profile",
+        type=click.Choice(PROFILES),
+        default="quick",
+        show_default=True,
+        help="Size of every experiment; tiny ones only show that all can be asked.",
+    )(function)
+
+
 def with_size(function: F) -> F:
     """The options `--profile`, `--seed` and `--device`."""
     options = (
-        click.option(
-            "--profile", type=click.Choice(["quick", "full"]), default="quick", show_default=True
-        ),
+        with_profile,
         click.option("--seed", type=SEED, default=0, show_default=True),
         click.option("--device", default="cpu", show_default=True, help="Such as cpu or cuda."),
     )

@@ -17,7 +17,7 @@ from .children import Children, child_environment
 from .citation import CFF
 from .edition_pages import EditionPages
 from .errors import BookError
-from .inputs import BOOK, digest, file_digest, kept_json, write_aside
+from .inputs import BOOK, CHECKOUT, digest, file_digest, kept_json, write_aside
 from .links import CITATION_PAGE, RUNS_PAGE, page_name
 from .sql_console import FOLDER
 
@@ -129,8 +129,12 @@ class Pages:
         ours = [*SETTINGS.rglob("*"), *(BOOK / "vendor").iterdir(), BOOK / "sphinx_ext.py", CFF]
         beside = [path for name in _BESIDE for path in (self.work / name).glob("*")]
         made = [*self.source.iterdir(), *beside]
-        paths = sorted(path for path in (*ours, *made) if path.is_file())
-        files = [(path.name, file_digest(path)) for path in paths if path.suffix != ".pyc"]
+        files = sorted(
+            (path.relative_to(root).as_posix(), file_digest(path))
+            for root, paths in ((CHECKOUT, ours), (self.work, made))
+            for path in paths
+            if path.is_file() and path.suffix != ".pyc"
+        )
         return digest([json.dumps([files, [version(name) for name in _SPHINX]]).encode()])
 
     def _sphinx(self, *, strict: bool) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ import polars as pl
 from analysis.batches import limit_tokens
 from analysis.errors import UserError
 from book.computing import Plan, announce, compute, compute_share, echo_notes, judged
-from book.options import COUNT, PATH, SEED, with_store
+from book.options import COUNT, PATH, SEED, with_profile, with_store
 from book.terminal import say
 from book.unfit import echo_lines, twofold_lines
 
@@ -85,13 +85,7 @@ def _with_request(function: F) -> F:
             show_default=True,
             help="`reference`, a .txt, .jsonl or .parquet file, or hf:dataset[:split[:column]].",
         ),
-        click.option(
-            "--profile",
-            type=click.Choice(["quick", "full"]),
-            default="quick",
-            show_default=True,
-            help="Size of every experiment.",
-        ),
+        with_profile,
         click.option(
             "--tokens", "n_tokens", type=int, help="Length of sequences; the profile's by default."
         ),

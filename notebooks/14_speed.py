@@ -33,7 +33,8 @@ def open_store():
 
 @app.cell
 def speed_answers(store):
-    *own_races, own_growth = [store.recall(asked, progress_bar) for asked in views.questions()]
+    asked = views.questions(str(mo.cli_args().get("profile") or "quick"))
+    *own_races, own_growth = [store.recall(one, progress_bar) for one in asked]
     return own_growth, own_races
 
 

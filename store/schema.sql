@@ -1121,6 +1121,15 @@ WITH best AS (
         PARTITION BY head_scores.model, layer, head, score, data
         ORDER BY n DESC NULLS LAST, started DESC, run
     ) = 1
+), peaks AS (
+    SELECT head_profiles.model, layer, head, max(value) AS peak
+    FROM head_profiles JOIN runs USING (run)
+    WHERE profile = 'offset' AND data = 'text'
+    GROUP BY head_profiles.model, layer, head, run, started, n
+    QUALIFY row_number() OVER (
+        PARTITION BY head_profiles.model, layer, head
+        ORDER BY n DESC NULLS LAST, started DESC, run
+    ) = 1
 )
 SELECT
     model,
@@ -1142,8 +1151,8 @@ SELECT
     arg_max(value, coalesce(n, 0)) FILTER (WHERE score = 'ov_copy') AS ov_copy,
     arg_max(value, coalesce(n, 0)) FILTER (WHERE score = 'ov_copy_gain') AS ov_copy_gain,
     arg_max(value, coalesce(n, 0)) FILTER (WHERE score = 'io_s_effect') AS io_s_effect,
-    max(value) FILTER (WHERE score = 'profile_peak' AND data = 'text') AS profile_peak
-FROM best
+    any_value(peak) AS profile_peak
+FROM best LEFT JOIN peaks USING (model, layer, head)
 GROUP BY model, layer, head;
 COMMENT ON VIEW head_atlas IS 'One row per model and head, a column per score: the aggregate with the most sequences behind it, then the latest';
 COMMENT ON COLUMN head_atlas.name IS 'The head, as L1H4';

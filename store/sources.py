@@ -15,25 +15,6 @@ Place = tuple[str, str]
 """A module and a name at its top level; the name "" is the module itself."""
 
 
-def syntax(node: object) -> object:
-    """What a piece of source does, however it is laid out.
-
-    Args:
-        node: A node, or what stands in a field of one.
-
-    Returns:
-        Nested lists without positions, docstrings and empty fields, alike for every Python.
-    """
-    if isinstance(node, ast.AST):
-        fields = {name: syntax(value) for name, value in ast.iter_fields(node)}
-        kept = {name: value for name, value in fields.items() if value not in (None, [])}
-        return [type(node).__name__, sorted(kept.items())]
-    if isinstance(node, list):
-        items = cast("list[object]", node)
-        return [syntax(item) for item in items if not _is_docstring(item)]
-    return repr(node) if node is not None else None
-
-
 def _is_docstring(node: object) -> bool:
     return (
         isinstance(node, ast.Expr)
@@ -145,15 +126,50 @@ class Sources:
 
     def uses(self, module: Module, node: ast.AST) -> Iterable[Place]:
         """The places of ours that a piece of a module's source names."""
-        for part in ast.walk(node):
-            attributes: list[str] = []
-            value = part
-            while isinstance(value, ast.Attribute):
-                attributes.insert(0, value.attr)
-                value = value.value
-            if isinstance(value, ast.Name):
-                place = self.resolve((module.name, value.id))
-                while place and not place[1] and attributes:  # a module: go on into it
-                    place = self.resolve((place[0], attributes.pop(0)))
-                if place and place[1]:
-                    yield place
+        found = (self._named(module, part) for part in ast.walk(node))
+        yield from (place for place, attributes in found if place and not attributes)
+
+    def syntax(self, module: Module, node: object) -> object:
+        """What a piece of a module's source does, however it is laid out and wherever it lies.
+
+        Args:
+            module: Where it is.
+            node: A node, or what stands in a field of one.
+
+        Returns:
+            Nested lists without positions, docstrings and empty fields, alike for every Python.
+            What is ours stands there by its own name, not by that of its module.
+        """
+        if isinstance(node, (ast.Name, ast.Attribute)):
+            place, attributes = self._named(module, node)
+            if place and not attributes:
+                return ["ours", place[1]]
+        if isinstance(node, ast.AST):
+            fields = {name: self.syntax(module, value) for name, value in ast.iter_fields(node)}
+            kept = {name: value for name, value in fields.items() if value not in (None, [])}
+            return [type(node).__name__, sorted(kept.items())]
+        if isinstance(node, list):
+            items = cast("list[object]", node)
+            kept = [
+                item for item in items if not _is_docstring(item) and not self._ours(module, item)
+            ]
+            return [self.syntax(module, item) for item in kept]
+        return repr(node) if node is not None else None
+
+    def _named(self, module: Module, node: ast.AST) -> tuple[Place | None, list[str]]:
+        """Which name of ours a piece of source is, and attributes of it that are read."""
+        attributes: list[str] = []
+        while isinstance(node, ast.Attribute):
+            attributes.insert(0, node.attr)
+            node = node.value
+        place = self.resolve((module.name, node.id)) if isinstance(node, ast.Name) else None
+        while place and not place[1] and attributes:  # a module: go on into it
+            place = self.resolve((place[0], attributes.pop(0)))
+        return (place if place and place[1] else None), attributes
+
+    def _ours(self, module: Module, node: object) -> bool:
+        """Whether this imports from ours: what is used of that is seen where it is used."""
+        if not isinstance(node, (ast.Import, ast.ImportFrom)):
+            return False
+        names = [alias.asname or alias.name.partition(".")[0] for alias in node.names]
+        return all(module.imports[name][0].partition(".")[0] in self._folders for name in names)

@@ -8,17 +8,16 @@ reaches: read from the source, docstrings and comments left out, nothing importe
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from .disk import replace_file
 from .errors import StoreError
-from .sources import Place, Sources, syntax
+from .sources import Place, Sources
 
 if TYPE_CHECKING:
-    import ast
     from pathlib import Path
 
     from .experiment import Experiment
@@ -32,9 +31,19 @@ class Locked:
     hash: str
 
 
-def _reached(sources: Sources, start: Place) -> dict[Place, list[ast.stmt]]:
-    """Everything of ours that a definition can reach, with its source."""
-    found: dict[Place, list[ast.stmt]] = {}
+@dataclass(frozen=True)
+class _Definition:
+    """A definition of ours that is reached, or, without a name, what importing its module does."""
+
+    name: str
+    hash: str
+    """Of what it does."""
+    uses: frozenset[Place]
+
+
+def _reached(sources: Sources, start: Place) -> dict[Place, _Definition]:
+    """Everything of ours that a definition can reach."""
+    found: dict[Place, _Definition] = {}
     waiting = [start]
     while waiting:
         place = waiting.pop()
@@ -42,11 +51,25 @@ def _reached(sources: Sources, start: Place) -> dict[Place, list[ast.stmt]]:
         if place in found or module is None:
             continue
         name = place[1]
-        found[place] = module.definitions[name] if name else module.effects
-        waiting.append((place[0], ""))
-        for node in found[place]:
-            waiting.extend(sources.uses(module, node))
+        nodes = module.definitions[name] if name else module.effects
+        uses = frozenset(used for node in nodes for used in sources.uses(module, node))
+        found[place] = _Definition(name, _hash([sources.syntax(module, n) for n in nodes]), uses)
+        waiting += [(place[0], ""), *uses]
     return found
+
+
+def _hash(of: object) -> str:
+    return blake2b(repr(of).encode(), digest_size=16).hexdigest()
+
+
+def _hash_of_all(reached: Mapping[Place, _Definition]) -> str:
+    """Wherever each of them lies: what counts is what it does, and which ones it uses."""
+    every = {
+        (own.name, own.hash, tuple(sorted((reached[u].name, reached[u].hash) for u in own.uses)))
+        for own in reached.values()
+        if own.name or own.hash != _hash([])
+    }
+    return _hash(sorted(every))
 
 
 def lock_entries(
@@ -78,13 +101,7 @@ def lock_entries(
                 f"expected one experiment `{name}` at the top of a module in {list(packages)}, "
                 f"got {'another' if name in entries else experiment.__module__}; move or rename it"
             )
-        reached = _reached(sources, start)
-        source = [
-            (".".join(place), [syntax(node) for node in reached[place]])
-            for place in sorted(reached)
-        ]
-        digest = blake2b(repr(source).encode(), digest_size=16).hexdigest()
-        entries[name] = Locked(experiment.version, digest)
+        entries[name] = Locked(experiment.version, _hash_of_all(_reached(sources, start)))
     return dict(sorted(entries.items()))
 
 

@@ -1,5 +1,7 @@
 """What all tests share: checked shapes, no network, few threads, and small saved models."""
 
+import fcntl
+import json
 import os
 import re
 from copy import deepcopy
@@ -17,6 +19,9 @@ from jaxtyping import install_import_hook
 from transformers import PreTrainedConfig
 
 ROOT = Path(__file__).resolve().parent.parent
+BUILDS_FIRST = "tests/test_book.py"
+SECONDS: dict[str, float] = json.loads((ROOT / "tests" / "seconds.json").read_text("utf-8"))
+"""How long each file took; `HEADBOOK_SECONDS=tests/seconds.json make test` measures them anew."""
 
 # Configs take any keyword, which their generated signatures do not say.
 PreTrainedConfig.__no_type_check__ = True
@@ -29,16 +34,46 @@ settings.load_profile("headbook")
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Let one worker have all tests of a file, and one all files that ask for the real book."""
+    """Let one worker have all tests of a file; files are begun in the order of the collection."""
     from xdist.scheduler import LoadScopeScheduling  # noqa: PLC0415 - only where it is used
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.partition("::")[0]
-            of_book = re.search(r"\breal_book[,)]", (ROOT / file).read_text("utf-8"))
-            return "real book" if of_book else file
+            return nodeid.partition("::")[0]
 
+    config.option.loadscopereorder = False
     return ByFile(config, log)
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with what takes long."""
+    turns = {file: in_turn(file) for file in {item.nodeid.partition("::")[0] for item in items}}
+    items.sort(key=lambda item: turns[item.nodeid.partition("::")[0]])
+
+
+def in_turn(file: str) -> tuple[int, float, str]:
+    """When a file is begun: first the one that builds the real book, last the others that read it.
+
+    All between them by their measured seconds, the longest first.
+    """
+    reads = re.search(r"\breal_book[,)]", (ROOT / file).read_text("utf-8")) is not None
+    place = 0 if file == BUILDS_FIRST else 2 if reads else 1
+    return place, -SECONDS.get(file, 10.0), file
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Write how long each file took, where HEADBOOK_SECONDS says so."""
+    kept = os.environ.get("HEADBOOK_SECONDS")
+    if not kept:
+        return
+    took: dict[str, float] = {}
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if hasattr(report, "nodeid") and hasattr(report, "duration"):
+                file = report.nodeid.partition("::")[0]
+                took[file] = took.get(file, 0.0) + report.duration
+    lines = (f'  "{file}": {took[file]:.0f}' for file in sorted(took))
+    Path(kept).write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
 def beside(path: str) -> Path:
@@ -80,11 +115,18 @@ def saved(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def real_book(tmp_path_factory):
-    """The book of the reference model, checked, from an empty store."""
+    """The book of the reference model, checked, from an empty store: one for all workers."""
     from .real_book import RealBook  # noqa: PLC0415 - slow to import
 
-    book = RealBook(tmp_path_factory.mktemp("real"))
-    book.build("--check")
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    book, built = RealBook(folder / "real-book"), folder / "real-book.built"
+    with (folder / "real-book.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not built.exists():
+            book.build("--check")
+            built.touch()
     return book
 
 

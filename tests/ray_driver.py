@@ -1,4 +1,4 @@
-"""What Ray's workers call in the tests, and a driver that can be killed.
+"""What workers call in the tests, and a driver of Ray's that can be killed.
 
 As a script: `<store> <number of units>`; prints `done` for every part that it takes over.
 """
@@ -15,6 +15,7 @@ from uuid import uuid4
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from analysis.errors import UserError
 from book.ray_engine import ray_engine
 from store import Store, accept, deliver
 from tests.store_fakes import Scores
@@ -48,6 +49,11 @@ def poisonous(unit: Scores) -> str:
 def refused(unit: Scores) -> str:
     """Raise what a user's mistake raises."""
     raise ValueError(f"expected no seed {unit.seed}")
+
+
+def unaskable(unit: Scores) -> str:
+    """Raise what says that a model cannot be asked."""
+    raise UserError(f"expected another seed, got {unit.seed}; ask another")
 
 
 def take_over(store: Store, function: Callable[[Scores], str], seeds: range) -> list[str]:

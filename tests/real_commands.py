@@ -24,7 +24,7 @@ import os
 sys.path[:] = [{packages!r}, *(path for path in sys.path if path != os.getcwd())]
 import book.computing, analysis.speed_views
 book.computing.compute = lambda *_: None
-analysis.speed_views.questions = lambda: []
+analysis.speed_views.questions = lambda _: []
 """
 """A build of notebooks of a test computes nothing beforehand."""
 

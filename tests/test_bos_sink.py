@@ -18,6 +18,7 @@ from analysis.experiments.sink_measures import (
     scores_under,
 )
 from analysis.interventions import Head
+from analysis.models.card import read_card
 from analysis.models.load import load_model
 from store.schema import conformed
 
@@ -101,7 +102,7 @@ def test_the_answer_fits_the_store_and_is_of_the_patterns(question, answer):
 
 
 def test_a_random_model_has_no_sink_of_any_kind(question, answer):
-    claims = SinkClaims(model=question.model, seed=0, sink=Stored(answer)).run(silent)["claims"]
+    claims = SinkClaims(card=question.card, seed=0, sink=Stored(answer)).run(silent)["claims"]
     conformed("claims", claims.with_columns(run=pl.lit("0123")))
     assert {*NO_OP, "no_op_sink", "sink_is_token", "sink_massive"} < set(claims["claim"])
     assert not claims.filter(verdict="supported").height, claims.filter(verdict="supported")
@@ -114,7 +115,7 @@ def test_without_bos_only_position_0_is_tested(question):
     assert set(frames["head_scores"]["data"]) == {"word_first", "repeated", "fresh"}
     assert set(frames["absences"]["score"]) == {"attention_to_middle"}
     assert frames["absences"]["reason"].str.contains("without BOS").all()
-    claims = SinkClaims(model=bare.model, seed=0, sink=Stored(frames)).run(silent)["claims"]
+    claims = SinkClaims(card=bare.card, seed=0, sink=Stored(frames)).run(silent)["claims"]
     assert not {"sink_is_token", "sink_needs_both"} & set(claims["claim"])
     assert not claims["statement"].str.contains("on BOS").any()
 
@@ -124,7 +125,7 @@ def test_without_a_tokenizer_only_random_blocks_are_tested(question, saved):
     frames = asked.run(silent)
     assert set(frames) == {"head_scores", "absences"}
     assert frames["absences"]["reason"].str.contains("tokenizer").all()
-    claims = SinkClaims(model=asked.model, seed=0, sink=Stored(frames)).run(silent)["claims"]
+    claims = SinkClaims(card=asked.card, seed=0, sink=Stored(frames)).run(silent)["claims"]
     assert set(claims["claim"]) == {"sink_rests"}
 
 
@@ -165,7 +166,7 @@ SINKING = {
 
 def verdicts(answer, worded, values: dict[str, float], spread: float) -> dict[str, str]:
     evidence = changed(answer, values, spread)
-    claims = SinkClaims(model=str(worded), seed=0, sink=evidence).run(silent)["claims"]
+    claims = SinkClaims(card=read_card(str(worded)), seed=0, sink=evidence).run(silent)["claims"]
     return dict(claims.select("claim", "verdict").iter_rows())
 
 
@@ -215,7 +216,7 @@ def test_a_claim_about_a_sink_is_no_stronger_than_the_sink(answer, worded):
 
 
 def test_no_op_is_supported_only_if_every_part_is(worded):
-    claims = SinkClaims(model=str(worded), seed=0, sink=Stored())
+    claims = SinkClaims(card=read_card(str(worded)), seed=0, sink=Stored())
     held, open_, lost = Verdict.SUPPORTED, Verdict.UNDECIDED, Verdict.NOT_SUPPORTED
     for parts, expected in (
         ([held] * 4, "supported"),

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from analysis.experiments import HeadClaims
+from analysis.models.card import read_card
 
 N_SEQUENCES, PLACES = 40, [(layer, head) for layer in range(3) for head in range(2)]
 
@@ -60,7 +61,7 @@ def evidence(induction: dict[tuple[int, int], float], gain: float = 4.0) -> dict
 
 
 def judged(worded, **changes) -> dict[str, dict[str, object]]:
-    claims = HeadClaims(model=str(worded), seed=0, **evidence(**changes))
+    claims = HeadClaims(card=read_card(str(worded)), seed=0, **evidence(**changes))
     frame = claims.run(lambda *_: None)["claims"]
     return {row["claim"]: row for row in frame.iter_rows(named=True)}
 
@@ -103,7 +104,7 @@ def test_the_head_is_chosen_on_even_sequences_and_judged_on_odd_ones(worded):
     even = lucky & (pl.col("sequence") % 2 == 0)
     value = pl.when(even).then(0.95).otherwise(pl.col("value"))
     told["induction"]["head_scores"] = frame.with_columns(value=value)
-    claims = HeadClaims(model=str(worded), seed=0, **told).run(lambda *_: None)["claims"]
+    claims = HeadClaims(card=read_card(str(worded)), seed=0, **told).run(lambda *_: None)["claims"]
     (row,) = claims.filter(claim="induction_head").iter_rows(named=True)
     assert row["statement"].startswith("L1H0")
     assert row["estimate"] == pytest.approx(0.05, abs=0.02)
@@ -114,15 +115,14 @@ def test_what_the_text_could_not_test_is_not_claimed(worded):
     told = evidence(induction={(2, 1): 0.8})
     gaps = pl.DataFrame({"score": ["previous_token"], "data": ["text"], "reason": ["no tokenizer"]})
     told["text"] = Stored(absences=gaps, head_scores=pl.DataFrame())
-    claims = HeadClaims(model=str(worded), seed=0, **told).run(lambda *_: None)["claims"]
+    claims = HeadClaims(card=read_card(str(worded)), seed=0, **told).run(lambda *_: None)["claims"]
     assert set(claims["claim"]) == {"induction_head", "model_copies"}
 
 
 def test_the_question_is_the_runs_that_are_judged(worded):
-    claims = HeadClaims(model=str(worded), seed=0, **evidence(induction={}))
+    claims = HeadClaims(card=read_card(str(worded)), seed=0, **evidence(induction={}))
     other = evidence(induction={})
     other["text"].runs = ("fedcba9876543210",)
     assert claims.question() == replace(claims).question()
     assert claims.question() != replace(claims, **other).question()
     assert claims.question() != replace(claims, seed=1).question()
-    assert claims.data() == ()

@@ -11,15 +11,19 @@ from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from book.build_command import NOTEBOOKS
+from analysis.experiments import Profile
+from book.build_command import NOTEBOOKS, chosen
 from book.cli import cli
+from book.options import PROFILES
+from book.site import find_notebooks
 from store import Store
 
 from .architectures import SUPPORTED, build
 from .store_fakes import Scores
 
 WEIGHTS = "model.safetensors"
-SMALL = ("--tokens", "16", "--sequences", "4")
+TINY = ("--profile", "tiny")
+SMALL = (*TINY, "--tokens", "16", "--sequences", "4")
 
 
 def invoke(*arguments: object):
@@ -84,7 +88,7 @@ def test_a_book_of_a_model_without_bos_and_single_token_names_passes_the_check(
     gpt2, prose, tmp_path
 ):
     places = ("--store", tmp_path / "store", "--out", tmp_path / "html")
-    done = invoke("build", "--check", "--model", gpt2, "--text", prose, *places)
+    done = invoke("build", "--check", "--model", gpt2, "--text", prose, *TINY, *places)
     assert done.exit_code == 0, done.output
     atlas = (tmp_path / "html" / "01_head_atlas.html").read_text(encoding="utf-8")
     assert "position 0 holds an ordinary token" in atlas
@@ -100,7 +104,7 @@ def test_two_models_are_compared_in_one_book(gpt2, prose, tmp_path):
         copy(NOTEBOOKS / name, tmp_path / "notebooks" / name)
     places = ("--store", tmp_path / "store", "--out", tmp_path / "html")
     asked = ("--models", f"{gpt2},{other}", "--text", prose, "--notebooks", tmp_path / "notebooks")
-    done = invoke("build", *asked, *places)
+    done = invoke("build", *asked, *TINY, *places)
     assert done.exit_code == 0, done.output
     pages = {path.stem for path in (tmp_path / "html").glob("[01]*.html")}
     assert pages == {
@@ -277,3 +281,15 @@ def test_a_missing_corpus_and_an_unknown_device(tmp_path):
     assert "none in" in refused(*asked)
     (corpus / "a.txt").write_text("words " * 1000)
     assert "--device cpu" in refused(*asked, "--device", "tpu9")
+
+
+def test_chapters_that_take_minutes_are_made_where_they_are_asked_for():
+    every = find_notebooks(NOTEBOOKS)
+    usual = chosen(every, "")
+    assert [path.stem for path in every if path not in usual] == ["14_speed"]
+    assert chosen(every, " 14, ") == list(every)
+    assert "expected --chapters among 14, got 02" in refused("build", "--chapters", "14,02")
+
+
+def test_every_size_can_be_asked_for():
+    assert tuple(profile.value for profile in Profile) == PROFILES

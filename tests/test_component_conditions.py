@@ -23,6 +23,7 @@ from analysis.experiments.component_redundancy_claims import (
 )
 from analysis.experiments.prediction_tables import PredictionTables
 from analysis.experiments.query_offsets import CHANGE, PROFILE, TARGET, QueryOffsets
+from analysis.models.card import read_card
 
 from .ablated_components import attention, saved_beside
 
@@ -246,7 +247,8 @@ def evidence(whole, within, zeroed, **modes) -> ComponentEvidence:
 
 
 def verdicts(worded, found: ComponentEvidence) -> dict[str, str]:
-    rows = ComponentRedundancyClaims(model=str(worded), seed=0, evidence=found).run(silent)
+    card = read_card(str(worded))
+    rows = ComponentRedundancyClaims(card=card, seed=0, evidence=found).run(silent)
     return dict(rows["claims"].select("claim", "verdict").iter_rows()) if rows else {}
 
 

@@ -18,6 +18,7 @@ from analysis.experiments.component_effect_tables import (
     condition,
 )
 from analysis.experiments.component_passes import N_NEAREST, matched_sets
+from analysis.models.card import read_card
 
 
 def silent(*_: object) -> None:
@@ -121,7 +122,7 @@ def evidence(top: float, alone: tuple[float, float], matched: float, shares=(0.9
 
 
 def verdicts(worded, found: Answer) -> dict[str, str]:
-    asked = ComponentEffectClaims(model=str(worded), seed=0, copier="L1H2", effects=found)
+    asked = ComponentEffectClaims(card=read_card(str(worded)), seed=0, copier="L1H2", effects=found)
     claims = asked.run(silent)["claims"]
     assert claims.height == 4
     for row in claims.iter_rows(named=True):

@@ -57,7 +57,7 @@ def html(worded, tmp_path_factory) -> Path:
     sizes = ("--steps", 10, "--components", 8)
     headbook("decompose", *about, *sizes, "--out", model / "decomposition")
     places = ("--store", folder / "store", "--out", folder / "html")
-    headbook("build", *about, *places, "--check")
+    headbook("build", *about, *places, "--check", "--profile", "tiny", "--chapters", "14")
     return folder / "html"
 
 

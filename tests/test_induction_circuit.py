@@ -19,6 +19,7 @@ from analysis.experiments.path_patching import PathPatching
 from analysis.experiments.second_copy import SecondCopy
 from analysis.interventions import Head, read_z, taps
 from analysis.interventions.stand_ins import StandIns
+from analysis.models.card import read_card
 from analysis.models.load import hidden_states, load_model, unembed
 from analysis.plots import circuit
 from analysis.scores import induction_score
@@ -65,7 +66,7 @@ def answers(model: str) -> dict[str, Stored]:
 
 
 def claims(model: str, found: dict[str, Stored]) -> pl.DataFrame:
-    return CircuitClaims(model=model, seed=0, **found).run(silent)["claims"]
+    return CircuitClaims(card=read_card(model), seed=0, **found).run(silent)["claims"]
 
 
 @pytest.fixture(scope="module")
@@ -227,9 +228,8 @@ def test_a_line_says_estimate_interval_control_and_verdict(built, known):
 
 
 def test_the_question_is_the_runs_that_are_judged(built, known):
-    asked = CircuitClaims(model=built, seed=0, **known)
+    asked = CircuitClaims(card=read_card(built), seed=0, **known)
     other = Stored(known["paths"])
     other.runs = ("fedcba9876543210",)
     assert asked.question() == replace(asked).question()
     assert asked.question() != replace(asked, paths=other).question()
-    assert asked.data() == ()

@@ -7,6 +7,7 @@ from scipy.stats import spearmanr
 
 from analysis.experiments import KindClaims, KindEvidence
 from analysis.experiments.kind_claims import by_size, correlations, per_head, ranking
+from analysis.models.card import read_card
 
 from .test_claims import Stored
 from .test_experiments import silent
@@ -68,7 +69,7 @@ def evidence(other: np.ndarray, top: float, random: float) -> KindEvidence:
 @pytest.fixture
 def judged(worded):
     def judge(found: KindEvidence) -> dict[str, pl.DataFrame]:
-        return KindClaims(model=str(worded), seed=0, evidence=found).run(silent)
+        return KindClaims(card=read_card(str(worded)), seed=0, evidence=found).run(silent)
 
     return judge
 

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from analysis.experiments.lag_claims import Case, LagClaims, LagEvidence, judged_size
+from analysis.models.card import read_card
 
 from .test_claims import Stored
 from .test_experiments import silent
@@ -64,7 +65,8 @@ def evidence(ratio: float, recency: float, top: float, random: float) -> LagEvid
 @pytest.fixture
 def judge(worded):
     def verdicts(found: LagEvidence) -> dict[str, str]:
-        claims = LagClaims(model=str(worded), seed=0, evidence=found).run(silent)["claims"]
+        card = read_card(str(worded))
+        claims = LagClaims(card=card, seed=0, evidence=found).run(silent)["claims"]
         return dict(claims.select("claim", "verdict").iter_rows())
 
     return verdicts
@@ -101,7 +103,7 @@ def test_a_permutation_without_the_measure_counts_for_no_claim(worded):
         ~((pl.col("measure") == "log_odds") & (pl.col("sequence") % 10 == 3).fill_null(value=False))
     )
     gappy = replace(found, base={"probe": Stored({**base, "lag_measures": kept})})
-    claims = LagClaims(model=str(worded), seed=0, evidence=gappy).run(silent)["claims"]
+    claims = LagClaims(card=read_card(str(worded)), seed=0, evidence=gappy).run(silent)["claims"]
     row = claims.row(by_predicate=pl.col("claim") == "lag_top_heads_probe_zero", named=True)
     assert "n = 36;" in row["statistic"]
     assert f"{N_DRAWS} random sets" in row["statistic"]
@@ -109,7 +111,7 @@ def test_a_permutation_without_the_measure_counts_for_no_claim(worded):
 
 
 def test_the_question_names_the_runs_by_role(worded):
-    claims = LagClaims(model=str(worded), seed=0, evidence=evidence(3.0, 0.5, -2.0, 1.8))
+    claims = LagClaims(card=read_card(str(worded)), seed=0, evidence=evidence(3.0, 0.5, -2.0, 1.8))
     roles = claims.question()["parameters"]["evidence"]
     assert roles["top"].keys() == {
         f"probe, zero, {part}" for part in ("all", "upper half", "lower half")

@@ -43,8 +43,7 @@ def test_logits_and_weights_are_the_same(saved, little_room, name):
 def test_every_answer_is_the_same(saved, worded, tmp_path, little_room):
     path = tmp_path / "prose.txt"
     path.write_text("Mary and John went to the shop. The cat saw a dog. " * 60)
-    asked = {"model": str(worded), "text": str(path), "profile": "quick"}
-    asked |= {"n_tokens": 12, "n_sequences": 4}
+    asked = {"model": str(worded), "text": str(path), "profile": "tiny"}
     plans = [Plan.of(tmp_path / d, {**asked, "device": d}) for d in ("cpu", "auto")]
     for plan in plans:
         findings(plan.request, plan.store.recall)

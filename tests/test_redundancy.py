@@ -15,6 +15,7 @@ from analysis.experiments.redundancy import ValueRedundancy
 from analysis.experiments.redundancy_claims import RedundancyClaims, RedundancyEvidence, indices
 from analysis.experiments.redundancy_measures import FLOOR_KL, distance2, kl, nip, redundancy
 from analysis.interventions import NOTHING, Head, Method, taps
+from analysis.models.card import read_card
 from analysis.models.load import load_model
 
 from .intervened import done, seen, tapped
@@ -263,7 +264,7 @@ def judge(worded, mine: Answer, *others: Answer) -> dict[str, str]:
         methods=dict.fromkeys(("zero_value", "mean_value", "mask_key"), mine),
         others={f"L0H{h}": other for h, other in enumerate(others, start=1)},
     )
-    found = RedundancyClaims(model=str(worded), seed=0, evidence=evidence).run(silent)
+    found = RedundancyClaims(card=read_card(str(worded)), seed=0, evidence=evidence).run(silent)
     return dict(found["claims"].select("claim", "verdict").iter_rows()) if found else {}
 
 

@@ -14,6 +14,7 @@ from analysis.experiments.retrieval_grid import RetrievalCell
 from analysis.experiments.retrieval_measures import ALL, area, joined
 from analysis.experiments.retrieval_sets import LAYER_MATCHED, RANDOM, SetPlan
 from analysis.interventions import Head, HeadSet, permutation_p
+from analysis.models.card import read_card
 from analysis.published import NO_FILES
 
 from .test_claims import Stored
@@ -146,7 +147,7 @@ def evidence(
 @pytest.fixture
 def judged(worded):
     def judge(found: RetrievalEvidence) -> dict[str, pl.DataFrame]:
-        return RetrievalClaims(model=str(worded), seed=0, evidence=found).run(silent)
+        return RetrievalClaims(card=read_card(str(worded)), seed=0, evidence=found).run(silent)
 
     return judge
 
@@ -239,7 +240,7 @@ def test_areas_are_trapezoids_from_no_loss():
 
 def test_a_cell_of_the_grid_has_curves_or_a_reason(worded):
     found = evidence(needed)
-    asked = {"model": str(worded), "seed": 0, "method": "zero", "scope": "prefill+decode"}
+    asked = {"card": read_card(str(worded)), "seed": 0, "method": "zero", "scope": "prefill+decode"}
     asked |= {"plan": plan(), "fact": "employees"}
     curves = {family: answers["employees"] for family, answers in found.curves.items()}
     cell = RetrievalCell(**asked, base=found.base["employees"], curves=curves).run(silent)

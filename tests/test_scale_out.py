@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 from polars.testing import assert_frame_equal
+from psutil import Process
 
 from analysis.errors import UserError
-from analysis.experiments import findings
+from analysis.experiments import Cost, findings
 from book.computing import Plan, compute_by, compute_share
+from book.local_engine import WORTH_S, LocalEngine, n_processes
 from book.ray_engine import RETRIES, ray_engine
 from store import Store, StoreError, accept, damages, deliver, merge, run_key
 from store.schema import schema
@@ -26,7 +28,7 @@ from .test_experiments import prose_file
 
 ROOT = Path(__file__).resolve().parent.parent
 __all__ = ["prose_file"]
-ASKED = {"profile": "quick", "n_tokens": 12, "n_sequences": 4}
+ASKED = {"profile": "tiny"}
 
 
 def assert_same(store: Store, other: Store) -> None:
@@ -101,8 +103,8 @@ def test_shards_share_the_work_and_find_the_same(asked, local, tmp_path, monkeyp
 
 
 def test_two_processes_at_once_wait_for_each_other_and_end_alike(asked, local, tmp_path):
-    options = ("--model", asked["model"], "--text", asked["text"], "--tokens", "12")
-    command = [*HEADBOOK, "run", *options, "--sequences", "4", "--store", str(tmp_path)]
+    options = ("--model", asked["model"], "--text", asked["text"], "--profile", "tiny")
+    command = [*HEADBOOK, "run", *options, "--store", str(tmp_path)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     shards = [
         subprocess.Popen([*command, "--shard", f"{number}/2", "--wait", "120"], **pipes)
@@ -132,8 +134,8 @@ main()
 
 def test_nobody_waits_for_what_a_model_cannot_be_asked(asked, tmp_path):
     """One process finds out, the other one is told: both end, at once and again."""
-    options = ("--model", asked["model"], "--text", asked["text"], "--tokens", "12")
-    command = [sys.executable, "-c", UNASKABLE, "run", *options, "--sequences", "4"]
+    options = ("--model", asked["model"], "--text", asked["text"], "--profile", "tiny")
+    command = [sys.executable, "-c", UNASKABLE, "run", *options]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     for patience in ("120", "0"):
         shards = [
@@ -250,6 +252,41 @@ def test_a_killed_driver_repeats_nothing_that_was_taken_over(tmp_path):
     ) == (400 * 32, 400)
 
 
+def test_the_cores_of_this_machine_find_the_same(tmp_path):
+    store, undisturbed = Store.open(tmp_path / "cores"), Store.open(tmp_path / "here")
+    units = [Scores(seed=seed) for seed in range(12)]
+    for name in LocalEngine(2).map_units(partial(ray_driver.counted, store.root), units):
+        assert accept(store, [name]) == [name]
+    for unit in units:
+        undisturbed.recall(unit)
+    assert_same(store, undisturbed)
+    assert marks(store.root) == dict.fromkeys(range(12), 1)
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (ray_driver.unaskable, "expected another seed, got 0"),
+        (ray_driver.poisonous, "expected a process to survive each unit"),
+        (ray_driver.refused, "expected a process to survive each unit"),
+    ],
+)
+def test_what_ends_a_unit_on_a_core_is_one_line_and_nobody_is_left(function, said):
+    engine, before = LocalEngine(2), set(Process().children())
+    with pytest.raises(UserError, match=f"^{said}"):
+        list(engine.map_units(function, [Scores(seed=0)] * 4))
+    assert set(Process().children()) <= before
+
+
+def test_only_much_work_is_worth_processes_and_no_more_than_memory_holds():
+    def work(seconds: float, gib: float) -> Cost:
+        return Cost(n_sequences=1, n_tokens=1, seconds=seconds, gib=gib)
+
+    assert n_processes(work(WORTH_S / 2, 0.1)) == 1
+    assert n_processes(work(WORTH_S * 2, 0.1)) == len(os.sched_getaffinity(0))
+    assert n_processes(work(WORTH_S * 2, 1e4)) == 1
+
+
 def test_mistakes_of_units_and_workers_are_told_apart():
     with ray_engine(None, 1, gpus=False) as engine:
         with pytest.raises(ValueError, match=r"^expected no seed 3$"):
@@ -269,7 +306,7 @@ def test_mistakes_of_units_and_workers_are_told_apart():
 
 
 def test_the_command_plans_and_shares(asked, tmp_path):
-    options = ("--model", asked["model"], "--text", asked["text"], "--tokens", 12, "--sequences", 4)
+    options = ("--model", asked["model"], "--text", asked["text"], "--profile", "tiny")
     places = ("run", *options, "--store", tmp_path / "store")
     planned = invoke(*places, "--dry-run")
     assert planned.exit_code == 0 and "forward passes" in planned.output

@@ -45,7 +45,8 @@ ENDLESS = (
     "SELECT count(*) FROM range(1000000000) a, range(1000000000) b WHERE a.range ^ b.range = 3"
 )
 SORTED = "SELECT a.range FROM range(100000) a, range(100000) b ORDER BY hash(a.range + b.range)"
-SMALL = ("--tokens", 12, "--sequences", 4)
+ON_EVERY_CORE = "import book.local_engine as engine\nengine.WORTH_S = 0.0\n"
+SMALL = ("--profile", "tiny", "--tokens", 12, "--sequences", 4)
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ def cases(worded, corpus_folder, tmp_path_factory) -> dict[str, Case]:
     return {
         "run": Case(("run", *model, *about, *SMALL, *own), 14),
         "ray": Case(("run", *model, *about, *SMALL, *own, "--engine", "ray", "--workers", 1), 16),
+        "cores": Case(("run", *model, *about, *SMALL, *own), 14, ON_EVERY_CORE),
         "dry": Case(("run", *model, *about, *SMALL, *own, "--dry-run"), 7),
         "shard": Case(("run", *model, *about, *SMALL, *own, "--shard", "1/2", "--wait", 9), 14),
         "build": Case(("build", *page, *own), 8, NOTHING_TO_PREPARE),
@@ -102,7 +104,19 @@ def cases(worded, corpus_folder, tmp_path_factory) -> dict[str, Case]:
 
 
 NAMES = (
-    *("run", "ray", "dry", "shard", "build", "sql", "endless", "sorted", "verify", "compact"),
+    *(
+        "run",
+        "ray",
+        "cores",
+        "dry",
+        "shard",
+        "build",
+        "sql",
+        "endless",
+        "sorted",
+        "verify",
+        "compact",
+    ),
     *("export", "merge", "serve", "decompose", "bench", "grid", "ask", "lags", "import", "train"),
     *("figures", "help"),
 )

@@ -68,6 +68,30 @@ def test_the_atlas_has_one_row_per_head_and_prefers_the_larger_sample(store):
     assert (atlas[0]["previous_token_random"], atlas[0]["previous_token"]) == (0.3, None)
 
 
+def test_the_atlas_shows_the_offset_that_a_head_looks_at_most(store):
+    about = {"models": pl.DataFrame([MODEL])}
+    for n, values in ((20, (0.9, 0.1)), (200, (0.2, 0.7))):
+        rows = {
+            "head_profiles": pl.DataFrame(
+                {
+                    "profile": ["offset", "offset", "offset", "induction_lag"],
+                    "data": ["text", "text", "random", "text"],
+                    "lag": [0, 1, 2, 3],
+                    "value": [*values, 0.95, 0.99],
+                }
+            ).with_columns(
+                model=pl.lit(MODEL["model"]),
+                layer=0,
+                head=0,
+                n=n,
+                **dict.fromkeys(("text", "lower", "upper", "chance")),
+            ),
+            "head_scores": atlas_rows("induction", "repeated", 0.5, n),
+        }
+        store.recall(Told(answer=rows, asked={"n": n}, about=about))
+    assert store.sql("SELECT name, profile_peak FROM head_atlas").rows() == [("L0H0", 0.7)]
+
+
 def test_the_strongest_heads_are_the_top_one_and_those_it_cannot_be_told_from(store):
     rows = head_scores(0, 3).with_columns(
         head=pl.Series([0, 1, 2]),

@@ -127,6 +127,67 @@ def test_the_lock_does_not_move_with_words(lab, change):
     assert hash_of("Asked") == before
 
 
+MOVES: dict[str, dict[str, str]] = {
+    "a module renamed": {
+        "late.py": "",
+        "later.py": "def shift(x):\n    return x + 1\n",
+        "scores/means.py": FILES["scores/means.py"].replace("labpkg.late", "labpkg.later"),
+    },
+    "a constant moved to where it is used": {
+        "scores/means.py": FILES["scores/means.py"].replace(
+            "from ..limits import LIMIT", "LIMIT: float = 0.5"
+        ),
+    },
+    "an import moved to the top of its module": {
+        "scores/means.py": FILES["scores/means.py"]
+        .replace("    from labpkg.late import shift\n", "")
+        .replace("from ..limits", "from ..late import shift\n        from ..limits"),
+    },
+    "a class named through its module no more": {
+        "questions.py": FILES["questions.py"]
+        .replace("from . import shapes", "from .shapes import Square")
+        .replace("shapes.Square(2)", "Square(2)"),
+    },
+    "a name imported as another": {
+        "questions.py": FILES["questions.py"]
+        .replace("import mean_score, total", "import mean_score as mean, total")
+        .replace("mean_score([1, 2])", "mean([1, 2])"),
+    },
+    "an experiment moved to another module": {
+        "questions.py": "from .asked import Asked, Other\n",
+        "asked.py": FILES["questions.py"],
+    },
+}
+
+
+@pytest.mark.parametrize("move", MOVES)
+def test_the_lock_does_not_move_where_code_only_lies_elsewhere(lab, move):
+    before = hash_of("Asked"), hash_of("Other")
+    for name, text in MOVES[move].items():
+        assert dedent(text) != dedent(FILES.get(name, "")), "nothing moved"
+        (lab / name).write_text(dedent(text))
+    assert (hash_of("Asked"), hash_of("Other")) == before
+
+
+def test_two_definitions_of_one_name_are_told_apart_by_who_uses_them(lab):
+    text = FILES["questions.py"].replace("+ total([])", "+ total([]) + mean_score([], 1)")
+    (lab / "questions.py").write_text(dedent(text))
+    files = {"scores/means.py": "1", "scores/total.py": "2"}
+    sources = {
+        "scores/means.py": "def mean_score(x, y=0):\n    return _inner(x)\n"
+        "def _inner(x):\n    return {}\n",
+        "scores/total.py": "def total(x):\n    return _inner(x)\ndef _inner(x):\n    return {}\n",
+    }
+
+    def hashed(values: dict[str, str]) -> str:
+        for name, value in values.items():
+            (lab / name).write_text(sources[name].format(value))
+        return hash_of("Asked")
+
+    swapped = dict(zip(files, reversed(files.values()), strict=True))
+    assert hashed(files) != hashed(swapped)
+
+
 def test_nothing_is_imported_to_be_hashed(lab):
     (lab / "late.py").write_text("def shift(x):\n    return x\n\nraise RuntimeError('imported')\n")
     assert len(hash_of("Asked")) == 32

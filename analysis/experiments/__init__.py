@@ -5,7 +5,7 @@ from .ablation_sweep import AblationSweep
 from .claims import HeadClaims, Verdict, verdict
 from .cost import Cost, cost, passes
 from .decomposed_request import DecomposedRequest
-from .experiment import Experiment, Report
+from .experiment import Experiment, Question, Report
 from .findings import findings, kind_evidence, redundancy_evidence, wanted
 from .head_estimates import DirectEffects, GradientEstimates
 from .heads import parse_heads
@@ -36,6 +36,7 @@ __all__ = [
     "PredictionTables",
     "Profile",
     "PromptProbe",
+    "Question",
     "Report",
     "Request",
     "SInhibitionScores",

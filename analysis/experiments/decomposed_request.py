@@ -23,18 +23,12 @@ from .component_redundancy import ComponentRedundancy
 from .component_redundancy_claims import ComponentEvidence, ComponentRedundancyClaims
 from .decomposed import Decomposed
 from .decomposition_quality import DecompositionQuality, MeasuredQuality
-from .experiment import Experiment
+from .experiment import Question
 from .induction_circuit import CircuitHeads
 from .judgement import Evidence
 from .redundancy import MAX_TOKENS
-from .request import MAX_CONTEXT, MAX_LAG, MAX_QUERY_OFFSET, Request
+from .request import MAX_CONTEXT, MAX_QUERY_OFFSET, Request
 
-N_MATCHED = 8
-"""Random pairs of components beside a chosen one."""
-N_MATCHED_SETS = 40
-"""Random sets of components beside each set of those that an induction circuit needs."""
-N_MASKS = 8
-"""Draws of masks in the stochastic modes."""
 N_STARTS = 1
 """Of an adversary."""
 SWEPT_MODES = (Mode.DETERMINISTIC, Mode.STOCHASTIC, Mode.ADVERSARIAL)
@@ -100,13 +94,14 @@ class DecomposedRequest:
 
     def pair_choice(self, head: Head) -> PairChoice:
         """Which components make a previous-token head look one back."""
-        return PairChoice(**self._at_positions(), head=str(head), n_matched=N_MATCHED)
+        n_matched = self.request.sizes.n_matched
+        return PairChoice(**self._at_positions(), head=str(head), n_matched=n_matched)
 
     def component_redundancy(
         self, head: Head, components: str, mode: Mode, within: Head | None
     ) -> ComponentRedundancy:
         """Whether a value a few tokens back is all that components were for."""
-        max_lag = MAX_LAG if mode in SWEPT_MODES else 1
+        max_lag = self.request.sizes.max_lag if mode in SWEPT_MODES else 1
         return ComponentRedundancy(
             **self._at_positions(),
             **self._ablated(head, components, mode),
@@ -138,7 +133,7 @@ class DecomposedRequest:
         )
 
     def component_evidence(
-        self, recall: Callable[[Experiment], Evidence], head: Head
+        self, recall: Callable[[Question], Evidence], head: Head
     ) -> ComponentEvidence:
         """What the redundancy of a previous-token head's components is judged by."""
         choice = self.pair_choice(head)
@@ -162,7 +157,7 @@ class DecomposedRequest:
     def component_redundancy_claims(self, evidence: ComponentEvidence) -> ComponentRedundancyClaims:
         """What holds of components and the value one back."""
         asked = self.request
-        return ComponentRedundancyClaims(model=asked.model, seed=asked.seed, evidence=evidence)
+        return ComponentRedundancyClaims(card=asked.card, seed=asked.seed, evidence=evidence)
 
     def _at_positions(self) -> dict[str, Any]:
         """Text with a random position in every sequence."""
@@ -176,7 +171,8 @@ class DecomposedRequest:
 
     def _ablated(self, head: Head, components: str, mode: Mode) -> dict[str, Any]:
         """Components of a head, and the masks of all others."""
-        n_draws = {Mode.DETERMINISTIC: 1, Mode.ADVERSARIAL: N_STARTS}.get(mode, N_MASKS)
+        n_masks = self.request.sizes.n_masks
+        n_draws = {Mode.DETERMINISTIC: 1, Mode.ADVERSARIAL: N_STARTS}.get(mode, n_masks)
         return {
             "head": str(head),
             "components": components,
@@ -197,7 +193,7 @@ class DecomposedRequest:
             copiers=(str(heads.copiers[0]),),
             n_sequences=asked.sizes.n_blocks,
             block_len=max(2, asked.sizes.block_len // 2),
-            n_draws=N_MATCHED_SETS,
+            n_draws=asked.sizes.n_matched_sets,
             seed=asked.seed,
             device=asked.device,
             dtype=asked.dtype,
@@ -208,7 +204,7 @@ class DecomposedRequest:
     ) -> ComponentEffectClaims:
         """What holds of the components of an induction circuit."""
         return ComponentEffectClaims(
-            model=self.request.model,
+            card=self.request.card,
             seed=self.request.seed,
             copier=str(heads.copiers[0]),
             effects=effects,

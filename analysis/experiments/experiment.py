@@ -1,4 +1,4 @@
-"""What every experiment shares: a frozen question about one model."""
+"""What every question shares, and those that a model is run for: experiments."""
 
 from __future__ import annotations
 
@@ -39,16 +39,38 @@ def stage(report: Report, what: str, index: int, count: int) -> Report:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Experiment(ABC):
-    """A question whose fields are everything that its answer depends on."""
+class Question(ABC):
+    """A question about one model, whose fields are everything that its answer depends on."""
 
     version: ClassVar[int]
     """Raised by hand when the same question gets another answer."""
 
-    model: str
-    """What `load_model` takes."""
     seed: int
     """Of everything that is drawn: tokens, prompts, resamples."""
+
+    def units(self) -> Sequence[Question]:
+        """The parts that are stored on their own: this one."""
+        return [self]
+
+    @abstractmethod
+    def question(self) -> dict[str, Any]:
+        """What the answer is stored under: model, tokens, parameters, dtype and seed."""
+
+    @abstractmethod
+    def subjects(self) -> dict[str, pl.DataFrame]:
+        """The rows of `models` and `texts` that the answer is about."""
+
+    @abstractmethod
+    def run(self, report: Report) -> dict[str, pl.DataFrame]:
+        """Compute the answer: tidy frames by table name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment(Question):
+    """A question that a model is run for, or its weights read."""
+
+    model: str
+    """What `load_model` takes."""
     device: str = "cpu"
     """Where to compute; the answer is stored under the same key whatever it is."""
     dtype: str = "float32"
@@ -76,10 +98,6 @@ class Experiment(ABC):
     @abstractmethod
     def data(self) -> Sequence[Tokens]:
         """The rows of tokens that the model is run on, in order."""
-
-    @abstractmethod
-    def run(self, report: Report) -> dict[str, pl.DataFrame]:
-        """Compute the answer: tidy frames by table name."""
 
     def units(self) -> Sequence[Experiment]:
         """The parts that are stored on their own: this one."""

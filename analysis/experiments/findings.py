@@ -10,16 +10,16 @@ from analysis.errors import UserError
 from analysis.interventions import Head
 
 from .decomposed_request import SWEPT_MODES, DecomposedRequest
-from .experiment import Experiment
+from .experiment import Experiment, Question
 from .induction_circuit import circuit_heads, previous_token_head
-from .judgement import Evidence, Judgement
+from .judgement import Evidence
 from .kind_claims import KindEvidence
 from .lag_request import lag_findings
 from .redundancy_claims import RedundancyEvidence
 from .request import VALUE_METHODS, Request
 from .retrieval_request import retrieval_findings
 
-Recall = Callable[[Experiment], Evidence]
+Recall = Callable[[Question], Evidence]
 """Answers a question, from a store or by computing it."""
 
 
@@ -39,7 +39,7 @@ def findings(request: Request, recall: Recall) -> pl.DataFrame:
     return pl.concat([answer["claims"] for answer in judged if "claims" in answer])
 
 
-def wanted(request: Request, known: Callable[[Experiment], Evidence | None]) -> list[Experiment]:
+def wanted(request: Request, known: Callable[[Question], Evidence | None]) -> list[Experiment]:
     """What can be computed at once, side by side: all questions whose evidence is known.
 
     Args:
@@ -52,13 +52,13 @@ def wanted(request: Request, known: Callable[[Experiment], Evidence | None]) -> 
     """
     found: list[Experiment] = []
 
-    def ask(experiment: Experiment) -> Evidence:
+    def ask(question: Question) -> Evidence:
         with suppress(UnknownError):
-            answer = known(experiment)
+            answer = known(question)
             if answer is not None:
                 return answer
-            if not isinstance(experiment, Judgement):
-                found.append(experiment)
+            if isinstance(question, Experiment):
+                found.append(question)
         return Unknown()
 
     for branch in BRANCHES:

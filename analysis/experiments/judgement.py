@@ -9,10 +9,10 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import polars as pl
 
+from analysis.models.card import ModelCard
 from analysis.statistics import bootstrap
-from analysis.text.tokens import Tokens
 
-from .experiment import Experiment
+from .experiment import Question
 
 
 class Verdict(Enum):
@@ -63,12 +63,12 @@ class Evidence(Protocol):
     def __contains__(self, table: object, /) -> bool: ...
 
 
-class Judgement(Experiment):
-    """Claims about what other experiments measured; its evidence is in its fields."""
+@dataclass(frozen=True, kw_only=True)
+class Judgement(Question):
+    """Claims about what experiments measured; its evidence is in its fields."""
 
-    def data(self) -> Sequence[Tokens]:
-        """No tokens of its own."""
-        return ()
+    card: ModelCard
+    """The model that they were about."""
 
     def runs(self) -> list[str]:
         """The runs that are judged."""
@@ -83,6 +83,10 @@ class Judgement(Experiment):
             "dtype": "float64",
             "seed": self.seed,
         }
+
+    def subjects(self) -> dict[str, pl.DataFrame]:
+        """The model; texts are those of the evidence."""
+        return {"models": self.card.row()}
 
     def _evidence(self) -> dict[str, tuple[str, ...]]:
         """Runs by field."""

@@ -11,7 +11,7 @@ import polars as pl
 from analysis.interventions import Head, Method, random_sets
 from analysis.text.lists import Design, Shown, max_words
 
-from .experiment import Experiment
+from .experiment import Question
 from .judgement import Evidence
 from .lag_claims import Case, LagClaims, LagEvidence, judged_size
 from .lag_profiles import LagProfiles, Layers
@@ -39,6 +39,7 @@ class LagSizes:
 
 PLAIN = Case(Design.PROBE.value, Method.ZERO.value, Layers.ALL.value)
 LAG_SIZES = {
+    Profile.TINY: LagSizes(n_words=16, n_permutations=6, n_longer=4, everywhere=False),
     Profile.QUICK: LagSizes(n_words=50, n_permutations=32, n_longer=16, everywhere=False),
     Profile.FULL: LagSizes(n_words=100, n_permutations=300, n_longer=100, everywhere=True),
 }
@@ -140,7 +141,7 @@ class LagRequest:
             for n in sorted({*(n for n in LENGTHS if n < longest), longest})
         }
 
-    def evidence(self, recall: Callable[[Experiment], Evidence]) -> LagEvidence:
+    def evidence(self, recall: Callable[[Question], Evidence]) -> LagEvidence:
         """What recall by lag is judged by.
 
         Args:
@@ -163,7 +164,7 @@ class LagRequest:
 
     def claims(self, evidence: LagEvidence) -> LagClaims:
         """What holds of recall by lag."""
-        return LagClaims(model=self.request.model, seed=self.request.seed, evidence=evidence)
+        return LagClaims(card=self.request.card, seed=self.request.seed, evidence=evidence)
 
     def _within(self, case: Case, ranking: tuple[str, ...]) -> tuple[str, ...]:
         """Heads of some layers, in their order."""
@@ -198,7 +199,7 @@ class LagRequest:
         )
 
 
-def lag_findings(request: Request, recall: Callable[[Experiment], Evidence]) -> list[Evidence]:
+def lag_findings(request: Request, recall: Callable[[Question], Evidence]) -> list[Evidence]:
     """Ask everything about recall by lag, and judge it.
 
     Args:

@@ -53,20 +53,12 @@ KINDS = {
 """The kinds of ablation that the book compares: method, what means are over, positions."""
 N_SINKS = 4
 """Heads that interventions on the sink act on together, at most."""
-N_PLACES = 4
-"""Random positions, and layer-matched sets, beside each of them."""
-MAX_LAG = 8
-"""How far back values are ablated from the position of a previous-token head."""
 MAX_QUERY_OFFSET = 20
 """How far back attention from that position is shown."""
 VALUE_METHODS = ("zero_value", "mean_value", "mask_key")
 """How values are ablated there."""
-N_OTHERS = 7
-"""Other heads of its layer that are compared, at most."""
 MAX_CONTEXT = 64
 """Samples of text that predictions are shown after are cut from windows of this length."""
-N_IDENTITY = 8
-"""Sequences on which interventions are compared exactly."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +140,7 @@ class Request(Asked):
 
     def ablation_identities(self) -> AblationIdentities:
         """Which ways to switch a head off are the same."""
-        return AblationIdentities(**self._ablated(N_IDENTITY))
+        return AblationIdentities(**self._ablated(self.sizes.n_identity))
 
     def direct_effects(self) -> DirectEffects:
         """Every head's own part of a logit."""
@@ -160,7 +152,7 @@ class Request(Asked):
 
     def kind_claims(self, evidence: KindEvidence) -> KindClaims:
         """What ablations show whichever way they are done."""
-        return KindClaims(model=self.model, seed=self.seed, evidence=evidence)
+        return KindClaims(card=self.card, seed=self.seed, evidence=evidence)
 
     def composition(self) -> Composition:
         """Whose output heads read, by the weights alone."""
@@ -187,7 +179,7 @@ class Request(Asked):
             evidence: `text`, `induction`, `composition`, `necessity`, `paths`, `second_copy`.
         """
         known: dict[str, Any] = dict(evidence)
-        return CircuitClaims(model=self.model, seed=self.seed, **known)
+        return CircuitClaims(card=self.card, seed=self.seed, **known)
 
     def _circuit(self, heads: CircuitHeads) -> dict[str, Any]:
         copiers = tuple(map(str, heads.copiers))
@@ -207,7 +199,7 @@ class Request(Asked):
     def value_redundancy(self, head: Head, method: str) -> ValueRedundancy:
         """Whether a value a few tokens back is all that a head carried."""
         return ValueRedundancy(
-            **self._at_positions(), head=str(head), method=method, max_lag=MAX_LAG
+            **self._at_positions(), head=str(head), method=method, max_lag=self.sizes.max_lag
         )
 
     def query_offsets(self, head: Head) -> QueryOffsets:
@@ -219,12 +211,12 @@ class Request(Asked):
         """Other heads of a head's layer; a random draw where there are many."""
         others = [Head(head.layer, i) for i in range(self.card.n_heads) if i != head.head]
         rng = np.random.default_rng(self.seed)
-        chosen = rng.permutation(len(others))[:N_OTHERS]
+        chosen = rng.permutation(len(others))[: self.sizes.n_others]
         return tuple(others[i] for i in sorted(chosen))
 
     def redundancy_claims(self, evidence: RedundancyEvidence) -> RedundancyClaims:
         """What holds of previous-token redundancy."""
-        return RedundancyClaims(model=self.model, seed=self.seed, evidence=evidence)
+        return RedundancyClaims(card=self.card, seed=self.seed, evidence=evidence)
 
     def _at_positions(self) -> dict[str, Any]:
         """Text with a random position in every sequence."""
@@ -265,7 +257,7 @@ class Request(Asked):
             n_tokens=n_tokens,
             moved_to=n_tokens // 4,
             n_top=max(1, min(N_SINKS, self.card.n_layers * self.card.n_heads // 2)),
-            n_draws=N_PLACES,
+            n_draws=self.sizes.n_places,
             block_len=self.sizes.block_len,
             seed=self.seed,
             device=self.device,
@@ -274,8 +266,8 @@ class Request(Asked):
 
     def sink_claims(self, sink: Evidence) -> SinkClaims:
         """What holds of the sink."""
-        return SinkClaims(model=self.model, seed=self.seed, sink=sink)
+        return SinkClaims(card=self.card, seed=self.seed, sink=sink)
 
     def head_claims(self, text: Evidence, induction: Evidence) -> HeadClaims:
         """What holds of single heads."""
-        return HeadClaims(model=self.model, seed=self.seed, text=text, induction=induction)
+        return HeadClaims(card=self.card, seed=self.seed, text=text, induction=induction)

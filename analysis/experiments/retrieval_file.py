@@ -59,7 +59,7 @@ class FileRequest:
         drawn = [tuple(map(str, heads)) for heads in plan.drawn(RANDOM)]
         families = {"top": top, RANDOM: drawn} if testable else {}
         return RetrievalCell(
-            model=self.asked.request.model,
+            card=self.asked.request.card,
             seed=self.asked.request.seed,
             plan=plan,
             method=self.method,

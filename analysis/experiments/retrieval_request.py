@@ -16,7 +16,7 @@ from analysis.text.english import Split
 from analysis.text.records import FACTS
 
 from .ablation_sweep import AblationSweep
-from .experiment import Experiment
+from .experiment import Question
 from .judgement import Evidence
 from .request import Request
 from .retrieval_claims import RetrievalClaims, RetrievalEvidence
@@ -27,7 +27,7 @@ from .retrieval_scores import RetrievalScores, ranking
 from .retrieval_sets import FAMILIES, SetPlan, levels_up_to
 from .retrieval_sizes import LARGE_LEVELS, MANY_HEADS, SIZES, RetrievalSizes
 
-Recall = Callable[[Experiment], Evidence]
+Recall = Callable[[Question], Evidence]
 """Answers a question, from a store or by computing it."""
 
 RANKINGS = ("summed_attention", "retrieval_score", "qr_score")
@@ -206,7 +206,7 @@ class RetrievalRequest:
 
     def claims(self, evidence: RetrievalEvidence) -> RetrievalClaims:
         """What holds of retrieval heads."""
-        return RetrievalClaims(model=self.request.model, seed=self.request.seed, evidence=evidence)
+        return RetrievalClaims(card=self.request.card, seed=self.request.seed, evidence=evidence)
 
     def heat(self) -> Iterator[RetrievalCurves]:
         """Questions at every length, for the model as it is."""
@@ -246,7 +246,7 @@ class RetrievalRequest:
                 **{family: recall(self.drawn(asked, plan, family)) for family in drawn},
             }
         return RetrievalCell(
-            model=self.request.model,
+            card=self.request.card,
             seed=self.request.seed,
             plan=plan,
             method=Method.ZERO.value,

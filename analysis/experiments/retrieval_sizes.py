@@ -1,4 +1,4 @@
-"""How large everything about retrieval heads is: two sizes, in one store."""
+"""How large everything about retrieval heads is, in each size."""
 
 from dataclasses import dataclass
 
@@ -29,6 +29,15 @@ class RetrievalSizes:
 
 
 SIZES = {
+    Profile.TINY: RetrievalSizes(
+        n_tokens=96,
+        n_detection=3,
+        n_items=3,
+        n_draws=2,
+        levels=(1, 4),
+        lengths=(96,),
+        n_per_length=2,
+    ),
     Profile.QUICK: RetrievalSizes(
         n_tokens=128,
         n_detection=12,
