@@ -1,7 +1,7 @@
 """Ablation of components at single tokens, in three modes, each under its own masks."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 
 import torch
@@ -14,7 +14,7 @@ from analysis.models.card import ModelCard
 from analysis.models.load import Model
 
 from .adversary import Ascent, Sources, worst_of_each
-from .decomposed import Cut, Decomposition, Mask, Masks
+from .decomposed import Cut, Decomposition, Mask, Masks, with_cuts
 from .losses import Importances
 from .stacking import stacked_cuts
 
@@ -156,18 +156,6 @@ def cuts(
         rows = None if heads is None else rows_of(heads, part.site, model.card).to(t.device)
         cut = Cut(part.component, tokens, rows)
         found[part.layer] = (*found.get(part.layer, ()), cut)
-    return found
-
-
-def with_cuts(
-    decomposition: Decomposition, masks: Masks, removed: Mapping[str, tuple[Cut, ...]]
-) -> dict[str, Mask]:
-    """The same masks with some components removed; a layer without a mask gets masks of 1."""
-    whole = decomposition.uniform(1.0, 1.0)
-    found = dict(masks)
-    for name, each in removed.items():
-        before = found.get(name, whole[name])
-        found[name] = replace(before, cuts=(*before.cuts, *each))
     return found
 
 

@@ -6,7 +6,7 @@ lasts, so nothing is copied, and without masks, or with all of them 1, the model
 
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -135,6 +135,18 @@ def weight(model: Model, name: str) -> Float[Tensor, "d_out d_in"]:
             "name it as the model does, such as h.1.attn.q_proj"
         )
     return layer.weight.detach()
+
+
+def with_cuts(
+    decomposition: Decomposition, masks: Masks, removed: Mapping[str, tuple[Cut, ...]]
+) -> dict[str, Mask]:
+    """The same masks with some components removed; a layer without a mask gets masks of 1."""
+    whole = decomposition.uniform(1.0, 1.0)
+    found = dict(masks)
+    for name, each in removed.items():
+        before = found.get(name, whole[name])
+        found[name] = replace(before, cuts=(*before.cuts, *each))
+    return found
 
 
 @contextmanager
