@@ -1,7 +1,7 @@
 """Ablation of components at single tokens, in three modes, each under its own masks."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import torch
@@ -13,10 +13,10 @@ from analysis.errors import UserError
 from analysis.models.card import ModelCard
 from analysis.models.load import Model
 
-from .adversary import Ascent, Sources, worst_of_each
+from .adversary import Ascent, Sources
 from .decomposed import Cut, Decomposition, Mask, Masks, with_cuts
 from .losses import Importances
-from .stacking import stacked_cuts
+from .searches import Search, worst_masks
 
 SITES = {
     "q_proj": Site.Q,
@@ -178,6 +178,13 @@ class Arms:
     trajectories: Mapping[str, Sequence[float]]
     """Of an adversary, by arm."""
 
+    @classmethod
+    def of(cls, base: Arm, ablated: Arm) -> "Arms":
+        """Two arms side by side."""
+        arms = {"base": base, "ablated": ablated}
+        trajectories = {name: arm.trajectory for name, arm in arms.items() if arm.trajectory}
+        return cls(base.draws, ablated.draws, trajectories)
+
 
 @dataclass(frozen=True)
 class Ablation:
@@ -201,12 +208,8 @@ class Ablation:
             One draw of masks, or `n_draws` in the stochastic modes.
         """
         if mode is Mode.ADVERSARIAL:
-            base, ablated = self.worst({}, self.removed)
-        else:
-            base, ablated = self.base(mode), self.ablated(mode)
-        arms = {"base": base, "ablated": ablated}
-        trajectories = {name: arm.trajectory for name, arm in arms.items() if arm.trajectory}
-        return Arms(base.draws, ablated.draws, trajectories)
+            return Arms.of(*self.worst({}, self.removed))
+        return Arms.of(self.base(mode), self.ablated(mode))
 
     def base(self, mode: Mode) -> Arm:
         """Masks where nothing is ablated."""
@@ -262,26 +265,29 @@ class Ablation:
         """The masks that do most harm in each of some conditions, and the way there.
 
         Args:
-            *every: What is cut in each condition, none for the base. They are searched side by
-                side, so that memory grows with them.
+            *every: What is cut in each condition, none for the base.
 
         Returns:
             As many arms: the best that is found from any start.
         """
-        n, removed = len(every), stacked_cuts(every)
-        tokens = self.tokens.repeat(n, 1)
-        importances = {name: g.repeat(n, 1, 1) for name, g in self.importances.items()}
+        return worst_arms([replace(self, removed=cut) for cut in every])
 
-        def masking(sources: Sources) -> Masks:
-            return with_cuts(self.decomposition, sources.masks(importances), removed)
+    def search(self) -> Search:
+        """For the masks that do most harm where the components are ablated."""
+        return Search(self.tokens, self.importances, self.removed, self._sources(0))
 
-        found = [
-            worst_of_each(self.decomposition, tokens, at.copies(n), masking, ASCENT, n)
-            for at in self._sources(0)
-        ]
-        arms: list[Arm] = []
-        for cut, tried in zip(every, zip(*found, strict=True), strict=True):
-            sources, losses = max(tried, key=lambda each: max(each[1]))
-            masks = sources.masks(self.importances)
-            arms.append(Arm((with_cuts(self.decomposition, masks, cut),), losses))
-        return arms
+
+def worst_arms(conditions: Sequence[Ablation]) -> list[Arm]:
+    """The masks that do most harm in each of some conditions, searched for side by side.
+
+    Args:
+        conditions: Of one decomposition, with equally many starts.
+
+    Returns:
+        As many arms.
+    """
+    if not conditions:
+        return []
+    searches = [each.search() for each in conditions]
+    found = worst_masks(conditions[0].decomposition, searches, ASCENT)
+    return [Arm((masks,), losses) for masks, losses in found]

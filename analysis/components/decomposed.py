@@ -200,7 +200,8 @@ def under(
     result = delta * linear + (activations * (mask.components - delta)) @ parts.U
     result = result if bias is None else result + bias
     for cut in mask.cuts:
-        written = (activations * mask.components)[..., cut.component] * cut.tokens
+        weight = mask.components[..., cut.component] * cut.tokens
+        written = activations[..., cut.component] * weight
         rows = parts.U[cut.component]
         rows = rows if cut.rows is None else rows * cut.rows
         result = result - written[..., None] * rows
