@@ -1,13 +1,17 @@
 """Masks that are chosen to do harm."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from analysis.components import ablation
-from analysis.components.ablation import Mode
+from analysis.components.ablation import Ablation, Mode, worst_arms
 from analysis.components.adversary import Ascent, Sources, worst
-from analysis.components.decomposed import logits
+from analysis.components.decomposed import Cut, logits
+from analysis.components.searches import MOST_PADDING, batches
+from analysis.components.stacking import TOKENS_AT_ONCE, stacked_cuts
 
 from .ablated_components import IDS, asked
 from .decomposed_models import decomposed
@@ -75,3 +79,71 @@ def test_searches_side_by_side_are_those_of_each_alone(one, monkeypatch):
             apart = (mask.components - theirs.draws[0][name].components).abs() > 1e-3
             assert apart.double().mean() < 0.02
     assert both[0].trajectory[0] != pytest.approx(both[1].trajectory[0], rel=2e-4)
+
+
+def shorter(found: Ablation, rows: slice, n_pos: int) -> Ablation:
+    """The same in the first tokens of some rows."""
+    removed = {
+        name: tuple(replace(cut, tokens=cut.tokens[rows, :n_pos]) for cut in each)
+        for name, each in found.removed.items()
+    }
+    importances = {name: g[rows, :n_pos] for name, g in found.importances.items()}
+    return replace(
+        found, tokens=found.tokens[rows, :n_pos], importances=importances, removed=removed
+    )
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "llama_simple_mlp_adjacent"])
+def test_searches_of_other_lengths_beside_it_change_none(saved, architecture, monkeypatch):
+    """Rows are filled up with tokens, importances and sources that nothing depends on."""
+    monkeypatch.setattr(ablation, "ASCENT", Ascent(n_steps=3, step=0.1))
+    found = asked(decomposed(saved(architecture)), n_draws=2)
+    within = replace(asked(found.decomposition, [2], n_draws=2), removed={})
+    every = [
+        shorter(found, slice(0, 1), 9),
+        shorter(found, slice(1, 3), 6),
+        shorter(within, slice(0, 3), 7),
+        shorter(found, slice(0, 3), 9),
+    ]
+    alone = [worst_arms([each])[0] for each in every]
+    for ours, theirs, each in zip(worst_arms(every), alone, every, strict=True):
+        assert ours.trajectory[0] == pytest.approx(theirs.trajectory[0], rel=1e-5)
+        assert ours.trajectory == pytest.approx(theirs.trajectory, rel=1e-3)
+        for name, mask in ours.draws[0].items():
+            other = theirs.draws[0][name]
+            assert mask.cuts == other.cuts == each.removed.get(name, ())
+            assert mask.components.shape == other.components.shape
+            apart = (mask.components - other.components).abs() > 1e-3
+            assert apart.double().mean() < 0.02
+            assert (mask.delta - other.delta).abs().gt(1e-3).double().mean() < 0.05
+
+
+def test_searches_are_batched_with_few_tokens_to_fill_up():
+    shapes = [(1, 99), (1, 19), (2, 98), (1, 31), (1, 113), (40, 60), (1, 41), (1, 18)]
+    found = list(batches(shapes))
+    assert sorted(i for batch in found for i in batch) == list(range(len(shapes)))
+    lengths = [shapes[i][1] for batch in found for i in batch]
+    assert lengths == sorted(lengths)
+    for batch in found:
+        padded = sum(shapes[i][0] for i in batch) * max(shapes[i][1] for i in batch)
+        tokens = sum(shapes[i][0] * shapes[i][1] for i in batch)
+        assert len(batch) == 1 or padded - tokens <= MOST_PADDING
+        assert len(batch) == 1 or padded <= TOKENS_AT_ONCE
+    assert [7, 1, 3, 6] in found
+    assert [5] in found, "larger than what is computed at once"
+    assert list(batches([])) == []
+
+
+def test_cuts_of_several_searches_are_one_where_they_cut_the_same():
+    one, other = torch.eye(4, dtype=torch.bool)[:2, :3], torch.ones(1, 5, dtype=torch.bool)
+    rows = torch.tensor([True, False])
+    every = [{"a": (Cut(1, one), Cut(2, one, rows))}, {}, {"a": (Cut(1, other),)}]
+    found = stacked_cuts(every, [(2, 3), (1, 4), (1, 5)])["a"]
+    assert [(cut.component, cut.rows is rows) for cut in found] == [(1, False), (2, True)]
+    expected = torch.zeros(4, 5, dtype=torch.bool)
+    expected[:2, :3] = one
+    assert torch.equal(found[1].tokens, expected)
+    expected[3] = True
+    assert torch.equal(found[0].tokens, expected)
+    twice = stacked_cuts([{"a": (Cut(1, one), Cut(1, one))}], [(2, 3)])["a"]
+    assert len(twice) == 2, "as without searches beside it"

@@ -1,6 +1,7 @@
 """Components ablated beside the target: where heads look, what is predicted, and the claims."""
 
 from collections import Counter
+from dataclasses import replace
 from math import log
 
 import numpy as np
@@ -13,7 +14,13 @@ from analysis.components import ablation
 from analysis.components.ablation import Mode
 from analysis.components.adversary import Ascent
 from analysis.components.decomposed import logits
-from analysis.experiments.component_conditions import ABLATED, PUBLISHED, RECONSTRUCTION
+from analysis.experiments import component_conditions
+from analysis.experiments.component_conditions import (
+    ABLATED,
+    NOWHERE,
+    PUBLISHED,
+    RECONSTRUCTION,
+)
 from analysis.experiments.component_offsets import ComponentOffsets
 from analysis.experiments.component_predictions import ComponentPredictions, differences
 from analysis.experiments.component_redundancy_claims import (
@@ -82,10 +89,12 @@ def test_attention_is_that_of_each_conditions_own_masks(about, mode):
     made, _ = asked.made
     sums = {name: np.zeros((2, 4, 12)) for name in EXPECTED[mode]}
     counts = np.zeros(12)
+    worst = asked.worst((NOWHERE, None, asked.head), silent)
     for t, at in asked.groups():
         ids = asked.opened(made.model, t, at)
         found = asked.importances(torch.from_numpy(asked.tokens.ids[at]).long(), t + 1)
-        conditions = asked.side_by_side(ids, found, asked.head, asked.seed_of(t))
+        arms = worst.get(t, ())
+        conditions = asked.side_by_side(ids, found, asked.head, asked.seed_of(t), arms)
         counts[: t + 1] += len(at)
         for name, draws in conditions.items():
             patterns = [attention(made, ids, masks).numpy() for masks in draws]
@@ -98,6 +107,53 @@ def test_attention_is_that_of_each_conditions_own_masks(about, mode):
         np.testing.assert_allclose(whole["value"].to_numpy(), 6, atol=1e-4)
         moved = np.abs(total - sums[TARGET]).max()
         assert moved > 1e-3 or name == TARGET
+
+
+def test_an_adversary_is_each_groups_own(about):
+    """Prompts of one length, and sequences with one position, searched alone."""
+    at_t = looked(about, Mode.ADVERSARIAL)
+    worst = at_t.worst((NOWHERE, None, at_t.head), silent)
+    assert len(worst) > 2
+    for t, rows in at_t.groups():
+        for where, arm in zip((NOWHERE, None, at_t.head), worst[t], strict=True):
+            alone = at_t.ablation_at(t, rows, where)
+            (expected,) = alone.worst(alone.removed)
+            assert arm.trajectory == pytest.approx(expected.trajectory, rel=1e-3)
+            # position 0 looks at itself alone, whatever its query is
+            ours, theirs = (
+                torch.cat([mask.components[:, 1:] for mask in found.draws[0].values()], -1)
+                for found in (arm, expected)
+            )
+            assert ((ours - theirs).abs() > 1e-3).double().mean() < 0.02
+
+
+def test_questions_share_what_they_search_and_nothing_else(about, monkeypatch):
+    searched: list[int] = []
+
+    def counted(conditions):
+        searched.append(len(conditions))
+        return ablation.worst_arms(conditions)
+
+    monkeypatch.setattr(component_conditions, "worst_arms", counted)
+    component_conditions._kept.cache_clear()
+    asked = looked(about, Mode.ADVERSARIAL)
+    n_groups = len(list(asked.groups()))
+    first = asked.worst((NOWHERE, None), silent)
+    assert searched == [2 * n_groups]
+    again = replace(asked, max_offset=3).worst((NOWHERE, None, asked.head), silent)
+    assert searched == [2 * n_groups, n_groups]
+    for t, arms in first.items():
+        assert all(one is other for one, other in zip(arms, again[t], strict=False))
+    for other in ({"seed": 4}, {"components": "h.0.attn.q_proj:4"}, {"n_draws": 2}):
+        searched.clear()
+        replace(asked, **other).worst((NOWHERE, None), silent)
+        assert searched, "another search"
+    monkeypatch.setattr(component_conditions, "MOST_KEPT", 0)
+    for _ in range(2):
+        searched.clear()
+        replace(asked, seed=5).worst((NOWHERE, None), silent)
+        assert searched, "too large to be kept"
+    assert looked(about, Mode.STOCHASTIC).worst((NOWHERE, None), silent) == {}
 
 
 def test_changes_are_paired_with_their_own_baseline(about):
@@ -149,10 +205,10 @@ def test_probabilities_are_averaged_and_not_logits(tables):
     (length, n_rows), *_ = lengths.most_common()
     ids = np.concatenate([tokens.ids for tokens in asked.data() if tokens.ids.size == length])
     assert len(ids) == n_rows > 1, "prompts of one length are computed together"
-    found, tokens = asked.predictions(ids), torch.from_numpy(ids).long()
+    found, tokens = asked.predictions(ids, ()), torch.from_numpy(ids).long()
     made, _ = asked.made
     importances = asked.importances(tokens, length)
-    conditions = asked.side_by_side(tokens, importances, asked.head, asked.seed)
+    conditions = asked.side_by_side(tokens, importances, asked.head, asked.seed, ())
     assert set(found) == EXPECTED[Mode.STOCHASTIC] == set(conditions)
     for name, draws in conditions.items():
         with torch.no_grad():

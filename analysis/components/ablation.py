@@ -13,10 +13,10 @@ from analysis.errors import UserError
 from analysis.models.card import ModelCard
 from analysis.models.load import Model
 
-from .adversary import Ascent, Sources, worst_of_each
-from .decomposed import Cut, Decomposition, Mask, Masks
+from .adversary import Ascent, Sources
+from .decomposed import Cut, Decomposition, Mask, Masks, with_cuts
 from .losses import Importances
-from .stacking import stacked_cuts
+from .searches import Search, worst_masks
 
 SITES = {
     "q_proj": Site.Q,
@@ -159,18 +159,6 @@ def cuts(
     return found
 
 
-def with_cuts(
-    decomposition: Decomposition, masks: Masks, removed: Mapping[str, tuple[Cut, ...]]
-) -> dict[str, Mask]:
-    """The same masks with some components removed; a layer without a mask gets masks of 1."""
-    whole = decomposition.uniform(1.0, 1.0)
-    found = dict(masks)
-    for name, each in removed.items():
-        before = found.get(name, whole[name])
-        found[name] = replace(before, cuts=(*before.cuts, *each))
-    return found
-
-
 @dataclass(frozen=True)
 class Arm:
     """One condition."""
@@ -189,6 +177,13 @@ class Arms:
     ablated: tuple[Masks, ...]
     trajectories: Mapping[str, Sequence[float]]
     """Of an adversary, by arm."""
+
+    @classmethod
+    def of(cls, base: Arm, ablated: Arm) -> "Arms":
+        """Two arms side by side."""
+        arms = {"base": base, "ablated": ablated}
+        trajectories = {name: arm.trajectory for name, arm in arms.items() if arm.trajectory}
+        return cls(base.draws, ablated.draws, trajectories)
 
 
 @dataclass(frozen=True)
@@ -213,12 +208,8 @@ class Ablation:
             One draw of masks, or `n_draws` in the stochastic modes.
         """
         if mode is Mode.ADVERSARIAL:
-            base, ablated = self.worst({}, self.removed)
-        else:
-            base, ablated = self.base(mode), self.ablated(mode)
-        arms = {"base": base, "ablated": ablated}
-        trajectories = {name: arm.trajectory for name, arm in arms.items() if arm.trajectory}
-        return Arms(base.draws, ablated.draws, trajectories)
+            return Arms.of(*self.worst({}, self.removed))
+        return Arms.of(self.base(mode), self.ablated(mode))
 
     def base(self, mode: Mode) -> Arm:
         """Masks where nothing is ablated."""
@@ -274,26 +265,29 @@ class Ablation:
         """The masks that do most harm in each of some conditions, and the way there.
 
         Args:
-            *every: What is cut in each condition, none for the base. They are searched side by
-                side, so that memory grows with them.
+            *every: What is cut in each condition, none for the base.
 
         Returns:
             As many arms: the best that is found from any start.
         """
-        n, removed = len(every), stacked_cuts(every)
-        tokens = self.tokens.repeat(n, 1)
-        importances = {name: g.repeat(n, 1, 1) for name, g in self.importances.items()}
+        return worst_arms([replace(self, removed=cut) for cut in every])
 
-        def masking(sources: Sources) -> Masks:
-            return with_cuts(self.decomposition, sources.masks(importances), removed)
+    def search(self) -> Search:
+        """For the masks that do most harm where the components are ablated."""
+        return Search(self.tokens, self.importances, self.removed, self._sources(0))
 
-        found = [
-            worst_of_each(self.decomposition, tokens, at.copies(n), masking, ASCENT, n)
-            for at in self._sources(0)
-        ]
-        arms: list[Arm] = []
-        for cut, tried in zip(every, zip(*found, strict=True), strict=True):
-            sources, losses = max(tried, key=lambda each: max(each[1]))
-            masks = sources.masks(self.importances)
-            arms.append(Arm((with_cuts(self.decomposition, masks, cut),), losses))
-        return arms
+
+def worst_arms(conditions: Sequence[Ablation]) -> list[Arm]:
+    """The masks that do most harm in each of some conditions, searched for side by side.
+
+    Args:
+        conditions: Of one decomposition, with equally many starts.
+
+    Returns:
+        As many arms.
+    """
+    if not conditions:
+        return []
+    searches = [each.search() for each in conditions]
+    found = worst_masks(conditions[0].decomposition, searches, ASCENT)
+    return [Arm((masks,), losses) for masks, losses in found]

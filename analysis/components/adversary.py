@@ -1,7 +1,8 @@
 """Masks that are chosen to do harm: sources by projected sign ascent."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from jaxtyping import Float, Int
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from .decomposed import Decomposition, Mask, Masks, logits
 from .losses import Importances, between
+from .stacking import padded
 
 
 @dataclass(frozen=True)
@@ -65,21 +67,24 @@ class Sources:
             {name: t.detach() for name, t in self.deltas.items()},
         )
 
-    def copies(self, n: int) -> "Sources":
-        """The same sources for every token of n times as many rows."""
-        return Sources(
-            {name: t.repeat(n, 1, 1) for name, t in self.components.items()},
-            {name: t.repeat(n, 1) for name, t in self.deltas.items()},
+    @classmethod
+    def stacked(cls, every: "Sequence[Sources]") -> "Sources":
+        """Sources for every token of several searches, one after the other, filled up behind."""
+        components, deltas = (
+            [getattr(s, kind) for s in every] for kind in ("components", "deltas")
+        )
+        return cls(
+            {name: padded([found[name] for found in components], 0.0) for name in components[0]},
+            {name: padded([found[name] for found in deltas], 0.0) for name in deltas[0]},
         )
 
-    def part(self, i: int, n: int) -> "Sources":
-        """Those of the i-th of n equal blocks of rows; all of the only one."""
-        if n == 1:
-            return self
-        return Sources(
-            {name: t.chunk(n)[i] for name, t in self.components.items()},
-            {name: t.chunk(n)[i] for name, t in self.deltas.items()},
-        )
+    def part(self, rows: slice, n_pos: int) -> "Sources":
+        """Those of the first positions of some rows; all where they are for all tokens."""
+
+        def cut(found: Mapping[str, Tensor], n_axes: int) -> dict[str, Tensor]:
+            return {n: t[rows, :n_pos] if t.ndim == n_axes else t for n, t in found.items()}
+
+        return Sources(cut(self.components, 3), cut(self.deltas, 2))
 
     def moved(self, gradients: list[Tensor], step: float) -> "Sources":
         """A step along the signs of the gradients, clipped to [0, 1]."""
@@ -126,7 +131,8 @@ def worst(
         The sources that were worst of all on the way, the last ones included, and the divergence
         from the target, in nats, before the first step and after each.
     """
-    (found,) = worst_of_each(decomposition, tokens, start, masking, ascent, 1)
+    shape = len(tokens), tokens.shape[1]
+    (found,) = worst_of_each(decomposition, tokens, start, masking, ascent, [shape])
     return found
 
 
@@ -136,20 +142,35 @@ def worst_of_each(
     start: Sources,
     masking: Masking,
     ascent: Ascent,
-    n: int,
+    shapes: Sequence[tuple[int, int]],
 ) -> list[tuple[Sources, list[float]]]:
-    """What `worst` finds in each of n searches, whose rows stand one search after the other.
+    """What `worst` finds in each of several searches, whose rows stand one after the other.
 
-    A search is not changed by those beside it: only signs of gradients count.
+    A search is not changed by those beside it: only signs of gradients count, and what its rows
+    are filled up with comes after all of its tokens.
+
+    Args:
+        decomposition: As for `worst`.
+        tokens: Of all searches; shorter rows are filled up with any token.
+        start: Likewise.
+        masking: Likewise.
+        ascent: Likewise.
+        shapes: Rows of each search, and how many tokens they have.
     """
+    ends = list(accumulate(n_rows for n_rows, _ in shapes))
+    places = [slice(end - n_rows, end) for end, (n_rows, _) in zip(ends, shapes, strict=True)]
+    lengths = [n_pos for _, n_pos in shapes]
     with torch.no_grad():
         log_p = logits(decomposition, tokens, {}).float().log_softmax(-1)
         p = log_p.exp()
-    sources, best, losses = start.leaves(), [start] * n, list[list[float]]()
+    sources, best, losses = start.leaves(), [start] * len(shapes), list[list[float]]()
     for left in range(ascent.n_steps, -1, -1):
         with torch.set_grad_enabled(left > 0):
             log_q = logits(decomposition, tokens, masking(sources)).float().log_softmax(-1)
-            found = (p * (log_p - log_q)).sum(-1).reshape(n, -1).mean(1)
+            apart = (p * (log_p - log_q)).sum(-1)
+            found = torch.stack(
+                [apart[at, :n].mean() for at, n in zip(places, lengths, strict=True)]
+            )
         losses.append(found.tolist())
         highest = [max(each) for each in zip(*losses, strict=True)]
         best = [
@@ -160,6 +181,8 @@ def worst_of_each(
             gradients = list(torch.autograd.grad(found.sum(), sources.tensors))
             sources = sources.moved(gradients, ascent.step).leaves()
     return [
-        (each.detached().part(i, n), list(trajectory))
-        for i, (each, trajectory) in enumerate(zip(best, zip(*losses, strict=True), strict=True))
+        (each.detached().part(at, n), list(trajectory))
+        for each, at, n, trajectory in zip(
+            best, places, lengths, zip(*losses, strict=True), strict=True
+        )
     ]

@@ -6,7 +6,7 @@ lasts, so nothing is copied, and without masks, or with all of them 1, the model
 
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -137,6 +137,18 @@ def weight(model: Model, name: str) -> Float[Tensor, "d_out d_in"]:
     return layer.weight.detach()
 
 
+def with_cuts(
+    decomposition: Decomposition, masks: Masks, removed: Mapping[str, tuple[Cut, ...]]
+) -> dict[str, Mask]:
+    """The same masks with some components removed; a layer without a mask gets masks of 1."""
+    whole = decomposition.uniform(1.0, 1.0)
+    found = dict(masks)
+    for name, each in removed.items():
+        before = found.get(name, whole[name])
+        found[name] = replace(before, cuts=(*before.cuts, *each))
+    return found
+
+
 @contextmanager
 def masked(decomposition: Decomposition, masks: Masks) -> Generator[None]:
     """While the context lasts, layers of the model are computed under masks.
@@ -188,7 +200,8 @@ def under(
     result = delta * linear + (activations * (mask.components - delta)) @ parts.U
     result = result if bias is None else result + bias
     for cut in mask.cuts:
-        written = (activations * mask.components)[..., cut.component] * cut.tokens
+        weight = mask.components[..., cut.component] * cut.tokens
+        written = activations[..., cut.component] * weight
         rows = parts.U[cut.component]
         rows = rows if cut.rows is None else rows * cut.rows
         result = result - written[..., None] * rows

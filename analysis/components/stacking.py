@@ -1,11 +1,12 @@
 """Several masks side by side, each in rows of a batch of its own."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
+from torch.nn import functional as F
 
 from analysis.batches import rows_at_once
 
@@ -55,16 +56,40 @@ def _joined(masks: Sequence[Mask]) -> Mask:
     )
 
 
-def stacked_cuts(every: Sequence[Mapping[str, tuple[Cut, ...]]]) -> dict[str, tuple[Cut, ...]]:
-    """Cuts of several conditions, each in rows of its own, one condition after the other."""
-    found: dict[str, tuple[Cut, ...]] = {}
+def padded(tensors: Sequence[Tensor], value: float) -> Tensor:
+    """Rows of several tensors (row, pos, ...), one after the other; short ones are filled up."""
+    longest = max(tensor.shape[1] for tensor in tensors)
+    filled = [
+        F.pad(each, (*[0, 0] * (each.ndim - 2), 0, longest - each.shape[1]), value=value)
+        for each in tensors
+    ]
+    return torch.cat(filled)
+
+
+def stacked_cuts(
+    every: Sequence[Mapping[str, tuple[Cut, ...]]], shapes: Sequence[tuple[int, int]]
+) -> dict[str, tuple[Cut, ...]]:
+    """Cuts of several conditions, each in rows of its own, as `padded` puts them.
+
+    Args:
+        every: Cuts by layer, of each condition.
+        shapes: Rows and positions of each condition.
+
+    Returns:
+        One cut for all conditions that cut a component from the same rows of its layer.
+    """
+    found: dict[str, dict[Hashable, tuple[Cut, list[Tensor]]]] = {}
     for i, removed in enumerate(every):
         for name, cuts in removed.items():
-            for cut in cuts:
-                tokens = torch.zeros_like(cut.tokens).repeat(len(every), 1)
-                tokens[i * len(cut.tokens) : (i + 1) * len(cut.tokens)] = cut.tokens
-                found[name] = (*found.get(name, ()), replace(cut, tokens=tokens))
-    return found
+            for place, cut in enumerate(cuts):
+                rows = None if cut.rows is None else tuple(cut.rows.tolist())
+                nowhere = [cut.tokens.new_zeros(shape) for shape in shapes]
+                same = found.setdefault(name, {})
+                same.setdefault((place, cut.component, rows), (cut, nowhere))[1][i] = cut.tokens
+    return {
+        name: tuple(replace(cut, tokens=padded(tokens, 0.0)) for cut, tokens in same.values())
+        for name, same in found.items()
+    }
 
 
 def continued(masks: Masks, begin: int, n_copies: int) -> dict[str, Mask]:

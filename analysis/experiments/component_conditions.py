@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from analysis.components.ablation import Ablation, Mode, cuts, parse_parts
+from analysis.components import ablation
+from analysis.components.ablation import Ablation, Arm, Mode, cuts, parse_parts, worst_arms
 from analysis.components.decomposed import Decomposition, Masks
 from analysis.components.evaluation import importances
 from analysis.components.importance import ImportanceFunction
@@ -19,6 +21,7 @@ from analysis.interventions.sweep import on_device
 from analysis.text.tokens import Tokens
 
 from .decomposed import Decomposed, DecomposedText
+from .experiment import Report
 from .heads import parse_heads
 from .prediction_rows import TARGET
 from .redundancy import AtPosition
@@ -27,6 +30,10 @@ RECONSTRUCTION, ABLATED = "reconstruction", "components ablated"
 """Conditions beside the target: all components without the remainders, and without some."""
 PUBLISHED = f"{ABLATED}, as published"
 """Under stochastic masks: those of the components are random, not 0."""
+NOWHERE = "nowhere"
+"""Said in place of a head where nothing is cut."""
+MOST_KEPT = 2**26
+"""Masks of adversaries are kept for the next question if they hold no more numbers: 256 MiB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,10 +72,12 @@ class AblatedComponents(Decomposed):
         Args:
             tokens: Up to t.
             found: Their importances.
-            within: The head that components are cut from, as `L1H4`; None for all.
+            within: The head that components are cut from, as `L1H4`; None for all, or `NOWHERE`.
             seed: Of masks.
         """
         decomposition, n_pos = self.made[0], tokens.shape[1]
+        if within == NOWHERE:
+            return Ablation(decomposition, tokens, found, {}, self.n_draws, seed)
         heads = None if within is None else [parse_heads([within], self.card)[0][1]]
         last = torch.full((len(tokens),), n_pos - 1, device=tokens.device)
         return Ablation(
@@ -87,7 +96,12 @@ class AblatedComponents(Decomposed):
         )
 
     def side_by_side(
-        self, tokens: Int[Tensor, "row pos"], found: Importances, head: str, seed: int
+        self,
+        tokens: Int[Tensor, "row pos"],
+        found: Importances,
+        head: str,
+        seed: int,
+        worst: Sequence[Arm],
     ) -> dict[str, tuple[Masks, ...]]:
         """Every condition that is shown side by side.
 
@@ -96,6 +110,7 @@ class AblatedComponents(Decomposed):
             found: Their importances.
             head: The head that components are cut from besides.
             seed: Of masks.
+            worst: Of an adversary: with nothing cut, components cut in full, and within the head.
 
         Returns:
             Draws of masks by name: the target, the reconstruction, the masks of the mode alone if
@@ -103,16 +118,15 @@ class AblatedComponents(Decomposed):
             the stochastic mode also as published.
         """
         mode, decomposition = Mode(self.mode), self.made[0]
-        whole, within = (self.ablation(tokens, found, where, seed) for where in (None, head))
         conditions: dict[str, tuple[Masks, ...]] = {
             TARGET: ({},),
             RECONSTRUCTION: (decomposition.uniform(1.0, 0.0),),
         }
         cut, cut_within = ABLATED, f"{ABLATED} in {head}"
         if mode is Mode.ADVERSARIAL:
-            arms = whole.worst({}, whole.removed, within.removed)
             names = (self.baseline, cut, cut_within)
-            return conditions | {n: arm.draws for n, arm in zip(names, arms, strict=True)}
+            return conditions | {n: arm.draws for n, arm in zip(names, worst, strict=True)}
+        whole, within = (self.ablation(tokens, found, where, seed) for where in (None, head))
         if mode is not Mode.DETERMINISTIC:
             conditions[self.baseline] = whole.base(mode).draws
         conditions[cut] = whole.ablated(mode).draws
@@ -154,3 +168,52 @@ class ComponentsAtPosition(AblatedComponents, DecomposedText, AtPosition):
     def seed_of(self, t: int) -> int:
         """Of the masks at a position."""
         return (self.seed << 16) + t
+
+    def worst(self, wheres: Sequence[str | None], report: Report) -> dict[int, list[Arm]]:
+        """What an adversary finds at every position; nothing in other modes.
+
+        Args:
+            wheres: As `within` of `ablation`: what is cut in each arm.
+            report: Told the progress.
+
+        Returns:
+            Arms by position.
+        """
+        if Mode(self.mode) is not Mode.ADVERSARIAL:
+            return {}
+        kept = _kept(self._asked())
+        found = dict(kept)
+        for i, where in enumerate(wheres):
+            if where not in found:
+                found |= self._searched((NOWHERE, None) if where in {NOWHERE, None} else (where,))
+            report(i + 1, len(wheres), "searches")
+        if sum(_size(arm) for arms in found.values() for arm in arms.values()) <= MOST_KEPT:
+            kept.update(found)
+        return {t: [found[where][t] for where in wheres] for t, _ in self.groups()}
+
+    def _searched(self, wheres: tuple[str | None, ...]) -> dict[str | None, dict[int, Arm]]:
+        """Arms by what is cut and by position, all searched for side by side."""
+        groups = dict(self.groups())
+        asked = [(where, t) for where in wheres for t in groups]
+        arms = worst_arms([self.ablation_at(t, groups[t], where) for where, t in asked])
+        found: dict[str | None, dict[int, Arm]] = {where: {} for where in wheres}
+        for (where, t), arm in zip(asked, arms, strict=True):
+            found[where][t] = arm
+        return found
+
+    def _asked(self) -> tuple[Hashable, ...]:
+        """All that a search depends on beside what is cut."""
+        rows, positions = self.tokens.ids.tobytes(), self.positions.tobytes()
+        about = self.card.model, self.weights, self.components, self.device, self.dtype
+        return rows, positions, *about, self.seed, self.n_draws, ablation.ASCENT
+
+
+@lru_cache(maxsize=1)
+def _kept(_asked: tuple[Hashable, ...]) -> dict[str | None, dict[int, Arm]]:
+    """What was found where one question is searched, for others that ask the same."""
+    return {}
+
+
+def _size(arm: Arm) -> int:
+    """Numbers in the masks of an arm."""
+    return sum(mask.components.numel() for masks in arm.draws for mask in masks.values())

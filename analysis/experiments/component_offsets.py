@@ -17,7 +17,7 @@ from analysis.components.decomposed import Masks, masked
 from analysis.components.stacking import stacks
 from analysis.interventions.sweep import on_device
 
-from .component_conditions import ComponentsAtPosition
+from .component_conditions import NOWHERE, ComponentsAtPosition
 from .experiment import Report
 from .query_offsets import attention_from_last, offset_rows
 
@@ -29,7 +29,7 @@ class ComponentOffsets(ComponentsAtPosition):
     `head` is the head that they are cut from besides.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     max_offset: int
     """Attention to t - 0, t - 1, ... t - this."""
@@ -45,6 +45,7 @@ class ComponentOffsets(ComponentsAtPosition):
             `query_offset_change`, condition minus its baseline, paired: ablated components are
             compared with the masks of their mode, those with the target.
         """
+        worst = self.worst((NOWHERE, None, self.head), report)
         n_sequences, n_done = len(self.tokens.ids), 0
         shape = (n_sequences, self.card.n_layers, self.card.n_heads, self.max_offset + 1)
         found: dict[str, np.ndarray] = {}
@@ -52,7 +53,9 @@ class ComponentOffsets(ComponentsAtPosition):
             whole = on_device(self.made[0].model, self.tokens.ids[rows])
             ids, importances = whole[:, : t + 1], self.importances(whole, t + 1)
             n_offsets = min(self.max_offset, t) + 1
-            conditions = self.side_by_side(ids, importances, self.head, self.seed_of(t))
+            conditions = self.side_by_side(
+                ids, importances, self.head, self.seed_of(t), worst.get(t, ())
+            )
             for name, draws in conditions.items():
                 looked = self._looked(ids, draws)[..., -n_offsets:]
                 values = found.setdefault(name, np.full(shape, np.nan))

@@ -15,14 +15,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from analysis.attention import Taps
-from analysis.components.ablation import Mode, parse_parts
+from analysis.components.ablation import Ablation, Arm, Mode, parse_parts, worst_arms
 from analysis.components.decomposed import Masks, masked
 from analysis.components.stacking import stacks
 from analysis.interventions.sweep import on_device
 from analysis.models.load import Model, hidden_states, unembed
 from analysis.text.tokens import Tokens
 
-from .component_conditions import ABLATED, PUBLISHED, RECONSTRUCTION, AblatedComponents
+from .component_conditions import ABLATED, NOWHERE, PUBLISHED, RECONSTRUCTION, AblatedComponents
 from .prediction_rows import TARGET, Outcome, Place, prediction_rows
 from .prediction_tables import AT_T, METRICS, PredictionTables
 
@@ -35,7 +35,7 @@ class ComponentPredictions(AblatedComponents, PredictionTables):
     of these. `head` is the head that components are cut from besides.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     @property
     def n_passes(self) -> int:
@@ -47,11 +47,35 @@ class ComponentPredictions(AblatedComponents, PredictionTables):
         """What `predictions` gave of each prompt, computed for all of one length together."""
         return {}
 
+    @cached_property
+    def _alike(self) -> dict[int, Int[np.ndarray, "row pos"]]:
+        """Prompts of one length together, by their length."""
+        lengths = sorted({tokens.ids.size for tokens in self.data()})
+        return {
+            n: np.concatenate([each.ids for each in self.data() if each.ids.size == n])
+            for n in lengths
+        }
+
+    @cached_property
+    def _worst(self) -> dict[int, list[Arm]]:
+        """What an adversary finds for prompts of each length; nothing in other modes."""
+        if Mode(self.mode) is not Mode.ADVERSARIAL:
+            return {}
+        conditions: list[Ablation] = []
+        for n_pos, ids in self._alike.items():
+            tokens = on_device(self.made[0].model, ids)
+            found = self.importances(tokens, n_pos)
+            wheres = (NOWHERE, None, self.head)
+            conditions += [self.ablation(tokens, found, where, self.seed) for where in wheres]
+        arms = worst_arms(conditions)
+        return {n_pos: arms[3 * i : 3 * i + 3] for i, n_pos in enumerate(self._alike)}
+
     def _table(self, model: Model, tokens: Tokens) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Rows of `predictions` and of `ablation_effects` of one prompt."""
         if tokens.text not in self._known:
-            alike = [other for other in self.data() if other.ids.shape == tokens.ids.shape]
-            found = self.predictions(np.concatenate([other.ids for other in alike]))
+            n_pos = tokens.ids.size
+            found = self.predictions(self._alike[n_pos], self._worst.get(n_pos, ()))
+            alike = [other for other in self.data() if other.ids.size == n_pos]
             for row, other in enumerate(alike):
                 self._known[other.text] = {name: each[row] for name, each in found.items()}
         log_p = self._known[tokens.text]
@@ -78,13 +102,14 @@ class ComponentPredictions(AblatedComponents, PredictionTables):
         return prediction_rows(outcomes, place, self.top_k), rows
 
     def predictions(
-        self, ids: Int[np.ndarray, "row pos"]
+        self, ids: Int[np.ndarray, "row pos"], worst: Sequence[Arm]
     ) -> dict[str, Float[Tensor, "row d_vocab"]]:
         """What is predicted after prompts of one length under every condition.
 
         Args:
             ids: Token ids; an adversary chooses masks for every token, and does its worst to all
                 rows together.
+            worst: What an adversary found for them, as `side_by_side` takes it.
 
         Returns:
             Logarithms of probabilities, averaged over draws before, by condition.
@@ -92,7 +117,7 @@ class ComponentPredictions(AblatedComponents, PredictionTables):
         decomposition, _ = self.made
         tokens = on_device(decomposition.model, ids)
         importances = self.importances(tokens, tokens.shape[1])
-        conditions = self.side_by_side(tokens, importances, self.head, self.seed)
+        conditions = self.side_by_side(tokens, importances, self.head, self.seed, worst)
         with torch.inference_mode():
             every = {name: self._logits(tokens, draws) for name, draws in conditions.items()}
         return {

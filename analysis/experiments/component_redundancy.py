@@ -20,7 +20,7 @@ from analysis.interventions import NOTHING, Condition, Endings, Method, Opening,
 from analysis.interventions.endings import first_position, opened
 from analysis.models.load import unembed
 
-from .component_conditions import ComponentsAtPosition
+from .component_conditions import NOWHERE, ComponentsAtPosition
 from .experiment import Report
 from .redundancy import SCOPES, ValueRedundancy
 from .redundancy_measures import Measured, Read, kl, read
@@ -42,7 +42,7 @@ class ComponentRedundancy(ComponentsAtPosition, ValueRedundancy):
     Numbers of attention outputs are averaged over draws; of predictions, probabilities are.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     by_sequence: ClassVar[tuple[str, ...]] = ("redundancy", EFFECT, EFFECT_ERROR, HARM)
 
     within: str | None
@@ -59,10 +59,11 @@ class ComponentRedundancy(ComponentsAtPosition, ValueRedundancy):
             A, and `kl` of base and A from the target; of an adversary also `adversary_steps`.
         """
         steps: dict[str, list[tuple[int, Sequence[float]]]] = {}
+        worst = self.worst((NOWHERE, self.within), report)
 
         def measure(t: int, rows: np.ndarray) -> Measured:
             ablation = self.ablation_at(t, rows, self.within)
-            arms = ablation.arms(Mode(self.mode))
+            arms = Arms.of(*worst[t]) if worst else ablation.arms(Mode(self.mode))
             for name, trajectory in arms.trajectories.items():
                 steps.setdefault(name, []).append((ablation.tokens.numel(), trajectory))
             return self._measured(ablation, arms, t)
