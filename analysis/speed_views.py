@@ -10,11 +10,12 @@ from .bench.race import EXACT
 from .experiments.profiles import Profile
 
 _MIB = 2.0**20
+_N_SEQUENCES = 1
 
 CHAPTER = Plan(
     models=("small",),
     tasks=("A", "S"),
-    n_sequences=1,
+    n_sequences=_N_SEQUENCES,
     n_tokens=32,
     heads=None,
     repeats=3,
@@ -39,7 +40,7 @@ def questions(profile: str) -> list[Timings | CostGrowth]:
     """
     plan = TINY if profile == Profile.TINY.value else CHAPTER
     sizes = {"n_tokens": plan.n_tokens, "repeats": min(2, plan.repeats)}
-    growth = CostGrowth(axis="layers", n_sequences=plan.n_sequences, **sizes, **here("cpu"))
+    growth = CostGrowth(axis="layers", n_sequences=_N_SEQUENCES, **sizes, **here("cpu"))
     return [*plan.questions(), growth]
 
 
