@@ -6,19 +6,20 @@ from typing import Any
 
 import polars as pl
 
-from . import scores, shares, statistics
+from . import scores, statistics
 from .documented import members, section, summary
 from .experiments.experiment import Question
 from .experiments.judgement import Verdict
 from .experiments.profiles import SIZES, Profile, Sizes
-from .interventions import Method, holm, permutation_p, spearman
+from .interventions import Method
 from .retrieval import scores as retrieval_scores
+from .shares import holm, mcnemar_p, permutation_p, spearman, wilson
 
 TESTS = (
     statistics.bootstrap,
     statistics.ratio_of_sums,
-    shares.wilson,
-    shares.mcnemar_p,
+    wilson,
+    mcnemar_p,
     permutation_p,
     holm,
     spearman,

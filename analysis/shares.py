@@ -1,9 +1,8 @@
-"""Shares of right answers: intervals, and exact tests of pairs."""
+"""Tests and ranks: shares of right answers, changed pairs, chosen sets beside random ones."""
 
-from math import comb, sqrt
-
-Z = 1.959963984540054
-"""97.5 % point of the normal distribution."""
+import numpy as np
+from jaxtyping import Float
+from scipy.stats import binomtest, rankdata
 
 
 def wilson(n_right: int, n: int) -> tuple[float, float]:
@@ -24,10 +23,8 @@ def wilson(n_right: int, n: int) -> tuple[float, float]:
     """
     if not 0 <= n_right <= n or n < 1:
         raise ValueError(f"expected a share of at least 1, got {n_right} of {n}")
-    share, square = n_right / n, Z**2 / n
-    middle = (share + square / 2) / (1 + square)
-    half = Z / (1 + square) * sqrt(share * (1 - share) / n + square / (4 * n))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    interval = binomtest(n_right, n).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def mcnemar_p(n_lost: int, n_won: int) -> float:
@@ -45,5 +42,63 @@ def mcnemar_p(n_lost: int, n_won: int) -> float:
         Proportions or Percentages", with the binomial distribution itself.
     """
     n = n_lost + n_won
-    tail = sum(comb(n, i) for i in range(min(n_lost, n_won) + 1))
-    return min(1.0, tail / 2 ** (n - 1)) if n else 1.0
+    return float(binomtest(n_lost, n).pvalue) if n else 1.0
+
+
+def spearman(estimated: Float[np.ndarray, " n"], exact: Float[np.ndarray, " n"]) -> float:
+    """Rank correlation of an estimate with what it estimates.
+
+    Args:
+        estimated: Estimates.
+        exact: What was measured, in the same order.
+
+    Returns:
+        Pearson correlation of ranks, ties sharing their mean rank, in [-1, 1]; NaN where all of
+        one are equal.
+
+    Source:
+        Spearman 1904, "The Proof and Measurement of Association between Two Things".
+    """
+    a, b = (ranks - ranks.mean() for ranks in (rankdata(estimated), rankdata(exact)))
+    size = np.sqrt((a @ a) * (b @ b))
+    return float(a @ b / size) if size > 0 else np.nan
+
+
+def permutation_p(top: float, random: Float[np.ndarray, " draw"]) -> float:
+    """How probable it is that a random set does at least as much as the chosen one.
+
+    Args:
+        top: What the chosen set does; larger is more.
+        random: What each random set does.
+
+    Returns:
+        (1 + number of draws at least as large) / (draws + 1), in (0, 1].
+
+    Raises:
+        ValueError: There are no draws, or some value is not a number.
+
+    Source:
+        Phipson & Smyth 2010, "Permutation P-values Should Never Be Zero".
+    """
+    if random.size == 0 or np.isnan(random).any() or np.isnan(top):
+        raise ValueError(f"expected numbers and at least 1 draw, got {top} and {random}")
+    return (1 + int((random >= top).sum())) / (random.size + 1)
+
+
+def holm(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
+    """P-values adjusted so that any false rejection among all tests is as rare as the level says.
+
+    Args:
+        p: One for each test, in [0, 1].
+
+    Returns:
+        Adjusted p-values in the same order, at most 1.
+
+    Source:
+        Holm 1979, "A Simple Sequentially Rejective Multiple Test Procedure".
+    """
+    order = np.argsort(p, kind="stable")
+    steps = np.arange(p.size, 0, -1) * p[order]
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return adjusted

@@ -25,11 +25,12 @@ from analysis.interventions import (
     read_z,
     taps,
 )
-from analysis.interventions.attribution import estimated_loss_change, spearman
+from analysis.interventions.attribution import estimated_loss_change
 from analysis.interventions.direct import direct_effects, frozen, head_contributions
 from analysis.interventions.staircase import trace
 from analysis.interventions.sweep import Source
 from analysis.models.load import hidden_states, load_model
+from analysis.shares import spearman
 
 from .architectures import SUPPORTED, VOCAB
 

@@ -13,9 +13,10 @@ from analysis.experiments.retrieval_claims import RetrievalClaims, RetrievalEvid
 from analysis.experiments.retrieval_grid import RetrievalCell
 from analysis.experiments.retrieval_measures import ALL, area, joined
 from analysis.experiments.retrieval_sets import LAYER_MATCHED, RANDOM, SetPlan
-from analysis.interventions import Head, HeadSet, permutation_p
+from analysis.interventions import Head, HeadSet
 from analysis.models.card import read_card
 from analysis.published import NO_FILES
+from analysis.shares import permutation_p
 
 from .test_claims import Stored
 from .test_experiments import silent

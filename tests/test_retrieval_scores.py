@@ -6,7 +6,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.interventions import spearman
 from analysis.retrieval.scores import (
     document_scores,
     ndcg,
@@ -16,6 +15,7 @@ from analysis.retrieval.scores import (
     summed_attention,
 )
 from analysis.retrieval.stability import jaccard, jaccard_by_chance, split_half, validity
+from analysis.shares import spearman
 
 N_KEYS = 12
 SEEDS = st.integers(0, 2**32 - 1)

@@ -7,9 +7,9 @@ from statistics import median
 import numpy as np
 import torch
 
-from analysis.interventions import spearman
 from analysis.interventions.sweep import Report
 from analysis.models.load import Model
+from analysis.shares import spearman
 
 from .peers import PEERS, UnavailableError
 from .tasks import Answer, Run, Task, Work, our_scores, our_sweep

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from analysis import scores
 from analysis.errors import UserError
-from analysis.experiments.ablation_sweep import batch_rows
 from analysis.experiments.stream import Score, stream_scores
+from analysis.experiments.text_sweep import batch_rows
 from analysis.interventions import (
     Condition,
     Head,

@@ -17,9 +17,9 @@ from analysis.interventions import NOTHING, Head, Intervention, Method, taps
 from analysis.models.load import Model, hidden_states
 from analysis.text.tokens import Tokens
 
-from .ablation_sweep import TextSweep
 from .experiment import Report
 from .tables import head_scores, model_scores
+from .text_sweep import TextSweep
 
 VARIANTS = ("zero", "uniform", "q_zero", "constant_scores", "unmasked_scores")
 """`unmasked_scores` sets scores to 0 after the causal mask was added: the mask is gone."""

@@ -19,9 +19,8 @@ from analysis.interventions.predictions import Metrics
 from analysis.interventions.sweep import sweep
 from analysis.models.load import Model
 from analysis.text.sources import read_source, windows
-from analysis.text.tokens import Tokens
+from analysis.text.tokens import NO_TOKENIZER, Tokens, delimiter_ids
 
-from .ablation_sweep import batch_rows
 from .effect_tables import effect_rows
 from .experiment import Experiment, Report, stage
 from .head_effects import head_effects
@@ -39,7 +38,7 @@ from .sink_measures import (
 )
 from .stream import Score, chance, stream_scores
 from .tables import Labels, absence, head_scores, model_scores
-from .text_scores import NO_TOKENIZER, delimiter_ids
+from .text_sweep import batch_rows
 
 MIN_TOKENS = 8
 """Shorter sequences leave no queries after the middle, or no position to compare 0 with."""

@@ -10,7 +10,8 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import polars as pl
 
-from analysis.interventions import Head, permutation_p
+from analysis.interventions import Head
+from analysis.shares import permutation_p
 from analysis.statistics import bootstrap
 
 from . import necessity, path_patching

@@ -28,11 +28,11 @@ from analysis.interventions.sweep import on_device
 from analysis.models.card import ModelCard
 from analysis.text.tokens import Tokens
 
-from .ablation_sweep import batch_rows
 from .decomposed import DecomposedText
 from .experiment import Report, stage
 from .heads import parse_heads
 from .judgement import Evidence
+from .text_sweep import batch_rows
 
 LAG = 1
 """The key's token is so far before the query's."""

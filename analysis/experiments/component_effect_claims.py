@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import polars as pl
 
-from analysis.interventions import permutation_p
+from analysis.shares import permutation_p
 from analysis.statistics import bootstrap, ratio_of_sums
 
 from .circuit_claims import COPYING_BY_PATH, NEEDED, Interval

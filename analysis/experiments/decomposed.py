@@ -11,8 +11,8 @@ from analysis.components.decomposed import Decomposition
 from analysis.components.folder import folder_hash, load_decomposition
 from analysis.components.importance import ImportanceFunction
 
-from .ablation_sweep import TextSweep
 from .experiment import Experiment
+from .text_sweep import TextSweep
 
 
 @dataclass(frozen=True, kw_only=True)

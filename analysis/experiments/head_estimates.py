@@ -22,9 +22,9 @@ from analysis.interventions import (
     means,
 )
 
-from .ablation_sweep import TextSweep, batch_rows
 from .effect_tables import effect_rows
 from .experiment import Report, stage
+from .text_sweep import TextSweep, batch_rows
 
 
 @dataclass(frozen=True, kw_only=True)

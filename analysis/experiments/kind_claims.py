@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from analysis.interventions import holm, permutation_p, spearman
+from analysis.shares import holm, permutation_p, spearman
 from analysis.statistics import N_RESAMPLES, bootstrap
 
 from .experiment import Report

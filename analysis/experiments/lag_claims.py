@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import polars as pl
 
-from analysis.interventions import permutation_p
+from analysis.shares import permutation_p
 from analysis.statistics import bootstrap
 
 from .experiment import Report

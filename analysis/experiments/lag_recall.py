@@ -15,8 +15,8 @@ from analysis.models.load import Model, unembed
 from analysis.scores.lags import by_lag, by_slot, item_log_probabilities, recall_measures
 from analysis.text.lists import Lists
 
-from .ablation_sweep import batch_rows
 from .experiment import Report
+from .text_sweep import batch_rows
 
 _LOGITS_AT_ONCE = 2**24
 """Logits that exist together: 64 MiB in float32."""

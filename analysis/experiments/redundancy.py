@@ -28,7 +28,6 @@ from analysis.interventions.sweep import on_device
 from analysis.models.load import Model
 from analysis.statistics import Estimate, bootstrap, ratio_of_sums
 
-from .ablation_sweep import TextSweep
 from .experiment import Report
 from .heads import parse_heads
 from .redundancy_measures import (
@@ -43,6 +42,7 @@ from .redundancy_measures import (
     redundancy,
 )
 from .tables import Labels
+from .text_sweep import TextSweep
 
 MAX_TOKENS = 128
 """Positions are drawn from the first so many tokens."""

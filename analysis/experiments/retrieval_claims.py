@@ -11,8 +11,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from analysis.interventions import permutation_p
-from analysis.shares import wilson
+from analysis.shares import permutation_p, wilson
 from analysis.statistics import bootstrap
 
 from .experiment import Report

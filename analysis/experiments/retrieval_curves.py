@@ -23,12 +23,12 @@ from analysis.retrieval.trials import Trial
 from analysis.text.english import Split
 from analysis.text.tokens import Tokens
 
-from .ablation_sweep import UNIT, batch_rows
 from .effect_tables import condition_rows
 from .experiment import Experiment, Report
 from .heads import parse_heads
 from .retrieval_items import FileQuestions
 from .tables import Labels
+from .text_sweep import UNIT, batch_rows
 
 ZERO_QUERY = "zero_query"
 """The query is 0 after RoPE: `uniform` under another name, run apart to show that it is."""

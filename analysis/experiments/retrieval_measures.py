@@ -12,8 +12,8 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from analysis.interventions import HeadSet, holm, permutation_p
-from analysis.shares import mcnemar_p, wilson
+from analysis.interventions import HeadSet
+from analysis.shares import holm, mcnemar_p, permutation_p, wilson
 
 from .judgement import Evidence
 from .retrieval_sets import FAMILIES, SetPlan

@@ -14,19 +14,17 @@ from torch import Tensor
 from analysis import scores
 from analysis.models.load import Model
 from analysis.text.sources import read_source, windows
-from analysis.text.tokens import Tokens, Vocabulary
+from analysis.text.tokens import NO_TOKENIZER, Tokens, Vocabulary, delimiter_ids
 
 from .experiment import Experiment, Report, stage
 from .heads import parse_heads
 from .stream import Score, chance, stream_scores
 from .tables import Labels, absence, head_profiles, head_scores
 
-DELIMITERS = frozenset((".", ",", ";", ":", "!", "?", "\n"))
 _UNTESTED = {
     "delimiter": "the text holds no token for . , ; : ! ? or newline",
     "duplicate_token": "no sequence of the text holds a token twice",
 }
-NO_TOKENIZER = "the model's folder holds no tokenizer"
 NO_BOS = "position 0 holds an ordinary token: see position_0"
 
 
@@ -180,11 +178,6 @@ class TextScores(Experiment):
                 found["offset"], by_chance["offset"], "offset", 0, labels
             )
         return frames
-
-
-def delimiter_ids(vocabulary: Vocabulary) -> list[int]:
-    """Ids of tokens that are a delimiter, with or without spaces around it."""
-    return [i for i in vocabulary.ordinary if vocabulary.display(i).strip(" ") in DELIMITERS]
 
 
 class Picture:

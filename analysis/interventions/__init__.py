@@ -1,9 +1,9 @@
 """Interventions: what stands in for what heads read, and what that changes."""
 
-from .attribution import estimated_loss_change, spearman
+from .attribution import estimated_loss_change
 from .averages import Measurement
 from .direct import DirectEffects, direct_effects
-from .draws import HeadSet, holm, layer_matched_sets, permutation_p, random_sets
+from .draws import HeadSet, layer_matched_sets, random_sets
 from .effects import METRICS, Effects
 from .endings import Endings, Opening, endings, opening
 from .kinds import Condition, Head, Intervention, Method, check
@@ -38,15 +38,12 @@ __all__ = [
     "direct_effects",
     "endings",
     "estimated_loss_change",
-    "holm",
     "layer_matched_sets",
     "means",
     "opening",
-    "permutation_p",
     "random_sets",
     "read_z",
     "slow_sweep",
-    "spearman",
     "sweep",
     "taps",
 ]

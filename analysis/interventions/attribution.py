@@ -70,25 +70,6 @@ def estimated_loss_change(
     return found
 
 
-def spearman(estimated: Float[np.ndarray, " n"], exact: Float[np.ndarray, " n"]) -> float:
-    """Rank correlation of an estimate with what it estimates.
-
-    Args:
-        estimated: Estimates.
-        exact: What was measured, in the same order.
-
-    Returns:
-        Pearson correlation of ranks, ties sharing their mean rank, in [-1, 1]; NaN where all of
-        one are equal.
-
-    Source:
-        Spearman 1904, "The Proof and Measurement of Association between Two Things".
-    """
-    a, b = (ranks - ranks.mean() for ranks in (_ranks(estimated), _ranks(exact)))
-    size = np.sqrt((a @ a) * (b @ b))
-    return float(a @ b / size) if size > 0 else np.nan
-
-
 def _estimates(
     model: Model, tokens: Int[Tensor, "row pos"], every: Intervention, stand_ins: StandIns
 ) -> Float[np.ndarray, "layer head row"]:
@@ -120,10 +101,3 @@ def _loss_gradient(
         loss = F.cross_entropy(unembed(model, leaf[:-1]), following)
         gradients.append(torch.autograd.grad(loss, leaf)[0])
     return torch.stack(gradients)
-
-
-def _ranks(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """Ranks from 0; equal values share the mean of theirs."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return (last - (counts + 1) / 2)[place]

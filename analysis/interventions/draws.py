@@ -1,4 +1,4 @@
-"""What a chosen set of heads is compared with: random sets, and how surprising it is."""
+"""What a chosen set of heads is compared with: random sets."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -6,7 +6,6 @@ from itertools import combinations, islice, product
 from math import comb, prod
 
 import numpy as np
-from jaxtyping import Float
 
 from analysis.errors import UserError
 
@@ -82,46 +81,6 @@ def layer_matched_sets(
         n_sets,
         n_draws,
     )
-
-
-def permutation_p(top: float, random: Float[np.ndarray, " draw"]) -> float:
-    """How probable it is that a random set does at least as much as the chosen one.
-
-    Args:
-        top: What the chosen set does; larger is more.
-        random: What each random set does.
-
-    Returns:
-        (1 + number of draws at least as large) / (draws + 1), in (0, 1].
-
-    Raises:
-        ValueError: There are no draws, or some value is not a number.
-
-    Source:
-        Phipson & Smyth 2010, "Permutation P-values Should Never Be Zero".
-    """
-    if random.size == 0 or np.isnan(random).any() or np.isnan(top):
-        raise ValueError(f"expected numbers and at least 1 draw, got {top} and {random}")
-    return (1 + int((random >= top).sum())) / (random.size + 1)
-
-
-def holm(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
-    """P-values adjusted so that any false rejection among all tests is as rare as the level says.
-
-    Args:
-        p: One for each test, in [0, 1].
-
-    Returns:
-        Adjusted p-values in the same order, at most 1.
-
-    Source:
-        Holm 1979, "A Simple Sequentially Rejective Multiple Test Procedure".
-    """
-    order = np.argsort(p, kind="stable")
-    steps = np.arange(p.size, 0, -1) * p[order]
-    adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
-    return adjusted
 
 
 def _distinct(

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from analysis.interventions import spearman
+from analysis.shares import spearman
 
 N_SPLITS = 200
 """Random halves, and resamples, that intervals are taken over."""

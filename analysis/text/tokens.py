@@ -16,6 +16,8 @@ from analysis.errors import UserError, reason
 from analysis.files import LARGE, check_regular, regular_bytes
 from analysis.settings import json_object
 
+DELIMITERS = frozenset((".", ",", ";", ":", "!", "?", "\n"))
+NO_TOKENIZER = "the model's folder holds no tokenizer"
 _OLDER_TOO = ("merges.txt", "vocab.txt", "added_tokens.json", "special_tokens_map.json")
 """What transformers reads besides of a tokenizer in an older format."""
 
@@ -177,6 +179,11 @@ class Vocabulary:
         if self.tokenizer is None:
             return f"#{token}"
         return self.tokenizer.decode([token], skip_special_tokens=False) or f"#{token}"
+
+
+def delimiter_ids(vocabulary: Vocabulary) -> list[int]:
+    """Ids of tokens that are a delimiter, with or without spaces around it."""
+    return [i for i in vocabulary.ordinary if vocabulary.display(i).strip(" ") in DELIMITERS]
 
 
 @lru_cache(maxsize=8)
