@@ -13,7 +13,7 @@ from book.terminal import say
 from store import Store
 
 if TYPE_CHECKING:
-    from analysis.experiments.judgement import Evidence
+    from analysis.questions.judgement import Evidence
 
 EPILOG = """\b
 A line of FILE, the span in characters of the context:
@@ -56,10 +56,11 @@ def ask_file(  # noqa: PLR0913 - one parameter for each option
     that cannot be asked are named and counted; the others are kept.
     """
     from analysis.errors import UserError  # noqa: PLC0415 - imports torch
-    from analysis.experiments import Profile, Request  # noqa: PLC0415
-    from analysis.experiments.retrieval_file import FileRequest  # noqa: PLC0415
-    from analysis.experiments.retrieval_request import RetrievalRequest  # noqa: PLC0415
-    from analysis.retrieval_views import cell_lines  # noqa: PLC0415
+    from analysis.overview.request import Request  # noqa: PLC0415
+    from analysis.questions.profile import Profile  # noqa: PLC0415
+    from analysis.studies.retrieval.own_questions import FileRequest  # noqa: PLC0415
+    from analysis.studies.retrieval.study import RetrievalRequest  # noqa: PLC0415
+    from analysis.studies.retrieval.views import cell_lines  # noqa: PLC0415
 
     request = Request(model=model, profile=Profile(profile), seed=seed, device=device)
     asked = RetrievalRequest.of(request)
@@ -83,8 +84,8 @@ def ask_file(  # noqa: PLR0913 - one parameter for each option
 
 def _told(scores: Evidence, n_refused: int) -> Iterator[str]:
     """How many questions were answered, and the first heads of each ranking."""
-    from analysis.experiments.retrieval_scores import SCORES  # noqa: PLC0415 - imports torch
-    from analysis.retrieval_views import first_heads  # noqa: PLC0415
+    from analysis.studies.retrieval.rankings import SCORES  # noqa: PLC0415 - imports torch
+    from analysis.studies.retrieval.views import first_heads  # noqa: PLC0415
 
     right = scores["retrieval_items"]["correct"]
     yield f"{len(right)} asked, {n_refused} refused, {right.sum()} answered correctly"

@@ -105,7 +105,7 @@ def bench(
     """
     import torch  # noqa: PLC0415 - slow to import
 
-    from analysis import bench as timed  # noqa: PLC0415
+    from analysis.studies import speed as timed  # noqa: PLC0415
 
     if json_path is not None:
         check_apart(json_path, store_path)
@@ -139,7 +139,7 @@ def _check_place(path: Path) -> None:
 
 def _growth(store: Store, here: dict[str, Any], repeats: int) -> list[Any]:
     """How the cost grows along everything."""
-    from analysis import bench as timed  # noqa: PLC0415
+    from analysis.studies import speed as timed  # noqa: PLC0415
 
     n_sequences, n_tokens = timed.SHAPE
     sizes = {"n_sequences": n_sequences, "n_tokens": n_tokens, "repeats": repeats}
@@ -151,7 +151,7 @@ def _growth(store: Store, here: dict[str, Any], repeats: int) -> list[Any]:
 
 def _tables(store: Store, asked: dict[str, Any]) -> list[Any]:
     """All tables, each shown as soon as it is there."""
-    from analysis import bench as timed  # noqa: PLC0415
+    from analysis.studies import speed as timed  # noqa: PLC0415
 
     found: list[Any] = []
     for question in timed.Plan(**asked).questions():

@@ -131,7 +131,7 @@ def chosen(notebooks: Sequence[Path], more: str) -> list[Path]:
 
 def _prepare(store_path: Path, options: dict[str, str], *, timed: bool) -> None:
     """Compute what the chapters show, of models that they can show."""
-    from analysis.speed_views import questions  # noqa: PLC0415 - imports torch
+    from analysis.studies.speed.views import questions  # noqa: PLC0415 - imports torch
     from store import Store  # noqa: PLC0415
 
     from .computing import compute, request_of  # noqa: PLC0415

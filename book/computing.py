@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from analysis.experiments import Experiment, Question, Request
+    from analysis.overview.request import Request
+    from analysis.questions.experiment import Experiment, Question
     from store import Answer, Store
 
 
@@ -55,7 +56,7 @@ class Plan:
 
     def missing(self) -> dict[str, Experiment]:
         """Units that can be computed now, by run; more may be missing once these are there."""
-        from analysis.experiments import wanted  # noqa: PLC0415 - imports torch
+        from analysis.overview.findings import wanted  # noqa: PLC0415 - imports torch
         from store import run_key  # noqa: PLC0415
 
         asked = wanted(self.request, self._answer)
@@ -63,7 +64,7 @@ class Plan:
         return {run_key(unit): cast("Experiment", unit) for unit in units}
 
     def _answer(self, asked: Question) -> Answer | None:
-        from analysis.experiments import Experiment  # noqa: PLC0415
+        from analysis.questions.experiment import Experiment  # noqa: PLC0415
 
         if not isinstance(asked, Experiment):
             return None
@@ -81,7 +82,8 @@ def request_of(asked: dict[str, Any]) -> Request:
     Returns:
         The request.
     """
-    from analysis.experiments import Profile, Request  # noqa: PLC0415 - imports torch
+    from analysis.overview.request import Request  # noqa: PLC0415 - imports torch
+    from analysis.questions.profile import Profile  # noqa: PLC0415 - imports torch
 
     heads = asked.get("heads")
     parsed: dict[str, Any] = {
@@ -119,7 +121,7 @@ def compute(store_path: Path, asked: dict[str, Any], engine: Engine | None = Non
 
 def _local(plan: Plan, missing: dict[str, Experiment]) -> Engine | None:
     """Processes of this machine, where they are worth it; None for this one."""
-    from analysis.experiments import cost  # noqa: PLC0415 - imports torch
+    from analysis.questions.cost import cost  # noqa: PLC0415 - imports torch
 
     from .local_engine import LocalEngine, n_processes  # noqa: PLC0415
 
@@ -134,9 +136,9 @@ def announce(plan: Plan, missing: dict[str, Experiment]) -> None:
         plan: Whose.
         missing: What can be computed now.
     """
-    from analysis.experiments import cost  # noqa: PLC0415 - imports torch
     from analysis.models.load import load_model  # noqa: PLC0415
     from analysis.models.precision import Precision  # noqa: PLC0415
+    from analysis.questions.cost import cost  # noqa: PLC0415 - imports torch
 
     asked = plan.request
     load_model(asked.model, asked.device, Precision(asked.dtype))
@@ -167,7 +169,7 @@ def judged(plan: Plan, *, new: bool) -> pl.DataFrame:
     Returns:
         Rows of `claims`.
     """
-    from analysis.experiments import findings  # noqa: PLC0415 - imports torch
+    from analysis.overview.findings import findings  # noqa: PLC0415 - imports torch
     from store import snapshot  # noqa: PLC0415
 
     claims = findings(plan.request, plan.store.recall)

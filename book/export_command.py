@@ -155,7 +155,7 @@ def _export_published(folder: Path, store: Store) -> None:
 
 def _rankings(store: Store) -> Iterator[tuple[str, str]]:
     """Names and texts of the files that hold our rankings, in every shape."""
-    from analysis import published  # noqa: PLC0415
+    from analysis.studies import published  # noqa: PLC0415
 
     rows = store.sql(_RANKINGS, [list(RETRIEVAL_SCORES)])
     for (run, score, data), scores in rows.group_by("run", "score", "data", maintain_order=True):
@@ -180,7 +180,7 @@ def _rankings(store: Store) -> Iterator[tuple[str, str]]:
 
 def _curves(store: Store) -> Iterator[tuple[str, str]]:
     """Names and texts of the files that hold our ablation curves."""
-    from analysis import published  # noqa: PLC0415
+    from analysis.studies import published  # noqa: PLC0415
 
     rows = store.sql(_CURVES).with_columns(
         family=pl.when(size=0).then(pl.lit("base")).otherwise("family")

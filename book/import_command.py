@@ -15,7 +15,7 @@ from book.terminal import say
 from store import Store
 
 if TYPE_CHECKING:
-    from analysis.published import PublishedFile
+    from analysis.studies.published import PublishedFile
 
 EPILOG = """\b
 Example:
@@ -32,7 +32,7 @@ def import_files(paths: tuple[Path, ...], store_path: Path) -> None:
     What a file holds shows in its content: ablation curves, rankings of heads (JSON, or CSV with
     scores,layer,head), or lag profiles (CSV). Refused files are named; the others are kept.
     """
-    from analysis.published import PublishedFiles  # noqa: PLC0415
+    from analysis.studies.published import PublishedFiles  # noqa: PLC0415
 
     read = list(_read(paths))
     store = Store.planned(store_path)
@@ -50,7 +50,7 @@ def import_files(paths: tuple[Path, ...], store_path: Path) -> None:
 
 def _read(paths: tuple[Path, ...]) -> Iterator[PublishedFile]:
     """The files that can be read; what is wrong with each of the others in one line."""
-    from analysis.published import PublishedFile  # noqa: PLC0415
+    from analysis.studies.published import PublishedFile  # noqa: PLC0415
 
     for path in paths:
         try:

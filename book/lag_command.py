@@ -64,11 +64,11 @@ def lags(  # noqa: PLR0913 - one parameter for each option
     Each is a CSV file with the columns Lag and Mean Probability. What the store does not hold yet
     is computed.
     """
-    from analysis.experiments import Request  # noqa: PLC0415 - imports torch
-    from analysis.experiments.lag_claims import Case  # noqa: PLC0415
-    from analysis.experiments.lag_request import LagRequest, induction_ranking  # noqa: PLC0415
-    from analysis.experiments.profiles import Profile  # noqa: PLC0415
-    from analysis.published import lag_csv  # noqa: PLC0415
+    from analysis.overview.request import Request  # noqa: PLC0415 - imports torch
+    from analysis.questions.profile import Profile  # noqa: PLC0415
+    from analysis.studies.lags.claims import Case  # noqa: PLC0415
+    from analysis.studies.lags.study import LagRequest, induction_ranking  # noqa: PLC0415
+    from analysis.studies.published import lag_csv  # noqa: PLC0415
     from analysis.text.lists import Design, Shown  # noqa: PLC0415
 
     check_apart(folder, store_path)

@@ -14,7 +14,7 @@ from book.editions import listed_models, model_names
 from store import StoreError
 
 if TYPE_CHECKING:
-    from analysis.experiments import Request
+    from analysis.overview.request import Request
     from store import Report
 
 P = ParamSpec("P")
@@ -127,7 +127,7 @@ def _request(model: str, text: str) -> Request:
     Raises:
         UserError: One of them cannot.
     """
-    from analysis.experiments import Request  # noqa: PLC0415 - imports torch
+    from analysis.overview.request import Request  # noqa: PLC0415 - imports torch
     from analysis.text.sources import read_source  # noqa: PLC0415
 
     found = Request.of(model, {**mo.cli_args().to_dict(), "text": text})

@@ -25,7 +25,8 @@ from store import StoreError
 from .children import Children, child_environment
 
 if TYPE_CHECKING:
-    from analysis.experiments import Cost, Experiment
+    from analysis.questions.cost import Cost
+    from analysis.questions.experiment import Experiment
 
 Function = Callable[["Experiment"], str]
 """Computes a unit wherever it is called, and returns the name of the part that it left."""

@@ -21,7 +21,7 @@ from .children import child_environment
 from .inputs import CHECKOUT
 
 if TYPE_CHECKING:
-    from analysis.experiments import Experiment
+    from analysis.questions.experiment import Experiment
 
 Function = Callable[["Experiment"], str]
 """Computes a unit wherever it is called, and returns the name of the part that it left."""

@@ -51,11 +51,9 @@ def grid(  # noqa: PLR0913 - one parameter for each option
     interrupted grid goes on where it stopped.
     """
     from analysis.errors import UserError  # noqa: PLC0415 - imports torch
-    from analysis.experiments import Profile, Request  # noqa: PLC0415
-    from analysis.experiments.retrieval_request import (  # noqa: PLC0415
-        FACTS,
-        RetrievalRequest,
-    )
+    from analysis.overview.request import Request  # noqa: PLC0415
+    from analysis.questions.profile import Profile  # noqa: PLC0415
+    from analysis.studies.retrieval.study import FACTS, RetrievalRequest  # noqa: PLC0415
     from store import Store  # noqa: PLC0415
 
     if unknown := sorted(set(facts) - set(FACTS)):
@@ -80,7 +78,7 @@ def grid(  # noqa: PLR0913 - one parameter for each option
 
 def _cell(asked: Any, store: Any, fact: str, n_tokens: int) -> list[str]:
     """What one cell says, a line for each ranking."""
-    from analysis.retrieval_views import cell_lines  # noqa: PLC0415 - imports torch
+    from analysis.studies.retrieval.views import cell_lines  # noqa: PLC0415 - imports torch
 
     families = ("random", "layer_matched")
     return cell_lines(store.recall(asked.cell(store.recall, fact, n_tokens, families)))

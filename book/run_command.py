@@ -19,7 +19,7 @@ from book.terminal import say
 from book.unfit import echo_lines, twofold_lines
 
 if TYPE_CHECKING:
-    from analysis.experiments import Experiment
+    from analysis.questions.experiment import Experiment
     from store import StoreError
 
 LEFT = 3
@@ -181,7 +181,7 @@ def _say(claims: pl.DataFrame) -> None:
 
 def _plan(plan: Plan) -> None:
     """Say what is missing, by experiment."""
-    from analysis.experiments import cost, passes  # noqa: PLC0415 - imports torch
+    from analysis.questions.cost import cost, passes  # noqa: PLC0415 - imports torch
 
     missing = plan.missing()
     if not missing:

@@ -6,11 +6,11 @@ app = marimo.App(width="medium", app_title="What holds")
 with app.setup:
     import marimo as mo
 
-    from analysis import claim_views as views
-    from analysis import graph_views as graph
     from analysis import plots
-    from analysis.experiments import findings
-    from analysis.experiments.induction_circuit import circuit_heads
+    from analysis.overview import claims as views
+    from analysis.overview.findings import findings
+    from analysis.studies.circuit import graph
+    from analysis.studies.circuit.heads import circuit_heads
     from book.live import boxes, progress_bar, requested
     from store import Store
 

@@ -8,8 +8,8 @@ with app.setup:
     import polars as pl
 
     from analysis import plots
-    from analysis.atlas import LABELS, atlas, bars, label_counts
-    from analysis.experiments import parse_heads
+    from analysis.questions.heads import parse_heads
+    from analysis.studies.atlas.views import LABELS, atlas, bars, label_counts
     from analysis.tables import beside, sink_rows, strongest
     from book.live import boxes, progress_bar, requested
     from store import Store

@@ -7,13 +7,13 @@ with app.setup:
     import marimo as mo
     import polars as pl
 
-    from analysis import circuit_views as views
-    from analysis import component_effect_views as component_views
     from analysis import plots
-    from analysis.experiments.component_effect_tables import judged_size
-    from analysis.experiments.decomposed_request import DecomposedRequest
-    from analysis.experiments.induction_circuit import circuit_heads
+    from analysis.overview.decomposed_request import DecomposedRequest
     from analysis.plots import circuit
+    from analysis.studies.circuit import views
+    from analysis.studies.circuit.heads import circuit_heads
+    from analysis.studies.circuit_components import views as component_views
+    from analysis.studies.circuit_components.measures import judged_size
     from analysis.tables import beside, judged_claims, named, strongest
     from book.live import answered, boxes, progress_bar, requested
     from store import Store

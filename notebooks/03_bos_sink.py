@@ -7,10 +7,10 @@ with app.setup:
     import marimo as mo
     import polars as pl
 
-    from analysis import sink_views as views
-    from analysis.experiments.sink_claims import PUBLISHED_MASS
     from analysis.plots import claim_intervals, head_grid
     from analysis.plots import sink as plots
+    from analysis.studies.sink import views
+    from analysis.studies.sink.claims import PUBLISHED_MASS
     from analysis.tables import judged_claims, strongest
     from book.live import boxes, progress_bar, requested
     from store import Store

@@ -7,15 +7,15 @@ with app.setup:
     import marimo as mo
     import polars as pl
 
-    from analysis import component_redundancy_views
-    from analysis import redundancy_views as views
-    from analysis.circuit_views import said
-    from analysis.experiments import redundancy_evidence
-    from analysis.experiments.decomposed_request import DecomposedRequest
-    from analysis.experiments.induction_circuit import previous_token_head
-    from analysis.experiments.query_offsets import CHANGE, PROFILE, TARGET
     from analysis.interventions import Head
+    from analysis.overview.decomposed_request import DecomposedRequest
+    from analysis.overview.findings import redundancy_evidence
     from analysis.plots import claim_intervals, curves
+    from analysis.studies.circuit.heads import previous_token_head
+    from analysis.studies.circuit.views import said
+    from analysis.studies.component_redundancy import views as component_redundancy_views
+    from analysis.studies.redundancy import views
+    from analysis.studies.redundancy.query_offsets import CHANGE, PROFILE, TARGET
     from analysis.tables import judged_claims
     from book.live import answered, boxes, progress_bar, requested
     from store import Store

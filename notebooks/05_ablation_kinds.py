@@ -8,7 +8,7 @@ with app.setup:
     import polars as pl
 
     from analysis import plots
-    from analysis.experiments import KindEvidence
+    from analysis.studies.kinds.claims import KindEvidence
     from analysis.tables import effects_beside, judged_claims, single_effects
     from book.live import boxes, progress_bar, requested
     from store import Store

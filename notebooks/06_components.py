@@ -7,12 +7,11 @@ with app.setup:
     import marimo as mo
     import polars as pl
 
-    from analysis import component_pair_views as pair_views
-    from analysis import component_views as views
-    from analysis.component_report import examples, report
-    from analysis.experiments.component_pairs import ADDED, OFFSETS
-    from analysis.experiments.decomposed_request import DecomposedRequest
+    from analysis.overview.decomposed_request import DecomposedRequest
     from analysis.plots import components as plots
+    from analysis.studies.components import pair_views, views
+    from analysis.studies.components.pairs import ADDED, OFFSETS
+    from analysis.studies.components.report import examples, report
     from book.live import answered, boxes, progress_bar, requested
     from store import Store
 

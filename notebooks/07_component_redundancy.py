@@ -7,19 +7,19 @@ with app.setup:
     import marimo as mo
     import polars as pl
 
-    from analysis import component_redundancy_views as views
-    from analysis import redundancy_views
-    from analysis.circuit_views import said
     from analysis.components.ablation import Mode
-    from analysis.experiments.decomposed_request import SWEPT_MODES, DecomposedRequest
-    from analysis.experiments.induction_circuit import previous_token_head
-    from analysis.experiments.query_offsets import CHANGE, PROFILE, TARGET
     from analysis.interventions import Head
+    from analysis.overview.decomposed_request import SWEPT_MODES, DecomposedRequest
     from analysis.plots import claim_intervals, curves
     from analysis.plots.predictions import condition_effects
-    from analysis.prediction_views import condition_means, menu
+    from analysis.studies.circuit.heads import previous_token_head
+    from analysis.studies.circuit.views import said
+    from analysis.studies.component_redundancy import views
+    from analysis.studies.predictions.views import condition_means, menu
+    from analysis.studies.redundancy import views as redundancy_views
+    from analysis.studies.redundancy.query_offsets import CHANGE, PROFILE, TARGET
     from analysis.tables import judged_claims
-    from analysis.token_views import chips, token_table
+    from analysis.text.shown import chips, token_table
     from book.live import answered, boxes, progress_bar, requested
     from store import Store
 

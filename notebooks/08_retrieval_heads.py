@@ -7,13 +7,13 @@ with app.setup:
     import marimo as mo
     import polars as pl
 
-    from analysis import published_views
-    from analysis import retrieval_views as views
-    from analysis.circuit_views import said
-    from analysis.experiments.retrieval_request import RANKINGS, RetrievalRequest
     from analysis.plots import claim_intervals
     from analysis.plots.retrieval import accuracy_curves, method_curves, share_map
-    from analysis.published import NO_FILES
+    from analysis.studies.circuit.views import said
+    from analysis.studies.published import NO_FILES
+    from analysis.studies.published import views as published_views
+    from analysis.studies.retrieval import views
+    from analysis.studies.retrieval.study import RANKINGS, RetrievalRequest
     from analysis.tables import judged_claims
     from book.live import answered, boxes, progress_bar, requested
     from store import Store

@@ -7,12 +7,12 @@ with app.setup:
     import marimo as mo
     import polars as pl
 
-    from analysis import lag_views as views
-    from analysis.circuit_views import said
-    from analysis.experiments.lag_claims import Case
-    from analysis.experiments.lag_request import METHODS, LagRequest
     from analysis.plots import claim_intervals, cumulative_curve, curves
     from analysis.plots.lag import lag_profile
+    from analysis.studies.circuit.views import said
+    from analysis.studies.lags import views
+    from analysis.studies.lags.claims import Case
+    from analysis.studies.lags.study import METHODS, LagRequest
     from analysis.tables import judged_claims
     from analysis.text.lists import Design
     from book.live import answered, boxes, progress_bar, requested

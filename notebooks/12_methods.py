@@ -7,12 +7,12 @@ with app.setup:
     import marimo as mo
     import polars as pl
 
-    from analysis import margins, published_views
-    from analysis import method_views as methods
-    from analysis.atlas import bars
-    from analysis.experiments import findings
-    from analysis.experiments.retrieval_request import RANKINGS, RetrievalRequest
+    from analysis.overview import margins, methods
+    from analysis.overview.findings import findings
     from analysis.plots.methods import published_drops, ranking_checks, verdict_margins
+    from analysis.studies.atlas.views import bars
+    from analysis.studies.published import views as published_views
+    from analysis.studies.retrieval.study import RANKINGS, RetrievalRequest
     from book.live import answered, boxes, progress_bar, requested
     from store import Store, described
 

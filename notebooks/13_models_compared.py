@@ -7,10 +7,10 @@ with app.setup:
     import marimo as mo
     import polars as pl
 
-    from analysis import model_views as views
-    from analysis.atlas import LABELS
-    from analysis.experiments import findings
+    from analysis.overview import models as views
+    from analysis.overview.findings import findings
     from analysis.plots.models import best_by_label, ranked_heads, verdict_grid
+    from analysis.studies.atlas.views import LABELS
     from book.live import models_box, progress_bar, requested_each
     from store import Store
 

@@ -7,10 +7,10 @@ with app.setup:
     import marimo as mo
     import polars as pl
 
-    from analysis import prediction_views as views
     from analysis.interventions import Method
     from analysis.plots import predictions as plots
-    from analysis.token_views import chips, token_table
+    from analysis.studies.predictions import views
+    from analysis.text.shown import chips, token_table
     from book.live import answered, progress_bar, requested
     from store import Store
 

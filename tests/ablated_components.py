@@ -10,7 +10,7 @@ from analysis.components import folder
 from analysis.components.ablation import Ablation, Part, cuts
 from analysis.components.decomposed import Components, Decomposition, masked
 from analysis.components.evaluation import importances
-from analysis.experiments.query_offsets import attention_from_last
+from analysis.studies.redundancy.query_offsets import attention_from_last
 
 from .decomposed_models import N, decomposed, importance_of
 

@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from analysis.experiments import Profile, Request, findings
+from analysis.overview.findings import findings
+from analysis.overview.request import Request
+from analysis.questions.profile import Profile
 from store import Answer, Experiment, Store
 
 PATH = Path(__file__).with_name("canary.json")

@@ -22,9 +22,9 @@ main()
 NOTHING_TO_PREPARE = """
 import os
 sys.path[:] = [{packages!r}, *(path for path in sys.path if path != os.getcwd())]
-import book.computing, analysis.speed_views
+import book.computing, analysis.studies.speed.views
 book.computing.compute = lambda *_: None
-analysis.speed_views.questions = lambda _: []
+analysis.studies.speed.views.questions = lambda _: []
 """
 """A build of notebooks of a test computes nothing beforehand."""
 

@@ -8,7 +8,7 @@ from random import Random
 
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from analysis.retrieval.items import Item
+from analysis.studies.retrieval.answering.items import Item
 
 from .circuit_model import N, circuit_model
 

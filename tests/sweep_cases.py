@@ -4,8 +4,8 @@ import numpy as np
 
 from analysis.interventions import Condition, Head, Intervention, Method
 from analysis.interventions.averages import Measurement
-from analysis.interventions.predictions import Metrics
-from analysis.interventions.sweep import Source
+from analysis.interventions.passes.predictions import Metrics
+from analysis.interventions.passes.sweep import Source
 
 from .architectures import VOCAB
 

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
 
-from analysis.experiments import AblationSweep
+from analysis.studies.kinds.ablation_sweep import AblationSweep
 from store import Store
 from tests.forks import forks, say
 
@@ -48,7 +48,7 @@ def work(root: str, model: str, text: str) -> None:
 
 def main() -> None:
     """One fork a line."""
-    from analysis.experiments import ablation_sweep  # noqa: PLC0415 - to set what a unit holds
+    from analysis.studies.kinds import ablation_sweep  # noqa: PLC0415 - to set what a unit holds
 
     ablation_sweep.UNIT = 1
     torch.set_num_threads(1)

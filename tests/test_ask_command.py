@@ -7,9 +7,10 @@ import pytest
 from click.testing import CliRunner
 
 from analysis.errors import UserError
-from analysis.experiments import Profile, Request
-from analysis.experiments import retrieval_request as module
-from analysis.retrieval.items import record_items
+from analysis.overview.request import Request
+from analysis.questions.profile import Profile
+from analysis.studies.retrieval import study as module
+from analysis.studies.retrieval.answering.items import record_items
 from analysis.text.english import Split
 from book.ask_command import ask_file
 from store import Store

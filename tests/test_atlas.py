@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.atlas import LABELS, Label, atlas, bars, label_counts
-from analysis.experiments import Verdict, verdict
+from analysis.studies.atlas.claims import Verdict, verdict
+from analysis.studies.atlas.views import LABELS, Label, atlas, bars, label_counts
 from analysis.tables import beside, named, strongest
 
 SHARES = st.floats(-1, 1)

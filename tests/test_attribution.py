@@ -27,10 +27,10 @@ from analysis.interventions import (
 )
 from analysis.interventions.attribution import estimated_loss_change
 from analysis.interventions.direct import direct_effects, frozen, head_contributions
-from analysis.interventions.staircase import trace
-from analysis.interventions.sweep import Source
+from analysis.interventions.passes.staircase import trace
+from analysis.interventions.passes.sweep import Source
 from analysis.models.load import hidden_states, load_model
-from analysis.shares import spearman
+from analysis.statistics.comparisons import spearman
 
 from .architectures import SUPPORTED, VOCAB
 

@@ -9,8 +9,9 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from analysis.batches import limit_tokens, rows_at_once
-from analysis.experiments import AblationSweep, TextScores
 from analysis.interventions import Pooling
+from analysis.studies.atlas.text_scores import TextScores
+from analysis.studies.kinds.ablation_sweep import AblationSweep
 from store import Store
 
 MEMORY = """
@@ -18,8 +19,8 @@ import json, sys
 import numpy as np, torch
 from analysis.allocator import freed_memory_returned
 from analysis.batches import limit_tokens
-from analysis.bench.models import Size, random_model
-from analysis.bench.tasks import Work, our_sweep, sampled_heads, our_scores
+from analysis.studies.speed.contenders.models import Size, random_model
+from analysis.studies.speed.contenders.tasks import Work, our_sweep, sampled_heads, our_scores
 from analysis.experiments import ablation_sweep
 
 def peak_mb():

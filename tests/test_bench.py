@@ -10,21 +10,14 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from analysis import bench, scores
-from analysis.bench import (
-    models,
-    peers,
-    race,
-    records,
-    report,
-    tasks,
-    timing,
-    variants,
-)
-from analysis.bench.models import Size, random_model
-from analysis.bench.tasks import Task, Work, sampled_heads
+from analysis import scores
 from analysis.errors import UserError
 from analysis.interventions import Head
+from analysis.studies import speed as bench
+from analysis.studies.speed import records, report
+from analysis.studies.speed.contenders import models, peers, race, tasks, timing, variants
+from analysis.studies.speed.contenders.models import Size, random_model
+from analysis.studies.speed.contenders.tasks import Task, Work, sampled_heads
 from book.bench_command import MODELS, TASKS
 from book.bench_command import bench as command
 

@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from analysis import bench
-from analysis.bench import counts, growth, models, peers, tasks
-from analysis.bench.models import Size, random_model
-from analysis.bench.tasks import Task, Work, sampled_heads
-from analysis.experiments.stream import stream_scores
+from analysis.questions.stream import stream_scores
+from analysis.studies import speed as bench
+from analysis.studies.speed import growth
+from analysis.studies.speed.contenders import counts, models, peers, tasks
+from analysis.studies.speed.contenders.models import Size, random_model
+from analysis.studies.speed.contenders.tasks import Task, Work, sampled_heads
 
 from .sweep_cases import silent
 

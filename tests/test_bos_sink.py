@@ -8,18 +8,16 @@ import numpy as np
 import polars as pl
 import pytest
 
-from analysis import sink_views
 from analysis.errors import UserError
-from analysis.experiments.bos_sink import BosSink
-from analysis.experiments.judgement import Verdict
-from analysis.experiments.sink_claims import NO_OP, SinkClaims, weaker
-from analysis.experiments.sink_conditions import Plan
-from analysis.experiments.sink_measures import (
-    scores_under,
-)
 from analysis.interventions import Head
 from analysis.models.card import read_card
 from analysis.models.load import load_model
+from analysis.questions.judgement import Verdict
+from analysis.studies.sink import views as sink_views
+from analysis.studies.sink.claims import NO_OP, SinkClaims, weaker
+from analysis.studies.sink.conditions import Plan
+from analysis.studies.sink.measures import scores_under
+from analysis.studies.sink.question import BosSink
 from store.schema import conformed
 
 N_LAYERS, N_HEADS = 2, 4

@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from analysis import claim_views as views
+from analysis.overview import claims as views
 from analysis.plots import claim_intervals, verdict_bars
 
 from .test_notebooks import NOTEBOOKS, cells

@@ -7,8 +7,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from analysis.experiments import HeadClaims
 from analysis.models.card import read_card
+from analysis.studies.atlas.claims import HeadClaims
 
 N_SEQUENCES, PLACES = 40, [(layer, head) for layer in range(3) for head in range(2)]
 

@@ -9,28 +9,28 @@ import polars as pl
 import pytest
 import torch
 
-from analysis import component_redundancy_views as views
 from analysis.components import ablation
 from analysis.components.ablation import Mode
 from analysis.components.adversary import Ascent
 from analysis.components.decomposed import logits
-from analysis.experiments import component_conditions
-from analysis.experiments.component_conditions import (
+from analysis.models.card import read_card
+from analysis.studies.component_redundancy import conditions as component_conditions
+from analysis.studies.component_redundancy import views
+from analysis.studies.component_redundancy.claims import (
+    ComponentEvidence,
+    ComponentRedundancyClaims,
+    specificity,
+)
+from analysis.studies.component_redundancy.conditions import (
     ABLATED,
     NOWHERE,
     PUBLISHED,
     RECONSTRUCTION,
 )
-from analysis.experiments.component_offsets import ComponentOffsets
-from analysis.experiments.component_predictions import ComponentPredictions, differences
-from analysis.experiments.component_redundancy_claims import (
-    ComponentEvidence,
-    ComponentRedundancyClaims,
-    specificity,
-)
-from analysis.experiments.prediction_tables import PredictionTables
-from analysis.experiments.query_offsets import CHANGE, PROFILE, TARGET, QueryOffsets
-from analysis.models.card import read_card
+from analysis.studies.component_redundancy.offsets import ComponentOffsets
+from analysis.studies.component_redundancy.predictions import ComponentPredictions, differences
+from analysis.studies.predictions.question import PredictionTables
+from analysis.studies.redundancy.query_offsets import CHANGE, PROFILE, TARGET, QueryOffsets
 
 from .ablated_components import attention, saved_beside
 

@@ -8,8 +8,9 @@ import polars as pl
 import pytest
 
 from analysis.components.ablation import Part
-from analysis.experiments.component_effect_claims import ComponentEffectClaims, closeness
-from analysis.experiments.component_effect_tables import (
+from analysis.models.card import read_card
+from analysis.studies.circuit_components.claims import ComponentEffectClaims, closeness
+from analysis.studies.circuit_components.measures import (
     MATCHED,
     ONE_EACH,
     SUM,
@@ -17,8 +18,7 @@ from analysis.experiments.component_effect_tables import (
     concentration,
     condition,
 )
-from analysis.experiments.component_passes import N_NEAREST, matched_sets
-from analysis.models.card import read_card
+from analysis.studies.circuit_components.passes import N_NEAREST, matched_sets
 
 
 def silent(*_: object) -> None:

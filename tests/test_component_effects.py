@@ -8,27 +8,22 @@ import polars as pl
 import pytest
 import torch
 
-from analysis import component_effect_views as views
 from analysis.attention import Taps
 from analysis.components import folder
 from analysis.components.ablation import parse_parts
 from analysis.components.decomposed import Decomposition
 from analysis.components.importance import MLP, Layerwise
 from analysis.errors import UserError
-from analysis.experiments import Profile, Request
-from analysis.experiments.component_effect_tables import (
-    MATCHED,
-    REST,
-    SUM,
-    TOP,
-    condition,
-)
-from analysis.experiments.component_effects import SIZES, SWEPT, ComponentEffects
-from analysis.experiments.decomposed_request import DecomposedRequest
-from analysis.experiments.induction_circuit import CircuitHeads
 from analysis.interventions import Head
 from analysis.models.load import hidden_states, instrument, load_model, unembed
+from analysis.overview.decomposed_request import DecomposedRequest
+from analysis.overview.request import Request
 from analysis.plots import circuit, curves
+from analysis.questions.profile import Profile
+from analysis.studies.circuit.heads import CircuitHeads
+from analysis.studies.circuit_components import views
+from analysis.studies.circuit_components.measures import MATCHED, REST, SUM, TOP, condition
+from analysis.studies.circuit_components.question import SIZES, SWEPT, ComponentEffects
 from store import Store
 
 from .decomposed_models import N, decomposed, importance_of

@@ -7,8 +7,6 @@ import polars as pl
 import pytest
 import torch
 
-from analysis import component_pair_views as pair_views
-from analysis import component_report, component_views
 from analysis.components import folder
 from analysis.components.decomposed import Decomposition, weight
 from analysis.components.geometry import (
@@ -20,8 +18,11 @@ from analysis.components.geometry import (
     projections,
 )
 from analysis.components.harvest import WINDOW, association, harvest
-from analysis.experiments.component_harvest import MIN_MET, ComponentHarvest
-from analysis.experiments.component_pairs import (
+from analysis.studies.components import pair_views
+from analysis.studies.components import report as component_report
+from analysis.studies.components import views as component_views
+from analysis.studies.components.harvest import MIN_MET, ComponentHarvest
+from analysis.studies.components.pairs import (
     ADDED,
     ADDED_BY_RANDOM,
     MAX_OFFSET,

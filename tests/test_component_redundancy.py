@@ -7,25 +7,25 @@ import polars as pl
 import pytest
 import torch
 
-from analysis import component_redundancy_views as views
 from analysis.attention import Taps
 from analysis.components import ablation
 from analysis.components.ablation import Mode
 from analysis.components.adversary import Ascent
 from analysis.components.decomposed import logits, masked, reading
 from analysis.errors import UserError
-from analysis.experiments import Request
-from analysis.experiments.component_choice import LARGEST, MATCHED, PairChoice, matched_pairs
-from analysis.experiments.component_redundancy import (
+from analysis.interventions import NOTHING, Head, Method, taps
+from analysis.models.load import hidden_states
+from analysis.overview.decomposed_request import DecomposedRequest
+from analysis.overview.request import Request
+from analysis.studies.component_redundancy import views
+from analysis.studies.component_redundancy.choice import LARGEST, MATCHED, PairChoice, matched_pairs
+from analysis.studies.component_redundancy.claims import by_sequence
+from analysis.studies.component_redundancy.question import (
     EFFECT,
     EFFECT_ERROR,
     HARM,
     ComponentRedundancy,
 )
-from analysis.experiments.component_redundancy_claims import by_sequence
-from analysis.experiments.decomposed_request import DecomposedRequest
-from analysis.interventions import NOTHING, Head, Method, taps
-from analysis.models.load import hidden_states
 
 from .ablated_components import saved_beside
 from .decomposed_models import N

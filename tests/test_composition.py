@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from analysis.attention import Site
-from analysis.experiments.composition import KINDS, Composition, compositions, factors
 from analysis.models.load import load_model
+from analysis.studies.circuit.composition import KINDS, Composition, compositions, factors
 
 from .architectures import SUPPORTED
 from .circuit_model import COPIER, PREVIOUS, circuit_model

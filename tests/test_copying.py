@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from analysis.experiments.copying import ov_copy_scores
 from analysis.models.load import load_model
+from analysis.studies.atlas.copying import ov_copy_scores
 
 from .architectures import SUPPORTED
 

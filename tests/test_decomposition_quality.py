@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis import component_views
 from analysis.components import folder
-from analysis.experiments.decomposition_quality import (
+from analysis.studies.components import views as component_views
+from analysis.studies.components.quality import (
     COMPONENTS,
     SEES_FUTURE,
     DecompositionQuality,

@@ -13,7 +13,7 @@ from scipy import stats
 from analysis.errors import UserError
 from analysis.interventions import Head
 from analysis.interventions.draws import layer_matched_sets, random_sets
-from analysis.shares import holm, permutation_p
+from analysis.statistics.comparisons import holm, permutation_p
 
 HEADS = [Head(layer, head) for layer in range(3) for head in range(4)]
 MANY = [Head(layer, head) for layer in range(3) for head in range(8)]

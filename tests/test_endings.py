@@ -6,7 +6,7 @@ import torch
 from analysis.attention import Taps
 from analysis.errors import UserError
 from analysis.interventions import NOTHING, Condition, Head, Method, endings, opening, taps
-from analysis.interventions.endings import first_position
+from analysis.interventions.passes.endings import first_position
 from analysis.models.load import hidden_states, load_model
 
 from .architectures import SUPPORTED

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.bench.counts import counted_flops
-from analysis.bench.models import Size, random_model
 from analysis.components.ablation import Part
 from analysis.components.decomposed import Components, Decomposition
 from analysis.components.training import LAYERS, decomposed_layers
-from analysis.experiments.circuit_passes import Start
-from analysis.experiments.component_passes import ComponentPasses
 from analysis.interventions import Head, Measurement, Method, Metrics, endings, opening, sweep
-from analysis.interventions.staircase import layer_calls, trace
+from analysis.interventions.passes.staircase import layer_calls, trace
 from analysis.interventions.stand_ins import NOTHING
+from analysis.studies.circuit.passes import Start
+from analysis.studies.circuit_components.passes import ComponentPasses
+from analysis.studies.speed.contenders.counts import counted_flops
+from analysis.studies.speed.contenders.models import Size, random_model
 
 from .sweep_cases import NO_SOURCE, one, silent
 

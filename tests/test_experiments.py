@@ -11,9 +11,9 @@ import torch
 
 from analysis import scores
 from analysis.attention import Taps
-from analysis.experiments import TextScores
 from analysis.models.load import load_model
-from analysis.statistics import bootstrap
+from analysis.statistics.resampling import bootstrap
+from analysis.studies.atlas.text_scores import TextScores
 
 N_LAYERS, N_HEADS, N_TOKENS, N_SEQUENCES = 2, 4, 24, 6
 TEXT = "Mary and John went to the shop, and Mary gave a red book to John. The lamp was old! "

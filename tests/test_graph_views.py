@@ -3,11 +3,11 @@
 import polars as pl
 import pytest
 
-from analysis import graph_views as graph
-from analysis.experiments.induction_circuit import CircuitHeads
-from analysis.graph_views import Edge
 from analysis.interventions import Head
 from analysis.plots import circuit_graph
+from analysis.studies.circuit import graph
+from analysis.studies.circuit.graph import Edge
+from analysis.studies.circuit.heads import CircuitHeads
 
 HEADS = CircuitHeads(Head(0, 1), (Head(2, 0),))
 Z = {(0, 1): 6.0, (0, 0): 1.9, (1, 1): 2.0}

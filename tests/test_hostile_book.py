@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.token_views import visible_text
+from analysis.text.shown import visible_text
 from book.build_command import NOTEBOOKS
 from book.site import find_notebooks
 from tests.browser import (

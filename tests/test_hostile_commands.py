@@ -10,9 +10,9 @@ import torch
 from click.testing import CliRunner
 from hypothesis import strategies as st
 
-import analysis.bench
 import analysis.components.training
 import analysis.models.load
+import analysis.studies.speed
 import analysis.training.evaluation
 import analysis.training.trainer
 import book.ray_engine

@@ -9,11 +9,11 @@ from bs4 import BeautifulSoup
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from analysis import prediction_views as views
-from analysis.experiments import Request
 from analysis.interventions import Method
 from analysis.models.card import read_card
-from analysis.token_views import chips, token_table, visible_text
+from analysis.overview.request import Request
+from analysis.studies.predictions import views
+from analysis.text.shown import chips, token_table, visible_text
 from book.page import Page, inert
 from book.render import Renderer
 from book.tables import table_html, value_text

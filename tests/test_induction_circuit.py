@@ -7,22 +7,23 @@ import polars as pl
 import pytest
 import torch
 
-from analysis import circuit_views as views
 from analysis.attention import Taps
 from analysis.errors import UserError
-from analysis.experiments import InductionScores, TextScores
-from analysis.experiments.circuit_claims import CircuitClaims
-from analysis.experiments.composition import Composition
-from analysis.experiments.induction_circuit import CircuitHeads, circuit_heads
-from analysis.experiments.necessity import CircuitNecessity
-from analysis.experiments.path_patching import PathPatching
-from analysis.experiments.second_copy import SecondCopy
 from analysis.interventions import Head, read_z, taps
 from analysis.interventions.stand_ins import StandIns
 from analysis.models.card import read_card
 from analysis.models.load import hidden_states, load_model, unembed
 from analysis.plots import circuit
 from analysis.scores import induction_score
+from analysis.studies.atlas.induction_scores import InductionScores
+from analysis.studies.atlas.text_scores import TextScores
+from analysis.studies.circuit import views
+from analysis.studies.circuit.claims import CircuitClaims
+from analysis.studies.circuit.composition import Composition
+from analysis.studies.circuit.heads import CircuitHeads, circuit_heads
+from analysis.studies.circuit.necessity import CircuitNecessity
+from analysis.studies.circuit.path_patching import PathPatching
+from analysis.studies.circuit.second_copy import SecondCopy
 
 from .circuit_model import circuit_model
 

@@ -5,8 +5,8 @@ import polars as pl
 import pytest
 import torch
 
-from analysis.experiments import InductionScores
 from analysis.models.load import load_model
+from analysis.studies.atlas.induction_scores import InductionScores
 
 from .test_experiments import each, every, patterns, silent
 

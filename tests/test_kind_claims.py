@@ -5,9 +5,15 @@ import polars as pl
 import pytest
 from scipy.stats import spearmanr
 
-from analysis.experiments import KindClaims, KindEvidence
-from analysis.experiments.kind_claims import by_size, correlations, per_head, ranking
 from analysis.models.card import read_card
+from analysis.studies.kinds.claims import (
+    KindClaims,
+    KindEvidence,
+    by_size,
+    correlations,
+    per_head,
+    ranking,
+)
 
 from .test_claims import Stored
 from .test_experiments import silent

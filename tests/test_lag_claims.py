@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from analysis.experiments.lag_claims import Case, LagClaims, LagEvidence, judged_size
 from analysis.models.card import read_card
+from analysis.studies.lags.claims import Case, LagClaims, LagEvidence, judged_size
 
 from .test_claims import Stored
 from .test_experiments import silent

@@ -3,8 +3,8 @@
 import pytest
 from click.testing import CliRunner
 
-from analysis.experiments import lag_request
-from analysis.experiments.profiles import Profile
+from analysis.questions.profile import Profile
+from analysis.studies.lags import study as lag_request
 from book.lag_command import lags
 
 

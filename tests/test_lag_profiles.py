@@ -7,18 +7,19 @@ import polars as pl
 import pytest
 import torch
 
-from analysis import lag_views
 from analysis.errors import UserError
-from analysis.experiments import Request, lag_request
-from analysis.experiments.lag_claims import Case
-from analysis.experiments.lag_profiles import LagProfiles, Layers
-from analysis.experiments.lag_recall import recall
-from analysis.experiments.lag_request import LagRequest, induction_ranking, set_sizes
-from analysis.experiments.profiles import Profile
 from analysis.interventions import Pooling, StandIns, derangement, means, read_z, taps
 from analysis.models.card import read_card
 from analysis.models.load import load_model
-from analysis.published import lag_csv
+from analysis.overview.request import Request
+from analysis.questions.profile import Profile
+from analysis.studies.lags import study as lag_request
+from analysis.studies.lags import views as lag_views
+from analysis.studies.lags.claims import Case
+from analysis.studies.lags.question import LagProfiles, Layers
+from analysis.studies.lags.recall import recall
+from analysis.studies.lags.study import LagRequest, induction_ranking, set_sizes
+from analysis.studies.published import lag_csv
 
 from .circuit_model import COPIER, PREVIOUS
 from .listed_model import listed_model

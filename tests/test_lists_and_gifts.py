@@ -8,8 +8,9 @@ import polars as pl
 import pytest
 import torch
 
-from analysis.experiments import SInhibitionScores, SuccessorScores
 from analysis.models.load import load_model
+from analysis.studies.atlas.s_inhibition_scores import SInhibitionScores
+from analysis.studies.atlas.successor_scores import SuccessorScores
 from analysis.text import words
 
 from .test_experiments import each, every, patterns, silent

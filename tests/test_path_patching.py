@@ -10,11 +10,11 @@ import torch
 
 from analysis.attention import Site, Taps
 from analysis.errors import UserError
-from analysis.experiments.circuit_passes import put_heads
-from analysis.experiments.path_patching import Patched, PathPatching, check_adds
 from analysis.interventions import read_z
 from analysis.models.load import hidden_states, load_model
 from analysis.scores import induction_score
+from analysis.studies.circuit.passes import put_heads
+from analysis.studies.circuit.path_patching import Patched, PathPatching, check_adds
 
 from .circuit_model import circuit_model
 

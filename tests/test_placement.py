@@ -4,10 +4,10 @@ import pytest
 import torch
 from polars.testing import assert_frame_equal
 
-from analysis.experiments import findings
 from analysis.models import load, placement
 from analysis.models.load import load_model
 from analysis.models.projections import projections
+from analysis.overview.findings import findings
 from book.computing import Plan
 from store.schema import schema
 

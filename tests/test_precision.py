@@ -7,10 +7,13 @@ import torch
 from scipy.stats import spearmanr
 
 from analysis.attention import Taps
-from analysis.experiments import AblationSweep, DecomposedRequest, Request, findings
 from analysis.interventions import Pooling
 from analysis.models.load import hidden_states, load_model, unembed
 from analysis.models.precision import Precision
+from analysis.overview.decomposed_request import DecomposedRequest
+from analysis.overview.findings import findings
+from analysis.overview.request import Request
+from analysis.studies.kinds.ablation_sweep import AblationSweep
 from store import Store, run_key
 
 from .architectures import SUPPORTED, VOCAB

@@ -6,14 +6,14 @@ import polars as pl
 import pytest
 import torch
 
-from analysis import prediction_views as views
 from analysis.errors import UserError
-from analysis.experiments.prediction_conditions import table_conditions
-from analysis.experiments.prediction_rows import Outcome, Place, prediction_rows
-from analysis.experiments.prediction_tables import PredictionTables
 from analysis.interventions import NOTHING, Head, taps
 from analysis.models.card import read_card
 from analysis.models.load import last_logits, load_model
+from analysis.studies.predictions import views
+from analysis.studies.predictions.conditions import table_conditions
+from analysis.studies.predictions.measures import Outcome, Place, prediction_rows
+from analysis.studies.predictions.question import PredictionTables
 from analysis.text.prompts import PROMPTS, Prompt, prompt_tokens
 from analysis.text.tokens import Vocabulary
 from store.schema import conformed
@@ -132,7 +132,7 @@ def test_what_a_short_prompt_does_not_have_is_left_out(question):
 def test_a_prompt_longer_than_the_context_is_absent_for_a_reason(question, monkeypatch):
     long = Prompt("long", "a " * 70)
     monkeypatch.setattr(
-        "analysis.experiments.prediction_tables.PROMPTS", (long, Prompt("short", "a lamp"))
+        "analysis.studies.predictions.question.PROMPTS", (long, Prompt("short", "a lamp"))
     )
     frames = replace(question).run(silent)
     gap = frames["absences"].row(0, named=True)

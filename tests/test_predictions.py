@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.distributions import Categorical, kl_divergence
 
-from analysis.interventions import predictions
-from analysis.interventions.predictions import Metrics
+from analysis.interventions.passes import predictions
+from analysis.interventions.passes.predictions import Metrics
 from analysis.models.load import load_model, unembed
 
 from .architectures import VOCAB

@@ -6,11 +6,12 @@ import polars as pl
 import pytest
 import torch
 
-from analysis import prediction_views as views
 from analysis.errors import UserError
-from analysis.experiments import PromptProbe, Request
 from analysis.interventions import NOTHING, Head, Intervention, Method, taps
 from analysis.models.load import hidden_states, load_model, unembed
+from analysis.overview.request import Request
+from analysis.studies.predictions import views
+from analysis.studies.predictions.prompt_probe import PromptProbe
 from store.schema import conformed
 
 HEAD = Head(1, 2)

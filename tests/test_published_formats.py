@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from analysis.errors import UserError
-from analysis.published import Format, Published, read_published
+from analysis.studies.published import Format, Published, read_published
 from store.schema import conformed
 
 from . import published_files as made

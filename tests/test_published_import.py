@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 from polars.testing import assert_frame_equal
 
-from analysis.published import PublishedFile, PublishedFiles, beside_printed, printed_tables
+from analysis.studies.published import PublishedFile, PublishedFiles, beside_printed, printed_tables
 from book.cli import cli
 from store import Store
 
@@ -145,14 +145,14 @@ def test_nothing_but_refusals_leaves_an_empty_store(tmp_path, store, place):
 
 def test_a_file_without_permission_and_one_too_large(tmp_path, place, monkeypatch):
     file, *_ = made.folder(tmp_path / "results", 1)
-    monkeypatch.setattr("analysis.published.files.LARGEST_FILE", 100)
+    monkeypatch.setattr("analysis.studies.published.question.LARGEST_FILE", 100)
     assert "expected at most 0 MB" in invoke("import", file, *place).stderr
     monkeypatch.undo()
 
     def refused(_path):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("analysis.published.files.opened", refused)
+    monkeypatch.setattr("analysis.studies.published.question.opened", refused)
     assert "got Permission denied; check" in invoke("import", file, *place).stderr
 
 

@@ -16,10 +16,10 @@ from analysis.components.evaluation import importances
 from analysis.components.published import published_decomposition
 from analysis.components.sigmoids import lower_leaky, upper_leaky
 from analysis.errors import UserError
-from analysis.experiments import Request
 from analysis.models import published
 from analysis.models.card import read_card
 from analysis.models.load import hidden_states, load_model
+from analysis.overview.request import Request
 
 from .conftest import beside
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from analysis.errors import UserError
-from analysis.published import (
+from analysis.studies.published import (
     Heading,
     Samples,
     ablation_json,

@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch.distributions import Categorical, kl_divergence
 
-from analysis import redundancy_views as views
 from analysis.errors import UserError
-from analysis.experiments.query_offsets import CHANGE, PROFILE, TARGET, QueryOffsets
-from analysis.experiments.redundancy import ValueRedundancy
-from analysis.experiments.redundancy_claims import RedundancyClaims, RedundancyEvidence, indices
-from analysis.experiments.redundancy_measures import FLOOR_KL, distance2, kl, nip, redundancy
 from analysis.interventions import NOTHING, Head, Method, taps
 from analysis.models.card import read_card
 from analysis.models.load import load_model
+from analysis.studies.redundancy import views
+from analysis.studies.redundancy.claims import RedundancyClaims, RedundancyEvidence, indices
+from analysis.studies.redundancy.measures import FLOOR_KL, distance2, kl, nip, redundancy
+from analysis.studies.redundancy.query_offsets import CHANGE, PROFILE, TARGET, QueryOffsets
+from analysis.studies.redundancy.question import ValueRedundancy
 
 from .intervened import done, seen, tapped
 

@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 
 from analysis.errors import UserError
-from analysis.experiments import Request, cost, parse_heads
 from analysis.models.card import read_card
+from analysis.overview.request import Request
+from analysis.questions.cost import cost
+from analysis.questions.heads import parse_heads
 
 
 def test_heads_are_named_by_layer_and_head(saved):

@@ -11,8 +11,14 @@ import torch
 
 from analysis.attention import Taps
 from analysis.errors import UserError
-from analysis.experiments.retrieval_items import Asking
-from analysis.experiments.retrieval_scores import (
+from analysis.interventions import NOTHING, Head, Intervention, Method, taps
+from analysis.models.load import hidden_states, load_model, unembed
+from analysis.scores.retrieval import RETRIEVAL_HEAD
+from analysis.statistics.stability import validity
+from analysis.studies.retrieval.answering.items import MAX_NEW
+from analysis.studies.retrieval.answering.prompts import Prompt, null_prompt, prompt
+from analysis.studies.retrieval.questions import Asking
+from analysis.studies.retrieval.rankings import (
     NDCG,
     SCORES,
     HeadDetection,
@@ -20,12 +26,6 @@ from analysis.experiments.retrieval_scores import (
     ranking,
     validity_row,
 )
-from analysis.interventions import NOTHING, Head, Intervention, Method, taps
-from analysis.models.load import hidden_states, load_model, unembed
-from analysis.retrieval.items import MAX_NEW
-from analysis.retrieval.prompts import Prompt, null_prompt, prompt
-from analysis.retrieval.scores import RETRIEVAL_HEAD
-from analysis.retrieval.stability import validity
 from store import Answer
 
 from .circuit_model import COPIER, PREVIOUS

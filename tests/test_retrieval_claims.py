@@ -7,16 +7,16 @@ import numpy as np
 import polars as pl
 import pytest
 
-from analysis import published_views
-from analysis import retrieval_views as views
-from analysis.experiments.retrieval_claims import RetrievalClaims, RetrievalEvidence
-from analysis.experiments.retrieval_grid import RetrievalCell
-from analysis.experiments.retrieval_measures import ALL, area, joined
-from analysis.experiments.retrieval_sets import LAYER_MATCHED, RANDOM, SetPlan
 from analysis.interventions import Head, HeadSet
 from analysis.models.card import read_card
-from analysis.published import NO_FILES
-from analysis.shares import permutation_p
+from analysis.statistics.comparisons import permutation_p
+from analysis.studies.published import NO_FILES
+from analysis.studies.published import views as published_views
+from analysis.studies.retrieval import views
+from analysis.studies.retrieval.claims import RetrievalClaims, RetrievalEvidence
+from analysis.studies.retrieval.grid import RetrievalCell
+from analysis.studies.retrieval.measures import ALL, area, joined
+from analysis.studies.retrieval.sets import LAYER_MATCHED, RANDOM, SetPlan
 
 from .test_claims import Stored
 from .test_experiments import silent

@@ -17,7 +17,7 @@ from analysis.interventions import (
     taps,
 )
 from analysis.models.load import Model, hidden_states, load_model, unembed
-from analysis.retrieval.decoding import Applied, Limit, Scope, decode, scoped
+from analysis.studies.retrieval.answering.decoding import Applied, Limit, Scope, decode, scoped
 
 from .architectures import SUPPORTED, VOCAB
 

@@ -10,8 +10,10 @@ import torch
 
 from analysis.attention import Taps
 from analysis.errors import UserError
-from analysis.experiments.retrieval_items import RetrievalItems
-from analysis.experiments.retrieval_scores import (
+from analysis.models.load import hidden_states, load_model
+from analysis.studies.retrieval.answering.conversation import Conversation
+from analysis.studies.retrieval.questions import RetrievalItems
+from analysis.studies.retrieval.rankings import (
     SCORES,
     FileRetrievalScores,
     RetrievalScores,
@@ -19,8 +21,6 @@ from analysis.experiments.retrieval_scores import (
     ranking,
     validity_row,
 )
-from analysis.models.load import hidden_states, load_model
-from analysis.retrieval.conversation import Conversation
 from analysis.text.records import FACTS
 from store import Answer
 from store.schema import conformed

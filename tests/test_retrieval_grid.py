@@ -6,9 +6,10 @@ import pytest
 from click.testing import CliRunner
 
 from analysis.errors import UserError
-from analysis.experiments import Profile, Request
-from analysis.experiments import retrieval_request as module
-from analysis.experiments.retrieval_curves import RetrievalCurves
+from analysis.overview.request import Request
+from analysis.questions.profile import Profile
+from analysis.studies.retrieval import study as module
+from analysis.studies.retrieval.curves import RetrievalCurves
 from book.retrieval_command import grid
 from store import Store
 

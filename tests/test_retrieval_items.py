@@ -9,8 +9,8 @@ import pytest
 
 from analysis.errors import UserError
 from analysis.models.card import read_card
-from analysis.retrieval.items import MAX_NEW, Item, record_items
-from analysis.retrieval.prompts import NULL, null_prompt, prompt
+from analysis.studies.retrieval.answering.items import MAX_NEW, Item, record_items
+from analysis.studies.retrieval.answering.prompts import NULL, null_prompt, prompt
 from analysis.text import records, words
 from analysis.text.english import Split
 from analysis.text.tokens import Vocabulary

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.retrieval.scores import (
+from analysis.scores.retrieval import (
     document_scores,
     ndcg,
     ndcg_by_chance,
@@ -14,8 +14,13 @@ from analysis.retrieval.scores import (
     retrieval_score,
     summed_attention,
 )
-from analysis.retrieval.stability import jaccard, jaccard_by_chance, split_half, validity
-from analysis.shares import spearman
+from analysis.statistics.comparisons import spearman
+from analysis.statistics.stability import (
+    jaccard,
+    jaccard_by_chance,
+    split_half,
+    validity,
+)
 
 N_KEYS = 12
 SEEDS = st.integers(0, 2**32 - 1)

@@ -13,7 +13,8 @@ from polars.testing import assert_frame_equal
 from psutil import Process
 
 from analysis.errors import UserError
-from analysis.experiments import Cost, findings
+from analysis.overview.findings import findings
+from analysis.questions.cost import Cost
 from book.computing import Plan, compute_by, compute_share
 from book.local_engine import WORTH_S, LocalEngine, n_processes
 from book.ray_engine import RETRIES, ray_engine
@@ -119,7 +120,7 @@ def test_two_processes_at_once_wait_for_each_other_and_end_alike(asked, local, t
 UNASKABLE = """
 import sys
 from analysis.errors import UserError
-from analysis.experiments.lag_profiles import LagProfiles
+from analysis.studies.lags.question import LagProfiles
 from headbook import main
 answer = LagProfiles.run
 def run(self, report):

@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from analysis.attention import Taps
-from analysis.experiments.second_copy import (
+from analysis.interventions import read_z
+from analysis.models.load import hidden_states, load_model
+from analysis.scores import induction_score, uniform_pattern
+from analysis.studies.circuit.second_copy import (
     PLACES,
     SecondCopy,
     direct_logits,
     second_copy_shares,
 )
-from analysis.interventions import read_z
-from analysis.models.load import hidden_states, load_model
-from analysis.scores import induction_score, uniform_pattern
 
 SIZES = {"n_sequences": 12, "block_len": 15, "seed": 1}
 

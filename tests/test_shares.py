@@ -3,7 +3,7 @@
 import pytest
 from scipy.stats import binomtest
 
-from analysis.shares import mcnemar_p, wilson
+from analysis.statistics.comparisons import mcnemar_p, wilson
 
 
 @pytest.mark.parametrize(("n_right", "n"), [(0, 5), (5, 5), (3, 8), (499, 500), (120, 480)])

@@ -4,9 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.experiments.sink_conditions import OWN, removed
-from analysis.experiments.sink_data import queries, repeated_and_fresh, two_by_two
-from analysis.experiments.sink_measures import (
+from analysis.interventions import Condition, Head, Method
+from analysis.interventions.averages import Measurement
+from analysis.interventions.passes.predictions import Metrics
+from analysis.interventions.passes.sweep import sweep
+from analysis.models.load import load_model
+from analysis.studies.sink.conditions import OWN, removed
+from analysis.studies.sink.data import queries, repeated_and_fresh, two_by_two
+from analysis.studies.sink.measures import (
     PLACES,
     attention_to,
     carried,
@@ -20,11 +25,6 @@ from analysis.experiments.sink_measures import (
     value_norm_ratio,
     written_norms,
 )
-from analysis.interventions import Condition, Head, Method
-from analysis.interventions.averages import Measurement
-from analysis.interventions.predictions import Metrics
-from analysis.interventions.sweep import sweep
-from analysis.models.load import load_model
 from analysis.text.tokens import Tokens
 
 from .oracle import Rotary, llama

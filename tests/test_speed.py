@@ -7,9 +7,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from analysis import bench, speed_views
-from analysis.bench import models, peers, race
-from analysis.bench.tasks import Task
+from analysis.studies import speed as bench
+from analysis.studies.speed import views as speed_views
+from analysis.studies.speed.contenders import models, peers, race
+from analysis.studies.speed.contenders.tasks import Task
 from store import Store, run_key
 from store.schema import conformed
 

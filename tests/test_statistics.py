@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis.statistics import N_RESAMPLES, bootstrap
+from analysis.statistics.resampling import N_RESAMPLES, bootstrap
 
 SEEDS = st.integers(0, 2**32 - 1)
 

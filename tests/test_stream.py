@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from analysis import attention, scores
 from analysis.attention import Taps
-from analysis.experiments import stream
-from analysis.experiments.stream import chance, stream_scores, token_losses
 from analysis.models.load import load_model
+from analysis.questions import stream
+from analysis.questions.stream import chance, stream_scores, token_losses
 
 from .architectures import VOCAB
 
@@ -132,7 +132,7 @@ import numpy as np, torch
 from analysis import scores
 from analysis.allocator import freed_memory_returned
 from analysis.attention import Taps
-from analysis.experiments.stream import stream_scores
+from analysis.questions.stream import stream_scores
 from analysis.models.llama_simple_mlp import LlamaSimpleMLPConfig, LlamaSimpleMLPForCausalLM
 from analysis.models.load import hidden_states, load_model
 

@@ -19,13 +19,13 @@ from analysis.interventions import (
     Pooling,
     derangement,
     means,
-    predictions,
     taps,
 )
-from analysis.interventions.predictions import Metrics
-from analysis.interventions.slow_sweep import slow_sweep
-from analysis.interventions.staircase import layer_calls, n_layer_rows
-from analysis.interventions.sweep import Source, sweep
+from analysis.interventions.passes import predictions
+from analysis.interventions.passes.predictions import Metrics
+from analysis.interventions.passes.slow_sweep import slow_sweep
+from analysis.interventions.passes.staircase import layer_calls, n_layer_rows
+from analysis.interventions.passes.sweep import Source, sweep
 from analysis.models.load import load_model
 
 from .architectures import SUPPORTED

@@ -10,9 +10,9 @@ from torch import nn
 
 from analysis.errors import UserError
 from analysis.interventions import Head, Method, Pooling, means
-from analysis.interventions.predictions import Metrics
-from analysis.interventions.slow_sweep import slow_sweep
-from analysis.interventions.sweep import Source, sweep
+from analysis.interventions.passes.predictions import Metrics
+from analysis.interventions.passes.slow_sweep import slow_sweep
+from analysis.interventions.passes.sweep import Source, sweep
 from analysis.models.load import load_model
 
 from .architectures import VOCAB

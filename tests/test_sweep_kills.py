@@ -7,7 +7,7 @@ import threading
 
 from polars.testing import assert_frame_equal
 
-from analysis.experiments import ablation_sweep
+from analysis.studies.kinds import ablation_sweep
 from store import Store, damages, run_key
 
 from .sweep_worker import question

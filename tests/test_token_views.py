@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 from bs4 import BeautifulSoup
 
-from analysis.token_views import chips, token_table, visible
+from analysis.text.shown import chips, token_table, visible
 from book.page import Page
 from book.render import Renderer
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from analysis.attention import Taps
 from analysis.models.load import hidden_states
-from analysis.statistics import bootstrap
+from analysis.statistics.resampling import bootstrap
 
 from .adversary import Ascent, Sources, worst
 from .decomposed import Decomposition, Mask, Masks, logits, reading

@@ -1,17 +1,18 @@
 """Interventions: what stands in for what heads read, and what that changes."""
 
+from analysis.interventions.passes.endings import Endings, Opening, endings, opening
+from analysis.interventions.passes.predictions import Metrics
+from analysis.interventions.passes.slow_sweep import slow_sweep
+from analysis.interventions.passes.sweep import Source, sweep
+from analysis.interventions.passes.tapping import Block, block_taps, taps
+
 from .attribution import estimated_loss_change
 from .averages import Measurement
 from .direct import DirectEffects, direct_effects
 from .draws import HeadSet, layer_matched_sets, random_sets
 from .effects import METRICS, Effects
-from .endings import Endings, Opening, endings, opening
 from .kinds import Condition, Head, Intervention, Method, check
-from .predictions import Metrics
-from .slow_sweep import slow_sweep
 from .stand_ins import NOTHING, Means, Pooling, StandIns, derangement, means, read_z
-from .sweep import Source, sweep
-from .tapping import Block, block_taps, taps
 
 __all__ = [
     "METRICS",

@@ -8,10 +8,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from analysis.errors import UserError
+from analysis.interventions.passes.predictions import Metrics
 
 from .effects import Effects
 from .kinds import Condition
-from .predictions import Metrics
 
 _AUTOMATIC = ("at", "after")
 

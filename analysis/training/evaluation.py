@@ -13,10 +13,10 @@ from tokenizers import Tokenizer
 
 from analysis import scores
 from analysis.errors import UserError
-from analysis.experiments.stream import Score, stream_scores
 from analysis.interventions import Head
 from analysis.models.load import Model
-from analysis.statistics import bootstrap
+from analysis.questions.stream import Score, stream_scores
+from analysis.statistics.resampling import bootstrap
 from analysis.text.repeats import repeated_tokens
 
 from .abilities import (

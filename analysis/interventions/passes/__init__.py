@@ -1,0 +1,1 @@
+"""Passes over a model with interventions in them: what they share is computed once."""

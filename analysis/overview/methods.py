@@ -1,0 +1,190 @@
+"""How the book measures, arranged for a reader: what numbers mean, what they rest on."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
+from typing import Any
+
+import polars as pl
+
+from analysis import scores
+from analysis.documented import members, section, summary
+from analysis.interventions import Method
+from analysis.questions.experiment import Question
+from analysis.questions.judgement import Verdict
+from analysis.questions.profile import SIZES, Profile, Sizes
+from analysis.scores import retrieval as retrieval_scores
+from analysis.statistics.comparisons import (
+    holm,
+    mcnemar_p,
+    permutation_p,
+    spearman,
+    wilson,
+)
+from analysis.statistics.resampling import bootstrap, ratio_of_sums
+
+TESTS = (
+    bootstrap,
+    ratio_of_sums,
+    wilson,
+    mcnemar_p,
+    permutation_p,
+    holm,
+    spearman,
+)
+"""Where intervals, p-values and correlations come from."""
+
+Answer = Mapping[str, pl.DataFrame]
+
+
+def score_meanings() -> pl.DataFrame:
+    """What each score of a head is, as the function that computes it says.
+
+    Returns:
+        Columns `function`, `what it is and gives`, with unit and range, and `source`.
+    """
+    found: list[Callable[..., Any]] = [getattr(scores, name) for name in scores.__all__]
+    public = (getattr(retrieval_scores, name) for name in vars(retrieval_scores))
+    found += [one for one in public if getattr(one, "__module__", "") == retrieval_scores.__name__]
+    return _meanings(one for one in found if callable(one) and not one.__name__.startswith("_"))
+
+
+def test_meanings() -> pl.DataFrame:
+    """The same of intervals, p-values and correlations."""
+    return _meanings(TESTS)
+
+
+test_meanings.__test__ = False  # pyright: ignore[reportFunctionMemberAccess]
+
+
+def _meanings(functions: Iterable[Callable[..., Any]]) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "function": one.__name__,
+            "what it is and gives": f"{summary(one)} {given}",
+            "source": section(one, "Source") or None,
+        }
+        for one in functions
+        if (given := section(one, "Returns"))
+    )
+
+
+def kind_meanings() -> pl.DataFrame:
+    """What stands in for a head: columns `method` and `what the head then reads or writes`."""
+    told = members(Method)
+    rows = {method.value: told[method.name] for method in Method}
+    return pl.DataFrame(
+        {"method": list(rows), "what the head then reads or writes": list(rows.values())}
+    )
+
+
+def verdict_meanings() -> dict[str, str]:
+    """What each verdict says, by its name."""
+    told = members(Verdict)
+    return {one.value: told[one.name] for one in Verdict}
+
+
+def question_meanings(asked: Iterable[str]) -> pl.DataFrame:
+    """What experiments ask.
+
+    Args:
+        asked: Names of experiments; one may come often.
+
+    Returns:
+        Columns `experiment`, `version`, `question` (the first words of its documentation) and
+        `runs`, how often it comes, by name.
+    """
+    counted = pl.Series("experiment", list(asked), dtype=pl.String).value_counts(name="runs")
+    known = {kind.__name__: kind for kind in _kinds(Question)}
+    rows = [
+        {
+            "experiment": name,
+            "version": known[name].version,
+            "question": summary(known[name]),
+            "runs": runs,
+        }
+        for name, runs in counted.sort("experiment").iter_rows()
+        if name in known
+    ]
+    return pl.DataFrame(rows)
+
+
+def _kinds(kind: type[Question]) -> list[type[Question]]:
+    found = [one for one in kind.__subclasses__() if "version" in vars(one)]
+    return [*found, *(deep for one in kind.__subclasses__() for deep in _kinds(one))]
+
+
+def size_table() -> pl.DataFrame:
+    """How large experiments are: columns `size`, one for each profile, and `meaning`."""
+    told = members(Sizes)
+    return pl.DataFrame(
+        {
+            "size": field.name.replace("_", " "),
+            **{p.value: str(getattr(SIZES[p], field.name)).strip("()") for p in Profile},
+            "meaning": told.get(field.name, ""),
+        }
+        for field in fields(Sizes)
+    )
+
+
+def identity_rows(answer: Answer) -> pl.DataFrame:
+    """Interventions that must be the same, and such as must not be.
+
+    Args:
+        answer: Of `AblationIdentities`.
+
+    Returns:
+        Columns `compared` and `largest difference`, of what any head reads on any sequence, and
+        `expected`.
+    """
+    apart = answer["head_scores"].filter(pl.col("sequence").is_not_null())
+    rows = apart.group_by("score", maintain_order=True).agg(pl.col("value").max())
+    same = pl.col("score").is_in(("q_zero_from_uniform", "constant_scores_from_uniform"))
+    return rows.select(
+        compared=pl.col("score").str.replace("_from_", " against ").str.replace_all("_", " "),
+        **{"largest difference": pl.col("value")},
+        expected=pl.when(same).then(pl.lit("0 but for rounding")).otherwise(pl.lit("not 0")),
+    )
+
+
+def control_rows(claims: pl.DataFrame) -> pl.DataFrame:
+    """Do the controls themselves stay on the other side of the threshold?
+
+    Args:
+        claims: Rows of the table `claims`.
+
+    Returns:
+        Columns `chapter`, `claims`, `controls below` (whose whole interval lies below the
+        threshold) and `controls at or above`.
+    """
+    below = pl.col("control_upper") < pl.col("threshold")
+    return (
+        claims.group_by(pl.col("chapter").str.replace_all("_", " "))
+        .agg(
+            claims=pl.len(),
+            **{"controls below": below.sum(), "controls at or above": (~below).sum()},
+        )
+        .sort("chapter")
+    )
+
+
+def check_rows(answers: Iterable[Answer]) -> pl.DataFrame:
+    """Checks of rankings of heads.
+
+    Args:
+        answers: Such as have the table `ranking_checks`, and others.
+
+    Returns:
+        Columns `ranking`, `check` (the measure, with the number of heads where it has one),
+        `value`, `lower`, `upper`, `chance` and `n`; none where nothing was ranked.
+    """
+    frames = [answer["ranking_checks"] for answer in answers if "ranking_checks" in answer]
+    wanted = ("ranking", "check", "value", "lower", "upper", "chance", "n")
+    if not frames:
+        return pl.DataFrame(schema=dict.fromkeys(wanted, pl.String))
+    rows = pl.concat(frames, how="diagonal_relaxed").with_columns(
+        ranking=pl.col("score").str.replace_all("_", " "),
+        check=pl.when(pl.col("size").is_null())
+        .then(pl.col("measure").str.replace_all("_", " "))
+        .otherwise(pl.format("{} of top {}", "measure", "size")),
+    )
+    return rows.select(wanted)

@@ -1,0 +1,183 @@
+"""From evidence to a verdict: a claim's estimate, interval, control and threshold."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from enum import Enum
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import polars as pl
+
+from analysis.models.card import ModelCard
+from analysis.statistics.resampling import bootstrap
+
+from .experiment import Question
+
+
+class Verdict(Enum):
+    """What an interval says about a claim."""
+
+    SUPPORTED = "supported"
+    """The whole interval lies beyond the threshold and beyond the control."""
+
+    NOT_SUPPORTED = "not supported"
+    """The whole interval lies on the other side of the threshold or within the control."""
+
+    UNDECIDED = "undecided"
+    """The interval includes the threshold, or overlaps the control."""
+
+
+def verdict(
+    interval: tuple[float, float], threshold: float, control: tuple[float, float]
+) -> Verdict:
+    """Judge a claim that a statistic is larger than a threshold and than its control.
+
+    Args:
+        interval: 95 % interval of the statistic.
+        threshold: What it must exceed.
+        control: 95 % interval of the control.
+
+    Returns:
+        The verdict; NaN anywhere in the intervals makes it undecided.
+    """
+    lower, upper = interval
+    if lower > threshold and lower > control[1]:
+        return Verdict.SUPPORTED
+    if upper < threshold or upper < control[0]:
+        return Verdict.NOT_SUPPORTED
+    return Verdict.UNDECIDED
+
+
+@runtime_checkable
+class Evidence(Protocol):
+    """Stored frames by table name, and the runs that they came from."""
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """Run ids."""
+        ...
+
+    def __getitem__(self, table: str, /) -> pl.DataFrame: ...
+
+    def __contains__(self, table: object, /) -> bool: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement(Question):
+    """Claims about what experiments measured; its evidence is in its fields."""
+
+    card: ModelCard
+    """The model that they were about."""
+
+    def runs(self) -> list[str]:
+        """The runs that are judged."""
+        return [run for runs in self._evidence().values() for run in runs]
+
+    def question(self) -> dict[str, Any]:
+        """The runs that are judged."""
+        return {
+            "model": self.card.identity,
+            "tokens": [],
+            "parameters": {"evidence": self._evidence()},
+            "dtype": "float64",
+            "seed": self.seed,
+        }
+
+    def subjects(self) -> dict[str, pl.DataFrame]:
+        """The model; texts are those of the evidence."""
+        return {"models": self.card.row()}
+
+    def _evidence(self) -> dict[str, tuple[str, ...]]:
+        """Runs by field."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value.runs for name, value in values.items() if isinstance(value, Evidence)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """What a statistic is compared with, fixed before it is measured."""
+
+    threshold: float
+    """The interval must lie beyond it."""
+    control: np.ndarray
+    """The same statistic, one value a sequence, where the effect must be absent."""
+    control_name: str
+    """What the control is, in words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statement:
+    """A claim in words."""
+
+    claim: str
+    """Short name, stable over runs."""
+    statement: str
+    """A sentence that could be false."""
+    statistic: str
+    """Which number decides."""
+    chapter: str
+    """The notebook that argues it."""
+
+
+def judged(
+    said: Statement, values: np.ndarray, bar: Bar, seed: int, evidence: Sequence[str]
+) -> dict[str, Any]:
+    """A row of `claims` about a mean over sequences.
+
+    Args:
+        said: The claim.
+        values: The statistic, one value a sequence.
+        bar: What it is compared with.
+        seed: Of the bootstraps.
+        evidence: Runs that it was derived from.
+
+    Returns:
+        The row, its verdict computed from bootstrap intervals.
+    """
+    found, base = (bootstrap(v[:, None], seed) for v in (values, bar.control))
+    note = f"n = {found.n[0]}; control: {bar.control_name}"
+    return decided(
+        said,
+        (float(found.mean[0]), float(found.lower[0]), float(found.upper[0])),
+        (float(base.mean[0]), float(base.lower[0]), float(base.upper[0])),
+        (bar.threshold, note),
+        evidence,
+    )
+
+
+def decided(
+    said: Statement,
+    estimate: tuple[float, float, float],
+    control: tuple[float, float, float],
+    bar: tuple[float, str],
+    evidence: Sequence[str],
+) -> dict[str, Any]:
+    """A row of `claims` whose intervals are known.
+
+    Args:
+        said: The claim.
+        estimate: Its estimate and the ends of its 95 % interval.
+        control: The same of the control.
+        bar: The threshold, and a note of n and of what the control is.
+        evidence: Runs that it was derived from.
+
+    Returns:
+        The row with its verdict.
+    """
+    threshold, note = bar
+    return {
+        "claim": said.claim,
+        "statement": said.statement,
+        "statistic": f"{said.statistic} ({note})",
+        "estimate": estimate[0],
+        "lower": estimate[1],
+        "upper": estimate[2],
+        "control": control[0],
+        "control_lower": control[1],
+        "control_upper": control[2],
+        "threshold": threshold,
+        "verdict": verdict(estimate[1:], threshold, control[1:]).value,
+        "chapter": said.chapter,
+        "evidence": json.dumps(list(evidence)),
+    }

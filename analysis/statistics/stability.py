@@ -1,0 +1,130 @@
+"""How far a ranking of heads can be trusted: whether it comes out again, and whether it matters."""
+
+from dataclasses import dataclass
+from math import comb
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy import ndarray
+
+from .comparisons import spearman
+
+N_SPLITS = 200
+"""Random halves, and resamples, that intervals are taken over."""
+SIZES = (1, 2, 4, 8, 16, 32, 50)
+"""Sizes of top sets that are compared, up to a third of the heads."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """A mean over splits or resamples, and their 2.5 % and 97.5 % points."""
+
+    value: float
+    lower: float
+    upper: float
+    chance: float
+    """What unrelated rankings give on average."""
+    n: int
+    """Items that the scores are means over."""
+
+
+def split_half(values: Float[ndarray, "item head"], seed: int) -> Check | None:
+    """Do two halves of the items rank the heads alike?
+
+    Args:
+        values: Scores of every item and head.
+        seed: Of the splits.
+
+    Returns:
+        Spearman correlation of the means over random halves; None with fewer than 2 items, or
+        where all heads of a half are equal.
+    """
+    n, rng = len(values), np.random.default_rng(seed)
+    found: list[float] = []
+    for _ in range(N_SPLITS if n > 1 else 0):
+        order = rng.permutation(n)
+        halves = (values[order[: n // 2]].mean(0), values[order[n // 2 :]].mean(0))
+        found.append(spearman(*halves))
+    return _check(found, 0.0, n)
+
+
+def jaccard(values: Float[ndarray, "item head"], size: int, seed: int) -> Check | None:
+    """Are the top heads the same when items are drawn again?
+
+    Heads of equal scores are taken in random order, anew for every draw: a ranking says nothing
+    about their order.
+
+    Args:
+        values: Scores of every item and head.
+        size: Heads in the top set, at most all.
+        seed: Of the draws.
+
+    Returns:
+        Shared over joint heads of the top set and that of resampled items; None with fewer than
+        2 items.
+    """
+    n, rng = len(values), np.random.default_rng(seed)
+    found: list[float] = []
+    for _ in range(N_SPLITS if n > 1 else 0):
+        drawn = values[rng.integers(n, size=n)].mean(0)
+        first, second = (set(_top(means, size, rng)) for means in (values.mean(0), drawn))
+        found.append(len(first & second) / len(first | second))
+    return _check(found, jaccard_by_chance(values.shape[1], size), n)
+
+
+def jaccard_by_chance(n_heads: int, size: int) -> float:
+    """The mean overlap of two sets of a size that are drawn apart.
+
+    Returns:
+        The mean of k / (2 size - k) over the hypergeometric number k of shared heads.
+    """
+    every = comb(n_heads, size)
+    return sum(
+        comb(size, k) * comb(n_heads - size, size - k) / every * k / (2 * size - k)
+        for k in range(size + 1)
+    )
+
+
+def validity(
+    scores: Float[ndarray, "item head"], effects: Float[ndarray, "other_item head"], seed: int
+) -> Check | None:
+    """Do heads of a high score matter more when each is ablated alone?
+
+    Args:
+        scores: Of every item and head.
+        effects: What ablating the same heads costs, larger for more, on these or other items.
+        seed: Of the resampling of both.
+
+    Returns:
+        Spearman correlation of the means over items, its interval over resampled items; None
+        with fewer than 2 of either, or where all heads are equal.
+    """
+    if min(len(scores), len(effects)) < 2:
+        return None
+    rng = np.random.default_rng(seed)
+    found: list[float] = []
+    for _ in range(N_SPLITS):
+        drawn = [v[rng.integers(len(v), size=len(v))].mean(0) for v in (scores, effects)]
+        found.append(spearman(drawn[0], drawn[1]))
+    value = spearman(scores.mean(0), effects.mean(0))
+    ends = _check(found, 0.0, len(scores))
+    if ends is None or np.isnan(value):
+        return None
+    return Check(value=value, lower=ends.lower, upper=ends.upper, chance=0.0, n=ends.n)
+
+
+def _top(
+    means: Float[ndarray, " head"], size: int, rng: np.random.Generator
+) -> Int[ndarray, " size"]:
+    """The first heads from the highest mean down, equal ones in random order."""
+    order = rng.permutation(len(means))
+    return order[np.argsort(-means[order], kind="stable")[:size]]
+
+
+def _check(found: list[float], chance: float, n: int) -> Check | None:
+    known = np.array([value for value in found if not np.isnan(value)])
+    if not known.size:
+        return None
+    lower, upper = np.quantile(known, (0.025, 0.975))
+    value = float(known.mean())
+    return Check(value=value, lower=float(lower), upper=float(upper), chance=chance, n=n)

@@ -1,0 +1,1 @@
+"""One room for every question that the book asks of a model; this list alone knows them all."""

@@ -1,0 +1,1 @@
+"""What does every head look at?"""

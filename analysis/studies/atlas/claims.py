@@ -1,0 +1,179 @@
+"""Claims about a model: estimates on held-out sequences, controls, and computed verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import polars as pl
+
+from analysis.interventions import Head
+from analysis.questions.experiment import Report
+from analysis.questions.judgement import (
+    Bar,
+    Evidence,
+    Judgement,
+    Statement,
+    Verdict,
+    decided,
+    judged,
+    verdict,
+)
+from analysis.statistics.resampling import N_RESAMPLES
+
+__all__ = ["Evidence", "HeadClaims", "Verdict", "verdict"]
+
+
+CHAPTER = "02_induction_circuit"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadClaims(Judgement):
+    """Has the model a previous-token head and an induction head?
+
+    The strongest head of each kind is chosen on the even sequences and judged on the odd ones, so
+    that the choice does not flatter the estimate.
+    """
+
+    version: ClassVar[int] = 3
+
+    text: Evidence
+    """Answer of `TextScores`."""
+    induction: Evidence
+    """Answer of `InductionScores`."""
+
+    def run(self, report: Report) -> dict[str, pl.DataFrame]:
+        """Judge every claim.
+
+        Args:
+            report: Told the progress.
+
+        Returns:
+            `claims`, one row each; claims that the model's data cannot test have none.
+        """
+        induction = self.induction["head_scores"]
+        copier = _strongest(induction, "induction", "repeated")
+        rows = [
+            self._claim(
+                "induction_head",
+                f"{copier}, the strongest induction head on the even sequences, looks one past "
+                "the previous copy with more than half of its attention",
+                "induction score, odd sequences",
+                (_odd(induction, "induction", "repeated", copier), 0.5),
+                (_odd(induction, "induction", "shuffled", copier), "second copy shuffled"),
+            ),
+            self._copying(),
+        ]
+        if not _lacks(self.text, "previous_token"):
+            rows = [*self._text_claims(copier), *rows]
+        report(1, 1, "")
+        return {"claims": pl.DataFrame(rows)}
+
+    def _text_claims(self, copier: Head) -> list[dict[str, Any]]:
+        scores = self.text["head_scores"]
+        previous = _strongest(scores, "previous_token", "text")
+        on_text = _odd(scores, "previous_token", "text", previous)
+        on_random = _odd(scores, "previous_token", "random", previous)
+        by_chance = _odd(scores, "previous_token", "text", previous, "chance")
+        return [
+            self._claim(
+                "previous_token_head",
+                f"{previous}, the strongest previous-token head on the even sequences, looks at "
+                "the token before with more than half of its attention",
+                "previous-token score on text, odd sequences",
+                (on_text, 0.5),
+                (by_chance, "uniform attention"),
+            ),
+            self._claim(
+                "previous_token_positional",
+                f"{previous} looks at the token before with more than half of its attention even "
+                "when all tokens are random",
+                "previous-token score on random tokens, odd sequences",
+                (on_random, 0.5),
+                (by_chance, "uniform attention"),
+            ),
+            self._order(previous, copier),
+        ]
+
+    def _order(self, previous: Head, copier: Head) -> dict[str, Any]:
+        """Which head comes first; the interval is over choices of heads on resampled sequences."""
+        gaps = _choices(self.induction["head_scores"], ("induction", "repeated"), self.seed)
+        gaps = gaps - _choices(self.text["head_scores"], ("previous_token", "text"), self.seed + 1)
+        lower, upper = np.quantile(gaps, (0.025, 0.975))
+        said = Statement(
+            claim="previous_token_below_induction",
+            statement=f"The strongest previous-token head, {previous}, lies in a lower layer than "
+            f"the strongest induction head, {copier}",
+            statistic="layers from the one to the other, heads chosen anew on resampled even "
+            "sequences",
+            chapter=CHAPTER,
+        )
+        estimate = float(copier.layer - previous.layer), float(lower), float(upper)
+        note = f"n = {len(gaps)} choices; control: the same layer"
+        return decided(said, estimate, (0.0, 0.0, 0.0), (0.5, note), self.runs())
+
+    def _copying(self) -> dict[str, Any]:
+        scores = self.induction["model_scores"].filter(pl.col("sequence").is_not_null())
+
+        def gain(data: str) -> np.ndarray:
+            rows = scores.filter(score="second_minus_first_loss", data=data).sort("sequence")
+            return -rows["value"].to_numpy()
+
+        return self._claim(
+            "model_copies",
+            "The model predicts a random block at least 1 nat per token better when it is shown "
+            "again",
+            "loss on the first copy minus loss on the second, nats per token",
+            (gain("repeated"), 1.0),
+            (gain("shuffled"), "second copy shuffled"),
+        )
+
+    def _claim(
+        self,
+        claim: str,
+        statement: str,
+        statistic: str,
+        tested: tuple[np.ndarray, float],
+        compared: tuple[np.ndarray, str],
+    ) -> dict[str, Any]:
+        said = Statement(claim=claim, statement=statement, statistic=statistic, chapter=CHAPTER)
+        bar = Bar(threshold=tested[1], control=compared[0], control_name=compared[1])
+        return judged(said, tested[0], bar, self.seed, self.runs())
+
+
+def _lacks(evidence: Evidence, score: str) -> bool:
+    """Whether the data could not test a score."""
+    return "absences" in evidence and not evidence["absences"].filter(score=score).is_empty()
+
+
+def _rows(scores: pl.DataFrame, **where: object) -> pl.DataFrame:
+    return scores.filter(pl.col("sequence").is_not_null(), **where)
+
+
+def _strongest(scores: pl.DataFrame, score: str, data: str) -> Head:
+    """The head with the largest mean over the even sequences."""
+    even = _rows(scores, score=score, data=data).filter(pl.col("sequence") % 2 == 0)
+    means = even.group_by("layer", "head").agg(pl.col("value").mean())
+    layer, head, _ = means.sort("value", "layer", "head").row(-1)
+    return Head(layer, head)
+
+
+def _choices(scores: pl.DataFrame, named: tuple[str, str], seed: int) -> np.ndarray:
+    """The layer of the strongest head on resampled even sequences, once for each resample."""
+    even = _rows(scores, score=named[0], data=named[1]).filter(pl.col("sequence") % 2 == 0)
+    table = even.sort("sequence", "layer", "head").partition_by("sequence", maintain_order=True)
+    values = np.stack([rows["value"].to_numpy() for rows in table])
+    n = len(values)
+    draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), N_RESAMPLES)
+    return table[0]["layer"].to_numpy()[(draws @ values).argmax(axis=1)].astype(float)
+
+
+def _odd(
+    scores: pl.DataFrame, score: str, data: str, head: Head, column: str = "value"
+) -> np.ndarray:
+    """One head's values on the odd sequences, in order."""
+    where: Mapping[str, object] = {"layer": head.layer, "head": head.head}
+    rows = _rows(scores, score=score, data=data, **where).filter(pl.col("sequence") % 2 == 1)
+    return rows.sort("sequence")[column].to_numpy()

@@ -1,0 +1,195 @@
+"""Does a head look at the repeated name, and does it turn the answer away from it?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from random import Random
+from typing import ClassVar
+
+import numpy as np
+import polars as pl
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from analysis import scores
+from analysis.attention import Site, Taps, Where
+from analysis.models.load import Model, last_logits
+from analysis.questions.experiment import Experiment, Report, stage
+from analysis.questions.rows import Labels, absence, head_scores, model_scores
+from analysis.questions.stream import Score, chance, stream_scores
+from analysis.text import words
+from analysis.text.english import Gift, Split, gift
+from analysis.text.tokens import Tokens
+
+from .copying import ov_copy_scores
+
+MIN_NAMES = 4
+"""Fewer names than this make too few different prompts."""
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Indirect-object prompts, padded on the right, with the positions that matter."""
+
+    tokens: Tokens
+    positions: dict[str, Tensor]
+    """`end`, `io`, `s1` and `s2` of every prompt."""
+    io: np.ndarray
+    s: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class SInhibitionScores(Experiment):
+    """Which heads look from the end of a gift sentence at the giver's second mention?"""
+
+    version: ClassVar[int] = 1
+
+    n_sequences: int
+
+    @cached_property
+    def _names(self) -> dict[str, int]:
+        """Held-out names that are single tokens."""
+        return self.vocabulary.single(words.HELD_OUT_NAMES)
+
+    @cached_property
+    def _prompts(self) -> Prompts | None:
+        if len(self._names) < MIN_NAMES:
+            return None
+        rng = Random(f"gifts/{self.seed}")
+        rows: list[list[int]] = []
+        found: list[tuple[int, int, int, int]] = []
+        pairs: list[tuple[int, int]] = []
+        while len(rows) < self.n_sequences:
+            item = gift(rng, Split.TEST)
+            if item.io in self._names and item.s in self._names:
+                row, where = self._located(item)
+                rows.append(row)
+                found.append(where)
+                pairs.append((self._names[item.io], self._names[item.s]))
+        longest = max(len(row) for row in rows)
+        padded = [row + [row[0]] * (longest - len(row)) for row in rows]
+        columns = torch.tensor(found).unbind(1)
+        names: list[str] = ["end", "io", "s1", "s2"]
+        positions = dict(zip(names, columns, strict=True))
+        flat = tuple(int(p) for where in found for p in where)
+        vocabulary = self.vocabulary
+        tokens = Tokens(
+            np.array(padded, dtype=np.int32),
+            "gift sentences",
+            f"generated, seed {self.seed}",
+            bool(vocabulary.bos),
+            vocabulary.hash,
+            flat,
+        )
+        io, s = np.array(pairs).T
+        return Prompts(tokens, positions, io, s)
+
+    def _located(self, item: Gift) -> tuple[list[int], tuple[int, int, int, int]]:
+        """A prompt's ids, and where its end, IO, S1 and S2 are."""
+        row = [*self.vocabulary.bos, *self.vocabulary.encode(item.prompt)]
+        s1, s2 = (i for i, token in enumerate(row) if token == self._names[item.s])
+        return row, (len(row) - 1, row.index(self._names[item.io]), s1, s2)
+
+    @property
+    def n_passes(self) -> int:
+        """Once for attention, once as a base, and once for each head that is zeroed."""
+        return 2 + self.card.n_layers * self.card.n_heads
+
+    def data(self) -> Sequence[Tokens]:
+        """The prompts, if the tokenizer has enough single-token names."""
+        return [] if self._prompts is None else [self._prompts.tokens]
+
+    def run(self, report: Report) -> dict[str, pl.DataFrame]:
+        """Score every head: attention, what it copies, and what zeroing it does.
+
+        Args:
+            report: Told the progress.
+
+        Returns:
+            `head_scores` and `model_scores`, or `absences` where names are split.
+        """
+        prompts = self._prompts
+        if prompts is None:
+            reason = f"only {len(self._names)} of the names are single tokens"
+            return {"absences": absence(self.card, "s_inhibition", "gifts", reason)}
+        model = self.loaded_model()
+        labels = Labels(card=self.card, tokens=prompts.tokens, data="gifts", seed=self.seed)
+        base, effects = self._effects(model, prompts, stage(report, "zeroing heads", 0, 2))
+        frames = [
+            *self._attention(model, prompts, labels, report),
+            head_scores(effects, None, "io_s_effect", labels),
+            *self._copying(model, prompts),
+        ]
+        values = {"io_s_logit_difference": base, "io_over_s": (base > 0).astype(float)}
+        expected = {"io_s_logit_difference": 0.0, "io_over_s": 0.5}
+        return {
+            "head_scores": pl.concat(frames),
+            "model_scores": model_scores(values, expected, labels),
+        }
+
+    def _attention(
+        self, model: Model, prompts: Prompts, labels: Labels, report: Report
+    ) -> list[pl.DataFrame]:
+        """Attention from the end to S2, IO and S1."""
+        at = prompts.positions
+
+        def to(name: str) -> Score:
+            return lambda p, rows: scores.attention_between(p, at["end"][rows], at[name][rows])
+
+        functions = {"s_inhibition": to("s2"), "attention_to_io": to("io")}
+        functions["attention_to_s1"] = to("s1")
+        found = stream_scores(
+            model, prompts.tokens.ids, functions, stage(report, "attention", 1, 2)
+        )
+        shape = prompts.tokens.ids.shape
+        return [
+            head_scores(found[name], chance(shape, function), name, labels)
+            for name, function in functions.items()
+        ]
+
+    def _effects(
+        self, model: Model, prompts: Prompts, report: Report
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The IO - S logit difference, and its change when each head's z is zero everywhere."""
+        base = self._difference(model, prompts, Taps())
+        n_layers, n_heads = self.card.n_layers, self.card.n_heads
+        effects = np.empty((len(base), n_layers, n_heads))
+        for layer in range(n_layers):
+            for head in range(n_heads):
+                taps = Taps(edits={Site.Z: zero_head(layer, head)})
+                effects[:, layer, head] = self._difference(model, prompts, taps) - base
+                report(layer * n_heads + head + 1, n_layers * n_heads, "")
+        return base, effects
+
+    def _difference(self, model: Model, prompts: Prompts, taps: Taps) -> np.ndarray:
+        ids = torch.from_numpy(prompts.tokens.ids.astype(np.int64)).to(model.device)
+        lengths = (prompts.positions["end"] + 1).to(model.device)
+        with torch.inference_mode():
+            logits = last_logits(model, ids, lengths, taps).double().cpu().numpy()
+        row = np.arange(len(logits))
+        return logits[row, prompts.io] - logits[row, prompts.s]
+
+    def _copying(self, model: Model, prompts: Prompts) -> list[pl.DataFrame]:
+        ids = sorted(self._names.values())
+        labels = Labels(card=self.card, tokens=prompts.tokens, data="names", seed=self.seed)
+        plain, gained = ov_copy_scores(model, ids)
+        return [
+            head_scores(plain, None, "ov_copy", labels),
+            head_scores(gained, None, "ov_copy_gain", labels),
+        ]
+
+
+def zero_head(layer: int, head: int):
+    """An edit of `z` after which the head writes exactly nothing."""
+
+    def edit(
+        where: Where, z: Float[Tensor, "batch head query d_head"]
+    ) -> Float[Tensor, "batch head query d_head"]:
+        if where.layer != layer:
+            return z
+        zeroed = z.clone()
+        zeroed[:, head] = 0
+        return zeroed
+
+    return edit

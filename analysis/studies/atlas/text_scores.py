@@ -1,0 +1,225 @@
+"""What heads look at in text: previous token, BOS, duplicates, delimiters, and every offset."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from random import Random
+from typing import ClassVar
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from analysis import scores
+from analysis.models.load import Model
+from analysis.questions.experiment import Experiment, Report, stage
+from analysis.questions.heads import parse_heads
+from analysis.questions.rows import Labels, absence, head_profiles, head_scores
+from analysis.questions.stream import Score, chance, stream_scores
+from analysis.text.sources import read_source, windows
+from analysis.text.tokens import NO_TOKENIZER, Tokens, Vocabulary, delimiter_ids
+
+_UNTESTED = {
+    "delimiter": "the text holds no token for . , ; : ! ? or newline",
+    "duplicate_token": "no sequence of the text holds a token twice",
+}
+NO_BOS = "position 0 holds an ordinary token: see position_0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextScores(Experiment):
+    """What does every head of a model look at in text, and on random tokens?"""
+
+    version: ClassVar[int] = 1
+
+    text: str
+    """What `read_source` takes."""
+    bos: bool
+    """Whether every sequence starts with the tokenizer's BOS."""
+    n_sequences: int
+    n_tokens: int
+    """Length of each sequence, with the BOS."""
+    n_offsets: int
+    """Offsets 0 .. n_offsets - 1 of the positional profile."""
+    n_pictured: int
+    """Positions of the mean and the example pattern."""
+    pictured: tuple[str, ...]
+    """Heads whose patterns are kept."""
+
+    @cached_property
+    def _text(self) -> Tokens | None:
+        if self.vocabulary.tokenizer is None:
+            return None
+        source = read_source(self.text, self.seed, self.n_sequences * self.n_tokens)
+        return windows(
+            source,
+            self.vocabulary,
+            n_sequences=self.n_sequences,
+            n_tokens=self.n_tokens,
+            bos=self.bos,
+            seed=self.seed,
+        )
+
+    @cached_property
+    def _random(self) -> Tokens:
+        rng = Random(f"random/{self.seed}")
+        start = self.vocabulary.bos if self.bos else ()
+        body = self.n_tokens - len(start)
+        rows = [
+            [*start, *rng.choices(self.vocabulary.ordinary, k=body)]
+            for _ in range(self.n_sequences)
+        ]
+        ids = np.array(rows, dtype=np.int32)
+        return Tokens(ids, "random tokens", f"uniform, seed {self.seed}", self.bos, "")
+
+    @cached_property
+    def _bare(self) -> Tokens | None:
+        """The same text with an ordinary token first: is the sink its token or its place?"""
+        text = self._text
+        if text is None or not self.bos:
+            return None
+        return Tokens(text.ids[:, 1:], text.name, text.source, bos=False, tokenizer=text.tokenizer)
+
+    def data(self) -> Sequence[Tokens]:
+        """Text with and without BOS, where the model has a tokenizer, and random tokens."""
+        return [found for found in (self._text, self._bare, self._random) if found is not None]
+
+    def run(self, report: Report) -> dict[str, pl.DataFrame]:
+        """Score every head.
+
+        Args:
+            report: Told the progress.
+
+        Returns:
+            `head_scores`, `head_profiles`, and for text `patterns`, `prompts` and `absences`.
+        """
+        model = self.loaded_model()
+        frames = [self._random_frames(model, stage(report, "random tokens", 0, 3))]
+        if self._text is None:
+            names = ("previous_token", "bos", "duplicate_token", "delimiter")
+            gaps = [absence(self.card, name, "text", NO_TOKENIZER) for name in names]
+            return {**frames[0], "absences": pl.concat(gaps)}
+        frames.append(self._text_frames(model, self._text, stage(report, "text", 1, 3)))
+        if self._bare is None:
+            frames.append({"absences": absence(self.card, "bos", "text", NO_BOS)})
+        else:
+            frames.append(self._bare_frames(model, self._bare, stage(report, "no BOS", 2, 3)))
+        tables = dict.fromkeys(table for frame in frames for table in frame)
+        return {t: pl.concat([frame[t] for frame in frames if t in frame]) for t in tables}
+
+    def _random_frames(self, model: Model, report: Report) -> dict[str, pl.DataFrame]:
+        labels = Labels(card=self.card, tokens=self._random, data="random", seed=self.seed)
+        functions = self._positional()
+        found = stream_scores(model, self._random.ids, functions, report)
+        return self._tables(found, functions, labels, self._random.ids.shape)
+
+    def _text_frames(self, model: Model, text: Tokens, report: Report) -> dict[str, pl.DataFrame]:
+        labels = Labels(card=self.card, tokens=text, data="text", seed=self.seed)
+        is_delimiter = torch.from_numpy(np.isin(text.ids, delimiter_ids(self.vocabulary)))
+        functions = {**self._positional(), **self._content(text, is_delimiter)}
+        picture = Picture(parse_heads(self.pictured, self.card), self.n_pictured)
+        found = stream_scores(model, text.ids, functions, report, watchers=[picture])
+        frames = self._tables(found, functions, labels, text.ids.shape)
+        frames |= picture.tables(self.card.model, text, self.vocabulary)
+        measured = set(frames["head_scores"]["score"])
+        gaps = [
+            absence(self.card, score, "text", reason)
+            for score, reason in _UNTESTED.items()
+            if score not in measured
+        ]
+        return {**frames, "absences": pl.concat(gaps)} if gaps else frames
+
+    def _bare_frames(self, model: Model, bare: Tokens, report: Report) -> dict[str, pl.DataFrame]:
+        labels = Labels(card=self.card, tokens=bare, data="text", seed=self.seed)
+        functions: dict[str, Score] = {"position_0": lambda p, _: scores.bos_score(p)}
+        found = stream_scores(model, bare.ids, functions, report)
+        return self._tables(found, functions, labels, bare.ids.shape)
+
+    def _positional(self) -> dict[str, Score]:
+        """Scores of the place alone; position 0 is called BOS only when it holds one."""
+        first = "bos" if self.bos else "position_0"
+        return {
+            "previous_token": lambda p, _: scores.previous_token_score(p),
+            first: lambda p, _: scores.bos_score(p),
+            "offset": lambda p, _: scores.offset_profile(p, self.n_offsets),
+        }
+
+    def _content(self, text: Tokens, is_delimiter: Tensor) -> dict[str, Score]:
+        ids = torch.from_numpy(text.ids)
+        uniform = scores.uniform_pattern(text.ids.shape[1])
+        return {
+            "duplicate_token": lambda p, rows: scores.duplicate_token_score(
+                p, ids[rows].to(p.device)
+            ),
+            "delimiter": lambda p, rows: scores.delimiter_ratio(
+                p, uniform, is_delimiter[rows].to(p.device)
+            ),
+        }
+
+    def _tables(
+        self,
+        found: dict[str, np.ndarray],
+        functions: dict[str, Score],
+        labels: Labels,
+        shape: tuple[int, ...],
+    ) -> dict[str, pl.DataFrame]:
+        by_chance = {name: chance(shape, f) for name, f in functions.items()}
+        frames = {
+            "head_scores": pl.concat(
+                head_scores(found[name], by_chance[name], name, labels)
+                for name in functions
+                if name != "offset"
+            )
+        }
+        if "offset" in found:
+            frames["head_profiles"] = head_profiles(
+                found["offset"], by_chance["offset"], "offset", 0, labels
+            )
+        return frames
+
+
+class Picture:
+    """Keeps the mean pattern and the first sequence's, of some heads and the first positions."""
+
+    def __init__(self, heads: tuple[tuple[int, int], ...], n_pos: int) -> None:
+        self.heads, self.n_pos = heads, n_pos
+        self.total = {head: np.zeros((n_pos, n_pos)) for head in heads}
+        self.example: dict[tuple[int, int], np.ndarray] = {}
+        self.n_sequences = 0
+
+    def __call__(self, layer: int, rows: slice, pattern: Tensor) -> None:
+        """Add a chunk of patterns."""
+        self.n_sequences = max(self.n_sequences, rows.stop)
+        for head in self.heads:
+            if head[0] == layer:
+                corner = pattern[:, head[1], : self.n_pos, : self.n_pos].double().cpu().numpy()
+                self.total[head] += corner.sum(0)
+                if rows.start == 0:
+                    self.example[head] = corner[0]
+
+    def tables(self, model: str, text: Tokens, vocabulary: Vocabulary) -> dict[str, pl.DataFrame]:
+        """Rows of `patterns` (on and below the diagonal) and of `prompts`."""
+        frames: list[pl.DataFrame] = []
+        query, key = np.tril_indices(self.n_pos)
+        for layer, head in self.heads:
+            mean = self.total[layer, head] / self.n_sequences
+            for kind, square in (("mean", mean), ("example", self.example[layer, head])):
+                weight = square[query, key].astype(np.float32)
+                rows = {"layer": layer, "head": head, "query": query, "key": key}
+                frames.append(
+                    pl.DataFrame(
+                        {"model": model, "text": text.text, "kind": kind, **rows, "weight": weight}
+                    )
+                )
+        ids = text.ids[0, : self.n_pos]
+        prompt = pl.DataFrame(
+            {
+                "text": text.text,
+                "sequence": 0,
+                "position": np.arange(len(ids)),
+                "token_id": ids,
+                "token": [vocabulary.display(int(i)) for i in ids],
+            }
+        )
+        return {"prompts": prompt, **({"patterns": pl.concat(frames)} if frames else {})}

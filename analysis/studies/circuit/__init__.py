@@ -1,0 +1,1 @@
+"""Is there an induction circuit, which heads is it made of, and is each of them needed?"""

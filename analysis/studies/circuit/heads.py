@@ -1,0 +1,200 @@
+"""The induction circuit: which heads it is made of, and the data that it is tested on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from random import Random
+
+import numpy as np
+import polars as pl
+import torch
+
+from analysis.errors import UserError
+from analysis.interventions import Head
+from analysis.interventions.passes.staircase import layer_calls, trace
+from analysis.models.load import Model
+from analysis.questions.experiment import Experiment
+from analysis.questions.heads import parse_heads
+from analysis.questions.judgement import Evidence
+from analysis.text.repeats import repeated_tokens
+from analysis.text.tokens import Tokens, Vocabulary
+
+from .passes import Start
+
+MIN_SCORE = 0.2
+"""Mean attention to the target from which a head counts as an induction head beside the first."""
+
+MAX_COPIERS = 3
+"""How many induction heads are tested at most."""
+
+
+@dataclass(frozen=True)
+class CircuitHeads:
+    """A previous-token head and the induction heads above it."""
+
+    previous: Head
+    copiers: tuple[Head, ...]
+    """The strongest first."""
+
+
+def circuit_heads(text: Evidence, induction: Evidence) -> CircuitHeads:
+    """Choose the heads that an induction circuit would be made of, on the even sequences.
+
+    The strongest induction head above layer 0 comes first; the previous-token head is the
+    strongest in the layers below it; further induction heads must lie above that one, and look at
+    the target with more than `MIN_SCORE`. Experiments on the circuit draw sequences of their own.
+
+    Args:
+        text: Answer of `TextScores`; without a tokenizer its scores on random tokens count.
+        induction: Answer of `InductionScores`.
+
+    Returns:
+        The heads.
+
+    Raises:
+        UserError: The model has one layer.
+    """
+    copying = [row for row in _even_means(induction, "induction", "repeated") if row[0].layer > 0]
+    if not copying:
+        raise UserError(
+            "expected a model of at least 2 layers, got 1; "
+            "an induction circuit takes a head that reads what an earlier one wrote"
+        )
+    first = copying[0][0]
+    previous = next(head for head in _previous_token_heads(text) if head.layer < first.layer)
+    others = [head for head, mean in copying[1:MAX_COPIERS] if mean > MIN_SCORE]
+    return CircuitHeads(previous, (first, *(h for h in others if h.layer > previous.layer)))
+
+
+def previous_token_head(text: Evidence) -> Head:
+    """The strongest previous-token head, on the even sequences.
+
+    Args:
+        text: Answer of `TextScores`; without a tokenizer its scores on random tokens count.
+
+    Returns:
+        The head; in a circuit it would have to lie below an induction head besides.
+    """
+    return _previous_token_heads(text)[0]
+
+
+def _previous_token_heads(text: Evidence) -> list[Head]:
+    looking = _even_means(text, "previous_token", "text")
+    looking = looking or _even_means(text, "previous_token", "random")
+    return [head for head, _ in looking]
+
+
+def _even_means(evidence: Evidence, score: str, data: str) -> list[tuple[Head, float]]:
+    """Heads by their mean over the even sequences, the largest first."""
+    rows = evidence["head_scores"].filter(
+        pl.col("sequence").is_not_null(), pl.col("sequence") % 2 == 0, score=score, data=data
+    )
+    means = rows.group_by("layer", "head").agg(pl.col("value").mean())
+    ranked = means.sort("value", "layer", "head", descending=True).rows()
+    return [(Head(layer, head), mean) for layer, head, mean in ranked]
+
+
+_NAMES = {
+    "repeated": "random block twice, for the circuit",
+    "shuffled": "random block, then shuffled, for the circuit",
+    "reference": "random block twice, for the means of the circuit",
+}
+
+
+def draw_blocks(vocabulary: Vocabulary, what: str, shape: tuple[int, int], seed: int) -> Tokens:
+    """Draw the sequences that the circuit is tested on, apart from those of `InductionScores`.
+
+    Args:
+        vocabulary: Where tokens are drawn from.
+        what: `repeated`; `shuffled`, the same blocks with the second copy in random order; or
+            `reference`, other blocks shown twice.
+        shape: Sequences, and tokens in a block.
+        seed: Of the draw.
+
+    Returns:
+        The sequences.
+    """
+    n_sequences, length = shape
+    blocks = Random(f"circuit {'reference' if what == 'reference' else 'blocks'}/{seed}")
+    order = Random(f"circuit order/{seed}")
+    ids = [
+        repeated_tokens(blocks, vocabulary.ordinary, vocabulary.bos, length, shuffled=False)
+        for _ in range(n_sequences)
+    ]
+    if what == "shuffled":
+        ids = [[*row[:-length], *order.sample(row[-length:], k=length)] for row in ids]
+    array = np.array(ids, dtype=np.int32)
+    return Tokens(array, _NAMES[what], f"uniform, seed {seed}", bool(vocabulary.bos), "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CircuitExperiment(Experiment):
+    """A question about a previous-token head and induction heads, on a block shown twice.
+
+    Blocks are drawn apart from those of `InductionScores`, so that the heads are tested on
+    sequences that did not choose them.
+    """
+
+    previous: str
+    """The previous-token head, as `L1H4`."""
+    copiers: tuple[str, ...]
+    """The induction heads, the strongest first."""
+    n_sequences: int
+    block_len: int
+    """Random tokens in the block that is shown twice, L."""
+
+    @cached_property
+    def heads(self) -> CircuitHeads:
+        """The heads.
+
+        Raises:
+            UserError: The model has no such head, or an induction head is not above the other.
+        """
+        (previous,) = parse_heads([self.previous], self.card)
+        copiers = tuple(Head(*at) for at in parse_heads(self.copiers, self.card))
+        if not copiers or min(head.layer for head in copiers) <= previous[0]:
+            raise UserError(
+                f"expected induction heads in layers above {self.previous}, got "
+                f"{', '.join(self.copiers) or 'none'}; choose an earlier previous-token head"
+            )
+        return CircuitHeads(Head(*previous), copiers)
+
+    @cached_property
+    def repeated(self) -> Tokens:
+        """The block twice."""
+        return self.rows("repeated")
+
+    @cached_property
+    def shuffled(self) -> Tokens:
+        """The control: the second copy in random order."""
+        return self.rows("shuffled")
+
+    def rows(self, what: str) -> Tokens:
+        """The sequences `repeated`, `shuffled` or `reference`."""
+        return draw_blocks(self.vocabulary, what, (self.n_sequences, self.block_len), self.seed)
+
+    def data(self) -> Sequence[Tokens]:
+        """The block twice, and the control whose second copy is shuffled."""
+        return [self.repeated, self.shuffled]
+
+    def start(self, model: Model, tokens: Tokens, rows: slice) -> Start:
+        """Run the model as it is on some sequences."""
+        ids = torch.from_numpy(tokens.ids[rows].astype(np.int64)).to(model.device)
+        calls = layer_calls(model, ids[:1])
+        base = trace(model, ids, range(model.card.n_layers))
+        return Start(model, calls, ids, base, len(self.vocabulary.bos))
+
+    def by_scope(self, losses: np.ndarray) -> np.ndarray:
+        """Losses (..., position) averaged over each of `SCOPES` (..., scope).
+
+        The second copy's unpredictable first token counts for neither copy.
+        """
+        cut = len(self.vocabulary.bos) + self.block_len
+        parts = (losses, losses[..., : cut - 1], losses[..., cut:])
+        return np.stack([part.mean(-1) for part in parts], axis=-1)
+
+
+SCOPES = ("all", "first copy", "second copy")
+"""What `by_scope` averages over."""

@@ -1,0 +1,196 @@
+"""Does an induction head need the previous-token head, and does copying need the induction head?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import product, starmap
+from typing import ClassVar
+
+import numpy as np
+import polars as pl
+import torch
+
+from analysis.attention import Taps
+from analysis.interventions import (
+    Condition,
+    Head,
+    Intervention,
+    Method,
+    Pooling,
+    StandIns,
+    derangement,
+    layer_matched_sets,
+    means,
+    read_z,
+    taps,
+)
+from analysis.models.load import Model
+from analysis.questions.experiment import Report, stage
+from analysis.questions.head_rows import head_effects, loss_effects, scattered
+from analysis.questions.rows import Labels, head_scores
+from analysis.text.tokens import Tokens
+
+from .heads import SCOPES, CircuitExperiment
+from .passes import Reading, batches
+
+METHODS = (Method.ZERO, Method.MEAN, Method.RESAMPLE, Method.UNIFORM)
+"""How heads are ablated."""
+
+SETS_METHOD = Method.RESAMPLE
+"""How random sets are ablated: what stands in has the distribution of what was there."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What some conditions change, and the scores without them."""
+
+    base: np.ndarray
+    """Induction scores (sequence, copier)."""
+    scores: np.ndarray
+    """Changes of them (condition, sequence, copier)."""
+    losses: np.ndarray
+    """Changes of the loss (condition, scope, sequence)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CircuitNecessity(CircuitExperiment):
+    """What is lost when the heads of an induction circuit are ablated?
+
+    The previous-token head and, as its control, every other head of its layer, each by four
+    methods; each induction head, and all together, against random sets of as many heads in the
+    same layers. The previous-token head is ablated on the shuffled block as well.
+    """
+
+    version: ClassVar[int] = 1
+
+    n_draws: int
+    """Random sets; all sets where there are no more than that."""
+
+    @cached_property
+    def reference(self) -> Tokens:
+        """Other blocks shown twice, over which the means are taken at every position."""
+        return self.rows("reference")
+
+    def data(self) -> Sequence[Tokens]:
+        """The block twice, its control, and the reference set."""
+        return [*super().data(), self.reference]
+
+    @property
+    def n_passes(self) -> int:
+        """About: conditions start at their first layer, and few are applied to the control."""
+        return max(1, len(self.conditions()) // 4)
+
+    def run(self, report: Report) -> dict[str, pl.DataFrame]:
+        """Ablate.
+
+        Args:
+            report: Told the progress.
+
+        Returns:
+            `ablations`, `ablation_effects` and `ablation_means` (loss), `head_effects` (change of
+            the induction heads' scores) and `head_scores` (their scores as they are).
+        """
+        model = self.loaded_model()
+        known = StandIns(means=means(model, self.reference.ids, Pooling.PER_POSITION), donors=None)
+        conditions = self.conditions()
+        both = (
+            (self.repeated, "repeated", conditions),
+            (self.shuffled, "shuffled", [_control(c) for c in conditions if _is_previous(c)]),
+        )
+        frames = [
+            self._frames(
+                self._measure(model, tokens, asked, known, stage(report, data, i, len(both))),
+                (tokens, data, asked),
+            )
+            for i, (tokens, data, asked) in enumerate(both)
+        ]
+        return {table: pl.concat([frame[table] for frame in frames]) for table in frames[0]}
+
+    def conditions(self) -> list[Condition]:
+        """What is ablated on the repeated block."""
+        previous, copiers = self.heads.previous, self.heads.copiers
+        layer = [Head(previous.layer, head) for head in range(self.card.n_heads)]
+        alone = [
+            _ablation(method, (head,), "previous" if head == previous else "layer_matched")
+            for method in METHODS
+            for head in layer
+        ]
+        alone += [_ablation(method, (head,), "copier") for method in METHODS for head in copiers]
+        together = [_ablation(method, copiers, "copiers") for method in METHODS]
+        places = product(range(self.card.n_layers), range(self.card.n_heads))
+        sets = layer_matched_sets(starmap(Head, places), copiers, self.n_draws, self.seed)
+        drawn = [
+            replace(_ablation(SETS_METHOD, heads, "layer_matched_set"), draw=i)
+            for i, heads in enumerate(sets)
+        ]
+        return [*alone, *together, *drawn]
+
+    def _measure(
+        self,
+        model: Model,
+        tokens: Tokens,
+        conditions: Sequence[Condition],
+        known: StandIns,
+        report: Report,
+    ) -> Outcome:
+        """Every condition on all sequences, a batch of them at a time."""
+        n_sequences, n_pos = tokens.ids.shape
+        donor_of = derangement(n_sequences, self.seed)
+        copiers, found = self.heads.copiers, list[tuple[np.ndarray, ...]]()
+        for rows in batches(n_sequences, n_pos):
+            donors = torch.from_numpy(tokens.ids[donor_of[rows]].astype(np.int64))
+            with torch.inference_mode():
+                start = self.start(model, tokens, rows)
+                stand_ins = replace(known, donors=read_z(model, donors.to(model.device)))
+                base = start.reading(0, Taps(), copiers)
+                changed: list[Reading] = []
+                for i, condition in enumerate(conditions):
+                    edits = taps(condition.interventions, stand_ins, len(start.tokens))
+                    changed.append(start.reading(condition.first_layer, edits, copiers))
+                    done = rows.start * len(conditions) + (i + 1) * len(start.tokens)
+                    report(done, n_sequences * len(conditions), "")
+            found.append(self._changes(base, changed))
+        scores, score_changes, loss_changes = zip(*found, strict=True)
+        return Outcome(
+            np.concatenate(scores),
+            np.concatenate(score_changes, axis=1),
+            np.concatenate(loss_changes, axis=2),
+        )
+
+    def _changes(self, base: Reading, changed: Sequence[Reading]) -> tuple[np.ndarray, ...]:
+        """Scores (row, copier), and changes of scores and of losses by scope."""
+        scores = torch.stack([each.scores - base.scores for each in changed])
+        losses = torch.stack([each.losses - base.losses for each in changed])
+        by_scope = self.by_scope(losses.double().cpu().numpy()).swapaxes(1, 2)
+        return base.scores.double().cpu().numpy(), scores.double().cpu().numpy(), by_scope
+
+    def _frames(
+        self, found: Outcome, asked: tuple[Tokens, str, Sequence[Condition]]
+    ) -> dict[str, pl.DataFrame]:
+        tokens, data, conditions = asked
+        copiers = self.heads.copiers
+        labels = Labels(card=self.card, tokens=tokens, data=data, seed=self.seed)
+        names = [condition.name for condition in conditions]
+        base = scattered(found.base, copiers, self.card)
+        return {
+            **loss_effects(found.losses, conditions, SCOPES, labels),
+            "head_effects": head_effects(found.scores, names, copiers, "induction", labels),
+            "head_scores": head_scores(base, None, "induction", labels),
+        }
+
+
+def _ablation(method: Method, heads: tuple[Head, ...], family: str) -> Condition:
+    """One method at all positions of some heads."""
+    among = {"copiers": " together", "layer_matched_set": " as control"}.get(family, "")
+    name = f"{method.value} {'+'.join(map(str, heads))}{among}"
+    one = Intervention(method=method, heads=heads, positions=None)
+    return Condition(name=name, family=family, interventions=(one,))
+
+
+def _is_previous(condition: Condition) -> bool:
+    return condition.family == "previous"
+
+
+def _control(condition: Condition) -> Condition:
+    """The same condition on the shuffled block."""
+    return replace(condition, name=f"{condition.name}, shuffled", family="shuffled")

@@ -1,0 +1,280 @@
+"""Along which path does the previous-token head serve an induction head: keys, queries, values?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product, starmap
+from typing import ClassVar
+
+import numpy as np
+import polars as pl
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from analysis.attention import Site
+from analysis.errors import UserError
+from analysis.interventions import (
+    Condition,
+    Head,
+    Intervention,
+    Method,
+    derangement,
+    read_z,
+)
+from analysis.models.load import Model
+from analysis.models.projections import surroundings
+from analysis.questions.effect_rows import condition_rows
+from analysis.questions.experiment import Report, stage
+from analysis.questions.head_rows import head_effects, loss_effects
+from analysis.questions.rows import Labels, absence
+from analysis.text.tokens import Tokens
+
+from .heads import SCOPES, CircuitExperiment
+from .passes import Start, batches, put_heads
+
+METHODS = (Method.ZERO, Method.RESAMPLE)
+"""What the sender writes into the receiver's input: nothing, or what it writes on another row."""
+
+INPUTS = {"k": (Site.K,), "q": (Site.Q,), "v": (Site.V,), "qkv": (Site.Q, Site.K, Site.V)}
+"""Which inputs of the receiver see the change; all three are the direct path."""
+
+_SCORED = ("k", "q", "qkv")
+"""Values cannot change a pattern, so that an induction score through them alone cannot change."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Path:
+    """One sender's contribution, changed in some inputs of one receiver and nowhere else."""
+
+    method: Method
+    sender: Head
+    receiver: Head
+    into: str
+    """A key of `INPUTS`."""
+    family: str
+
+    @property
+    def name(self) -> str:
+        """As a condition is called."""
+        control = ", shuffled" if self.family == "shuffled" else ""
+        return f"path {self.method.value} {self.sender} -> {self.receiver}.{self.into}{control}"
+
+    def condition(self) -> Condition:
+        """Its entry among the conditions."""
+        one = Intervention(method=self.method, heads=(self.sender,), positions=None)
+        return Condition(name=self.name, family=self.family, interventions=(one,))
+
+
+def contribution_change(
+    model: Model,
+    sender: Head,
+    z: Float[Tensor, "row head pos d_head"],
+    donor_z: Float[Tensor, "row head pos d_head"] | None,
+) -> Float[Tensor, "row pos d_model"]:
+    """What leaves the residual stream when a head's contribution is taken out or exchanged.
+
+    Args:
+        model: A model whose layers add what attention writes as it is.
+        sender: The head.
+        z: What the heads of its layer read.
+        donor_z: What they read on the rows that stand in; None to take the contribution out.
+
+    Returns:
+        The donor's z W_O, or nothing, minus the head's own.
+    """
+    own = z[:, sender.head]
+    new = torch.zeros_like(own) if donor_z is None else donor_z[:, sender.head]
+    return (new - own) @ model.W_O(sender.layer)[sender.head]
+
+
+def check_adds(model: Model) -> None:
+    """Make sure that every layer adds what its attention writes to the residual stream as it is.
+
+    Raises:
+        UserError: A layer norms it first, so that no head has a contribution of its own.
+    """
+    for layer in range(model.card.n_layers):
+        if surroundings(model, layer).after is not None:
+            raise UserError(
+                f"expected layers that add what attention writes as it is, layer {layer} of "
+                f"{model.card.architecture} norms it first, so that heads have no contribution of "
+                "their own; choose a pre-norm architecture"
+            )
+
+
+class Patched:
+    """Sequences, and what a receiver's layer reads when a sender's contribution is changed."""
+
+    def __init__(self, start: Start, donors: Float[Tensor, "layer row head pos d_head"]) -> None:
+        """Keep what all paths share.
+
+        Args:
+            start: The sequences.
+            donors: What every head reads on the rows that stand in for them.
+        """
+        self._start = start
+        self._donors = donors
+        self._streams: dict[tuple[int, Head, Method], Tensor] = {}
+        self._changes: dict[str, Tensor] = {}
+        self._inputs: dict[int, dict[Site, Tensor]] = {}
+        self._scores: dict[int, Tensor] = {}
+        self._losses = start.losses(start.base.hidden)
+
+    def stream(self, path: Path) -> Float[Tensor, "row pos d_model"]:
+        """The changed residual stream that enters the receiver's layer."""
+        key = path.receiver.layer, path.sender, path.method
+        if key not in self._streams:
+            layer, base = path.sender.layer, self._start.base
+            donor_z = self._donors[layer] if path.method is Method.RESAMPLE else None
+            change = contribution_change(self._start.model, path.sender, base.z[layer], donor_z)
+            # Paths with one stream come side by side: one is enough to keep.
+            self._streams = {key: base.resid_pre[path.receiver.layer] + change}
+            self._changes = {}
+        return self._streams[key]
+
+    def score_change(self, path: Path) -> Float[np.ndarray, " row"]:
+        """Change of the receiver's induction score."""
+        layer, start = path.receiver.layer, self._start
+        if layer not in self._inputs:
+            entering = start.base.resid_pre[layer]
+            self._inputs[layer] = start.read(layer, entering)
+            self._scores[layer] = start.induction_scores(layer, entering, {})
+        stream = self.stream(path)
+        if path.into not in self._changes:  # a pattern knows nothing of other heads: all at once
+            own = {s: t for s, t in self._inputs[layer].items() if s not in INPUTS[path.into]}
+            found = start.induction_scores(layer, stream, own)
+            self._changes[path.into] = found - self._scores[layer]
+        return self._changes[path.into][:, path.receiver.head].double().cpu().numpy()
+
+    def loss_change(self, path: Path) -> Float[np.ndarray, "row position"]:
+        """Change of the losses when only the receiver sees the change."""
+        layer, head = path.receiver
+        changed = self._start.read(layer, self.stream(path))
+        given = {site: changed[site] for site in INPUTS[path.into]}
+        found = self._start.reading(layer, put_heads(layer, [head], given), [])
+        return (found.losses - self._losses).double().cpu().numpy()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PathPatching(CircuitExperiment):
+    """Into which input of an induction head does an earlier head's contribution matter?
+
+    A sender's contribution z W_O is subtracted from the residual stream that enters a receiver's
+    layer (`zero`), or exchanged for its contribution on another random block (`resample`), only
+    where the receiver's keys, or queries, or values are computed. Every head below a receiver is
+    a sender for the induction score; the loss is measured for the previous-token head and, into
+    the first receiver, for the other heads of its layer (keys, and the direct path).
+
+    Source:
+        Wang et al. 2022, "Interpretability in the Wild".
+    """
+
+    version: ClassVar[int] = 1
+
+    @property
+    def n_passes(self) -> int:
+        """About: a path needs some projections and one pattern, and its loss the last layers."""
+        paths = self.paths(control=False)
+        return max(1, len(paths) // 12 + sum(map(self._loses, paths)) // 3)
+
+    def run(self, report: Report) -> dict[str, pl.DataFrame]:
+        """Patch.
+
+        Args:
+            report: Told the progress.
+
+        Returns:
+            `ablations`, `ablation_effects` and `ablation_means` (loss) and `head_effects` (change
+            of the receiver's score); or `absences` where layers norm what attention writes.
+        """
+        model = self.loaded_model()
+        try:
+            check_adds(model)
+        except UserError as error:
+            return {"absences": absence(self.card, "path", "repeated", str(error))}
+        both = ((self.repeated, False), (self.shuffled, True))
+        frames: list[dict[str, pl.DataFrame]] = []
+        for i, (tokens, control) in enumerate(both):
+            paths = self.paths(control=control)
+            told = stage(report, "shuffled" if control else "repeated", i, len(both))
+            scores, losses = self._measure(model, tokens, paths, told)
+            frames.append(self._frames(paths, tokens, scores, losses))
+        return {table: pl.concat([frame[table] for frame in frames]) for table in frames[0]}
+
+    def paths(self, *, control: bool) -> list[Path]:
+        """What is patched.
+
+        Args:
+            control: On the shuffled block, where the previous-token head alone is a sender.
+
+        Returns:
+            Paths, those of one receiver's layer, sender and method side by side.
+        """
+        previous = self.heads.previous
+        found: list[Path] = []
+        for layer in sorted({receiver.layer for receiver in self.heads.copiers}):
+            below = product(range(layer), range(self.card.n_heads))
+            senders = [previous] if control else list(starmap(Head, below))
+            receivers = [head for head in self.heads.copiers if head.layer == layer]
+            for sender, method, receiver, into in product(senders, METHODS, receivers, INPUTS):
+                family = "path" if sender == previous else "other_path"
+                if sender.layer == previous.layer and sender != previous:
+                    family = "layer_matched"
+                path = Path(
+                    method=method,
+                    sender=sender,
+                    receiver=receiver,
+                    into=into,
+                    family="shuffled" if control else family,
+                )
+                if into in _SCORED or self._loses(path):
+                    found.append(path)
+        return found
+
+    def _loses(self, path: Path) -> bool:
+        """Whether the loss is measured along a path."""
+        if path.family == "layer_matched":
+            return path.receiver == self.heads.copiers[0] and path.into in {"k", "qkv"}
+        return path.family == "path"
+
+    def _measure(
+        self, model: Model, tokens: Tokens, paths: Sequence[Path], report: Report
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Changes of scores (path, sequence) and of losses (path, scope, sequence); NaN if none."""
+        n_sequences, n_pos = tokens.ids.shape
+        donor_of = derangement(n_sequences, self.seed)
+        scores = np.full((len(paths), n_sequences), np.nan)
+        losses = np.full((len(paths), len(SCOPES), n_sequences), np.nan)
+        for rows in batches(n_sequences, n_pos):
+            donors = torch.from_numpy(tokens.ids[donor_of[rows]].astype(np.int64))
+            with torch.inference_mode():
+                patched = Patched(
+                    self.start(model, tokens, rows), read_z(model, donors.to(model.device))
+                )
+                for i, path in enumerate(paths):
+                    if path.into in _SCORED:
+                        scores[i, rows] = patched.score_change(path)
+                    if self._loses(path):
+                        losses[i, :, rows] = self.by_scope(patched.loss_change(path)).T
+                    done = rows.start * len(paths) + (i + 1) * (rows.stop - rows.start)
+                    report(done, n_sequences * len(paths), "")
+        return scores, losses
+
+    def _frames(
+        self, paths: Sequence[Path], tokens: Tokens, scores: np.ndarray, losses: np.ndarray
+    ) -> dict[str, pl.DataFrame]:
+        labels = Labels(card=self.card, tokens=tokens, data="repeated", seed=self.seed)
+        conditions = tuple(path.condition() for path in paths)
+        rows = condition_rows(conditions, labels).with_columns(
+            site=pl.Series([path.into for path in paths]),
+            receiver=pl.Series([f"{path.receiver}.{path.into}" for path in paths]),
+        )
+        scored: list[pl.DataFrame] = []
+        for receiver in self.heads.copiers:
+            of = [i for i, p in enumerate(paths) if p.receiver == receiver and p.into in _SCORED]
+            names = [paths[i].name for i in of]
+            scored.append(
+                head_effects(scores[of][..., None], names, [receiver], "induction", labels)
+            )
+        effects = loss_effects(losses, conditions, SCOPES, labels)
+        return {**effects, "ablations": rows, "head_effects": pl.concat(scored)}

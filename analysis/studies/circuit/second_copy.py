@@ -1,0 +1,191 @@
+"""From the second copy of a block: where every head looks, and which token it raises."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+import polars as pl
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from analysis.attention import Site, Taps, Where
+from analysis.interventions.direct import frozen
+from analysis.models.load import Model, hidden_states
+from analysis.models.projections import surroundings
+from analysis.questions.experiment import Experiment, Report, stage
+from analysis.questions.rows import Labels, absence, head_scores
+from analysis.scores import uniform_pattern
+from analysis.text.tokens import Tokens
+
+from .heads import draw_blocks
+from .passes import batches
+
+PLACES = ("target", "duplicate", "previous", "bos", "elsewhere")
+"""Where a head looks from the second copy: the token after the first copy of the query's token,
+that copy itself, the token before the query, BOS, and all the rest."""
+
+_NORMED = "layers norm what attention writes before it is added, so that heads add nothing alone"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecondCopy(Experiment):
+    """Where does every head look from the second copy of a block, and which token does it raise?
+
+    The induction target is one place among others: what is missing there lies elsewhere. The
+    direct logit of a head is what it adds to the logit of the next token, minus what it adds to
+    the mean logit of the vocabulary: z W_O through the final norm, its scale frozen, and W_U.
+    """
+
+    version: ClassVar[int] = 1
+
+    n_sequences: int
+    block_len: int
+    """Random tokens in the block that is shown twice, L, at least 3."""
+
+    @cached_property
+    def repeated(self) -> Tokens:
+        """The block twice: the sequences of the other experiments on the circuit."""
+        return draw_blocks(self.vocabulary, "repeated", self._shape, self.seed)
+
+    @cached_property
+    def shuffled(self) -> Tokens:
+        """The control: the second copy in random order."""
+        return draw_blocks(self.vocabulary, "shuffled", self._shape, self.seed)
+
+    @property
+    def _shape(self) -> tuple[int, int]:
+        return self.n_sequences, self.block_len
+
+    def data(self) -> Sequence[Tokens]:
+        """The block twice, and the control whose second copy is shuffled."""
+        return [self.repeated, self.shuffled]
+
+    def run(self, report: Report) -> dict[str, pl.DataFrame]:
+        """Read every head.
+
+        Args:
+            report: Told the progress.
+
+        Returns:
+            `head_scores`: `second_copy_` and each of `PLACES`, shares that add up to 1, and
+            `direct_logit`; `absences` of that where layers norm what attention writes.
+        """
+        model = self.loaded_model()
+        adds = all(surroundings(model, i).after is None for i in range(self.card.n_layers))
+        both = (("repeated", self.repeated), ("shuffled", self.shuffled))
+        frames: list[pl.DataFrame] = []
+        for i, (data, tokens) in enumerate(both):
+            places, logits = self._measure(model, tokens, stage(report, data, i, len(both)))
+            frames.append(self._rows(places, logits if adds else None, tokens, data))
+        gaps = [absence(self.card, "direct_logit", data, _NORMED) for data, _ in both]
+        found = {"head_scores": pl.concat(frames)}
+        return found if adds else {**found, "absences": pl.concat(gaps)}
+
+    def _measure(
+        self, model: Model, tokens: Tokens, report: Report
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Shares (sequence, layer, head, place) and direct logits (sequence, layer, head)."""
+        n_sequences, n_pos = tokens.ids.shape
+        n_bos = len(self.vocabulary.bos)
+        shares: list[np.ndarray] = []
+        logits: list[np.ndarray] = []
+        for rows in batches(n_sequences, n_pos):
+            ids = torch.from_numpy(tokens.ids[rows].astype(np.int64)).to(model.device)
+            found: list[list[Tensor]] = [[] for _ in model.layers]
+
+            def watch(where: Where, pattern: Tensor, found: list[list[Tensor]] = found) -> None:
+                found[where.layer].append(second_copy_shares(pattern, n_bos))
+
+            with torch.inference_mode():
+                direct = direct_logits(model, ids, self.block_len, Taps(watch=watch))
+            shares.append(torch.stack([torch.cat(c) for c in found], 1).double().cpu().numpy())
+            logits.append(direct.double().cpu().numpy())
+            report(rows.stop, n_sequences, "")
+        return np.concatenate(shares), np.concatenate(logits)
+
+    def _rows(
+        self, places: np.ndarray, logits: np.ndarray | None, tokens: Tokens, data: str
+    ) -> pl.DataFrame:
+        labels = Labels(card=self.card, tokens=tokens, data=data, seed=self.seed)
+        n_bos = len(self.vocabulary.bos)
+        chance = second_copy_shares(uniform_pattern(tokens.ids.shape[1]), n_bos)[0, 0].tolist()
+        frames = [
+            head_scores(places[..., i], chance[i], f"second_copy_{place}", labels)
+            for i, place in enumerate(PLACES)
+            if place != "bos" or n_bos
+        ]
+        if logits is not None:
+            frames.append(head_scores(logits, None, "direct_logit", labels))
+        return pl.concat(frames)
+
+
+def second_copy_shares(
+    pattern: Float[Tensor, "batch head query key"], n_bos: int
+) -> Float[Tensor, "batch head place"]:
+    """Where heads look from the second copy, on average over its queries.
+
+    The rows must be `BOS, s, s` for a block s of length L; queries are those of the induction
+    score: L + k for k = 1..L-1, whose target k + 1 lies in the first copy.
+
+    Args:
+        pattern: Post-softmax attention, n_bos + 2 L positions, L at least 3.
+        n_bos: Tokens before the first block, 0 or 1.
+
+    Returns:
+        Shares in the order of `PLACES`; they add up to 1, or to less where a head has a sink of
+        its own that holds nothing.
+
+    Raises:
+        ValueError: No block of at least 3 tokens fits twice.
+    """
+    block_len, odd = divmod(pattern.shape[-1] - n_bos, 2)
+    if odd or block_len < 3:
+        raise ValueError(f"expected {n_bos} + 2 L positions, L >= 3, got {pattern.shape[-1]}")
+    query = torch.arange(n_bos + block_len, n_bos + 2 * block_len - 1)
+    keys = (query - block_len + 1, query - block_len, query - 1)
+    named = [pattern[..., query, key].mean(-1) for key in keys]
+    first = pattern[..., query, 0].mean(-1) if n_bos else torch.zeros_like(named[0])
+    everything = pattern[..., query, :].sum(-1).mean(-1)
+    elsewhere = everything - torch.stack([*named, first]).sum(0)
+    return torch.stack([*named, first, elsewhere], dim=-1)
+
+
+def direct_logits(
+    model: Model, tokens: Int[Tensor, "row pos"], block_len: int, taps: Taps
+) -> Float[Tensor, "row layer head"]:
+    """What every head adds to the logit of the next token, beyond its mean over the vocabulary.
+
+    Args:
+        model: A model whose layers add what attention writes as it is.
+        tokens: `BOS, s, s` for blocks s.
+        block_len: Tokens in a block, L.
+        taps: What else to observe; its edit of z, if any, is replaced.
+
+    Returns:
+        Means over the queries of the induction score, in logits before any soft cap.
+    """
+    query = slice(tokens.shape[1] - block_len, tokens.shape[1] - 1)
+    z: list[Tensor] = []
+    last: list[Tensor] = []
+
+    def keep(_where: Where, tensor: Tensor) -> Tensor:
+        z.append(tensor[:, :, query].clone())
+        return tensor
+
+    edits = {**taps.edits, Site.Z: keep}
+    hook = model.final_norm.register_forward_pre_hook(lambda _m, args: last.append(args[0]))
+    try:
+        hidden_states(model, tokens, Taps(edits=edits, watch=taps.watch))
+    finally:
+        hook.remove()
+    following = tokens[:, query.start + 1 : query.stop + 1]
+    direction = model.W_U[following] - model.W_U.mean(0)
+    (read,) = frozen(model.final_norm, last[0][:, query], direction[None])
+    columns = [
+        torch.einsum("rhpd,hdm,rpm->rh", part, model.W_O(layer), read) / read.shape[1]
+        for layer, part in enumerate(z)
+    ]
+    return torch.stack(columns, dim=1)

@@ -1,0 +1,1 @@
+"""Which components of two layers does an induction circuit need?"""

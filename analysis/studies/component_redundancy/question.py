@@ -1,0 +1,159 @@
+"""Is the value a few tokens back all that a pair of components was for?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import polars as pl
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from analysis.components.ablation import Ablation, Arms, Mode
+from analysis.components.decomposed import Masks, masked
+from analysis.components.stacking import continued, stacks
+from analysis.interventions import NOTHING, Condition, Endings, Method, Opening, endings, opening
+from analysis.interventions.passes.endings import first_position, opened
+from analysis.models.load import unembed
+from analysis.questions.experiment import Report
+from analysis.studies.redundancy.measures import Measured, Read, kl, read
+from analysis.studies.redundancy.question import SCOPES, ValueRedundancy
+
+from .conditions import NOWHERE, ComponentsAtPosition
+
+EFFECT = "effect"
+"""Change of the probability of the token that the target predicts, averaged over draws."""
+EFFECT_ERROR = "effect_se"
+"""Standard error of that mean, over draws."""
+HARM = "harm"
+"""How much farther than the base A is from the target: KL(target || A) - KL(target || base)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComponentRedundancy(ComponentsAtPosition, ValueRedundancy):
+    """Does ablating a pair of components make the value at t - o redundant?
+
+    As `ValueRedundancy`, where A ablates the components at t and t - 1, and all conditions are
+    under the masks of a mode: base and B under those of the base, A and A+B under those of A.
+    Numbers of attention outputs are averaged over draws; of predictions, probabilities are.
+    """
+
+    version: ClassVar[int] = 3
+    by_sequence: ClassVar[tuple[str, ...]] = ("redundancy", EFFECT, EFFECT_ERROR, HARM)
+
+    within: str | None
+    """The head that the components are cut from, as `L1H4`; None for all."""
+
+    def run(self, report: Report) -> dict[str, pl.DataFrame]:
+        """Compare the conditions.
+
+        Args:
+            report: Told the progress.
+
+        Returns:
+            `comparisons`, as `ValueRedundancy`, and besides `effect`, `effect_se` and `harm` of
+            A, and `kl` of base and A from the target; of an adversary also `adversary_steps`.
+        """
+        steps: dict[str, list[tuple[int, Sequence[float]]]] = {}
+        worst = self.worst((NOWHERE, self.within), report)
+
+        def measure(t: int, rows: np.ndarray) -> Measured:
+            ablation = self.ablation_at(t, rows, self.within)
+            arms = Arms.of(*worst[t]) if worst else ablation.arms(Mode(self.mode))
+            for name, trajectory in arms.trajectories.items():
+                steps.setdefault(name, []).append((ablation.tokens.numel(), trajectory))
+            return self._measured(ablation, arms, t)
+
+        frames = {"comparisons": self.rows(self.gathered(measure, report))}
+        if Mode(self.mode) is Mode.ADVERSARIAL:
+            frames["adversary_steps"] = self._steps(steps)
+        return frames
+
+    def _measured(self, ablation: Ablation, arms: Arms, t: int) -> Measured:
+        """Every number of one position."""
+        model = ablation.decomposition.model
+        with torch.inference_mode():
+            start = opening(model, ablation.tokens)
+            target = unembed(model, start.endings.hidden[0]).double()
+            reads = [
+                _by_draw(read(model, self._ended(ablation, draws, start)), len(draws))
+                for draws in (arms.base, arms.ablated)
+            ]
+            plain, after = (_together(each) for each in reads)
+            found = self.compared(plain, after, t)
+            far = [kl(target, each.logits[0]) for each in (plain, after)]
+            found[None, "target", "base", None, "kl"], found[None, "target", "A", None, "kl"] = far
+            found[None, "base", "A", None, HARM] = far[1] - far[0]
+            top = target.argmax(-1)
+            base, ablated = (_probabilities(each, top) for each in reads)
+        change = ablated - base
+        found[None, "base", "A", None, EFFECT] = change.mean(0)
+        if len(change) > 1:
+            found[None, "base", "A", None, EFFECT_ERROR] = change.std(0) * len(change) ** -0.5
+        return found
+
+    def _ended(self, ablation: Ablation, draws: Sequence[Masks], target: Opening) -> Endings:
+        """What all draws compute at t, one after the other: with nothing else done, then with B."""
+        decomposition, t = ablation.decomposition, ablation.tokens.shape[1] - 1
+        removals = [
+            Condition(
+                name=f"B({scope}) {lag}",
+                family="redundancy",
+                interventions=(self.unread(Method(self.method), t - lag, scope),),
+            )
+            for lag in self.lags(t)
+            for scope in SCOPES
+        ]
+        begin = first_position(removals, t + 1)
+        every: list[Endings] = []
+        for masks, tokens in stacks(draws, ablation.tokens):
+            with masked(decomposition, masks):
+                start = opened(decomposition.model, tokens, target.calls) if masks else target
+            with masked(decomposition, continued(masks, begin, len(removals))):
+                every += [start.endings, endings(start, removals, NOTHING)]
+        first, later = every[::2], every[1::2]
+        attn_out = (torch.cat([each.attn_out for each in some], 2) for some in (first, later))
+        hidden = (torch.cat([each.hidden for each in some], 1) for some in (first, later))
+        return Endings(torch.cat(list(attn_out)), torch.cat(list(hidden)))
+
+    def subject(self) -> dict[str, str | None]:
+        """What all rows say of A and B."""
+        about = {"head": self.within, "components": self.components, "mode": self.mode}
+        return {**about, "method": self.method}
+
+    def _steps(self, found: dict[str, list[tuple[int, Sequence[float]]]]) -> pl.DataFrame:
+        """Rows of `adversary_steps`: the mean over all tokens after each step."""
+        frames: list[pl.DataFrame] = []
+        for arm, trajectories in found.items():
+            weights = np.array([n for n, _ in trajectories], dtype=float)
+            mean = weights @ np.array([losses for _, losses in trajectories]) / weights.sum()
+            steps = np.arange(len(mean), dtype=np.int16)
+            frames.append(pl.DataFrame({"arm": [arm] * len(mean), "step": steps, "value": mean}))
+        return pl.concat(frames).with_columns(
+            model=pl.lit(self.card.model),
+            text=pl.lit(self.tokens.text),
+            decomposition=pl.lit(self.decomposition_id),
+            components=pl.lit(self.components),
+        )
+
+
+def _by_draw(rows: Read, n_draws: int) -> Read:
+    """What was read in rows that stand one draw after the other."""
+    by_draw = (n_draws, -1)
+    return Read(rows.attn_out.unflatten(2, by_draw), rows.logits.unflatten(1, by_draw))
+
+
+def _together(draws: Read) -> Read:
+    """All draws: outputs side by side, and the logarithm of mean probabilities."""
+    log_p = draws.logits.log_softmax(-1)
+    return Read(draws.attn_out, log_p.logsumexp(1) - math.log(log_p.shape[1]))
+
+
+def _probabilities(draws: Read, tokens: Int[Tensor, " row"]) -> Float[Tensor, "draw row"]:
+    """Of some tokens, with nothing done but the masks."""
+    p = draws.logits[0].softmax(-1)
+    return p.gather(-1, tokens.expand(len(p), -1)[..., None])[..., 0]

@@ -1,0 +1,193 @@
+"""Answers about ablated components arranged for a reader."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from analysis.studies.redundancy.views import aggregates
+
+from .choice import LARGEST
+from .claims import POOLED, WHOLE, ComponentEvidence
+from .question import EFFECT, EFFECT_ERROR, HARM
+
+MODES = {
+    "deterministic": "all other masks are 1: the baseline is the target itself",
+    "stochastic": "random masks between importance and 1, the same in both arms",
+    "stochastic_apart": "random masks, drawn apart for both arms",
+    "stochastic_ci": "as published: importance 0 and a random mask, instead of a mask of 0",
+    "adversarial": "masks chosen to do harm, in each arm",
+}
+"""What every mode does, in words."""
+OTHERS = "other pairs of matched norm"
+
+_FIGURES = ("value", "lower", "upper", "n")
+_CURVE = ("at", "series", "role", *_FIGURES)
+
+
+def ablations(evidence: ComponentEvidence) -> dict[str, pl.DataFrame]:
+    """Every way in which the pair was ablated.
+
+    Args:
+        evidence: What claims are judged by.
+
+    Returns:
+        Rows of `comparisons` by the mode, and by `mode, in L1H4` where it was cut from that head.
+    """
+    within = {f"{mode}, in {evidence.head}": answer for mode, answer in evidence.within.items()}
+    every = {**evidence.modes, **within}
+    return {name: answer["comparisons"] for name, answer in every.items()}
+
+
+def swept(evidence: ComponentEvidence) -> dict[str, pl.DataFrame]:
+    """Those ways in which values were zeroed at more than one offset."""
+    every = ablations(evidence)
+    return {name: rows for name, rows in every.items() if rows["lag"].drop_nulls().n_unique() > 1}
+
+
+def index_rows(evidence: ComponentEvidence, chosen: str, layer: int | None) -> pl.DataFrame:
+    """The pooled index of B(all) by offset, of the pair, of the head and of random pairs.
+
+    Args:
+        evidence: What claims are judged by.
+        chosen: One of `ablations`, shown beside the pair within the head and the head.
+        layer: Whose attention output; None for the predictions.
+
+    Returns:
+        Rows of a curve for each; the chosen one first.
+    """
+    head, within = evidence.head, f"{WHOLE}, in {evidence.head}"
+    shown = ablations(evidence)
+    named = {
+        f"pair, {chosen}": shown[chosen],
+        f"pair, {within}": shown[within],
+        f"{head} zeroed": evidence.zeroed["comparisons"],
+    }
+    frames = [_index(rows, name, name, layer) for name, rows in named.items()]
+    frames += [
+        _index(answer["comparisons"], name, OTHERS, layer)
+        for name, answer in evidence.matched.items()
+    ]
+    return pl.concat(frames).select(_CURVE).sort("at", maintain_order=True)
+
+
+def sweep_rows(comparisons: pl.DataFrame, scope: str) -> pl.DataFrame:
+    """What removing a value changes in the predictions, alone and after A, by offset.
+
+    Args:
+        comparisons: Rows of the table, of one ablation.
+        scope: `all` or `specific`.
+
+    Returns:
+        Rows of two curves, KL in nats.
+    """
+    rows = aggregates(comparisons).filter(pl.col("layer").is_null(), metric="kl")
+    series = {
+        ("base", f"B({scope})"): "values zeroed",
+        ("A", f"A+B({scope})"): "values zeroed, components ablated",
+    }
+    frames = [
+        rows.filter(reference=reference, condition=condition).with_columns(
+            at=pl.col("lag"), series=pl.lit(words), role=pl.lit(words)
+        )
+        for (reference, condition), words in series.items()
+    ]
+    return pl.concat(frames).select(_CURVE).sort("at", maintain_order=True)
+
+
+def highest(answers: Mapping[str, pl.DataFrame], scope: str) -> float:
+    """The end of an axis that all ablations share: the largest upper end of `sweep_rows`."""
+    uppers = [sweep_rows(rows, scope).select("value", "upper") for rows in answers.values()]
+    return float(pl.concat(uppers).select(pl.max_horizontal("value", "upper").max()).item())
+
+
+def farthest(profiles: Mapping[str, pl.DataFrame], profile: str) -> float:
+    """The end of a symmetric axis that all modes and heads share, at least .05."""
+    ends = [
+        rows.filter(profile=profile).select(pl.max_horizontal(pl.col("lower", "upper").abs()).max())
+        for rows in profiles.values()
+    ]
+    return max(0.05, *(float(end.item()) for end in ends))
+
+
+def effects(answers: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """What ablating the pair does to predictions in every way.
+
+    Args:
+        answers: What `ablations` gives.
+
+    Returns:
+        Columns `ablation`, `measure` (in words), `value`, `lower`, `upper` and `n`.
+    """
+    measures = {
+        EFFECT: "change of the probability of the target's token",
+        EFFECT_ERROR: "its standard error over draws",
+        HARM: "KL(target || A) - KL(target || base), nats",
+        "kl": "KL(base || A), nats",
+    }
+    frames = [
+        aggregates(rows)
+        .filter(pl.col("metric").is_in(list(measures)), reference="base", condition="A")
+        .select(pl.lit(name).alias("ablation"), "metric", *_FIGURES)
+        for name, rows in answers.items()
+    ]
+    every = pl.concat(frames).rename({"metric": "measure"})
+    order = pl.col("measure").replace_strict({name: i for i, name in enumerate(measures)})
+    return every.sort(order, maintain_order=True).with_columns(
+        pl.col("measure").replace_strict(measures)
+    )
+
+
+def way(effects: pl.DataFrame, ablation: str, measure: str) -> dict[str, Any]:
+    """One number of `effects`.
+
+    Args:
+        effects: Its rows.
+        ablation: In which way.
+        measure: How the words of the measure begin.
+
+    Returns:
+        The row; there must be exactly one.
+    """
+    asked = (pl.col("ablation") == ablation) & pl.col("measure").str.starts_with(measure)
+    return effects.row(by_predicate=asked, named=True)
+
+
+def trajectories(adversary_steps: pl.DataFrame) -> pl.DataFrame:
+    """Rows of a curve for each arm of an adversary."""
+    words = pl.col("arm").replace_strict(
+        {"base": "nothing ablated", "ablated": "components ablated"}
+    )
+    return adversary_steps.sort("arm", "step").select(
+        at="step",
+        series=words,
+        role=words,
+        value="value",
+        lower=pl.lit(None, pl.Float64),
+        upper=pl.lit(None, pl.Float64),
+        n=pl.lit(None, pl.Int32),
+    )
+
+
+def pair_rows(component_pairs: pl.DataFrame, chosen_on: str) -> pl.DataFrame:
+    """The pairs that add most to the head's score, where they were chosen and elsewhere.
+
+    Args:
+        component_pairs: Answer of `PairChoice`.
+        chosen_on: The text that they were chosen on.
+
+    Returns:
+        Columns `query`, `key`, `chosen_on` and `elsewhere`, the largest first.
+    """
+    place = ("first_component", "second_component")
+    rows = component_pairs.filter(measure=LARGEST)
+    here = rows.filter(text=chosen_on).select(*place, chosen_on="value")
+    there = rows.filter(pl.col("text") != chosen_on).select(*place, elsewhere="value")
+    joined = here.join(there, on=place, maintain_order="left").sort("chosen_on", descending=True)
+    return joined.rename({"first_component": "query", "second_component": "key"})
+
+
+def _index(comparisons: pl.DataFrame, series: str, role: str, layer: int | None) -> pl.DataFrame:
+    here = pl.col("layer").eq_missing(pl.lit(layer, pl.Int16))
+    rows = aggregates(comparisons).filter(here, metric=POOLED, condition="A+B(all)")
+    return rows.with_columns(at=pl.col("lag"), series=pl.lit(series), role=pl.lit(role))

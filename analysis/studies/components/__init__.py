@@ -1,0 +1,1 @@
+"""How good is a decomposition, and what are its components?"""

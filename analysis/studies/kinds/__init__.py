@@ -1,0 +1,1 @@
+"""Do different kinds of ablation agree on which heads matter?"""

@@ -1,0 +1,289 @@
+"""Do different kinds of ablation agree, and do top heads matter more than random ones?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float
+
+from analysis.questions.experiment import Report
+from analysis.questions.judgement import Bar, Evidence, Judgement, Statement, decided, judged
+from analysis.statistics.comparisons import holm, permutation_p, spearman
+from analysis.statistics.resampling import N_RESAMPLES, bootstrap
+
+CHAPTER = "05_ablation_kinds"
+METRIC = "kl_base_ablated"
+"""Heads are ranked by it."""
+AGREEMENT = 0.8
+"""Two kinds rank heads alike when the whole interval of their Spearman correlation is above it."""
+DIFFERENCE = 0.1
+"""What heads read is different where it changes by more somewhere; values are of order 1."""
+JUDGED_SIZE = 4
+"""The size of the sets that the claim on top heads is about; other sizes are shown."""
+
+PerHead = Float[np.ndarray, "sequence head"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class KindEvidence:
+    """What the kinds of ablation are judged by."""
+
+    kinds: Mapping[str, Evidence]
+    """Single heads under every kind of ablation, by its name in the book; `zero` is one."""
+    estimates: Mapping[str, Evidence]
+    """Cheaper measures of the same heads that are shown beside the sweep, by name."""
+    sets: Mapping[str, Evidence]
+    """`top`, `random` and `layer_matched` sets under `zero`; a family may be missing."""
+    identities: Evidence
+    """Answer of `AblationIdentities`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KindClaims(Judgement):
+    """What ablating heads shows whichever way it is done, and what depends on the way.
+
+    Heads are ranked on the even sequences and judged on the odd ones.
+    """
+
+    version: ClassVar[int] = 2
+
+    evidence: KindEvidence
+
+    def run(self, report: Report) -> dict[str, pl.DataFrame]:
+        """Compare the kinds, and the top heads with random ones.
+
+        Args:
+            report: Told the progress.
+
+        Returns:
+            `rank_agreements`, `ablation_curves` and `claims`.
+        """
+        effects = {name: per_head(answer, METRIC) for name, answer in self.evidence.kinds.items()}
+        agreements = self._agreements(effects)
+        curves = self._curves()
+        claims = [
+            *self._identities(),
+            *(
+                self._alike(agreements.filter(kind="zero", other=other).row(0, named=True))
+                for other in effects
+                if other != "zero"
+            ),
+            *self._top(curves),
+        ]
+        report(1, 1, "")
+        constants = {"model": pl.lit(self.card.model), "metric": pl.lit(METRIC)}
+        return {
+            "rank_agreements": agreements.with_columns(**constants),
+            "ablation_curves": curves.with_columns(**constants, method=pl.lit("zero")),
+            "claims": pl.DataFrame(claims),
+        }
+
+    def runs(self) -> list[str]:
+        """The runs that are judged."""
+        groups = (self.evidence.kinds, self.evidence.estimates, self.evidence.sets)
+        answers = [answer for group in groups for answer in group.values()]
+        return [run for answer in (*answers, self.evidence.identities) for run in answer.runs]
+
+    def question(self) -> dict[str, Any]:
+        """The runs that are judged, by their role."""
+        groups = {
+            "kinds": self.evidence.kinds,
+            "estimates": self.evidence.estimates,
+            "sets": self.evidence.sets,
+        }
+        roles = {
+            name: {role: answer.runs for role, answer in group.items()}
+            for name, group in groups.items()
+        }
+        evidence = {**roles, "identities": self.evidence.identities.runs}
+        return {**super().question(), "parameters": {"evidence": evidence}}
+
+    def _agreements(self, effects: Mapping[str, PerHead]) -> pl.DataFrame:
+        """Every two kinds, and every estimate with `zero`."""
+        rows = [
+            self._agreement((kind, first), (other, second))
+            for kind, first in effects.items()
+            for other, second in effects.items()
+        ]
+        for name, answer in self.evidence.estimates.items():
+            losses = per_head(self.evidence.kinds["zero"], "loss_change")
+            estimate = per_head(answer, "loss_change")
+            rows.append(self._agreement(("zero", losses), (name, estimate)))
+        return pl.DataFrame(rows)
+
+    def _agreement(
+        self, one: tuple[str, PerHead], two: tuple[str, PerHead]
+    ) -> dict[str, str | float | int]:
+        (kind, first), (other, second) = one, two
+        n = len(first)
+        rng = np.random.default_rng(self.seed)
+        draws = rng.multinomial(n, np.full(n, 1 / n), N_RESAMPLES) / n
+        resampled = correlations(draws @ first, draws @ second)
+        lower, upper = np.quantile(resampled, (0.025, 0.975))
+        quarter = max(1, first.shape[1] // 4)
+        strongest = [set(np.argsort(e.mean(0))[-quarter:].tolist()) for e in (first, second)]
+        return {
+            "kind": kind,
+            "other": other,
+            "value": spearman(first.mean(0), second.mean(0)),
+            "lower": float(lower),
+            "upper": float(upper),
+            "overlap": len(strongest[0] & strongest[1]) / quarter,
+            "n": first.shape[1],
+        }
+
+    def _curves(self) -> pl.DataFrame:
+        """Effects on the odd sequences: the top heads with intervals, random sets with bands."""
+        top = by_size(self.evidence.sets["top"])
+        rows: list[dict[str, Any]] = []
+        for size, values in top.items():
+            mean, lower, upper = _interval(values[:, 0], self.seed)
+            rows.append(_point("top", size, (mean, lower, upper), len(values)))
+        for family in ("random", "layer_matched"):
+            if family not in self.evidence.sets:
+                continue
+            found = by_size(self.evidence.sets[family])
+            p = {size: permutation_p(top[size].mean(), found[size].mean(0)) for size in found}
+            adjusted = holm(np.array(list(p.values())))
+            for (size, values), p_holm in zip(found.items(), adjusted, strict=True):
+                means = values.mean(0)
+                band = tuple(np.quantile(means, (0.025, 0.975)))
+                point = _point(family, size, (means.mean(), *band), len(means))
+                rows.append({**point, "p": p[size], "p_holm": float(p_holm)})
+        return pl.DataFrame(rows, infer_schema_length=None)
+
+    def _top(self, curves: pl.DataFrame) -> list[dict[str, Any]]:
+        """Do the top heads cost more than random sets of the same size?"""
+        claims: list[dict[str, Any]] = []
+        for family, words in (("random", "random heads"), ("layer_matched", "layer-matched heads")):
+            pair = curves.filter(pl.col("family").is_in(("top", family)), size=JUDGED_SIZE)
+            if pair.height < 2:
+                continue
+            top, other = (pair.row(0, named=True), pair.row(1, named=True))
+            said = Statement(
+                claim=f"top_heads_against_{family}",
+                statement=f"Zeroing the {JUDGED_SIZE} heads that matter most alone on the even "
+                f"sequences changes predictions more than zeroing as many {words}",
+                statistic="KL(base || ablated), nats, odd sequences",
+                chapter=CHAPTER,
+            )
+            note = (
+                f"n = {top['n']}; control: {other['n']} sets, 95 % of their means; permutation "
+                f"p {other['p']:.3f}, {other['p_holm']:.3f} after Holm over all sizes"
+            )
+            ends = [tuple(row[c] for c in ("value", "lower", "upper")) for row in (top, other)]
+            claims.append(decided(said, ends[0], ends[1], (0.0, note), self.runs()))
+        return claims
+
+    def _identities(self) -> list[dict[str, Any]]:
+        """`uniform` is query zeroing and is not `zero`: distances of z, in the worst head."""
+        rows = self.evidence.identities["head_scores"].filter(pl.col("sequence").is_not_null())
+        query, zero = _worst(rows, "q_zero_from_uniform"), _worst(rows, "zero_from_uniform")
+        same = Statement(
+            claim="q_zero_is_uniform",
+            statement="A head reads the same whether its pattern is made uniform or its query is "
+            "set to 0 after RoPE",
+            statistic="largest difference of z, negated, any head and position",
+            chapter=CHAPTER,
+        )
+        other = Statement(
+            claim="zero_is_not_uniform",
+            statement="A head whose pattern is made uniform reads something: it is not zeroed",
+            statistic="largest difference of z, any head and position",
+            chapter=CHAPTER,
+        )
+        alike = Bar(threshold=-DIFFERENCE, control=-zero, control_name="writing zeros")
+        apart = Bar(threshold=DIFFERENCE, control=query, control_name="query set to 0")
+        runs = self.runs()
+        return [
+            judged(same, -query, alike, self.seed, runs),
+            judged(other, zero, apart, self.seed, runs),
+        ]
+
+    def _alike(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Whether two kinds rank heads alike; unrelated rankings are the control."""
+        said = Statement(
+            claim=f"zero_and_{row['other'].replace(' ', '_')}_rank_alike",
+            statement=f"`zero` and `{row['other']}` rank the heads alike (Spearman correlation "
+            f"above {AGREEMENT})",
+            statistic="Spearman correlation of KL(base || ablated) over single heads",
+            chapter=CHAPTER,
+        )
+        spread = 1.96 / np.sqrt(row["n"] - 1)
+        note = f"n = {row['n']} heads; control: unrelated rankings"
+        ends = row["value"], row["lower"], row["upper"]
+        return decided(said, ends, (0.0, -spread, spread), (AGREEMENT, note), self.runs())
+
+
+def per_head(answer: Evidence, metric: str) -> PerHead:
+    """Effects of single heads (sequence, head), heads in the order of their names' first rows."""
+    heads = answer["ablations"].select("condition", "heads")
+    rows = answer["ablation_effects"].filter(scope="all").join(heads, on="condition")
+    table = rows.pivot("heads", index="sequence", values=metric, maintain_order=True)
+    return table.sort("sequence").drop("sequence").to_numpy()
+
+
+def ranking(answer: Evidence) -> tuple[str, ...]:
+    """Single heads by their effect on the even sequences, largest first."""
+    names = list(dict.fromkeys(answer["ablations"]["heads"].to_list()))
+    even = per_head(answer, METRIC)[::2].mean(0)
+    return tuple(names[i] for i in np.argsort(-even, kind="stable"))
+
+
+def by_size(answer: Evidence) -> dict[int, Float[np.ndarray, "sequence set"]]:
+    """Effects of sets on the odd sequences, by number of heads."""
+    sizes = answer["ablations"].select("condition", "size")
+    odd = answer["ablation_effects"].filter(pl.col("sequence") % 2 == 1, scope="all")
+    rows = odd.join(sizes, on="condition")
+    return {
+        size: part.pivot("condition", index="sequence", values=METRIC, maintain_order=True)
+        .sort("sequence")
+        .drop("sequence")
+        .to_numpy()
+        for (size,), part in sorted(rows.partition_by("size", as_dict=True).items())
+    }
+
+
+def correlations(
+    first: Float[np.ndarray, "draw head"], second: Float[np.ndarray, "draw head"]
+) -> Float[np.ndarray, " draw"]:
+    """Spearman correlations row by row."""
+    ranks = [np.argsort(np.argsort(a, axis=1), axis=1) for a in (first, second)]
+    a, b = (r - r.mean(1, keepdims=True) for r in ranks)
+    return (a * b).sum(1) / np.sqrt((a * a).sum(1) * (b * b).sum(1))
+
+
+def _worst(rows: pl.DataFrame, score: str) -> np.ndarray:
+    """The largest value over heads, per sequence."""
+    return (
+        rows.filter(score=score)
+        .group_by("sequence")
+        .agg(pl.col("value").max())
+        .sort("sequence")["value"]
+        .to_numpy()
+    )
+
+
+def _interval(values: np.ndarray, seed: int) -> tuple[float, float, float]:
+    found = bootstrap(values[:, None], seed)
+    return float(found.mean[0]), float(found.lower[0]), float(found.upper[0])
+
+
+def _point(
+    family: str, size: int, ends: Sequence[float], n: int
+) -> dict[str, str | int | float | None]:
+    value, lower, upper = map(float, ends)
+    row: dict[str, str | int | float | None] = {"family": family, "size": size}
+    return {
+        **row,
+        "value": value,
+        "lower": lower,
+        "upper": upper,
+        "n": n,
+        "p": None,
+        "p_holm": None,
+    }

@@ -1,0 +1,100 @@
+"""Cheaper measures of every head, beside the sweep: direct effects, and one gradient."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import polars as pl
+
+from analysis.interventions import (
+    Condition,
+    Effects,
+    Head,
+    Intervention,
+    Method,
+    Pooling,
+    Source,
+    derangement,
+    direct_effects,
+    estimated_loss_change,
+    means,
+)
+from analysis.questions.effect_rows import effect_rows
+from analysis.questions.experiment import Report, stage
+from analysis.questions.text_sweep import TextSweep, batch_rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class DirectEffects(TextSweep):
+    """How much of zeroing a head reaches the logits directly, whatever later layers make of it?"""
+
+    version: ClassVar[int] = 1
+
+    def run(self, report: Report) -> dict[str, pl.DataFrame]:
+        """Measure every head's own part of a logit.
+
+        Args:
+            report: Told the progress.
+
+        Returns:
+            `ablations`, `ablation_effects` and `ablation_means` of the family `direct`:
+            `logit_change` is of the base's most probable token.
+        """
+        model = self.loaded_model()
+        rows = batch_rows(self.n_tokens, model.device.type)
+        found = direct_effects(model, self.tokens.ids, rows, report)
+        return self.rows("direct", Method.ZERO, {"logit_change": found.top1})
+
+    def rows(
+        self, family: str, method: Method, values: dict[str, np.ndarray]
+    ) -> dict[str, pl.DataFrame]:
+        """Rows of effects (layer, head, sequence) of single heads by metric."""
+        shape = self.card.n_layers, self.card.n_heads
+        heads = [Head(int(layer), int(head)) for layer, head in np.ndindex(shape)]
+        conditions = tuple(
+            Condition(
+                name=f"{family} {method.value} {head}",
+                family=family,
+                interventions=(Intervention(method=method, heads=(head,), positions=None),),
+            )
+            for head in heads
+        )
+        flat = {name: array.reshape(len(heads), 1, -1) for name, array in values.items()}
+        return effect_rows(Effects(conditions, ("all",), flat), self.labels())
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientEstimates(DirectEffects):
+    """What one gradient says that replacing each head costs: an estimate, never a measurement."""
+
+    version: ClassVar[int] = 1
+
+    method: str
+    """`zero`, `mean` (per position) or `resample`."""
+
+    @property
+    def n_passes(self) -> int:
+        """A forward and a backward pass, and one for stand-ins."""
+        return 4
+
+    def run(self, report: Report) -> dict[str, pl.DataFrame]:
+        """Estimate every head's loss change.
+
+        Args:
+            report: Told the progress.
+
+        Returns:
+            `ablations`, `ablation_effects` and `ablation_means` of the family `estimate`.
+        """
+        model, method, ids = self.loaded_model(), Method(self.method), self.tokens
+        average = None
+        if method is Method.MEAN:
+            average = means(model, self.reference.ids, Pooling.PER_POSITION)
+        donors = derangement(len(ids.ids), self.seed) if method is Method.RESAMPLE else None
+        source = Source(means=average, donor_of=donors)
+        part = stage(report, "one gradient", 0, 1)
+        rows = batch_rows(self.n_tokens, model.device.type)
+        found = estimated_loss_change(model, ids.ids, method, source, rows, part)
+        return self.rows("estimate", method, {"loss_change": found})

@@ -1,0 +1,122 @@
+"""Which ways to switch a head off are the same intervention, and which are traps?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import polars as pl
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from analysis.attention import Edit, Site, Taps, Where
+from analysis.interventions import NOTHING, Head, Intervention, Method, taps
+from analysis.models.load import Model, hidden_states
+from analysis.questions.experiment import Report
+from analysis.questions.rows import head_scores, model_scores
+from analysis.questions.text_sweep import TextSweep
+from analysis.text.tokens import Tokens
+
+VARIANTS = ("zero", "uniform", "q_zero", "constant_scores", "unmasked_scores")
+"""`unmasked_scores` sets scores to 0 after the causal mask was added: the mask is gone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblationIdentities(TextSweep):
+    """How far apart are what every head reads under different ways to switch it off?"""
+
+    version: ClassVar[int] = 1
+
+    @property
+    def n_passes(self) -> int:
+        """One for each variant in each layer."""
+        return len(VARIANTS) * self.card.n_layers
+
+    def data(self) -> Sequence[Tokens]:
+        """The measured rows; nothing is averaged over a reference set."""
+        return [self.tokens]
+
+    def run(self, report: Report) -> dict[str, pl.DataFrame]:
+        """Compare z under every variant, layer by layer, the rest of the model untouched.
+
+        Args:
+            report: Told the progress.
+
+        Returns:
+            `head_scores`: the largest difference of z from `uniform`, per head and sequence;
+            `model_scores`: attention on future keys, and rows of the softmax that are NaN when
+            all scores are -inf.
+        """
+        model, labels = self.loaded_model(), self.labels()
+        card, n = self.card, len(self.tokens.ids)
+        apart = {name: np.zeros((n, card.n_layers, card.n_heads)) for name in VARIANTS}
+        future = {name: np.zeros((n, card.n_layers)) for name in VARIANTS}
+        for layer in range(card.n_layers):
+            read = {name: self._read(model, layer, name) for name in VARIANTS}
+            for name, (z, ahead) in read.items():
+                difference = (z - read["uniform"][0]).abs().amax((2, 3))
+                apart[name][:, layer] = difference.double().numpy()
+                future[name][:, layer] = ahead.double().numpy()
+            report(layer + 1, card.n_layers, "")
+        scores = [
+            head_scores(values, None, f"{name}_from_uniform", labels)
+            for name, values in apart.items()
+            if name != "uniform"
+        ]
+        values = {f"future_attention_{name}": mass.mean(1) for name, mass in future.items()}
+        impossible = torch.full((1, self.n_tokens), -torch.inf).softmax(-1)
+        values["nan_when_all_scores_are_minus_inf"] = np.full(n, impossible.isnan().double().mean())
+        return {
+            "head_scores": pl.concat(scores),
+            "model_scores": model_scores(values, {}, labels),
+        }
+
+    def _read(
+        self, model: Model, layer: int, variant: str
+    ) -> tuple[Float[Tensor, "batch head pos d_head"], Float[Tensor, " batch"]]:
+        """What the heads of one layer read, and their mean attention on future keys."""
+        ids = torch.from_numpy(self.tokens.ids.astype(np.int64)).to(model.device)
+        read: list[Tensor] = []
+        ahead = torch.zeros(len(ids))
+
+        def watch(where: Where, pattern: Tensor) -> None:
+            if where.layer == layer:
+                ahead[where.rows] = pattern.triu(1).sum(-1).mean((1, 2)).cpu()
+
+        def keep(where: Where, z: Tensor) -> Tensor:
+            if where.layer == layer:
+                read.append(z.cpu())
+            return z
+
+        edits = dict(self._edits(layer, variant, len(ids)))
+        change = edits.get(Site.Z)
+        edits[Site.Z] = keep if change is None else lambda where, z: keep(where, change(where, z))
+        with torch.inference_mode():
+            hidden_states(model, ids, Taps(edits=edits, watch=watch))
+        return read[0], ahead
+
+    def _edits(self, layer: int, variant: str, n_rows: int) -> dict[Site, Edit]:
+        """The variant, at all heads of one layer."""
+        if variant in {"zero", "uniform"}:
+            heads = tuple(Head(layer, head) for head in range(self.card.n_heads))
+            one = Intervention(method=Method(variant), heads=heads, positions=None)
+            return dict(taps([one], NOTHING, n_rows).edits)
+
+        def only_here(change: Edit) -> Edit:
+            return lambda where, tensor: change(where, tensor) if where.layer == layer else tensor
+
+        def constant(_where: Where, scores: Tensor) -> Tensor:
+            hidden = torch.finfo(scores.dtype).min
+            return torch.where(scores > hidden / 2, 0.0, hidden)
+
+        def nothing(_where: Where, tensor: Tensor) -> Tensor:
+            return torch.zeros_like(tensor)
+
+        return {
+            "q_zero": {Site.Q: only_here(nothing)},
+            "constant_scores": {Site.SCORES: only_here(constant)},
+            "unmasked_scores": {Site.SCORES: only_here(nothing)},
+        }[variant]

@@ -1,0 +1,202 @@
+"""Recall by lag from a list that is shown again, as the model is and without sets of heads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from functools import cached_property
+from typing import ClassVar
+
+import polars as pl
+
+from analysis.errors import UserError
+from analysis.interventions import (
+    Condition,
+    Head,
+    Intervention,
+    Method,
+    Pooling,
+    Source,
+    derangement,
+    means,
+)
+from analysis.models.card import ModelCard
+from analysis.models.load import Model
+from analysis.questions.effect_rows import condition_rows
+from analysis.questions.experiment import Experiment, Report
+from analysis.questions.heads import parse_heads
+from analysis.questions.rows import Labels
+from analysis.text.lists import Design, ListQuestion, Lists, Shown, shown_lists
+from analysis.text.tokens import Tokens
+
+from .measures import drawn_profile, measure_rows, profile_rows
+from .recall import recall
+
+
+class Layers(Enum):
+    """Which layers' heads may be ablated."""
+
+    ALL = "all"
+    LOWER_HALF = "lower half"
+    """The first n/2 layers of an even number n."""
+    UPPER_HALF = "upper half"
+    """The last n/2."""
+
+    def of(self, card: ModelCard) -> range:
+        """The layers of a model.
+
+        Raises:
+            UserError: Half of the layers are asked for, and their number is odd.
+        """
+        half, odd = divmod(card.n_layers, 2)
+        if self is Layers.ALL:
+            return range(card.n_layers)
+        if odd:
+            raise UserError(
+                f"expected an even number of layers to take the {self.value} of, "
+                f"{card.name} has {card.n_layers}; ask for all layers"
+            )
+        return range(half) if self is Layers.LOWER_HALF else range(half, card.n_layers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LagProfiles(Experiment):
+    """How probable is every item of a list, by its lag from the one that is shown again?
+
+    All conditions go over the same permutations, so that they are paired. Means are those of each
+    position over other permutations of the same words; resampled heads read what they read on
+    another of the permutations measured.
+    """
+
+    version: ClassVar[int] = 1
+
+    design: str
+    """A value of `Design`."""
+    shown: str
+    """A value of `Shown`."""
+    n_words: int
+    n_permutations: int
+    method: str
+    """A value of `Method`; of no effect on sets without heads."""
+    layers: str
+    """A value of `Layers`: where the sets' heads lie."""
+    family: str
+    """What the sets are for: `base`, `top`, `random`."""
+    sets: tuple[tuple[str, ...], ...]
+    """Heads such as `L1H4`, replaced together; none leaves the model as it is."""
+    first_draw: int | None
+    """Number of the first set among random draws; None where nothing was drawn."""
+
+    @property
+    def n_passes(self) -> int:
+        """One pass a set at most, of which the layers below its first head are saved."""
+        return len(self.sets)
+
+    @cached_property
+    def _permutations(self) -> Lists:
+        asked = ListQuestion(
+            design=Design(self.design),
+            shown=Shown(self.shown),
+            n_words=self.n_words,
+            n_permutations=2 * self.n_permutations,
+            seed=self.seed,
+        )
+        return shown_lists(self.vocabulary, self.card.n_ctx, asked)
+
+    @property
+    def lists(self) -> Lists:
+        """The permutations that are measured."""
+        return self._permutations.part(slice(self.n_permutations))
+
+    @property
+    def reference(self) -> Lists:
+        """What means are taken over: other orders of the same words."""
+        return self._permutations.part(slice(self.n_permutations, None))
+
+    def data(self) -> Sequence[Tokens]:
+        """The permutations that are measured, and the reference set of a mean."""
+        measured = [self.lists.tokens]
+        return [*measured, self.reference.tokens] if self._averages else measured
+
+    @property
+    def _averages(self) -> bool:
+        return Method(self.method) is Method.MEAN and any(self.sets)
+
+    def units(self) -> Sequence[Experiment]:
+        """Random sets of one size together, since their draws give one band."""
+        if self.first_draw is None:
+            return [self]
+        sizes = sorted({len(names) for names in self.sets})
+        groups = [tuple(names for names in self.sets if len(names) == size) for size in sizes]
+        return [replace(self, sets=group) for group in groups]
+
+    def conditions(self) -> tuple[Condition, ...]:
+        """One condition a set.
+
+        Raises:
+            UserError: A head is not of this model, or not in these layers.
+        """
+        found: list[Condition] = []
+        allowed = Layers(self.layers).of(self.card)
+        for i, names in enumerate(self.sets):
+            heads = tuple(Head(*head) for head in parse_heads(names, self.card))
+            if outside := [str(head) for head in heads if head.layer not in allowed]:
+                raise UserError(
+                    f"expected heads of layers {allowed.start} to {allowed.stop - 1} "
+                    f"({self.layers}), got {', '.join(outside)}; choose others"
+                )
+            draw = None if self.first_draw is None else self.first_draw + i
+            one = Intervention(method=Method(self.method), heads=heads, positions=None)
+            which = "" if draw is None else f" {self.family} {draw}"
+            found.append(
+                Condition(
+                    name=f"{self.method} {','.join(names)}{which}" if names else "nothing ablated",
+                    family=self.family,
+                    interventions=(one,) if names else (),
+                    draw=draw,
+                )
+            )
+        return tuple(found)
+
+    def run(self, report: Report) -> dict[str, pl.DataFrame]:
+        """Measure every set.
+
+        Args:
+            report: Told the progress.
+
+        Returns:
+            `ablations`, `lag_profiles` and `lag_measures`; of random sets one profile over all
+            draws, and no rows of single permutations.
+        """
+        model = self.loaded_model()
+        conditions = self.conditions()
+        lists = self.lists
+        found = recall(model, lists, conditions, self._source(model), report)
+        labels = Labels(card=self.card, tokens=lists.tokens, data=self.shown, seed=self.seed)
+        described = condition_rows(conditions, labels)
+        measures = measure_rows(found, described, labels)
+        if self.first_draw is None:
+            profiles = profile_rows(found, described, labels)
+        else:
+            profiles = drawn_profile(found, described)
+            measures = measures.filter(pl.col("sequence").is_null())
+        constants = {
+            "design": pl.lit(self.design),
+            "shown": pl.lit(self.shown),
+            "layers": pl.lit(self.layers),
+            "n_words": pl.lit(self.n_words),
+        }
+        return {
+            "ablations": described,
+            "lag_profiles": profiles.with_columns(**constants),
+            "lag_measures": measures.with_columns(**constants),
+        }
+
+    def _source(self, model: Model) -> Source:
+        average = donors = None
+        if self._averages:
+            average = means(model, self.reference.tokens.ids, Pooling.PER_POSITION)
+        if Method(self.method) is Method.RESAMPLE:
+            donors = derangement(self.n_permutations, self.seed)
+        return Source(means=average, donor_of=donors)

@@ -1,0 +1,243 @@
+"""Every question about recall by lag, at a reader's sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import polars as pl
+
+from analysis.interventions import Head, Method, random_sets
+from analysis.overview.request import Request
+from analysis.questions.experiment import Question
+from analysis.questions.judgement import Evidence
+from analysis.questions.profile import Profile
+from analysis.text.lists import Design, Shown, max_words
+
+from .claims import Case, LagClaims, LagEvidence, judged_size
+from .question import LagProfiles, Layers
+
+METHODS = (Method.ZERO, Method.UNIFORM, Method.MEAN, Method.RESAMPLE)
+"""What stands in for the heads."""
+SIZES = (1, 5, 10, 20, 50)
+"""Heads ablated together, up to a third of those that there are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LagSizes:
+    """How many lists one profile measures."""
+
+    n_words: int
+    n_permutations: int
+    n_longer: int
+    """Permutations of lists of other lengths."""
+    everywhere: bool
+    """Whether random sets of all sizes stand beside the heads in every case; otherwise of all
+    sizes in `PLAIN`, and of the judged one in cases that differ from it in one respect."""
+
+
+PLAIN = Case(Design.PROBE.value, Method.ZERO.value, Layers.ALL.value)
+LAG_SIZES = {
+    Profile.TINY: LagSizes(n_words=16, n_permutations=6, n_longer=4, everywhere=False),
+    Profile.QUICK: LagSizes(n_words=50, n_permutations=32, n_longer=16, everywhere=False),
+    Profile.FULL: LagSizes(n_words=100, n_permutations=300, n_longer=100, everywhere=True),
+}
+LENGTHS = (10, 30, 100, 300)
+"""Words in a list, beside the longest that fits the context."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LagRequest:
+    """A request, and the lists that are asked about."""
+
+    request: Request
+
+    @cached_property
+    def sizes(self) -> LagSizes:
+        """The profile's sizes."""
+        return LAG_SIZES[self.request.profile]
+
+    @cached_property
+    def n_words(self) -> int:
+        """Words in the list: the profile's, or as many as fit where it is shown twice."""
+        return min(self.sizes.n_words, self._longest(Design.SERIAL))
+
+    def _longest(self, design: Design) -> int:
+        return max_words(self.request.vocabulary, design, self.request.card.n_ctx)
+
+    def layers(self) -> tuple[Layers, ...]:
+        """Parts of the model: all layers, and its halves where it has an even number of them."""
+        return tuple(Layers) if self.request.card.n_layers % 2 == 0 else (Layers.ALL,)
+
+    def cases(self) -> tuple[Case, ...]:
+        """Under which the strongest induction heads are ablated."""
+        return tuple(
+            Case(design.value, method.value, layers.value)
+            for design in Design
+            for method in METHODS
+            for layers in self.layers()
+        )
+
+    def drawn_cases(self) -> tuple[Case, ...]:
+        """Those that random sets stand beside: all, or what differs from `PLAIN` in one respect."""
+        apart = 3 if self.sizes.everywhere else 1
+        return tuple(
+            case
+            for case in self.cases()
+            if sum(one != other for one, other in zip(case, PLAIN, strict=True)) <= apart
+        )
+
+    def base(self, design: Design, shown: Shown) -> LagProfiles:
+        """The model as it is."""
+        return self._asked(PLAIN._replace(design=design.value), shown=shown)
+
+    def top(self, case: Case, ranking: tuple[str, ...]) -> LagProfiles:
+        """Without the strongest induction heads.
+
+        Args:
+            case: Which layers, what stands in, and how the list is shown again.
+            ranking: All heads, the strongest first.
+
+        Returns:
+            One set of each size.
+        """
+        within = self._within(case, ranking)
+        sets = tuple(within[:size] for size in set_sizes(len(within)))
+        return self._asked(case, family="top", sets=sets)
+
+    def random(self, case: Case, ranking: tuple[str, ...]) -> LagProfiles:
+        """Without random sets of the same layers.
+
+        Args:
+            case: As for `top`.
+            ranking: As for `top`; a set has none of the heads that it stands beside.
+
+        Returns:
+            Different sets of every size, or of the judged one.
+        """
+        within = self._within(case, ranking)
+        found = set_sizes(len(within))
+        kept = found if self.sizes.everywhere or case == PLAIN else [judged_size(found)]
+        heads = [_head(name) for name in within]
+        n_draws, seed = self.request.sizes.n_draws, self.request.seed
+        sets = tuple(
+            tuple(map(str, drawn))
+            for size in kept
+            for drawn in random_sets(heads, heads[:size], size, n_draws, seed)
+        )
+        return self._asked(case, family="random", sets=sets, first_draw=0)
+
+    def lengths(self, ranking: tuple[str, ...]) -> dict[int, dict[str, LagProfiles]]:
+        """Probed lists of other lengths, up to the context: as it is, zeroed, and the control."""
+        longest = self._longest(Design.PROBE)
+        top = ranking[: judged_size(set_sizes(len(ranking)))]
+        return {
+            n: {
+                "base": self._asked(PLAIN, n_words=n),
+                "top": self._asked(PLAIN, n_words=n, family="top", sets=(top,)),
+                "control": self._asked(PLAIN, n_words=n, shown=Shown.OTHERS),
+            }
+            for n in sorted({*(n for n in LENGTHS if n < longest), longest})
+        }
+
+    def evidence(self, recall: Callable[[Question], Evidence]) -> LagEvidence:
+        """What recall by lag is judged by.
+
+        Args:
+            recall: Answers a question.
+
+        Returns:
+            All answers.
+        """
+        ranking = induction_ranking(recall(self.request.induction_scores()))
+        return LagEvidence(
+            base={d.value: recall(self.base(d, Shown.ITEMS)) for d in Design},
+            control={d.value: recall(self.base(d, Shown.OTHERS)) for d in Design},
+            top={case: recall(self.top(case, ranking)) for case in self.cases()},
+            random={case: recall(self.random(case, ranking)) for case in self.drawn_cases()},
+            lengths={
+                n: {role: recall(one) for role, one in asked.items()}
+                for n, asked in self.lengths(ranking).items()
+            },
+        )
+
+    def claims(self, evidence: LagEvidence) -> LagClaims:
+        """What holds of recall by lag."""
+        return LagClaims(card=self.request.card, seed=self.request.seed, evidence=evidence)
+
+    def _within(self, case: Case, ranking: tuple[str, ...]) -> tuple[str, ...]:
+        """Heads of some layers, in their order."""
+        layers = Layers(case.layers).of(self.request.card)
+        return tuple(name for name in ranking if _head(name).layer in layers)
+
+    def _asked(
+        self,
+        case: Case,
+        *,
+        shown: Shown = Shown.ITEMS,
+        n_words: int | None = None,
+        family: str = "base",
+        sets: tuple[tuple[str, ...], ...] = ((),),
+        first_draw: int | None = None,
+    ) -> LagProfiles:
+        n_permutations = self.sizes.n_permutations if n_words is None else self.sizes.n_longer
+        return LagProfiles(
+            model=self.request.model,
+            design=case.design,
+            shown=shown.value,
+            n_words=n_words or self.n_words,
+            n_permutations=n_permutations,
+            method=case.method,
+            layers=case.layers,
+            family=family,
+            sets=sets,
+            first_draw=first_draw,
+            seed=self.request.seed,
+            device=self.request.device,
+            dtype=self.request.dtype,
+        )
+
+
+def lag_findings(request: Request, recall: Callable[[Question], Evidence]) -> list[Evidence]:
+    """Ask everything about recall by lag, and judge it.
+
+    Args:
+        request: Of which model, how much.
+        recall: Answers a question.
+
+    Returns:
+        The answer with `claims`.
+
+    Raises:
+        UserError: The model has no tokenizer, or too few words of one token.
+    """
+    asked = LagRequest(request=request)
+    return [recall(asked.claims(asked.evidence(recall)))]
+
+
+def induction_ranking(induction: Evidence) -> tuple[str, ...]:
+    """All heads by their induction score on the even sequences, the strongest first.
+
+    Args:
+        induction: Answer of `InductionScores`.
+
+    Returns:
+        Names such as `L1H4`.
+    """
+    rows = induction["head_scores"].filter(
+        pl.col("sequence") % 2 == 0, score="induction", data="repeated"
+    )
+    means = rows.group_by("layer", "head").agg(pl.col("value").mean())
+    ranked = means.sort("value", "layer", "head", descending=True)
+    return tuple(str(Head(layer, head)) for layer, head in ranked.select("layer", "head").rows())
+
+
+def set_sizes(n_heads: int) -> list[int]:
+    """Sizes of sets of some heads: those of `SIZES` up to a third of them, and 1 anyway."""
+    return [size for size in SIZES if size == 1 or size <= n_heads // 3]
+
+
+def _head(name: str) -> Head:
+    layer, head = name[1:].split("H")
+    return Head(int(layer), int(head))

@@ -1,0 +1,1 @@
+"""Is the value a few tokens back all that a previous-token head carried?"""

@@ -1,0 +1,129 @@
+"""How far back every head looks from one position, with a head ablated there and without."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+import polars as pl
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from analysis.attention import Taps, Where
+from analysis.interventions import NOTHING, Intervention, Method, taps
+from analysis.models.load import Model, hidden_states
+from analysis.questions.experiment import Report
+from analysis.questions.rows import Labels, head_profiles
+
+from .question import AtPosition
+
+TARGET = "target"
+"""The condition in which the model is as it is; the others are compared with it."""
+
+PROFILE = "query_offset"
+CHANGE = "query_offset_change"
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueryOffsets(AtPosition):
+    """Where does every head look from position t when one head is ablated there?
+
+    Heads of the ablated head's layer and below cannot look elsewhere; those above can.
+    """
+
+    version: ClassVar[int] = 1
+
+    max_offset: int
+    """Attention to t - 0, t - 1, ... t - this."""
+
+    @property
+    def n_passes(self) -> int:
+        """One for each condition."""
+        return 3
+
+    def conditions(self, t: int) -> dict[str, tuple[Intervention, ...]]:
+        """What is done, by name."""
+        unread = self.unread(Method.ZERO_VALUE, t - 1, "all")
+        return {
+            TARGET: (),
+            f"zero {self.head} at t": (self.zeroed(t),),
+            f"values at t-1 zeroed, layer {self.ablated.layer}": (unread,),
+        }
+
+    def run(self, report: Report) -> dict[str, pl.DataFrame]:
+        """Watch every head under each condition.
+
+        Args:
+            report: Told the progress.
+
+        Returns:
+            `head_profiles`: `query_offset`, attention by offset, its `data` the condition, and
+            `query_offset_change`, condition minus target, paired.
+        """
+        model = self.loaded_model()
+        n_sequences, n_done = len(self.tokens.ids), 0
+        shape = (n_sequences, self.card.n_layers, self.card.n_heads, self.max_offset + 1)
+        found = {name: np.full(shape, np.nan) for name in self.conditions(1)}
+        for t, rows in self.groups():
+            ids = self.opened(model, t, rows)
+            for name, done in self.conditions(t).items():
+                n_offsets = min(self.max_offset, t) + 1
+                edited = taps(done, NOTHING, len(ids))
+                looked = attention_from_last(model, ids, edited)[..., -n_offsets:]
+                found[name][rows, ..., :n_offsets] = looked.flip(-1).double().cpu().numpy()
+            n_done += len(rows)
+            report(n_done, n_sequences, "positions")
+        return {"head_profiles": offset_rows(self, found, lambda _: TARGET)}
+
+
+def offset_rows(
+    asked: AtPosition,
+    found: Mapping[str, Float[np.ndarray, "sequence layer head offset"]],
+    baseline_of: Callable[[str], str],
+) -> pl.DataFrame:
+    """Rows of `head_profiles` of attention from one position of every sequence.
+
+    Args:
+        asked: The question: its positions and what rows are labelled with.
+        found: Attention by condition; NaN where an offset is before the sequence.
+        baseline_of: The condition that a condition is compared with.
+
+    Returns:
+        `query_offset`, and `query_offset_change` of all conditions but the target.
+    """
+    n_offsets, places = found[TARGET].shape[-1], asked.positions[:, None]
+    uniform = np.where(np.arange(n_offsets) <= places, 1 / (places + 1), np.nan)
+    frames: list[pl.DataFrame] = []
+    for name, values in found.items():
+        labels = Labels(card=asked.card, tokens=asked.tokens, data=name, seed=asked.seed)
+        frames.append(head_profiles(values, uniform, PROFILE, 0, labels))
+        if name != TARGET:
+            change = values - found[baseline_of(name)]
+            frames.append(head_profiles(change, 0 * uniform, CHANGE, 0, labels))
+    return pl.concat(frames)
+
+
+def attention_from_last(
+    model: Model, tokens: Int[Tensor, "row pos"], edited: Taps
+) -> Float[Tensor, "row layer head key"]:
+    """Where every head looks from the last position.
+
+    Args:
+        model: The model.
+        tokens: Sequences of one length.
+        edited: What is replaced.
+
+    Returns:
+        Attention; every head's adds up to 1.
+    """
+    layers: list[list[Tensor]] = [[] for _ in range(model.card.n_layers)]
+
+    def watch(where: Where, pattern: Tensor) -> None:
+        layers[where.layer].append(pattern[:, :, -1])
+
+    with torch.inference_mode():
+        hidden_states(model, tokens, replace(edited, watch=watch))
+    return torch.stack([torch.cat(chunks) for chunks in layers], dim=1)

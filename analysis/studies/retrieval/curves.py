@@ -1,0 +1,293 @@
+"""What a model still answers from its context when sets of heads are replaced."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+import polars as pl
+import torch
+
+from analysis.attention import Edit, Site, Where
+from analysis.errors import UserError
+from analysis.interventions import Condition, Head, Intervention, Method, Pooling
+from analysis.questions.effect_rows import condition_rows
+from analysis.questions.experiment import Experiment, Report
+from analysis.questions.heads import parse_heads
+from analysis.questions.rows import Labels
+from analysis.questions.text_sweep import UNIT, batch_rows
+from analysis.studies.retrieval.answering.decoding import Scope
+from analysis.studies.retrieval.answering.items import record_items
+from analysis.studies.retrieval.answering.outcomes import Outcomes, outcomes
+from analysis.studies.retrieval.answering.prompts import Prompt, prompt
+from analysis.studies.retrieval.answering.trials import Trial
+from analysis.text.english import Split
+from analysis.text.tokens import Tokens
+
+from .questions import FileQuestions
+
+ZERO_QUERY = "zero_query"
+"""The query is 0 after RoPE: `uniform` under another name, run apart to show that it is."""
+N_REFERENCE = 32
+"""Training items that means are taken over."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetCurves(Experiment):
+    """How many questions are still answered with each of some sets of heads replaced?"""
+
+    bos: bool
+    method: str
+    """A value of `Method`, or `zero_query`."""
+    pooling: str
+    """A value of `Pooling`, for `mean`: over other items of the same kind."""
+    scope: str
+    """A value of `Scope`: when heads are replaced."""
+    family: str
+    """What the sets are for: `base`, `top`, `random`, `layer_matched`."""
+    sets: tuple[tuple[str, ...], ...]
+    """Heads such as `L1H4`, replaced together; none for the model as it is."""
+    first_draw: int | None
+    """Number of the first set among random draws; None where nothing was drawn."""
+
+    @cached_property
+    @abstractmethod
+    def prompts(self) -> tuple[Prompt, ...]:
+        """The questions."""
+
+    @cached_property
+    @abstractmethod
+    def reference(self) -> tuple[Prompt, ...]:
+        """Other questions that means are taken over, where the method takes any."""
+
+    @property
+    @abstractmethod
+    def about(self) -> str:
+        """What the questions are about."""
+
+    @property
+    @abstractmethod
+    def origin(self) -> tuple[str, str]:
+        """What the questions are called, and where they come from."""
+
+    @property
+    def takes_means(self) -> bool:
+        """Whether the method replaces by means over other questions."""
+        return self.method in {Method.MEAN.value, Method.MEAN_VALUE.value}
+
+    @property
+    def n_passes(self) -> int:
+        """One pass a set at most."""
+        return 1 + len(self.sets)
+
+    def units(self) -> Sequence[Experiment]:
+        """Up to `UNIT` sets at a time."""
+        return [
+            replace(
+                self,
+                sets=self.sets[start : start + UNIT],
+                first_draw=None if self.first_draw is None else self.first_draw + start,
+            )
+            for start in range(0, len(self.sets), UNIT)
+        ]
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        """The questions as they are fed, each with its answer behind it."""
+        return self._tokens(self.prompts)
+
+    def _tokens(self, prompts: Sequence[Prompt]) -> Tokens:
+        longest = max(len(asked.ids) + len(asked.answer) for asked in prompts)
+        rows = [[*asked.ids, *asked.answer] for asked in prompts]
+        filled = [row + [-1] * (longest - len(row)) for row in rows]
+        return Tokens(
+            np.array(filled, dtype=np.int32),
+            *self.origin,
+            self.bos,
+            self.vocabulary.hash,
+        )
+
+    def data(self) -> Sequence[Tokens]:
+        """The questions, and what means are taken over."""
+        other = [self._tokens(self.reference)] if self.reference else []
+        return [self.tokens, *other]
+
+    def conditions(self) -> tuple[Condition, ...]:
+        """One condition a set.
+
+        Raises:
+            UserError: A head is not of this model.
+        """
+        method = Method.UNIFORM if self.method == ZERO_QUERY else Method(self.method)
+        found: list[Condition] = []
+        for i, names in enumerate(self.sets):
+            heads = tuple(Head(*head) for head in parse_heads(names, self.card))
+            one = Intervention(method=method, heads=heads, positions=None)
+            draw = None if self.first_draw is None else self.first_draw + i
+            which = "" if draw is None else f" {self.family} {draw}"
+            name = f"{self.method} {','.join(names)}{which}" if names else "base"
+            acting = (one,) if heads else ()
+            found.append(Condition(name=name, family=self.family, interventions=acting, draw=draw))
+        return tuple(found)
+
+    def run(self, report: Report) -> dict[str, pl.DataFrame]:
+        """Ask every question under every set.
+
+        Args:
+            report: Told the progress.
+
+        Returns:
+            `ablations` and `retrieval_outcomes`.
+        """
+        model = self.loaded_model()
+        trial = Trial(
+            prompts=self.prompts,
+            vocabulary=self.vocabulary,
+            scope=Scope(self.scope),
+            reference=self.reference,
+            pooling=Pooling(self.pooling),
+            seed=self.seed,
+            max_rows=batch_rows(max(len(one.ids) for one in self.prompts), model.device.type),
+            edits_of=zero_queries if self.method == ZERO_QUERY else None,
+        )
+        conditions = self.conditions()
+        found = outcomes(model, trial, conditions, report)
+        labels = Labels(card=self.card, tokens=self.tokens, data=self.about, seed=self.seed)
+        replaced = condition_rows(conditions, labels).with_columns(
+            scope=pl.lit(self.scope), method=pl.lit(self.method)
+        )
+        return {"ablations": replaced, "retrieval_outcomes": self._rows(conditions, found)}
+
+    def _rows(self, conditions: Sequence[Condition], found: Outcomes) -> pl.DataFrame:
+        """One row for each condition and question."""
+        n_items, items = len(self.prompts), [asked.item for asked in self.prompts]
+        repeated: Mapping[str, list[str | int | float]] = {
+            "sequence": list(range(n_items)),
+            "item": [item.id for item in items],
+            "fact": [item.fact for item in items],
+            "n_tokens": [len(asked.ids) for asked in self.prompts],
+            "n_records": [1 + len(item.wrong) for item in items],
+            "depth": [item.depth for item in items],
+        }
+        rows = pl.DataFrame(
+            {
+                "condition": np.repeat([condition.name for condition in conditions], n_items),
+                **{name: values * len(conditions) for name, values in repeated.items()},
+                "correct": found.correct.reshape(-1),
+                "log_p": found.log_p.reshape(-1),
+                "logit_difference": found.logit_difference.reshape(-1),
+                "answer_rank": found.answer_rank.reshape(-1).astype(np.int32),
+                "decoded": found.decoded.reshape(-1),
+            },
+            schema_overrides=dict.fromkeys(("sequence", "n_tokens", "n_records"), pl.Int32),
+        )
+        return rows.with_columns(
+            model=pl.lit(self.card.model),
+            text=pl.lit(self.tokens.text),
+            logit_difference=pl.col("logit_difference").fill_nan(None),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalCurves(SetCurves):
+    """How many questions about generated records are still answered without sets of heads?"""
+
+    version: ClassVar[int] = 1
+
+    split: str
+    """A value of `Split`: heads are tested on items that they were not detected on."""
+    fact: str
+    """Which fact is asked about."""
+    n_tokens: int
+    """Length of every prompt, with the BOS."""
+    n_records: int
+    n_items: int
+
+    @cached_property
+    def prompts(self) -> tuple[Prompt, ...]:
+        """The questions."""
+        return self._prompts(Split(self.split), self.n_items)
+
+    @cached_property
+    def reference(self) -> tuple[Prompt, ...]:
+        """Training questions that means are taken over, where the method takes any."""
+        return self._prompts(Split.TRAIN, N_REFERENCE) if self.takes_means else ()
+
+    @property
+    def about(self) -> str:
+        """The fact."""
+        return self.fact
+
+    @property
+    def origin(self) -> tuple[str, str]:
+        """What the questions are called, and where they come from."""
+        return f"{self.split} questions on {self.fact}", f"records, seed {self.seed}"
+
+    def _prompts(self, split: Split, n_items: int) -> tuple[Prompt, ...]:
+        items = record_items(
+            self.vocabulary,
+            split=split,
+            fact=self.fact,
+            n_tokens=self.n_tokens,
+            n_records=self.n_records,
+            n_items=n_items,
+            seed=self.seed,
+            bos=self.bos,
+        )
+        return tuple(prompt(item, self.vocabulary, bos=self.bos) for item in items)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileRetrievalCurves(SetCurves, FileQuestions):
+    """How many of a user's own questions are still answered without sets of heads?
+
+    Of the questions that can be asked those at odd places are tested; heads are ranked, and means
+    taken, on the others.
+    """
+
+    version: ClassVar[int] = 1
+
+    @cached_property
+    def prompts(self) -> tuple[Prompt, ...]:
+        """The questions at odd places.
+
+        Raises:
+            UserError: There are none.
+        """
+        if len(self.every_prompt) < 2:
+            raise UserError(
+                f"expected at least 2 items in {self.file} to rank heads on some and test them on "
+                f"others, got {len(self.every_prompt)} that can be asked; add items"
+            )
+        return self.every_prompt[1::2]
+
+    @cached_property
+    def reference(self) -> tuple[Prompt, ...]:
+        """The others, where the method takes means."""
+        return self.every_prompt[::2] if self.takes_means else ()
+
+    @property
+    def about(self) -> str:
+        """Nothing in particular."""
+        return self.split_name
+
+    @property
+    def origin(self) -> tuple[str, str]:
+        """What the questions are called, and where they come from."""
+        return f"{self.split_name} questions", self.source
+
+
+def zero_queries(condition: Condition) -> Mapping[Site, Edit]:
+    """Set the queries of a condition's heads to 0 after RoPE, at all positions."""
+
+    def edit(where: Where, q: torch.Tensor) -> torch.Tensor:
+        heads = [h for one in condition.interventions for h in one.in_layer(where.layer)]
+        edited = q.clone()
+        edited[:, heads] = 0
+        return edited
+
+    return {Site.Q: edit}

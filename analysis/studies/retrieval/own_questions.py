@@ -1,0 +1,87 @@
+"""A user's own questions: which heads fetch their answers, and does the model need them?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from analysis.interventions import Pooling
+from analysis.questions.judgement import Evidence
+from analysis.studies.retrieval.answering.decoding import Scope
+
+from .curves import FileRetrievalCurves
+from .grid import RetrievalCell
+from .measures import answerable
+from .rankings import FileRetrievalScores
+from .sets import RANDOM
+from .study import Recall, RetrievalRequest
+
+ABOUT = "file"
+"""In place of a fact: questions of a file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileRequest:
+    """What is asked about the questions of a file."""
+
+    asked: RetrievalRequest
+    file: str
+    method: str
+    """A value of `Method`: what stands in for heads."""
+
+    def scores(self) -> FileRetrievalScores:
+        """What the model answers, and which heads look at the answers."""
+        request = self.asked.request
+        return FileRetrievalScores(
+            model=request.model,
+            file=self.file,
+            bos=self.asked.bos,
+            seed=request.seed,
+            device=request.device,
+            dtype=request.dtype,
+        )
+
+    def cell(self, recall: Recall, scores: Evidence) -> RetrievalCell:
+        """Curves of the top heads of every ranking beside random ones, on half of the questions.
+
+        Args:
+            recall: Answers a question.
+            scores: Answer of `scores`, with some question answered correctly: heads are ranked on
+                the other half.
+
+        Raises:
+            UserError: There is only one question, or none of the ranking half was answered.
+        """
+        base = recall(self._curves("base", ((),)))
+        testable = bool(answerable({ABOUT: base}))
+        plan = self.asked.plan(scores if testable else None)
+        top = [tuple(map(str, heads)) for heads in plan.tops()]
+        drawn = [tuple(map(str, heads)) for heads in plan.drawn(RANDOM)]
+        families = {"top": top, RANDOM: drawn} if testable else {}
+        return RetrievalCell(
+            card=self.asked.request.card,
+            seed=self.asked.request.seed,
+            plan=plan,
+            method=self.method,
+            scope=Scope.BOTH.value,
+            fact=ABOUT,
+            base=base,
+            curves={name: recall(self._curves(name, sets)) for name, sets in families.items()},
+        )
+
+    def _curves(self, family: str, sets: Sequence[tuple[str, ...]]) -> FileRetrievalCurves:
+        request = self.asked.request
+        return FileRetrievalCurves(
+            model=request.model,
+            file=self.file,
+            bos=self.asked.bos,
+            method=self.method,
+            pooling=Pooling.PER_POSITION.value,
+            scope=Scope.BOTH.value,
+            family=family,
+            sets=tuple(sets),
+            first_draw=0 if family == RANDOM else None,
+            seed=request.seed,
+            device=request.device,
+            dtype=request.dtype,
+        )

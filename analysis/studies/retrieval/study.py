@@ -1,0 +1,279 @@
+"""Every question about retrieval heads, at a reader's sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from analysis.errors import UserError
+from analysis.interventions import Head, Method, Pooling
+from analysis.overview.request import Request
+from analysis.questions.experiment import Question
+from analysis.questions.judgement import Evidence
+from analysis.studies.kinds.ablation_sweep import AblationSweep
+from analysis.studies.retrieval.answering.decoding import Scope
+from analysis.studies.retrieval.answering.items import MAX_NEW
+from analysis.text.english import Split
+from analysis.text.records import FACTS
+
+from .claims import RetrievalClaims, RetrievalEvidence
+from .curves import ZERO_QUERY, RetrievalCurves
+from .grid import RetrievalCell
+from .measures import answerable
+from .rankings import RetrievalScores, ranking
+from .sets import FAMILIES, SetPlan, levels_up_to
+from .sizes import LARGE_LEVELS, MANY_HEADS, SIZES, RetrievalSizes
+
+Recall = Callable[[Question], Evidence]
+"""Answers a question, from a store or by computing it."""
+
+RANKINGS = ("summed_attention", "retrieval_score", "qr_score")
+"""Scores that heads are ranked by; the first is the one that kinds are compared on."""
+KINDS = (Method.MEAN.value, Method.RESAMPLE.value, Method.UNIFORM.value, ZERO_QUERY)
+"""What stands in for heads beside `zero`."""
+N_RECORDS = 4
+"""Records in a context: chance is one in as many."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalRequest:
+    """A request, and what is asked of the heads that retrieve."""
+
+    request: Request
+    n_records: int = N_RECORDS
+
+    @classmethod
+    def of(cls, request: Request) -> RetrievalRequest | None:
+        """Of a model with a tokenizer."""
+        return None if request.vocabulary.tokenizer is None else cls(request=request)
+
+    @cached_property
+    def sizes(self) -> RetrievalSizes:
+        """The profile's sizes."""
+        return SIZES[self.request.profile]
+
+    @property
+    def bos(self) -> bool:
+        """Whether prompts and texts start with a BOS: if asked, and if there is one."""
+        return self.request.bos and bool(self.request.vocabulary.bos)
+
+    @property
+    def n_tokens(self) -> int:
+        """Length of prompts, no longer than the context allows."""
+        return min(self.sizes.n_tokens, self._longest)
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Lengths of the heat map and the grid."""
+        return tuple(dict.fromkeys(min(n, self._longest) for n in self.sizes.lengths))
+
+    @property
+    def _longest(self) -> int:
+        return self.request.card.n_ctx - MAX_NEW
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """How many heads are replaced together: up to a third of the model's."""
+        n_heads = self.request.card.n_layers * self.request.card.n_heads
+        many = n_heads >= MANY_HEADS
+        return levels_up_to(n_heads, LARGE_LEVELS if many else self.sizes.levels)
+
+    def scores(self) -> RetrievalScores:
+        """Which heads retrieve, on training items."""
+        asked = self.request
+        return RetrievalScores(
+            model=asked.model,
+            n_tokens=self.n_tokens,
+            n_records=self.n_records,
+            n_items=self.sizes.n_detection,
+            bos=self.bos,
+            seed=asked.seed,
+            device=asked.device,
+            dtype=asked.dtype,
+        )
+
+    def base(self, fact: str, n_tokens: int, n_items: int) -> RetrievalCurves:
+        """What the model as it is answers."""
+        return self._curves((fact, n_tokens, n_items), "base", ((),), Method.ZERO.value)
+
+    def top(self, asked: tuple[str, int, int], plan: SetPlan, method: str) -> RetrievalCurves:
+        """What is answered without the top heads of rankings.
+
+        Args:
+            asked: Fact, length of prompts, and number of items.
+            plan: Which sets.
+            method: What stands in.
+        """
+        sets = tuple(tuple(map(str, heads)) for heads in plan.tops())
+        return self._curves(asked, "top", sets, method)
+
+    def drawn(self, asked: tuple[str, int, int], plan: SetPlan, family: str) -> RetrievalCurves:
+        """The same without random heads; a plan may have no set of a family."""
+        sets = tuple(tuple(map(str, heads)) for heads in plan.drawn(family))
+        return self._curves(asked, family, sets, Method.ZERO.value)
+
+    def _curves(
+        self,
+        asked: tuple[str, int, int],
+        family: str,
+        sets: tuple[tuple[str, ...], ...],
+        method: str,
+    ) -> RetrievalCurves:
+        fact, n_tokens, n_items = asked
+        request = self.request
+        return RetrievalCurves(
+            model=request.model,
+            split=Split.TEST.value,
+            fact=fact,
+            n_tokens=n_tokens,
+            n_records=self.n_records,
+            n_items=n_items,
+            bos=self.bos,
+            method=method,
+            pooling=Pooling.PER_POSITION.value,
+            scope=Scope.BOTH.value,
+            family=family,
+            sets=sets,
+            first_draw=0 if family in FAMILIES else None,
+            seed=request.seed,
+            device=request.device,
+            dtype=request.dtype,
+        )
+
+    def plan(self, scores: Evidence | None) -> SetPlan:
+        """Which heads are replaced.
+
+        Args:
+            scores: Answer of `RetrievalScores`; None for a plan without rankings.
+        """
+        card = self.request.card
+        rankings = {} if scores is None else {n: tuple(ranking(scores, n)) for n in RANKINGS}
+        return SetPlan(
+            rankings=rankings,
+            heads=tuple(Head(*head) for head in np.ndindex(card.n_layers, card.n_heads)),
+            levels=self.levels,
+            n_draws=self.sizes.n_draws,
+            seed=self.request.seed,
+        )
+
+    def text(self, plan: SetPlan) -> AblationSweep:
+        """What text without questions loses without the top heads."""
+        asked, sizes = self.request, self.request.sizes
+        return AblationSweep(
+            model=asked.model,
+            text=asked.text,
+            bos=self.bos,
+            n_sequences=sizes.n_ablated,
+            n_tokens=min(sizes.ablated_tokens, asked.card.n_ctx),
+            method=Method.ZERO.value,
+            pooling=Pooling.PER_POSITION.value,
+            positions=None,
+            family="top",
+            sets=tuple(tuple(map(str, heads)) for heads in plan.tops()),
+            first_draw=None,
+            seed=asked.seed,
+            device=asked.device,
+            dtype=asked.dtype,
+        )
+
+    def evidence(self, recall: Recall) -> RetrievalEvidence:
+        """What retrieval heads are judged by; nothing is ablated on what is not testable."""
+        asked = {fact: (fact, self.n_tokens, self.sizes.n_items) for fact in FACTS}
+        base = {fact: recall(self.base(*asked[fact])) for fact in FACTS}
+        facts = answerable(base)
+        scores = recall(self.scores()) if facts else None
+        plan = self.plan(scores)
+        curves = {"top": {f: recall(self.top(asked[f], plan, "zero")) for f in facts}}
+        for family in FAMILIES:
+            if facts and plan.drawn(family):
+                curves[family] = {f: recall(self.drawn(asked[f], plan, family)) for f in facts}
+        first = plan.only(RANKINGS[0]) if facts else plan
+        return RetrievalEvidence(
+            plan=plan,
+            method=Method.ZERO.value,
+            scope=Scope.BOTH.value,
+            scores=scores,
+            base=base,
+            curves=curves if facts else {},
+            kinds={m: {f: recall(self.top(asked[f], first, m)) for f in facts} for m in KINDS}
+            if facts
+            else {},
+            text=recall(self.text(plan)) if facts else None,
+        )
+
+    def claims(self, evidence: RetrievalEvidence) -> RetrievalClaims:
+        """What holds of retrieval heads."""
+        return RetrievalClaims(card=self.request.card, seed=self.request.seed, evidence=evidence)
+
+    def heat(self) -> Iterator[RetrievalCurves]:
+        """Questions at every length, for the model as it is."""
+        for n_tokens in self.lengths:
+            for fact in FACTS:
+                yield self.base(fact, n_tokens, self.sizes.n_per_length)
+
+    def cell(
+        self, recall: Recall, fact: str, n_tokens: int, families: Sequence[str]
+    ) -> RetrievalCell:
+        """One cell of the grid, its parts answered.
+
+        Args:
+            recall: Answers a question.
+            fact: Which is asked about.
+            n_tokens: Length of the prompts.
+            families: What the top sets are compared with: some of `FAMILIES`, or nothing.
+
+        Raises:
+            UserError: The model has no room for prompts of that length.
+        """
+        if not 0 < n_tokens <= self._longest:
+            raise UserError(
+                f"expected lengths up to {self._longest}, the context of "
+                f"{self.request.card.name} less {MAX_NEW} for the answer, got {n_tokens}; choose "
+                "shorter ones"
+            )
+        asked = (fact, n_tokens, self.sizes.n_per_length)
+        base = recall(self.base(*asked))
+        curves: Mapping[str, Evidence] = {}
+        plan = self.plan(None)
+        if answerable({fact: base}):
+            plan = self.plan(recall(self.scores()))
+            drawn = [family for family in families if plan.drawn(family)]
+            curves = {
+                "top": recall(self.top(asked, plan, "zero")),
+                **{family: recall(self.drawn(asked, plan, family)) for family in drawn},
+            }
+        return RetrievalCell(
+            card=self.request.card,
+            seed=self.request.seed,
+            plan=plan,
+            method=Method.ZERO.value,
+            scope=Scope.BOTH.value,
+            fact=fact,
+            base=base,
+            curves=curves,
+        )
+
+
+def retrieval_findings(request: Request, recall: Recall) -> list[Evidence]:
+    """Ask everything about retrieval heads, and judge it.
+
+    Args:
+        request: Of which model, how much.
+        recall: Answers a question.
+
+    Returns:
+        Answers with the table `claims`; none for a model without a tokenizer.
+    """
+    asked = RetrievalRequest.of(request)
+    if asked is None:
+        return []
+    for one in asked.heat():
+        recall(one)
+    judged = recall(asked.claims(asked.evidence(recall)))
+    for n_tokens in asked.lengths:
+        for fact in FACTS:
+            recall(asked.cell(recall, fact, n_tokens, ()))
+    return [judged]

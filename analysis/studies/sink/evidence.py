@@ -1,0 +1,72 @@
+"""What was measured of a sink, by half of the sequences: one chooses heads, one judges them."""
+
+import numpy as np
+import polars as pl
+
+from analysis.interventions import Head, Method
+from analysis.questions.judgement import Evidence
+
+from .conditions import OTHER_HEADS
+from .data import BOS_FIRST, WORD_FIRST
+
+
+class Measured:
+    """What `BosSink` answered, by half: heads are chosen on even sequences, judged on odd ones."""
+
+    def __init__(self, sink: Evidence) -> None:
+        self._sink = sink
+        designs = set(sink["head_scores"]["data"])
+        self.has_bos = BOS_FIRST in designs
+        self.has_text = WORD_FIRST in designs
+        self.main = BOS_FIRST if self.has_bos else WORD_FIRST
+        self.place = "BOS" if self.has_bos else "position 0"
+
+    def strongest(self, score: str, data: str) -> Head:
+        """The head with the largest mean over the even sequences."""
+        even = self._half("head_scores", 0).filter(score=score, data=data)
+        means = even.group_by("layer", "head").agg(pl.col("value").mean())
+        layer, head, _ = means.sort("value", "layer", "head").row(-1)
+        return Head(layer, head)
+
+    def odd(self, score: str, data: str, head: Head, column: str = "value") -> np.ndarray:
+        """A head's values on the odd sequences that can test it, by sequence."""
+        where = {"score": score, "data": data, "layer": head.layer, "head": head.head}
+        return self._half("head_scores", 1).filter(**where).sort("sequence")[column].to_numpy()
+
+    def effect(self, family: str, method: Method, scope: str) -> np.ndarray:
+        """KL(base || ablated) on the odd sequences, averaged over the conditions of a family."""
+        conditions = self._sink["ablations"].filter(
+            pl.col("method").str.starts_with(method.value), family=family
+        )["condition"]
+        rows = self._half("ablation_effects", 1).filter(
+            pl.col("condition").is_in(conditions.to_list()), scope=scope
+        )
+        means = rows.group_by("sequence").agg(pl.col("kl_base_ablated").mean())
+        return means.sort("sequence")["kl_base_ablated"].to_numpy()
+
+    def massive_layer(self) -> int:
+        """The layer with the largest ratio of norms on the even sequences."""
+        named = pl.col("score").str.extract(r"^residual_norm_ratio L(\d+)$").cast(pl.Int32)
+        rows = self._half("model_scores", 0).with_columns(layer=named).drop_nulls("layer")
+        means = rows.filter(data=self.main).group_by("layer").agg(pl.col("value").mean())
+        return int(means.sort("value", "layer")["layer"][-1])
+
+    def ratio(self, name: str, layer: int) -> np.ndarray:
+        """A ratio of norms on the odd sequences."""
+        rows = self._half("model_scores", 1).filter(score=f"{name} L{layer}", data=self.main)
+        return rows.sort("sequence")["value"].to_numpy()
+
+    @property
+    def other_heads(self) -> str:
+        """The family of random heads: layer-matched ones, unless the layers have too few."""
+        families = set(self._sink["ablations"]["family"])
+        return next(family for family in OTHER_HEADS if family in families)
+
+    @property
+    def top(self) -> str:
+        """The heads that are ablated together, by name."""
+        return self._sink["ablations"].filter(family="top")["heads"][0].replace(",", ", ")
+
+    def _half(self, table: str, odd: int) -> pl.DataFrame:
+        frame = self._sink[table]
+        return frame.filter(pl.col("sequence").is_not_null(), pl.col("sequence") % 2 == odd)

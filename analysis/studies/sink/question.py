@@ -1,0 +1,302 @@
+"""The sink at position 0: is it the BOS token, does it carry anything, is it needed?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from random import Random
+from typing import ClassVar
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from analysis import scores
+from analysis.errors import UserError
+from analysis.interventions import Head, Method
+from analysis.interventions.averages import Measurement
+from analysis.interventions.passes.predictions import Metrics
+from analysis.interventions.passes.sweep import sweep
+from analysis.models.load import Model
+from analysis.questions.effect_rows import effect_rows
+from analysis.questions.experiment import Experiment, Report, stage
+from analysis.questions.head_rows import head_effects
+from analysis.questions.layer_rows import layer_profiles
+from analysis.questions.rows import Labels, absence, head_scores, model_scores
+from analysis.questions.stream import Score, chance, stream_scores
+from analysis.questions.text_sweep import batch_rows
+from analysis.text.sources import read_source, windows
+from analysis.text.tokens import NO_TOKENIZER, Tokens, delimiter_ids
+
+from .conditions import OWN, Plan, removed
+from .data import BOS_FIRST, WORD_FIRST, queries, repeated_and_fresh, two_by_two
+from .measures import (
+    attention_to,
+    carried,
+    mean_where,
+    over_the_rest,
+    places,
+    residual_norms,
+    scores_under,
+)
+
+MIN_TOKENS = 8
+"""Shorter sequences leave no queries after the middle, or no position to compare 0 with."""
+
+NO_BOS = "the sequences start without BOS: position 0 holds an ordinary token"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BosSink(Experiment):
+    """What happens at position 0, and what for?
+
+    The heads that interventions act on are chosen on the even sequences.
+    """
+
+    version: ClassVar[int] = 1
+
+    text: str
+    """What `read_source` takes."""
+    bos: bool
+    """Whether there is a BOS to put at position 0."""
+    n_sequences: int
+    """Of text, and of random blocks."""
+    n_tokens: int
+    """Length of each text sequence, with the BOS."""
+    moved_to: int
+    """The position in the middle that holds BOS instead of position 0."""
+    n_top: int
+    """Heads that interventions act on jointly, the strongest sinks."""
+    n_draws: int
+    """Random positions, and layer-matched sets of heads, to compare with."""
+    block_len: int
+    """Random tokens in the block that is shown twice."""
+
+    @cached_property
+    def _designs(self) -> dict[str, Tokens]:
+        """The same text in every design, by name; none without a tokenizer."""
+        if self.vocabulary.tokenizer is None:
+            return {}
+        n_tokens = self.n_tokens + self.bos
+        text = windows(
+            read_source(self.text, self.seed, self.n_sequences * n_tokens),
+            self.vocabulary,
+            n_sequences=self.n_sequences,
+            n_tokens=n_tokens,
+            bos=self.bos,
+            seed=self.seed,
+        )
+        return two_by_two(text, self.moved_to) if self.bos else {WORD_FIRST: text}
+
+    @property
+    def _main(self) -> str:
+        """The design of all measures that need only one."""
+        return BOS_FIRST if self.bos else WORD_FIRST
+
+    @cached_property
+    def _repeats(self) -> dict[str, Tokens]:
+        """A random block shown twice, and the same block followed by a fresh one."""
+        bos = self.vocabulary.bos if self.bos else ()
+        return repeated_and_fresh(
+            self.vocabulary.ordinary, bos, (self.n_sequences, self.block_len), self.seed
+        )
+
+    @property
+    def n_passes(self) -> int:
+        """About how often each data set is run: mostly conditions, on one of them."""
+        return 2 + (self.n_top * (2 + self.n_draws) + 4 * self.n_draws + 8) // 6
+
+    def data(self) -> Sequence[Tokens]:
+        """The designs that can be made, and the random blocks."""
+        return [*self._designs.values(), *self._repeats.values()]
+
+    def run(self, report: Report) -> dict[str, pl.DataFrame]:
+        """Measure everything about the sink that the model's data can test.
+
+        Args:
+            report: Told the progress.
+
+        Returns:
+            `head_scores`, and where there is text `head_effects`, `layer_profiles`,
+            `model_scores`, `ablations`, `ablation_effects` and `ablation_means`; `absences` for
+            what cannot be tested.
+
+        Raises:
+            UserError: Sequences are too short, or too many heads are asked for.
+        """
+        self._check()
+        model = self.loaded_model()
+        frames = [self._resting(model, stage(report, "random blocks", 0, 8))]
+        if not self._designs:
+            frames.append({"absences": absence(self.card, "sink_mass", "text", NO_TOKENIZER)})
+            return _joined(frames)
+        if not self.bos:
+            frames.append({"absences": absence(self.card, "attention_to_middle", "text", NO_BOS)})
+        masses = self._masses(model, stage(report, "attention", 1, 8))
+        plan = self._plan(masses[self._main]["sink_mass"])
+        frames += [
+            {"head_scores": self._mass_rows(masses)},
+            *self._sizes(model, plan),
+            self._moving(model, plan),
+            self._effects(model, plan, lambda n, of, what: report(2 * of + 6 * n, 8 * of, what)),
+        ]
+        return _joined(frames)
+
+    def _check(self) -> None:
+        n_heads = self.card.n_layers * self.card.n_heads
+        if self.n_tokens < MIN_TOKENS or not 0 < self.moved_to < self.n_tokens - 1:
+            raise UserError(
+                f"expected at least {MIN_TOKENS} tokens and a middle inside them, got "
+                f"{self.n_tokens} and {self.moved_to}; use longer sequences"
+            )
+        if not 0 < 2 * self.n_top <= n_heads:
+            raise UserError(
+                f"expected from 1 to {n_heads // 2} top heads, so that as many are left to "
+                f"compare with, got {self.n_top}; choose a number in that range"
+            )
+
+    def _labels(self, data: str) -> Labels:
+        tokens = {**self._designs, **self._repeats}[data]
+        return Labels(card=self.card, tokens=tokens, data=data, seed=self.seed)
+
+    def _scored(
+        self, model: Model, data: str, functions: dict[str, Score], report: Report
+    ) -> pl.DataFrame:
+        """Rows of scores whose values nobody else needs."""
+        labels = self._labels(data)
+        ids = {**self._designs, **self._repeats}[data].ids
+        found = stream_scores(model, ids, functions, report)
+        return pl.concat(
+            head_scores(found[name], chance(ids.shape, function), name, labels)
+            for name, function in functions.items()
+        )
+
+    def _resting(self, model: Model, report: Report) -> dict[str, pl.DataFrame]:
+        """Attention to position 0 from tokens without and with an earlier copy."""
+        frames: list[pl.DataFrame] = []
+        n_bos = int(self.bos)
+        for index, (data, tokens) in enumerate(self._repeats.items()):
+            functions = resting_scores(*queries(tokens.ids, n_bos, self.block_len))
+            functions["induction"] = lambda p, _: scores.induction_score(p, n_bos)
+            part = stage(report, "random blocks", index, len(self._repeats))
+            frames.append(self._scored(model, data, functions, part))
+        return {"head_scores": pl.concat(frames)}
+
+    def _masses(self, model: Model, report: Report) -> dict[str, dict[str, np.ndarray]]:
+        """Attention to position 0 and to the middle, in every design."""
+        found: dict[str, dict[str, np.ndarray]] = {}
+        for index, (name, tokens) in enumerate(self._designs.items()):
+            functions = self._mass_functions()
+            part = stage(report, "attention", index, len(self._designs))
+            found[name] = stream_scores(model, tokens.ids, functions, part)
+        return found
+
+    def _mass_functions(self) -> dict[str, Score]:
+        middle = self.moved_to
+        return {
+            "sink_mass": lambda p, _: scores.bos_score(p),
+            "attention_to_0": lambda p, _: attention_to(p, 0, middle),
+            "attention_to_middle": lambda p, _: attention_to(p, middle, middle),
+        }
+
+    def _mass_rows(self, masses: dict[str, dict[str, np.ndarray]]) -> pl.DataFrame:
+        frames: list[pl.DataFrame] = []
+        for data, found in masses.items():
+            labels, shape = self._labels(data), self._designs[data].ids.shape
+            for name, function in self._mass_functions().items():
+                frames.append(head_scores(found[name], chance(shape, function), name, labels))
+        return pl.concat(frames)
+
+    def _plan(self, masses: np.ndarray) -> Plan:
+        """Heads by their mass on the even sequences, and random positions of the first half."""
+        n_layers, n_heads = self.card.n_layers, self.card.n_heads
+        every = tuple(Head(layer, h) for layer in range(n_layers) for h in range(n_heads))
+        order = np.argsort(-masses[::2].mean(0).reshape(-1), kind="stable")
+        places = range(1, self.n_tokens // 2)
+        rng = Random(f"positions/{self.seed}")
+        return Plan(
+            top=tuple(sorted(every[i] for i in order[: self.n_top])),
+            every=every,
+            elsewhere=tuple(rng.sample(places, min(self.n_draws, len(places)))),
+            n_draws=self.n_draws,
+            seed=self.seed,
+        )
+
+    def _sizes(self, model: Model, plan: Plan) -> list[dict[str, pl.DataFrame]]:
+        """Norms of values, of what heads read from position 0, and of the residual stream."""
+        ids, labels = self._designs[self._main].ids, self._labels(self._main)
+        norms, found = residual_norms(model, ids), carried(model, ids)
+        stream = norms[..., 1:].mean(-1)[..., None]
+        found["carried_over_residual"] = found.pop("carried_norm") / stream
+        rows = [head_scores(values, None, name, labels) for name, values in found.items()]
+        tables = [{"head_scores": pl.concat(rows)}, self._norms(norms, plan, labels)]
+        if self._main != WORD_FIRST:
+            bare = residual_norms(model, self._designs[WORD_FIRST].ids)
+            tables.append(self._norms(bare, plan, self._labels(WORD_FIRST)))
+        return tables
+
+    def _norms(self, norms: np.ndarray, plan: Plan, labels: Labels) -> dict[str, pl.DataFrame]:
+        """Norm of the residual stream by layer and position, and over the rest at position 0."""
+        ratio = over_the_rest(norms, 0)
+        control = np.mean([over_the_rest(norms, p) for p in plan.elsewhere], axis=0)
+        values: dict[str, np.ndarray] = {}
+        for layer in range(self.card.n_layers):
+            values[f"residual_norm_ratio L{layer}"] = ratio[:, layer]
+            values[f"residual_norm_ratio_elsewhere L{layer}"] = control[:, layer]
+        return {
+            "layer_profiles": layer_profiles(norms, "residual_norm", labels),
+            "model_scores": model_scores(values, {}, labels),
+        }
+
+    def _moving(self, model: Model, plan: Plan) -> dict[str, pl.DataFrame]:
+        """Where attention goes once position 0 is masked in the top heads, or in all."""
+        tokens, labels = self._designs[self._main], self._labels(self._main)
+        marked = torch.from_numpy(np.isin(tokens.ids, delimiter_ids(self.vocabulary)))
+
+        def score(pattern: Tensor, rows: slice) -> dict[str, Tensor]:
+            return places(pattern, marked[rows].to(pattern.device))
+
+        base = scores_under(model, tokens.ids, (), score)
+        rows = [head_scores(v, None, f"attention_to_{p}", labels) for p, v in base.items()]
+        changes: list[pl.DataFrame] = []
+        for who, heads in (("top", plan.top), ("all", plan.every)):
+            masked = scores_under(model, tokens.ids, removed(Method.MASK_KEY, 0, heads), score)
+            for place, values in masked.items():
+                at = [(values - base[place])[:, head.layer, head.head] for head in heads]
+                changes.append(
+                    head_effects(
+                        np.stack(at, axis=1)[None],
+                        [f"mask_key 0 of {who}"],
+                        heads,
+                        f"attention_to_{place}",
+                        labels,
+                    )
+                )
+        return {"head_scores": pl.concat(rows), "head_effects": pl.concat(changes)}
+
+    def _effects(self, model: Model, plan: Plan, report: Report) -> dict[str, pl.DataFrame]:
+        ids = self._designs[self._main].ids
+        half = np.zeros(ids.shape, dtype=bool)
+        half[:, self.n_tokens // 2 :] = True
+        rows = batch_rows(self.n_tokens, model.device.type)
+        measured = Measurement(scopes={"second_half": half}, metrics=Metrics.LEAN, max_rows=rows)
+        effects = sweep(model, ids, plan.conditions(), OWN, measured, report)
+        return effect_rows(effects, self._labels(self._main))
+
+
+def resting_scores(first: Tensor, second: Tensor) -> dict[str, Score]:
+    """Attention to position 0 from two sets of queries (sequence, query), and the difference."""
+
+    def mean(pattern: Tensor, chosen: Tensor, rows: slice) -> Tensor:
+        return mean_where(pattern[..., 0], chosen[rows].to(pattern.device))
+
+    return {
+        "sink_mass_first_copy": lambda p, rows: mean(p, first, rows),
+        "sink_mass_second_copy": lambda p, rows: mean(p, second, rows),
+        "resting": lambda p, rows: mean(p, first, rows) - mean(p, second, rows),
+    }
+
+
+def _joined(frames: Sequence[dict[str, pl.DataFrame]]) -> dict[str, pl.DataFrame]:
+    tables = dict.fromkeys(table for frame in frames for table in frame)
+    return {t: pl.concat([frame[t] for frame in frames if t in frame]) for t in tables}
