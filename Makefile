@@ -22,7 +22,7 @@ lint: .venv/ready
 
 # The README's pictures, of the book as it is built now.
 pictures: book
-	$(BIN)/python -m tests.screenshots _build/html
+	$(BIN)/python -m tests.book.screenshots _build/html
 
 # After raising the version of an experiment whose numbers changed.
 lock: .venv/ready

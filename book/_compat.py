@@ -5,7 +5,7 @@ repeats its eight lines, keeps the cell ids and can run chosen cells only. And m
 it nests (a chart in a stack, a frame in a tab) into markup for its own front end, so
 `keep_objects` leaves a placeholder there and keeps the real object for the renderer. And marimo
 guesses what words of a command line mean, so `arguments_of` asks it what it would read.
-`tests/test_book_compat.py` holds both against the public API.
+`tests/book/test_book_compat.py` holds both against the public API.
 """
 
 from __future__ import annotations

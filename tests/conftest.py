@@ -19,7 +19,7 @@ from jaxtyping import install_import_hook
 from transformers import PreTrainedConfig
 
 ROOT = Path(__file__).resolve().parent.parent
-BUILDS_FIRST = "tests/test_book.py"
+BUILDS_FIRST = "tests/book/test_book.py"
 SECONDS: dict[str, float] = json.loads((ROOT / "tests" / "seconds.json").read_text("utf-8"))
 """How long each file took; `HEADBOOK_SECONDS=tests/seconds.json make test` measures them anew."""
 
@@ -99,7 +99,7 @@ def prose() -> Path:
 @pytest.fixture(scope="session")
 def saved(tmp_path_factory):
     """The folder of a random model of any architecture of `architectures`, saved once."""
-    from .architectures import BYPASSING, SUPPORTED, build  # noqa: PLC0415 - slow to import
+    from tests.models.architectures import BYPASSING, SUPPORTED, build  # noqa: PLC0415 - slow
 
     folders: dict[str, Path] = {}
 
@@ -116,7 +116,7 @@ def saved(tmp_path_factory):
 @pytest.fixture(scope="session")
 def real_book(tmp_path_factory):
     """The book of the reference model, checked, from an empty store: one for all workers."""
-    from .real_book import RealBook  # noqa: PLC0415 - slow to import
+    from tests.book.real_book import RealBook  # noqa: PLC0415 - slow to import
 
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -144,8 +144,7 @@ def worded(tmp_path_factory) -> Path:
 
     from analysis.models.llama_simple_mlp import LlamaSimpleMLPConfig  # noqa: PLC0415
     from analysis.text import english, words  # noqa: PLC0415
-
-    from .architectures import GQA, build  # noqa: PLC0415
+    from tests.models.architectures import GQA, build  # noqa: PLC0415
 
     tokenizer = Tokenizer(models.WordLevel(unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r" ?[A-Za-z]+|\d|[^A-Za-z\d]"), "isolated")
@@ -167,7 +166,7 @@ def worded(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder to work in, among files that nobody may touch."""
-    from .hostile import Place  # noqa: PLC0415
+    from tests.commands.hostile import Place  # noqa: PLC0415
 
     return Place(tmp_path_factory.mktemp("place"))
 
@@ -175,6 +174,6 @@ def place(tmp_path_factory):
 @pytest.fixture(scope="module")
 def canary(tmp_path_factory):
     """Code in every disguise, that shows whether it was run."""
-    from .hostile import Canary  # noqa: PLC0415
+    from tests.commands.hostile import Canary  # noqa: PLC0415
 
     return Canary(tmp_path_factory.mktemp("canary"))

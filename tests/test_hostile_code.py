@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from .hostile import CASES
+from tests.commands.hostile import CASES
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = [
@@ -95,6 +95,7 @@ def test_words_alone_are_no_danger():
 
 def test_there_are_ten_thousand_cases():
     """Each of these tests fails by itself where it runs fewer cases than it names."""
-    for path in sorted(Path(__file__).parent.glob("test_hostile_*.py")):
-        importlib.import_module(f"tests.{path.stem}")
+    for path in sorted(Path(__file__).parent.rglob("test_hostile_*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        importlib.import_module(".".join(parts))
     assert sum(CASES.values()) >= 10_000, CASES

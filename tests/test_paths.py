@@ -12,10 +12,9 @@ from click.testing import CliRunner
 
 from book.cli import cli
 from store import Store
-
-from .real_commands import ROOT, Commands
-from .store_fakes import Scores, Sweep
-from .test_store_folder import needs_mount, small_disk
+from tests.commands.real_commands import ROOT, Commands
+from tests.store.store_fakes import Scores, Sweep
+from tests.store.test_store_folder import needs_mount, small_disk
 
 __all__ = ["small_disk"]
 

@@ -1,0 +1,66 @@
+"""Induction on a random block shown twice, its control, and whether the model copies."""
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from analysis.models.load import load_model
+from analysis.studies.atlas.induction_scores import InductionScores
+from tests.questions.test_experiments import each, every, patterns, silent
+
+
+@pytest.fixture(scope="module")
+def repeats(worded) -> InductionScores:
+    return InductionScores(model=str(worded), n_sequences=5, block_len=9, max_shift=3, seed=4)
+
+
+@pytest.fixture(scope="module")
+def repeated(repeats):
+    return repeats.run(silent)
+
+
+def test_induction_data_is_a_block_twice_and_its_control_a_permutation(repeats):
+    twice, shuffled = (tokens.ids for tokens in repeats.data())
+    assert twice.shape == shuffled.shape == (5, 19)
+    for ids in (twice, shuffled):
+        assert (ids[:, 0] == 0).all()
+        assert np.isin(ids[:, 1:], repeats.vocabulary.ordinary).all()
+    assert (twice[:, 1:10] == twice[:, 10:]).all()
+    assert (np.sort(shuffled[:, 1:10]) == np.sort(shuffled[:, 10:])).all()
+    assert (shuffled[:, 1:10] != shuffled[:, 10:]).any(1).all()
+
+
+def test_induction_scores_are_those_of_the_patterns(repeats, repeated, worded):
+    model = load_model(str(worded))
+    for data, tokens in zip(("repeated", "shuffled"), repeats.data(), strict=True):
+        found = patterns(model, tokens.ids)
+        expected = torch.stack([found[..., 9 + k, k + 1] for k in range(1, 9)]).mean(0)
+        values = each(repeated["head_scores"], score="induction", data=data)
+        np.testing.assert_allclose(values, expected.numpy(), atol=1e-6)
+        rows = every(repeated["head_scores"], score="induction", data=data)
+        chance = np.mean([1 / (9 + k + 1) for k in range(1, 9)])
+        np.testing.assert_allclose(rows["chance"].to_numpy(), chance)
+        lag = repeated["head_profiles"].filter(data=data, lag=0).sort("layer", "head")
+        for column in ("value", "lower", "upper", "n"):
+            np.testing.assert_allclose(lag[column].to_numpy(), rows[column].to_numpy())
+    assert sorted(repeated["head_profiles"]["lag"].unique()) == list(range(-3, 4))
+
+
+def test_copying_is_measured_on_either_copy(repeats, repeated, worded):
+    """The second copy's first token, which nothing announces, counts for neither."""
+    net = load_model(str(worded)).net
+    for data, tokens in zip(("repeated", "shuffled"), repeats.data(), strict=True):
+        ids = torch.from_numpy(tokens.ids).long()
+        with torch.no_grad():
+            logprobs = net(ids).logits.log_softmax(-1)
+        loss = -logprobs[:, :-1].gather(2, ids[:, 1:, None])[..., 0].numpy()
+        first, second = loss[:, :9].mean(1), loss[:, 10:].mean(1)
+        frame = repeated["model_scores"].filter(pl.col("sequence").is_not_null(), data=data)
+        for name, expected in (
+            ("first_copy_loss", first),
+            ("second_copy_loss", second),
+            ("second_minus_first_loss", second - first),
+        ):
+            found = frame.filter(score=name).sort("sequence")["value"].to_numpy()
+            np.testing.assert_allclose(found, expected, atol=1e-5)

@@ -1,0 +1,136 @@
+"""Claims on kinds of ablation: rankings that agree, and top heads beside random ones."""
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy.stats import spearmanr
+
+from analysis.models.card import read_card
+from analysis.studies.kinds.claims import (
+    KindClaims,
+    KindEvidence,
+    by_size,
+    correlations,
+    per_head,
+    ranking,
+)
+from tests.questions.test_experiments import silent
+from tests.studies.atlas.test_claims import Stored
+
+N_SEQUENCES, N_HEADS = 24, 12
+NAMES = [f"L{i // 4}H{i % 4}" for i in range(N_HEADS)]
+
+
+def swept(values: np.ndarray, sets: list[str], family: str = "single") -> Stored:
+    """Effects (sequence, set) as the store answers them; loss and KL are alike."""
+    conditions = [f"{family} {heads} {i}" for i, heads in enumerate(sets)]
+    sizes = [len(heads.split(",")) for heads in sets]
+    n = len(values)
+    return Stored(
+        ablations=pl.DataFrame({"condition": conditions, "heads": sets, "size": sizes}),
+        ablation_effects=pl.DataFrame(
+            {
+                "condition": np.repeat(conditions, n),
+                "scope": "all",
+                "sequence": np.tile(np.arange(n), len(sets)),
+                "kl_base_ablated": values.T.reshape(-1),
+                "loss_change": values.T.reshape(-1),
+            }
+        ),
+    )
+
+
+def identities(q_zero: float, zero: float) -> Stored:
+    rows = [
+        {"score": f"{name}_from_uniform", "sequence": sequence, "value": value}
+        for name, value in (("q_zero", q_zero), ("zero", zero))
+        for sequence in range(8)
+    ]
+    return Stored(head_scores=pl.DataFrame(rows))
+
+
+def noisy(means: np.ndarray, seed: int) -> np.ndarray:
+    noise = np.random.default_rng(seed).normal(0, 0.01, (N_SEQUENCES, len(means)))
+    return means + noise
+
+
+MEANS = np.linspace(0.1, 1.2, N_HEADS)
+
+
+def evidence(other: np.ndarray, top: float, random: float) -> KindEvidence:
+    four = ",".join(NAMES[-4:])
+    draws = [",".join(NAMES[i : i + 4]) for i in range(8)]
+    return KindEvidence(
+        kinds={"zero": swept(noisy(MEANS, 0), NAMES), "mean": swept(noisy(other, 1), NAMES)},
+        estimates={"one gradient": swept(noisy(MEANS[::-1], 2), NAMES)},
+        sets={
+            "top": swept(noisy(np.array([top]), 3), [four], "top"),
+            "random": swept(noisy(np.full(8, random), 4), draws, "random"),
+        },
+        identities=identities(0.0, 2.0),
+    )
+
+
+@pytest.fixture
+def judged(worded):
+    def judge(found: KindEvidence) -> dict[str, pl.DataFrame]:
+        return KindClaims(card=read_card(str(worded)), seed=0, evidence=found).run(silent)
+
+    return judge
+
+
+def verdicts(frames: dict[str, pl.DataFrame]) -> dict[str, str]:
+    return dict(frames["claims"].select("claim", "verdict").iter_rows())
+
+
+def test_alike_rankings_and_costly_heads_are_supported(judged):
+    found = verdicts(judged(evidence(MEANS**2, top=3.0, random=1.0)))
+    assert set(found.values()) == {"supported"}
+    assert set(found) == {
+        "q_zero_is_uniform",
+        "zero_is_not_uniform",
+        "zero_and_mean_rank_alike",
+        "top_heads_against_random",
+    }
+
+
+def test_controls_fail_where_they_must(judged):
+    """Another ranking, and top heads that do what random ones do."""
+    found = verdicts(judged(evidence(MEANS[::-1], top=1.0, random=1.0)))
+    assert found["zero_and_mean_rank_alike"] == "not supported"
+    assert found["top_heads_against_random"] != "supported"
+
+
+def test_agreements_are_scipys(judged):
+    other = np.random.default_rng(5).permutation(MEANS)
+    frames = judged(evidence(other, top=3.0, random=1.0))
+    row = frames["rank_agreements"].filter(kind="zero", other="mean").row(0, named=True)
+    assert row["value"] == pytest.approx(spearmanr(MEANS, other).statistic)
+    assert row["lower"] <= row["value"] <= row["upper"]
+    opposed = frames["rank_agreements"].filter(kind="zero", other="one gradient")
+    assert opposed["value"].item() == pytest.approx(-1)
+
+
+def test_correlations_are_spearmans_row_by_row():
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=(2, 5, 9))
+    expected = [spearmanr(a, b).statistic for a, b in zip(first, second, strict=True)]
+    np.testing.assert_allclose(correlations(first, second), expected)
+
+
+def test_heads_are_ranked_on_even_sequences_and_judged_on_odd_ones():
+    values = np.zeros((N_SEQUENCES, N_HEADS))
+    values[::2, 3], values[1::2, 5] = 1.0, 1.0
+    answer = swept(values, NAMES)
+    assert ranking(answer)[0] == NAMES[3]
+    odd = by_size(answer)[1]
+    assert odd[:, 5].mean() == 1
+    assert odd[:, 3].mean() == 0
+    np.testing.assert_array_equal(per_head(answer, "loss_change"), values)
+
+
+def test_the_curve_holds_permutation_ps_of_the_draws(judged):
+    curves = judged(evidence(MEANS, top=3.0, random=1.0))["ablation_curves"]
+    (row,) = curves.filter(family="random").iter_rows(named=True)
+    assert (row["n"], row["size"]) == (8, 4)
+    assert row["p"] == pytest.approx(1 / 9)
