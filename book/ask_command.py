@@ -56,19 +56,18 @@ def ask_file(  # noqa: PLR0913 - one parameter for each option
     that cannot be asked are named and counted; the others are kept.
     """
     from analysis.errors import UserError  # noqa: PLC0415 - imports torch
-    from analysis.overview.request import Request  # noqa: PLC0415
-    from analysis.questions.profile import Profile  # noqa: PLC0415
-    from analysis.studies.retrieval.own_questions import FileRequest  # noqa: PLC0415
-    from analysis.studies.retrieval.study import RetrievalRequest  # noqa: PLC0415
+    from analysis.questions.asked import Asked, Profile  # noqa: PLC0415
+    from analysis.studies.retrieval.own_questions import OwnQuestions  # noqa: PLC0415
+    from analysis.studies.retrieval.study import RetrievalStudy  # noqa: PLC0415
     from analysis.studies.retrieval.views import cell_lines  # noqa: PLC0415
 
-    request = Request(model=model, profile=Profile(profile), seed=seed, device=device)
-    asked = RetrievalRequest.of(request)
-    if asked is None:
+    asked = Asked(model=model, profile=Profile(profile), seed=seed, device=device)
+    study = RetrievalStudy.of(asked)
+    if study is None:
         raise UserError(
             f"expected a tokenizer beside {model}, found none; save tokenizer.json there"
         )
-    questions = FileRequest(asked=asked, file=str(file), method=method)
+    questions = OwnQuestions(study=study, file=str(file), method=method)
     store, wanted = Store.planned(store_path), questions.scores()
     for refused in wanted.refused:
         say(f"headbook: {refused}", err=True)

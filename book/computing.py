@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from analysis.overview.request import Request
+    from analysis.questions.asked import Asked
     from analysis.questions.experiment import Experiment, Question
     from store import Answer, Store
 
@@ -41,9 +41,9 @@ class Engine(Protocol):
 
 @dataclass
 class Plan:
-    """What a request lacks in a store, from wave to wave."""
+    """What a store lacks of what is asked, from wave to wave."""
 
-    request: Request
+    asked: Asked
     store: Store
     _known: dict[Experiment, Answer] = field(default_factory=dict[Any, Any])
 
@@ -52,14 +52,14 @@ class Plan:
         """The plan of a command: a store that is not there is made by its first answer."""
         from store import Store  # noqa: PLC0415 - imports DuckDB
 
-        return cls(request_of(asked), Store.planned(store_path))
+        return cls(asked_of(asked), Store.planned(store_path))
 
     def missing(self) -> dict[str, Experiment]:
         """Units that can be computed now, by run; more may be missing once these are there."""
         from analysis.overview.findings import wanted  # noqa: PLC0415 - imports torch
         from store import run_key  # noqa: PLC0415
 
-        asked = wanted(self.request, self._answer)
+        asked = wanted(self.asked, self._answer)
         units = (unit for one in asked for unit in self.store.missing(one))
         return {run_key(unit): cast("Experiment", unit) for unit in units}
 
@@ -73,25 +73,24 @@ class Plan:
         return self._known.get(asked)
 
 
-def request_of(asked: dict[str, Any]) -> Request:
+def asked_of(options: dict[str, Any]) -> Asked:
     """What the options of a command ask for.
 
     Args:
-        asked: By name; `model`, `text` and `profile` at least.
+        options: By name; `model`, `text` and `profile` at least.
 
     Returns:
-        The request.
+        Model, text and sizes.
     """
-    from analysis.overview.request import Request  # noqa: PLC0415 - imports torch
-    from analysis.questions.profile import Profile  # noqa: PLC0415 - imports torch
+    from analysis.questions.asked import Asked, Profile  # noqa: PLC0415 - imports torch
 
-    heads = asked.get("heads")
+    heads = options.get("heads")
     parsed: dict[str, Any] = {
-        **asked,
-        "profile": Profile(asked["profile"]),
+        **options,
+        "profile": Profile(options["profile"]),
         "heads": None if heads is None else tuple(heads.split(",")),
     }
-    return Request(**parsed)
+    return Asked(**parsed)
 
 
 def compute(store_path: Path, asked: dict[str, Any], engine: Engine | None = None) -> pl.DataFrame:
@@ -99,7 +98,7 @@ def compute(store_path: Path, asked: dict[str, Any], engine: Engine | None = Non
 
     Args:
         store_path: The store.
-        asked: As for `request_of`.
+        asked: As for `asked_of`.
         engine: Who computes; None for this machine's cores, or this process where little is asked.
 
     Returns:
@@ -125,7 +124,7 @@ def _local(plan: Plan, missing: dict[str, Experiment]) -> Engine | None:
 
     from .local_engine import LocalEngine, n_processes  # noqa: PLC0415
 
-    n = n_processes(cost(missing.values())) if plan.request.device == "cpu" else 1
+    n = n_processes(cost(missing.values())) if plan.asked.device == "cpu" else 1
     return LocalEngine(n) if n > 1 else None
 
 
@@ -140,7 +139,7 @@ def announce(plan: Plan, missing: dict[str, Experiment]) -> None:
     from analysis.models.precision import Precision  # noqa: PLC0415
     from analysis.questions.cost import cost  # noqa: PLC0415 - imports torch
 
-    asked = plan.request
+    asked = plan.asked
     load_model(asked.model, asked.device, Precision(asked.dtype))
     names = ", ".join(dict.fromkeys(type(unit).__name__ for unit in missing.values()))
     about = f"about: {cost(missing.values())}, and what depends on these"
@@ -172,7 +171,7 @@ def judged(plan: Plan, *, new: bool) -> pl.DataFrame:
     from analysis.overview.findings import findings  # noqa: PLC0415 - imports torch
     from store import snapshot  # noqa: PLC0415
 
-    claims = findings(plan.request, plan.store.recall)
+    claims = findings(plan.asked, plan.store.recall)
     if new:
         say(f"stored in {plan.store.root}; snapshot {snapshot(plan.store).name}", err=True)
     return claims

@@ -64,21 +64,21 @@ def lags(  # noqa: PLR0913 - one parameter for each option
     Each is a CSV file with the columns Lag and Mean Probability. What the store does not hold yet
     is computed.
     """
-    from analysis.overview.request import Request  # noqa: PLC0415 - imports torch
-    from analysis.questions.profile import Profile  # noqa: PLC0415
+    from analysis.questions.asked import Asked, Profile  # noqa: PLC0415 - imports torch
+    from analysis.studies.atlas.study import AtlasStudy  # noqa: PLC0415
     from analysis.studies.lags.claims import Case  # noqa: PLC0415
-    from analysis.studies.lags.study import LagRequest, induction_ranking  # noqa: PLC0415
+    from analysis.studies.lags.study import LagStudy, induction_ranking  # noqa: PLC0415
     from analysis.studies.published import lag_csv  # noqa: PLC0415
     from analysis.text.lists import Design, Shown  # noqa: PLC0415
 
     check_apart(folder, store_path)
     _check(folder)
-    request = Request(model=model, profile=Profile(profile), seed=seed, device=device)
-    asked = LagRequest(request=request)
+    asked = Asked(model=model, profile=Profile(profile), seed=seed, device=device)
+    study = LagStudy(asked)
     store, case = Store.planned(store_path), Case(design, method, layers)
-    base = store.recall(asked.base(Design(design), Shown.ITEMS))["lag_profiles"]
-    ranking = induction_ranking(store.recall(request.induction_scores()))
-    top = store.recall(asked.top(case, ranking))["lag_profiles"]
+    base = store.recall(study.base(Design(design), Shown.ITEMS))["lag_profiles"]
+    ranking = induction_ranking(store.recall(AtlasStudy(asked).induction_scores()))
+    top = store.recall(study.top(case, ranking))["lag_profiles"]
     folder.mkdir(parents=True, exist_ok=True)
     _check(folder)
     for rows in (base, *top.partition_by("size", maintain_order=True)):

@@ -14,7 +14,7 @@ from book.editions import listed_models, model_names
 from store import StoreError
 
 if TYPE_CHECKING:
-    from analysis.overview.request import Request
+    from analysis.questions.asked import Asked
     from store import Report
 
 P = ParamSpec("P")
@@ -89,7 +89,7 @@ def models_box() -> tuple[mo.ui.text, mo.ui.text]:
     return mo.ui.text(value=named, label="models", full_width=True), source
 
 
-def requested(model: str, text: str) -> Request:
+def requested(model: str, text: str) -> Asked:
     """What a chapter is about; a mistake in it ends the cell with a message.
 
     Args:
@@ -97,12 +97,12 @@ def requested(model: str, text: str) -> Request:
         text: What `read_source` takes.
 
     Returns:
-        The request, with the profile of the notebook's command line.
+        Model and text, with the profile of the notebook's command line.
     """
-    return answered(_request, model, text)
+    return answered(_asked, model, text)
 
 
-def requested_each(models: str, text: str) -> dict[str, Request]:
+def requested_each(models: str, text: str) -> dict[str, Asked]:
     """What a chapter about several models compares; a mistake ends the cell with a message.
 
     Args:
@@ -110,26 +110,26 @@ def requested_each(models: str, text: str) -> dict[str, Request]:
         text: What `read_source` takes.
 
     Returns:
-        A request for each, by the name that the book shows.
+        What is asked of each, by the name that the book shows.
     """
 
-    def requests() -> dict[str, Request]:
-        found = [_request(model, text) for model in listed_models(models)]
-        names = model_names([request.card for request in found])
+    def each() -> dict[str, Asked]:
+        found = [_asked(model, text) for model in listed_models(models)]
+        names = model_names([asked.card for asked in found])
         return dict(zip(names, found, strict=True))
 
-    return answered(requests)
+    return answered(each)
 
 
-def _request(model: str, text: str) -> Request:
-    """A request whose model and text can be read.
+def _asked(model: str, text: str) -> Asked:
+    """Model and text, both of which can be read.
 
     Raises:
         UserError: One of them cannot.
     """
-    from analysis.overview.request import Request  # noqa: PLC0415 - imports torch
+    from analysis.questions.asked import Asked  # noqa: PLC0415 - imports torch
     from analysis.text.sources import read_source  # noqa: PLC0415
 
-    found = Request.of(model, {**mo.cli_args().to_dict(), "text": text})
+    found = Asked.of(model, {**mo.cli_args().to_dict(), "text": text})
     _ = found.card, read_source(text, found.seed, n_tokens=1)
     return found

@@ -51,9 +51,8 @@ def grid(  # noqa: PLR0913 - one parameter for each option
     interrupted grid goes on where it stopped.
     """
     from analysis.errors import UserError  # noqa: PLC0415 - imports torch
-    from analysis.overview.request import Request  # noqa: PLC0415
-    from analysis.questions.profile import Profile  # noqa: PLC0415
-    from analysis.studies.retrieval.study import FACTS, RetrievalRequest  # noqa: PLC0415
+    from analysis.questions.asked import Asked, Profile  # noqa: PLC0415
+    from analysis.studies.retrieval.study import FACTS, RetrievalStudy  # noqa: PLC0415
     from store import Store  # noqa: PLC0415
 
     if unknown := sorted(set(facts) - set(FACTS)):
@@ -63,22 +62,22 @@ def grid(  # noqa: PLR0913 - one parameter for each option
         )
     opened = Store.planned(store_path)
     for model in models:
-        request = Request(model=model, profile=Profile(profile), seed=seed, device=device)
-        asked = RetrievalRequest.of(request)
-        if asked is None:
+        asked = Asked(model=model, profile=Profile(profile), seed=seed, device=device)
+        study = RetrievalStudy.of(asked)
+        if study is None:
             raise UserError(
                 f"expected a tokenizer beside {model}, found none; save tokenizer.json there"
             )
-        places = [(fact, n) for n in lengths or asked.lengths for fact in facts or FACTS]
+        places = [(fact, n) for n in lengths or study.lengths for fact in facts or FACTS]
         for done, (fact, n_tokens) in enumerate(places, start=1):
             say(f"{model}: cell {done} of {len(places)}", err=True)
-            for line in _cell(asked, opened, fact, n_tokens):
+            for line in _cell(study, opened, fact, n_tokens):
                 say(f"{model:<12} {fact:<24} {n_tokens:>5}  {line}")
 
 
-def _cell(asked: Any, store: Any, fact: str, n_tokens: int) -> list[str]:
+def _cell(study: Any, store: Any, fact: str, n_tokens: int) -> list[str]:
     """What one cell says, a line for each ranking."""
     from analysis.studies.retrieval.views import cell_lines  # noqa: PLC0415 - imports torch
 
     families = ("random", "layer_matched")
-    return cell_lines(store.recall(asked.cell(store.recall, fact, n_tokens, families)))
+    return cell_lines(store.recall(study.cell(store.recall, fact, n_tokens, families)))

@@ -9,18 +9,20 @@ with app.setup:
     from analysis import plots
     from analysis.overview import claims as views
     from analysis.overview.findings import findings
+    from analysis.studies.atlas.study import AtlasStudy
     from analysis.studies.circuit import graph
     from analysis.studies.circuit.heads import circuit_heads
+    from analysis.studies.circuit.study import CircuitStudy
     from book.live import boxes, progress_bar, requested
     from store import Store
 
 
 @app.cell(hide_code=True)
-def finding(claims, request):
+def finding(asked, claims):
     mo.md(f"""
     # What holds, and what does not
 
-    Claims about the model **{request.card.name}**:
+    Claims about the model **{asked.card.name}**:
     **{claims.filter(verdict="supported").height} supported**,
     **{claims.filter(verdict="not supported").height} not supported**,
     **{claims.filter(verdict="undecided").height} undecided**. A claim is supported when its whole
@@ -39,14 +41,14 @@ def question():
 
 @app.cell
 def ask(model, source):
-    request = requested(model.value, source.value)
+    asked = requested(model.value, source.value)
     store = Store.open()
-    return request, store
+    return asked, store
 
 
 @app.cell
-def answer(request, store):
-    claims = findings(request, lambda question: store.recall(question, progress_bar))
+def answer(asked, store):
+    claims = findings(asked, lambda question: store.recall(question, progress_bar))
     return (claims,)
 
 
@@ -60,16 +62,16 @@ def counts(claims):
 
 
 @app.cell
-def circuit_answers(request, store):
+def circuit_answers(asked, store):
     mo.stop(
-        request.card.n_layers < 2,
-        mo.md(f"**{request.card.name}** has one layer, so that no head reads another."),
+        asked.card.n_layers < 2,
+        mo.md(f"**{asked.card.name}** has one layer, so that no head reads another."),
     )
-    text = store.recall(request.text_scores(), progress_bar)
-    induction = store.recall(request.induction_scores(), progress_bar)
+    text = store.recall(AtlasStudy(asked).text_scores(), progress_bar)
+    induction = store.recall(AtlasStudy(asked).induction_scores(), progress_bar)
     heads = circuit_heads(text, induction)
-    composition = store.recall(request.composition(), progress_bar)
-    paths = store.recall(request.path_patching(text, induction), progress_bar)
+    composition = store.recall(CircuitStudy(asked).composition(), progress_bar)
+    paths = store.recall(CircuitStudy(asked).path_patching(text, induction), progress_bar)
     return composition, heads, induction, paths, text
 
 

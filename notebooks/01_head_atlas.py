@@ -8,7 +8,8 @@ with app.setup:
     import polars as pl
 
     from analysis import plots
-    from analysis.questions.heads import parse_heads
+    from analysis.interventions.heads import parse_heads
+    from analysis.studies.atlas.study import AtlasStudy
     from analysis.studies.atlas.views import LABELS, atlas, bars, label_counts
     from analysis.tables import beside, sink_rows, strongest
     from book.live import boxes, progress_bar, requested
@@ -18,11 +19,11 @@ with app.setup:
 
 
 @app.cell(hide_code=True)
-def finding(counts, heads, request):
+def finding(asked, counts, heads):
     mo.md(f"""
     # What every head looks at
 
-    **{heads["labels"].ne("").sum()} of {heads.height} heads** of **{request.card.name}** earn at
+    **{heads["labels"].ne("").sum()} of {heads.height} heads** of **{asked.card.name}** earn at
     least one label: {", ".join(f"{n} {label}" for label, n in counts.iter_rows() if n) or "none"}.
     A label needs the whole 95 % interval of its score above the bar *and* above the control.
     """)
@@ -37,32 +38,32 @@ def question():
 
 @app.cell
 def ask(model, source):
-    request = requested(model.value, source.value)
+    asked = requested(model.value, source.value)
     store = Store.open()
-    return request, store
+    return asked, store
 
 
 @app.cell
-def text_answer(request, store):
-    text = store.recall(request.text_scores(), progress_bar)
+def text_answer(asked, store):
+    text = store.recall(AtlasStudy(asked).text_scores(), progress_bar)
     return (text,)
 
 
 @app.cell
-def induction_answer(request, store):
-    induction = store.recall(request.induction_scores(), progress_bar)
+def induction_answer(asked, store):
+    induction = store.recall(AtlasStudy(asked).induction_scores(), progress_bar)
     return (induction,)
 
 
 @app.cell
-def successor_answer(request, store):
-    successor = store.recall(request.successor_scores(), progress_bar)
+def successor_answer(asked, store):
+    successor = store.recall(AtlasStudy(asked).successor_scores(), progress_bar)
     return (successor,)
 
 
 @app.cell
-def gifts_answer(request, store):
-    gifts = store.recall(request.s_inhibition_scores(), progress_bar)
+def gifts_answer(asked, store):
+    gifts = store.recall(AtlasStudy(asked).s_inhibition_scores(), progress_bar)
     return (gifts,)
 
 
@@ -127,8 +128,8 @@ def choose_head(text):
 
 
 @app.cell
-def pattern(head, request, text):
-    place = dict(zip(("layer", "head"), parse_heads([head.value], request.card)[0], strict=True))
+def pattern(asked, head, text):
+    place = parse_heads([head.value], asked.card)[0]._asdict()
     plots.pattern_pair(
         text["patterns"].filter(**place),
         text["prompts"],
@@ -139,8 +140,8 @@ def pattern(head, request, text):
 
 
 @app.cell
-def profile(head, request, text):
-    at = dict(zip(("layer", "head"), parse_heads([head.value], request.card)[0], strict=True))
+def profile(asked, head, text):
+    at = parse_heads([head.value], asked.card)[0]._asdict()
     profiles = text["head_profiles"].filter(profile="offset", **at)
     peak = profiles.filter(pl.col("lag") > 0, data="text").sort("value").row(-1, named=True)
     plots.offset_profile(

@@ -8,23 +8,25 @@ with app.setup:
     import polars as pl
 
     from analysis import plots
-    from analysis.overview.decomposed_request import DecomposedRequest
     from analysis.plots import circuit
+    from analysis.studies.atlas.study import AtlasStudy
     from analysis.studies.circuit import views
     from analysis.studies.circuit.heads import circuit_heads
+    from analysis.studies.circuit.study import CircuitStudy
     from analysis.studies.circuit_components import views as component_views
     from analysis.studies.circuit_components.measures import judged_size
+    from analysis.studies.circuit_components.study import CircuitComponentStudy
     from analysis.tables import beside, judged_claims, named, strongest
     from book.live import answered, boxes, progress_bar, requested
     from store import Store
 
 
 @app.cell(hide_code=True)
-def finding(behaviour, claims, copier_head, heads, lines, request):
+def finding(asked, behaviour, claims, copier_head, heads, lines):
     mo.md(f"""
     # Does the previous-token head feed the induction head?
 
-    In **{request.card.name}**, the induction head **{copier_head}** loses
+    In **{asked.card.name}**, the induction head **{copier_head}** loses
     {lines["needed"].estimate} of attention to its target when the previous-token head
     **{heads.previous}** is resampled (other heads of that layer: {lines["needed"].control};
     *{lines["needed"].verdict}*). Through the keys of {copier_head} alone it loses
@@ -46,20 +48,20 @@ def question():
 
 @app.cell
 def ask(model, source):
-    request = requested(model.value, source.value)
+    asked = requested(model.value, source.value)
     store = Store.open()
-    return request, store
+    return asked, store
 
 
 @app.cell
-def induction_answer(request, store):
-    induction = store.recall(request.induction_scores(), progress_bar)
+def induction_answer(asked, store):
+    induction = store.recall(AtlasStudy(asked).induction_scores(), progress_bar)
     return (induction,)
 
 
 @app.cell
-def text_answer(request, store):
-    text = store.recall(request.text_scores(), progress_bar)
+def text_answer(asked, store):
+    text = store.recall(AtlasStudy(asked).text_scores(), progress_bar)
     return (text,)
 
 
@@ -71,26 +73,26 @@ def choose_heads(induction, text):
 
 
 @app.cell
-def composition_answer(request, store):
-    composition = store.recall(request.composition(), progress_bar)
+def composition_answer(asked, store):
+    composition = store.recall(CircuitStudy(asked).composition(), progress_bar)
     return (composition,)
 
 
 @app.cell
-def necessity_answer(induction, request, store, text):
-    necessity = store.recall(request.circuit_necessity(text, induction), progress_bar)
+def necessity_answer(asked, induction, store, text):
+    necessity = store.recall(CircuitStudy(asked).necessity(text, induction), progress_bar)
     return (necessity,)
 
 
 @app.cell
-def paths_answer(induction, request, store, text):
-    paths = store.recall(request.path_patching(text, induction), progress_bar)
+def paths_answer(asked, induction, store, text):
+    paths = store.recall(CircuitStudy(asked).path_patching(text, induction), progress_bar)
     return (paths,)
 
 
 @app.cell
-def second_copy_answer(request, store):
-    second_copy = store.recall(request.second_copy(), progress_bar)
+def second_copy_answer(asked, store):
+    second_copy = store.recall(CircuitStudy(asked).second_copy(), progress_bar)
     return (second_copy,)
 
 
@@ -108,8 +110,8 @@ def measured(composition, induction, necessity, paths, second_copy, text):
 
 
 @app.cell
-def judge(evidence, request, store):
-    judged = store.recall(request.circuit_claims(evidence))
+def judge(asked, evidence, store):
+    judged = store.recall(CircuitStudy(asked).claims(evidence))
     claims = judged["claims"]
     return (claims,)
 
@@ -460,30 +462,30 @@ def heads_table(copying, looking_back):
 
 
 @app.cell
-def decomposed(request):
-    parts_of = DecomposedRequest.of(request)
+def decomposed(asked):
+    parts_of = CircuitComponentStudy.of(asked)
     return (parts_of,)
 
 
 @app.cell
-def component_effects_answer(heads, parts_of, request, store):
+def component_effects_answer(asked, heads, parts_of, store):
     mo.stop(
         parts_of is None,
         mo.md(f"""
         ## Components of the circuit
 
-        Which parameter components this circuit needs cannot be said: **{request.card.name}** has no
+        Which parameter components this circuit needs cannot be said: **{asked.card.name}** has no
         decomposition. `headbook decompose` makes one, which belongs in the folder `decomposition`
         beside the model's weights.
         """),
     )
-    part_effects = answered(store.recall, parts_of.component_effects(heads), progress_bar)
+    part_effects = answered(store.recall, parts_of.effects(heads), progress_bar)
     return (part_effects,)
 
 
 @app.cell
 def component_effects_judged(heads, part_effects, parts_of, store):
-    part_claims = store.recall(parts_of.component_effect_claims(heads, part_effects))["claims"]
+    part_claims = store.recall(parts_of.claims(heads, part_effects))["claims"]
     part_lines = {name: views.said(part_claims, name) for name in part_claims["claim"].to_list()}
     return part_claims, part_lines
 

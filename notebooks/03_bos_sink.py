@@ -11,6 +11,7 @@ with app.setup:
     from analysis.plots import sink as plots
     from analysis.studies.sink import views
     from analysis.studies.sink.claims import PUBLISHED_MASS
+    from analysis.studies.sink.study import SinkStudy
     from analysis.tables import judged_claims, strongest
     from book.live import boxes, progress_bar, requested
     from store import Store
@@ -40,20 +41,20 @@ def question():
 
 @app.cell
 def ask(model, source):
-    request = requested(model.value, source.value)
+    asked = requested(model.value, source.value)
     store = Store.open()
-    return request, store
+    return asked, store
 
 
 @app.cell
-def answer(request, store):
-    sink = store.recall(request.bos_sink(), progress_bar)
+def answer(asked, store):
+    sink = store.recall(SinkStudy(asked).sink(), progress_bar)
     return (sink,)
 
 
 @app.cell
-def judged(request, sink, store):
-    claims = store.recall(request.sink_claims(sink))["claims"]
+def judged(asked, sink, store):
+    claims = store.recall(SinkStudy(asked).claims(sink))["claims"]
     verdicts = dict(claims.select("claim", "verdict").iter_rows())
     return claims, verdicts
 

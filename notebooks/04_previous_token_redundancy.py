@@ -8,25 +8,26 @@ with app.setup:
     import polars as pl
 
     from analysis.interventions import Head
-    from analysis.overview.decomposed_request import DecomposedRequest
-    from analysis.overview.findings import redundancy_evidence
     from analysis.plots import claim_intervals, curves
+    from analysis.studies.atlas.study import AtlasStudy
     from analysis.studies.circuit.heads import previous_token_head
     from analysis.studies.circuit.views import said
     from analysis.studies.component_redundancy import views as component_redundancy_views
+    from analysis.studies.component_redundancy.study import ComponentRedundancyStudy
     from analysis.studies.redundancy import views
     from analysis.studies.redundancy.query_offsets import CHANGE, PROFILE, TARGET
+    from analysis.studies.redundancy.study import RedundancyStudy
     from analysis.tables import judged_claims
     from book.live import answered, boxes, progress_bar, requested
     from store import Store
 
 
 @app.cell(hide_code=True)
-def finding(head, in_attention, in_predictions, request, verdicts):
+def finding(asked, head, in_attention, in_predictions, verdicts):
     mo.md(f"""
     # Was the previous token all that it carried?
 
-    **{head}** is the strongest previous-token head of **{request.card.name}**. With it switched off
+    **{head}** is the strongest previous-token head of **{asked.card.name}**. With it switched off
     at a position, removing the values one token back still does
     {1 - in_attention["value"]:.0%} of what it does alone to the attention output of layer
     {head.layer}: redundancy R = {in_attention["value"]:.2f} ({in_attention["lower"]:.2f} to
@@ -50,33 +51,35 @@ def question():
 
 @app.cell
 def ask(model, source):
-    request = requested(model.value, source.value)
+    asked = requested(model.value, source.value)
     store = Store.open()
-    return request, store
+    return asked, store
 
 
 @app.cell
-def text_answer(request, store):
-    text = store.recall(request.text_scores(), progress_bar)
+def text_answer(asked, store):
+    text = store.recall(AtlasStudy(asked).text_scores(), progress_bar)
     head = previous_token_head(text)
     return (head,)
 
 
 @app.cell
-def redundancy_answer(head, request, store):
-    evidence = redundancy_evidence(request, lambda e: store.recall(e, progress_bar), head)
+def redundancy_answer(asked, head, store):
+    evidence = RedundancyStudy(asked).evidence(lambda e: store.recall(e, progress_bar), head)
     return (evidence,)
 
 
 @app.cell
-def offsets_answer(head, request, store):
-    offsets = store.recall(request.query_offsets(head), progress_bar)["head_profiles"]
+def offsets_answer(asked, head, store):
+    offsets = store.recall(RedundancyStudy(asked).query_offsets(head), progress_bar)[
+        "head_profiles"
+    ]
     return (offsets,)
 
 
 @app.cell
-def judged(evidence, request, store):
-    claims = store.recall(request.redundancy_claims(evidence))["claims"]
+def judged(asked, evidence, store):
+    claims = store.recall(RedundancyStudy(asked).claims(evidence))["claims"]
     verdicts = dict(claims.select("claim", "verdict").iter_rows())
     return claims, verdicts
 
@@ -141,21 +144,21 @@ def definition(head):
 
 @app.cell
 def choose_head(by_head):
-    asked = mo.ui.dropdown(list(by_head), value=next(iter(by_head)), label="head")
-    asked
-    return (asked,)
+    shown_head = mo.ui.dropdown(list(by_head), value=next(iter(by_head)), label="head")
+    shown_head
+    return (shown_head,)
 
 
 @app.cell
-def index_in_attention(asked, by_head, head):
-    in_layer = views.index_rows(by_head, asked.value, head.layer, "redundancy")
-    at_one = views.at_offset(in_layer, asked.value, 1)
+def index_in_attention(by_head, head, shown_head):
+    in_layer = views.index_rows(by_head, shown_head.value, head.layer, "redundancy")
+    at_one = views.at_offset(in_layer, shown_head.value, 1)
     curves(
         in_layer,
         ("offset o", "redundancy R"),
         (-1, 1),
-        f"Without {asked.value}, the attention output loses {at_one['value']:.0%} of what it reads "
-        "one token back",
+        f"Without {shown_head.value}, the attention output loses {at_one['value']:.0%} of what "
+        "it reads one token back",
         f"Redundancy index of B(all) at the attention output of layer {head.layer}, by offset, "
         f"for every head as A; mean with 95 % intervals over sequences ({at_one['n']} at 1). "
         "Values outside the axis are drawn at its ends.",
@@ -163,14 +166,14 @@ def index_in_attention(asked, by_head, head):
 
 
 @app.cell
-def index_in_predictions(asked, by_head):
-    pooled = views.index_rows(by_head, asked.value, None, "redundancy_pooled")
-    first = views.at_offset(pooled, asked.value, 1)
+def index_in_predictions(by_head, shown_head):
+    pooled = views.index_rows(by_head, shown_head.value, None, "redundancy_pooled")
+    first = views.at_offset(pooled, shown_head.value, 1)
     curves(
         pooled,
         ("offset o", "redundancy R"),
         (-1, 1),
-        f"In the predictions, R of {asked.value} is {first['value']:.2f} at offset 1",
+        f"In the predictions, R of {shown_head.value} is {first['value']:.2f} at offset 1",
         "Redundancy index of B(all) in the predictions at t, with KL in place of the norm, of all "
         f"sequences together with 95 % intervals (n = {first['n']} at offset 1). Values outside "
         "the axis are drawn at its ends.",
@@ -195,8 +198,8 @@ def choose_scope():
 
 
 @app.cell
-def sweep_chart(asked, by_head, scope):
-    swept = views.sweep_rows(by_head[asked.value], scope.value)
+def sweep_chart(by_head, scope, shown_head):
+    swept = views.sweep_rows(by_head[shown_head.value], scope.value)
     alone = swept.filter(pl.col("series") == "values ablated").sort("value").row(-1, named=True)
     curves(
         swept,
@@ -204,7 +207,7 @@ def sweep_chart(asked, by_head, scope):
         None,
         f"Alone, values at offset {alone['at']} matter most: {alone['value']:.3f} nats",
         "What zeroing values at t - o changes in the predictions at t: KL(base || B) and, with "
-        f"{asked.value} zeroed at t, KL(A || A+B); means with 95 % intervals.",
+        f"{shown_head.value} zeroed at t, KL(A || A+B); means with 95 % intervals.",
     )
 
 
@@ -227,8 +230,8 @@ def choose_metric():
 
 
 @app.cell
-def layers_chart(asked, by_head, metric):
-    seven = views.comparison_rows(by_head[asked.value], metric.value, 1)
+def layers_chart(by_head, metric, shown_head):
+    seven = views.comparison_rows(by_head[shown_head.value], metric.value, 1)
     least = seven.sort("value").row(0, named=True)
     curves(
         seven,
@@ -236,14 +239,14 @@ def layers_chart(asked, by_head, metric):
         None,
         f"Farthest apart: {least['series']} in layer {least['at']}, {least['value']:.2f}",
         f"{metric.value} of the attention outputs at t under two conditions, in every layer, with "
-        f"{asked.value} as A and values at t - 1 as B; means with 95 % intervals over "
+        f"{shown_head.value} as A and values at t - 1 as B; means with 95 % intervals over "
         f"{least['n']} sequences.",
     )
 
 
 @app.cell
-def layers_table(asked, by_head):
-    views.prediction_rows(by_head[asked.value], 1).with_columns(pl.selectors.float().round(4))
+def layers_table(by_head, shown_head):
+    views.prediction_rows(by_head[shown_head.value], 1).with_columns(pl.selectors.float().round(4))
 
 
 @app.cell(hide_code=True)
@@ -352,17 +355,17 @@ def published(claims):
 
 
 @app.cell
-def components(request):
-    decomposed = DecomposedRequest.of(request)
-    absent = f"**{request.card.name}** has no decomposition, so that the others are not tested."
+def components(asked):
+    decomposed = ComponentRedundancyStudy.of(asked)
+    absent = f"**{asked.card.name}** has no decomposition, so that the others are not tested."
     mo.stop(decomposed is None, mo.md(f"## Its components\n\n{absent}"))
     return (decomposed,)
 
 
 @app.cell
-def components_answer(decomposed, head, request, store):
-    of_pair = answered(decomposed.component_evidence, lambda e: store.recall(e, progress_bar), head)
-    of_pair_claims = store.recall(decomposed.component_redundancy_claims(of_pair))["claims"]
+def components_answer(asked, decomposed, head, store):
+    of_pair = answered(decomposed.evidence, lambda e: store.recall(e, progress_bar), head)
+    of_pair_claims = store.recall(decomposed.claims(of_pair))["claims"]
     return of_pair, of_pair_claims
 
 

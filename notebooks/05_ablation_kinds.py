@@ -9,17 +9,18 @@ with app.setup:
 
     from analysis import plots
     from analysis.studies.kinds.claims import KindEvidence
+    from analysis.studies.kinds.study import KindStudy
     from analysis.tables import effects_beside, judged_claims, single_effects
     from book.live import boxes, progress_bar, requested
     from store import Store
 
 
 @app.cell(hide_code=True)
-def finding(farthest, nearest, request, top):
+def finding(asked, farthest, nearest, top):
     mo.md(f"""
     # What "ablate" means
 
-    Every head of **{request.card.name}** alone, under each kind of ablation. The kind closest to
+    Every head of **{asked.card.name}** alone, under each kind of ablation. The kind closest to
     `zero` in how it ranks the heads is `{nearest["other"]}` (Spearman {nearest["value"]:.2f},
     {nearest["lower"]:.2f} to {nearest["upper"]:.2f}); the farthest is `{farthest["other"]}`
     ({farthest["value"]:.2f}, {farthest["lower"]:.2f} to {farthest["upper"]:.2f}). Zeroing the
@@ -36,52 +37,52 @@ def question():
 
 @app.cell
 def ask(model, source):
-    request = requested(model.value, source.value)
+    asked = requested(model.value, source.value)
     store = Store.open()
-    return request, store
+    return asked, store
 
 
 @app.cell
-def kinds_answer(request, store):
+def kinds_answer(asked, store):
     kinds = {
-        kind: store.recall(sweep, progress_bar) for kind, sweep in request.ablation_kinds().items()
+        kind: store.recall(sweep, progress_bar) for kind, sweep in KindStudy(asked).kinds().items()
     }
     return (kinds,)
 
 
 @app.cell
-def sets_answer(kinds, request, store):
+def sets_answer(asked, kinds, store):
     sets = {
         family: store.recall(sweep, progress_bar)
-        for family, sweep in request.ablated_sets(kinds["zero"]).items()
+        for family, sweep in KindStudy(asked).sets(kinds["zero"]).items()
     }
     return (sets,)
 
 
 @app.cell
-def identities_answer(request, store):
-    identities = store.recall(request.ablation_identities(), progress_bar)
+def identities_answer(asked, store):
+    identities = store.recall(KindStudy(asked).identities(), progress_bar)
     return (identities,)
 
 
 @app.cell
-def direct_answer(request, store):
-    direct = store.recall(request.direct_effects(), progress_bar)
+def direct_answer(asked, store):
+    direct = store.recall(KindStudy(asked).direct_effects(), progress_bar)
     return (direct,)
 
 
 @app.cell
-def estimate_answer(request, store):
-    estimate = store.recall(request.gradient_estimates(), progress_bar)
+def estimate_answer(asked, store):
+    estimate = store.recall(KindStudy(asked).gradient_estimates(), progress_bar)
     return (estimate,)
 
 
 @app.cell
-def judge(estimate, identities, kinds, request, sets, store):
+def judge(asked, estimate, identities, kinds, sets, store):
     evidence = KindEvidence(
         kinds=kinds, estimates={"one gradient": estimate}, sets=sets, identities=identities
     )
-    judged = store.recall(request.kind_claims(evidence))
+    judged = store.recall(KindStudy(asked).claims(evidence))
     agreements, curves, claims = (
         judged[table] for table in ("rank_agreements", "ablation_curves", "claims")
     )

@@ -7,11 +7,11 @@ with app.setup:
     import marimo as mo
     import polars as pl
 
-    from analysis.overview.decomposed_request import DecomposedRequest
     from analysis.plots import components as plots
     from analysis.studies.components import pair_views, views
     from analysis.studies.components.pairs import ADDED, OFFSETS
     from analysis.studies.components.report import examples, report
+    from analysis.studies.components.study import ComponentStudy
     from book.live import answered, boxes, progress_bar, requested
     from store import Store
 
@@ -34,16 +34,16 @@ def question():
 
 @app.cell
 def ask(model, source):
-    request = requested(model.value, source.value)
-    decomposed = answered(DecomposedRequest.of, request)
+    asked = requested(model.value, source.value)
+    decomposed = answered(ComponentStudy.of, asked)
     store = Store.open()
-    return decomposed, request, store
+    return decomposed, asked, store
 
 
 @app.cell
-def quality_answer(decomposed, request, store):
+def quality_answer(asked, decomposed, store):
     quality = store.recall(decomposed.quality(), progress_bar) if decomposed else None
-    headline = views.headline(quality, request.card.name) if decomposed else views.NOT_DECOMPOSED
+    headline = views.headline(quality, asked.card.name) if decomposed else views.NOT_DECOMPOSED
     return headline, quality
 
 
@@ -51,7 +51,7 @@ def quality_answer(decomposed, request, store):
 def harvest_answer(decomposed, quality, store):
     mo.stop(decomposed is None, mo.md("Without one, there is nothing to show here."))
     measured = quality
-    harvest = store.recall(decomposed.component_harvest(), progress_bar)
+    harvest = store.recall(decomposed.harvest(), progress_bar)
     return harvest, measured
 
 

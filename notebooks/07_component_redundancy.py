@@ -9,12 +9,13 @@ with app.setup:
 
     from analysis.components.ablation import Mode
     from analysis.interventions import Head
-    from analysis.overview.decomposed_request import SWEPT_MODES, DecomposedRequest
     from analysis.plots import claim_intervals, curves
     from analysis.plots.predictions import condition_effects
+    from analysis.studies.atlas.study import AtlasStudy
     from analysis.studies.circuit.heads import previous_token_head
     from analysis.studies.circuit.views import said
     from analysis.studies.component_redundancy import views
+    from analysis.studies.component_redundancy.study import SWEPT_MODES, ComponentRedundancyStudy
     from analysis.studies.predictions.views import condition_means, menu
     from analysis.studies.redundancy import views as redundancy_views
     from analysis.studies.redundancy.query_offsets import CHANGE, PROFILE, TARGET
@@ -34,13 +35,13 @@ def finding():
 
 
 @app.cell(hide_code=True)
-def summary(claims, errors, evidence, request):
+def summary(asked, claims, errors, evidence):
     attention = said(claims, "component_redundant_attention_offset")
     predictions = said(claims, "component_redundant_predictions_offset")
     adversary = said(claims, "component_adversary")
     mo.md(f"""
     **{evidence.pair}** adds most to how much the previous-token head **{evidence.head}** of
-    **{request.card.name}** looks one token back. With this pair ablated at t and t-1, R of the
+    **{asked.card.name}** looks one token back. With this pair ablated at t and t-1, R of the
     values at t-1 is {attention.estimate} in the attention output (redundant, and only there:
     **{attention.verdict}**) and {predictions.estimate} in the predictions
     (**{predictions.verdict}**). Specific to offset 1, and not flat:
@@ -62,29 +63,29 @@ def question():
 
 @app.cell
 def ask(model, source):
-    request = requested(model.value, source.value)
+    asked = requested(model.value, source.value)
     store = Store.open()
-    return request, store
+    return asked, store
 
 
 @app.cell
-def decomposed(request):
-    asked = DecomposedRequest.of(request)
-    none = f"**{request.card.name}** has no decomposition, so no component of it can be ablated."
-    mo.stop(asked is None, mo.md(f"{none} Make one with `headbook decompose`."))
-    return (asked,)
+def decomposed(asked):
+    study = ComponentRedundancyStudy.of(asked)
+    none = f"**{asked.card.name}** has no decomposition, so no component of it can be ablated."
+    mo.stop(study is None, mo.md(f"{none} Make one with `headbook decompose`."))
+    return (study,)
 
 
 @app.cell
-def evidence_answer(asked, request, store):
-    head = previous_token_head(store.recall(request.text_scores(), progress_bar))
-    evidence = answered(asked.component_evidence, lambda e: store.recall(e, progress_bar), head)
+def evidence_answer(asked, store, study):
+    head = previous_token_head(store.recall(AtlasStudy(asked).text_scores(), progress_bar))
+    evidence = answered(study.evidence, lambda e: store.recall(e, progress_bar), head)
     return evidence, head
 
 
 @app.cell
-def judged(asked, evidence, store):
-    claims = store.recall(asked.component_redundancy_claims(evidence))["claims"]
+def judged(evidence, store, study):
+    claims = store.recall(study.claims(evidence))["claims"]
     return (claims,)
 
 
@@ -128,8 +129,8 @@ def pair_text(evidence):
 
 
 @app.cell
-def pair_table(asked, head, store):
-    choice = asked.pair_choice(head)
+def pair_table(head, store, study):
+    choice = study.pair_choice(head)
     pairs = store.recall(choice)["component_pairs"]
     views.pair_rows(pairs, choice.reference.text).with_columns(pl.selectors.float().round(3))
 
@@ -293,9 +294,9 @@ def looking_text(evidence):
 
 
 @app.cell
-def offsets_answer(asked, evidence, head, store):
+def offsets_answer(evidence, head, store, study):
     offsets = {
-        mode.value: store.recall(asked.component_offsets(head, evidence.pair, mode), progress_bar)[
+        mode.value: store.recall(study.offsets(head, evidence.pair, mode), progress_bar)[
             "head_profiles"
         ]
         for mode in SWEPT_MODES
@@ -304,8 +305,8 @@ def offsets_answer(asked, evidence, head, store):
 
 
 @app.cell
-def choose_head(head, offsets, request):
-    card = request.card
+def choose_head(asked, head, offsets):
+    card = asked.card
     heads = [str(Head(i, j)) for i in range(card.n_layers) for j in range(card.n_heads)]
     mode = mo.ui.dropdown(list(offsets), value=next(iter(offsets)), label="mode")
     watched = mo.ui.dropdown(heads, value=str(head), label="looking head")
@@ -355,19 +356,17 @@ def tables_text():
 
 
 @app.cell
-def tables_answer(asked, evidence, head, store):
+def tables_answer(evidence, head, store, study):
     tables = {
-        mode.value: store.recall(
-            asked.component_predictions(head, evidence.pair, mode), progress_bar
-        )
+        mode.value: store.recall(study.predictions(head, evidence.pair, mode), progress_bar)
         for mode in SWEPT_MODES
     }
     return (tables,)
 
 
 @app.cell
-def choose_prompt(asked, evidence, head, tables):
-    tabled = asked.component_predictions(head, evidence.pair, Mode.DETERMINISTIC)
+def choose_prompt(evidence, head, study, tables):
+    tabled = study.predictions(head, evidence.pair, Mode.DETERMINISTIC)
     prompts = tables[Mode.DETERMINISTIC.value]["prompts"]
     labels = menu(prompts.filter(pl.col("position") >= int(tabled.bos)), tabled.categories())
     masks = mo.ui.dropdown(list(tables), value=next(iter(tables)), label="mode")

@@ -13,7 +13,7 @@ with app.setup:
     from analysis.studies.published import NO_FILES
     from analysis.studies.published import views as published_views
     from analysis.studies.retrieval import views
-    from analysis.studies.retrieval.study import RANKINGS, RetrievalRequest
+    from analysis.studies.retrieval.study import N_RECORDS, RANKINGS, RetrievalStudy
     from analysis.tables import judged_claims
     from book.live import answered, boxes, progress_bar, requested
     from store import Store
@@ -27,7 +27,7 @@ def finding():
 
 
 @app.cell(hide_code=True)
-def retrieval_summary(base_claim, claims, half, plan, request):
+def retrieval_summary(asked, base_claim, claims, half, plan):
     against = [said(claims, f"retrieval_{name}_against_random") for name in RANKINGS]
     told = "; ".join(
         f"{name.replace('_', ' ')}: {one.estimate} more of all answers than random heads "
@@ -35,7 +35,7 @@ def retrieval_summary(base_claim, claims, half, plan, request):
         for name, one in zip(RANKINGS, against, strict=True)
     )
     mo.md(f"""
-    **{request.card.name}** answers {base_claim.estimate} of the questions about one record among
+    **{asked.card.name}** answers {base_claim.estimate} of the questions about one record among
     several (by chance {base_claim.control}). Without the top {half["size"]} of
     {len(plan.heads)} heads by summed attention ({half["heads"].replace(",", ", ")}) it answers
     {half["accuracy"]:.2f} ({half["lower"]:.2f} to {half["upper"]:.2f}). Averaged over the curve,
@@ -52,37 +52,37 @@ def question():
 
 @app.cell
 def ask(model, source):
-    request = requested(model.value, source.value)
-    asked = RetrievalRequest.of(request)
-    none = f"**{request.card.name}** has no tokenizer, so that nothing can be asked of it."
-    mo.stop(asked is None, mo.md(none))
+    asked = requested(model.value, source.value)
+    study = RetrievalStudy.of(asked)
+    none = f"**{asked.card.name}** has no tokenizer, so that nothing can be study of it."
+    mo.stop(study is None, mo.md(none))
     store = Store.open()
-    return asked, request, store
+    return study, asked, store
 
 
 @app.cell
-def evidence_answer(asked, store):
-    evidence = answered(asked.evidence, lambda e: store.recall(e, progress_bar))
+def evidence_answer(store, study):
+    evidence = answered(study.evidence, lambda e: store.recall(e, progress_bar))
     plan = evidence.plan
     return evidence, plan
 
 
 @app.cell
-def judged(asked, evidence, store):
-    judged_all = store.recall(asked.claims(evidence))
+def judged(evidence, store, study):
+    judged_all = store.recall(study.claims(evidence))
     claims = judged_all["claims"]
     base_claim = said(claims, "retrieval_baseline")
     return base_claim, claims, judged_all
 
 
 @app.cell
-def gather_curves(base_claim, judged_all, request):
+def gather_curves(asked, base_claim, judged_all):
     why = judged_all["absences"]["reason"].to_list() if "absences" in judged_all else []
     lines = "\n".join(f"- {reason}" for reason in why)
     mo.stop(
         "retrieval_curves" not in judged_all,
         mo.md(
-            f"**Not testable.** {request.card.name} answers {base_claim.estimate} of the "
+            f"**Not testable.** {asked.card.name} answers {base_claim.estimate} of the "
             f"questions (by chance {base_claim.control}), so that no head is replaced.\n\n{lines}"
         ),
     )
@@ -108,13 +108,13 @@ def retrieval_claims_table(claims):
 
 
 @app.cell(hide_code=True)
-def task_text(asked, evidence, lines):
+def task_text(evidence, lines, study):
     left_out = f"\n\nLeft out:\n\n{lines}" if lines else ""
     mo.md(f"""
     ## The task
 
-    A context of {asked.n_tokens} tokens holds {asked.n_records} records of firms among other
-    sentences; a question asks for one fact of one firm. {asked.sizes.n_items} questions on each
+    A context of {study.n_tokens} tokens holds {N_RECORDS} records of firms among other
+    sentences; a question asks for one fact of one firm. {study.sizes.n_items} questions on each
     of {len(evidence.base)} facts. An answer is right if it begins with the gold answer as a whole
     word or number. Heads are ranked on other items: other names, values and templates.
 
@@ -225,8 +225,8 @@ def overlap_drop_table(drawn_curves):
 
 
 @app.cell
-def heat_answer(asked, evidence, store):
-    every = (one for one in asked.heat() if one.fact in evidence.base)
+def heat_answer(evidence, store, study):
+    every = (one for one in study.heat() if one.fact in evidence.base)
     base_answers = [store.recall(one, progress_bar) for one in every]
     return (base_answers,)
 
@@ -245,12 +245,12 @@ def needle_map(base_answers):
 
 
 @app.cell
-def grid_answer(asked, evidence, store):
+def grid_answer(evidence, store, study):
     cells = [
         store.recall(
-            asked.cell(lambda e: store.recall(e, progress_bar), one, n_tokens, ()), progress_bar
+            study.cell(lambda e: store.recall(e, progress_bar), one, n_tokens, ()), progress_bar
         )
-        for n_tokens in asked.lengths
+        for n_tokens in study.lengths
         for one in evidence.base
     ]
     mo.stop(

@@ -12,7 +12,7 @@ with app.setup:
     from analysis.studies.circuit.views import said
     from analysis.studies.lags import views
     from analysis.studies.lags.claims import Case
-    from analysis.studies.lags.study import METHODS, LagRequest
+    from analysis.studies.lags.study import METHODS, LagStudy
     from analysis.tables import judged_claims
     from analysis.text.lists import Design
     from book.live import answered, boxes, progress_bar, requested
@@ -29,13 +29,13 @@ def finding():
 
 
 @app.cell(hide_code=True)
-def lag_summary(asked, claims, request):
+def lag_summary(asked, claims, study):
     probe, serial = (said(claims, f"lag_successor_{d}") for d in ("probe", "serial"))
     longest = said(claims, "lag_successor_longest")
     heads = said(claims, "lag_top_heads_probe_zero")
     recency = said(claims, "lag_recency_probe")
     mo.md(f"""
-    **{request.card.name}** reads {asked.n_words} words in random order. Shown one of them again,
+    **{asked.card.name}** reads {study.n_words} words in random order. Shown one of them again,
     it finds the word that followed more probable than the word before by {probe.estimate} nats
     (shown a word that is not in the list: {probe.control}; successor recalled:
     **{probe.verdict}**). In a list shown twice whole it is by {serial.estimate}
@@ -55,21 +55,21 @@ def question():
 
 @app.cell
 def ask(model, source):
-    request = requested(model.value, source.value)
-    asked = LagRequest(request=request)
+    asked = requested(model.value, source.value)
+    study = LagStudy(asked)
     store = Store.open()
-    return asked, request, store
+    return study, asked, store
 
 
 @app.cell
-def evidence_answer(asked, store):
-    evidence = answered(asked.evidence, lambda e: store.recall(e, progress_bar))
+def evidence_answer(store, study):
+    evidence = answered(study.evidence, lambda e: store.recall(e, progress_bar))
     return (evidence,)
 
 
 @app.cell
-def judged(asked, evidence, store):
-    claims = store.recall(asked.claims(evidence))["claims"]
+def judged(evidence, store, study):
+    claims = store.recall(study.claims(evidence))["claims"]
     return (claims,)
 
 
@@ -90,11 +90,11 @@ def lag_claims_table(claims):
 
 
 @app.cell(hide_code=True)
-def lists_text(asked):
+def lists_text(study):
     mo.md(rf"""
     ## Lists
 
-    {asked.n_words} different words, each one token, after BOS; {asked.sizes.n_permutations} orders
+    {study.n_words} different words, each one token, after BOS; {study.sizes.n_permutations} orders
     of the same words, the same for all conditions. *Probe*: one item is shown again after the
     list, in turn from every part of it. *Serial*: the whole list is shown again, and every item is
     a probe. From there the next-token probability of every item is read, by its **lag**: its slot
@@ -106,11 +106,11 @@ def lists_text(asked):
 
 
 @app.cell
-def choose_lists(asked):
+def choose_lists(study):
     design = mo.ui.radio([d.value for d in Design], value="probe", label="design")
     methods = [method.value for method in METHODS]
     method = mo.ui.dropdown(methods, value=methods[0], label="method")
-    parts = [part.value for part in asked.layers()]
+    parts = [part.value for part in study.layers()]
     layers = mo.ui.dropdown(parts, value=parts[0], label="layers")
     mo.hstack([design, method, layers], justify="start")
     return design, layers, method

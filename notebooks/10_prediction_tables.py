@@ -8,8 +8,10 @@ with app.setup:
     import polars as pl
 
     from analysis.plots import predictions as plots
+    from analysis.studies.atlas.study import AtlasStudy
     from analysis.studies.circuit.heads import previous_token_head
     from analysis.studies.predictions import views
+    from analysis.studies.predictions.study import PredictionStudy
     from analysis.text.shown import chips, token_table
     from book.live import boxes, progress_bar, requested
     from store import Store
@@ -18,7 +20,7 @@ with app.setup:
 
 
 @app.cell(hide_code=True)
-def finding(changes, request, subject):
+def finding(asked, changes, subject):
     crafted = changes.filter(group="crafted prompts", condition=f"zero {subject} at t")
     value = changes.filter(group="crafted prompts", condition=f"values t-1, {subject}")
     everything = changes.filter(group="crafted prompts", condition="values before t, all layers")
@@ -26,7 +28,7 @@ def finding(changes, request, subject):
     mo.md(f"""
     # What is predicted without it?
 
-    **{subject}** is the strongest previous-token head of **{request.card.name}**. Zeroed where the
+    **{subject}** is the strongest previous-token head of **{asked.card.name}**. Zeroed where the
     model predicts, the most probable token is another one on
     **{crafted["changed"][0]} of {crafted["n"][0]}** crafted prompts and on
     {sampled["changed"][0]} of {sampled["n"][0]} samples of text. Without only the value that it
@@ -44,24 +46,24 @@ def question():
 
 @app.cell
 def ask(model, source):
-    request = requested(model.value, source.value)
+    asked = requested(model.value, source.value)
     store = Store.open()
-    return request, store
+    return asked, store
 
 
 @app.cell
-def choose_subject(request, store):
-    text = store.recall(request.text_scores(), progress_bar)
+def choose_subject(asked, store):
+    text = store.recall(AtlasStudy(asked).text_scores(), progress_bar)
     subject = str(previous_token_head(text))
     return (subject,)
 
 
 @app.cell
-def tables_answer(request, store, subject):
-    asked = request.prediction_tables(subject)
+def tables_answer(asked, store, subject):
+    tabled = PredictionStudy(asked).tables(subject)
     tables = store.recall(asked, progress_bar)
-    after_bos = tables["prompts"].filter(pl.col("position") >= int(asked.bos))
-    labels = views.menu(after_bos, asked.categories())
+    after_bos = tables["prompts"].filter(pl.col("position") >= int(tabled.bos))
+    labels = views.menu(after_bos, tabled.categories())
     return labels, tables
 
 

@@ -10,20 +10,22 @@ with app.setup:
     from analysis.overview import margins, methods
     from analysis.overview.findings import findings
     from analysis.plots.methods import published_drops, ranking_checks, verdict_margins
+    from analysis.studies.atlas.study import AtlasStudy
     from analysis.studies.atlas.views import bars
+    from analysis.studies.kinds.study import KindStudy
     from analysis.studies.published import views as published_views
-    from analysis.studies.retrieval.study import RANKINGS, RetrievalRequest
+    from analysis.studies.retrieval.study import RANKINGS, RetrievalStudy
     from book.live import answered, boxes, progress_bar, requested
     from store import Store, described
 
 
 @app.cell(hide_code=True)
-def finding(doubled, nearest_claims, request, weighed_claims):
+def finding(asked, doubled, nearest_claims, weighed_claims):
     mo.md(f"""
     # What the numbers mean, and what would change them
 
     With intervals twice as wide, as a quarter of the sequences would give,
-    **{doubled.height} of {weighed_claims.height} verdicts** on **{request.card.name}** would
+    **{doubled.height} of {weighed_claims.height} verdicts** on **{asked.card.name}** would
     differ. The nearest to changing is *{nearest_claims["claim"][0].replace("_", " ")}*: its
     interval ends {nearest_claims["margin"][0]:.2f} half-widths from its
     {nearest_claims["nearest"][0]}.
@@ -39,14 +41,14 @@ def question():
 
 @app.cell
 def ask(model, source):
-    request = requested(model.value, source.value)
+    asked = requested(model.value, source.value)
     store = Store.open()
-    return request, store
+    return asked, store
 
 
 @app.cell
-def weigh(request, store):
-    weighed_claims = findings(request, lambda asked: store.recall(asked, progress_bar))
+def weigh(asked, store):
+    weighed_claims = findings(asked, lambda q: store.recall(q, progress_bar))
     nearest_claims = margins.margins(weighed_claims)
     doubled = margins.widened(weighed_claims, 2.0)
     return doubled, nearest_claims, weighed_claims
@@ -117,8 +119,8 @@ def checks_text():
 
 
 @app.cell
-def identities_table(request, store):
-    methods.identity_rows(store.recall(request.ablation_identities(), progress_bar))
+def identities_table(asked, store):
+    methods.identity_rows(store.recall(KindStudy(asked).identities(), progress_bar))
 
 
 @app.cell
@@ -127,9 +129,9 @@ def controls_table(weighed_claims):
 
 
 @app.cell
-def retrieval_checked(request, store):
-    asked_retrieval = RetrievalRequest.of(request)
-    why_not = f"**{request.card.name}** has no tokenizer, so that no ranking can be checked."
+def retrieval_checked(asked, store):
+    asked_retrieval = RetrievalStudy.of(asked)
+    why_not = f"**{asked.card.name}** has no tokenizer, so that no ranking can be checked."
     mo.stop(asked_retrieval is None, mo.md(why_not))
     ranking_evidence = answered(asked_retrieval.evidence, lambda e: store.recall(e, progress_bar))
     retrieval_answer = store.recall(asked_retrieval.claims(ranking_evidence), progress_bar)
@@ -194,16 +196,16 @@ def published_figures(drops):
 
 
 @app.cell
-def ours_beside(drops, request, retrieval_answer):
+def ours_beside(asked, drops, retrieval_answer):
     mo.stop(
         "retrieval_curves" not in retrieval_answer,
-        mo.md(f"**Not testable.** {request.card.name} answers too few questions to lose any."),
+        mo.md(f"**Not testable.** {asked.card.name} answers too few questions to lose any."),
     )
     ours = published_views.our_drops(retrieval_answer["retrieval_curves"], RANKINGS[1:])
     last = ours.sort("heads").row(-1, named=True)
     published_drops(
         published_views.published_beside(drops, ours),
-        f"{request.card.name} loses {last['top']:.0f} points with {last['heads']} heads, and "
+        f"{asked.card.name} loses {last['top']:.0f} points with {last['heads']} heads, and "
         f"{last['random']:.0f} with random ones",
         "The same with the model of this page on its own questions: another model, with fewer "
         "heads and shorter contexts, and the same measure.",
@@ -258,8 +260,8 @@ def question_table(store, weighed_claims):
 
 
 @app.cell
-def size_table(request):
-    shown = f"**Sizes**: this page shows the profile *{request.profile.value}*"
+def size_table(asked):
+    shown = f"**Sizes**: this page shows the profile *{asked.profile.value}*"
     mo.vstack([mo.md(shown), methods.size_table()])
 
 
@@ -306,13 +308,13 @@ def limits_text():
 
 
 @app.cell
-def absent_table(request, store):
+def absent_table(asked, store):
     asked_scores = (
-        request.text_scores(),
-        request.successor_scores(),
-        request.s_inhibition_scores(),
+        AtlasStudy(asked).text_scores(),
+        AtlasStudy(asked).successor_scores(),
+        AtlasStudy(asked).s_inhibition_scores(),
     )
-    gaps = [store.recall(asked, progress_bar).get("absences") for asked in asked_scores]
+    gaps = [store.recall(one, progress_bar).get("absences") for one in asked_scores]
     known_gaps = [gap.select("score", "data", "reason") for gap in gaps if gap is not None]
     schema = dict.fromkeys(("score", "data", "reason"), pl.String)
     missing = pl.concat([pl.DataFrame(schema=schema), *known_gaps])

@@ -10,6 +10,7 @@ with app.setup:
     from analysis.overview import models as views
     from analysis.overview.findings import findings
     from analysis.plots.models import best_by_label, ranked_heads, verdict_grid
+    from analysis.studies.atlas.study import AtlasStudy
     from analysis.studies.atlas.views import LABELS
     from book.live import models_box, progress_bar, requested_each
     from store import Store
@@ -45,8 +46,8 @@ def ask_models(compared_text, models):
 @app.cell
 def models_judged(model_requests, store):
     judged_by_model = {
-        name: findings(request, lambda asked: store.recall(asked, progress_bar))
-        for name, request in model_requests.items()
+        name: findings(asked, lambda q: store.recall(q, progress_bar))
+        for name, asked in model_requests.items()
     }
     compared = views.verdict_rows(judged_by_model)
     agreed = views.agreement_counts(compared)
@@ -59,14 +60,14 @@ def models_scored(model_requests, store):
         name: pl.concat(
             answer["head_scores"]
             for answer in (
-                store.recall(request.text_scores(), progress_bar),
-                store.recall(request.induction_scores(), progress_bar),
-                store.recall(request.successor_scores(), progress_bar),
-                store.recall(request.s_inhibition_scores(), progress_bar),
+                store.recall(AtlasStudy(asked).text_scores(), progress_bar),
+                store.recall(AtlasStudy(asked).induction_scores(), progress_bar),
+                store.recall(AtlasStudy(asked).successor_scores(), progress_bar),
+                store.recall(AtlasStudy(asked).s_inhibition_scores(), progress_bar),
             )
             if "head_scores" in answer
         )
-        for name, request in model_requests.items()
+        for name, asked in model_requests.items()
     }
     best = views.best_heads(scores_by_model)
     return best, scores_by_model
@@ -74,7 +75,7 @@ def models_scored(model_requests, store):
 
 @app.cell
 def models_table(model_requests):
-    views.model_table({name: request.card for name, request in model_requests.items()})
+    views.model_table({name: asked.card for name, asked in model_requests.items()})
 
 
 @app.cell(hide_code=True)

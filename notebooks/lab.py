@@ -25,7 +25,7 @@ def welcome():
     # Lab
 
     Type a prompt, choose a head, what stands in for it and where, and see what the model predicts
-    instead. Everything runs at once; answers are stored, so that the same question asked again is
+    instead. Everything runs at once; answers are stored, so that the same question probed again is
     answered from disk.
     """)
 
@@ -39,16 +39,16 @@ def choose_lab_model():
 
 @app.cell
 def open_lab(model):
-    request = requested(model.value, "reference")
+    asked = requested(model.value, "reference")
     store = answered(Store.open)
-    return request, store
+    return asked, store
 
 
 @app.cell
-def type_prompt(request):
+def type_prompt(asked):
     prompt = mo.ui.text_area(
         value=EXAMPLE,
-        label=f"prompt for {request.card.name}",
+        label=f"prompt for {asked.card.name}",
         debounce=400,
         rows=3,
         full_width=True,
@@ -58,8 +58,8 @@ def type_prompt(request):
 
 
 @app.cell
-def choose_intervention(request):
-    card = request.card
+def choose_intervention(asked):
+    card = asked.card
     names = [f"L{i}H{j}" for i in range(card.n_layers) for j in range(card.n_heads)]
     methods = [method.value for method in Method]
     choice = mo.ui.dictionary(
@@ -74,8 +74,8 @@ def choose_intervention(request):
 
 
 @app.cell
-def choose_t(prompt, request):
-    words = views.words_of(request, prompt.value)
+def choose_t(asked, prompt):
+    words = views.words_of(asked, prompt.value)
     places = views.token_menu(words)
     position = mo.ui.dropdown(places, value=next(reversed(places), None), label="predict after t")
     position
@@ -90,10 +90,10 @@ def show_chips(position, words):
 
 
 @app.cell
-def probe(choice, prompt, request, store, t):
-    asked = answered(views.probe_of, request, prompt.value, choice.value, t)
-    answer = answered(store.recall, asked, progress_bar)
-    head = asked.head
+def probe(asked, choice, prompt, store, t):
+    probed = answered(views.probe_of, asked, prompt.value, choice.value, t)
+    answer = answered(store.recall, probed, progress_bar)
+    head = probed.head
     return answer, head
 
 

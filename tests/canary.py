@@ -17,8 +17,7 @@ import numpy as np
 import polars as pl
 
 from analysis.overview.findings import findings
-from analysis.overview.request import Request
-from analysis.questions.profile import Profile
+from analysis.questions.asked import Asked, Profile
 from store import Answer, Experiment, Store
 
 PATH = Path(__file__).with_name("canary.json")
@@ -79,7 +78,7 @@ def answers() -> dict[str, Told]:
                 frames[type(asked).__name__][table].append(answer[table])
             return answer
 
-        findings(Request(model="reference", profile=Profile.TINY), recall)
+        findings(Asked(model="reference", profile=Profile.TINY), recall)
     return {
         name: told({table: pl.concat(found) for table, found in tables.items()})
         for name, tables in sorted(frames.items())

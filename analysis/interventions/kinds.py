@@ -3,20 +3,11 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple
 
 from analysis.errors import UserError
 from analysis.models.card import ModelCard
 
-
-class Head(NamedTuple):
-    """A query head; layers and heads count from 0."""
-
-    layer: int
-    head: int
-
-    def __str__(self) -> str:
-        return f"L{self.layer}H{self.head}"
+from .heads import Head
 
 
 class Method(Enum):

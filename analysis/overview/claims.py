@@ -5,62 +5,12 @@ from fnmatch import fnmatchcase
 import polars as pl
 
 from analysis.questions.judgement import Verdict
+from analysis.studies import studies
 
 EVERY = "all"
 """The choice that filters nothing."""
 
 VERDICTS = tuple(verdict.value for verdict in Verdict)
-
-FIGURES = {
-    "induction_head": "02_induction_circuit#induction_against_shuffled",
-    "model_copies": "02_induction_circuit#copy_losses",
-    "previous_token_head": "02_induction_circuit#previous_against_random",
-    "previous_token_positional": "02_induction_circuit#previous_against_random",
-    "previous_token_below_induction": "00_claims#circuit_picture",
-    "previous_needed_*": "02_induction_circuit#ablated",
-    "key_path_loss": "02_induction_circuit#path_loss",
-    "key_path_*": "02_induction_circuit#path_effects",
-    "k_composition_outlier": "02_induction_circuit#weights",
-    "copiers_needed": "02_induction_circuit#copying_loss",
-    "copier_writes_next_token": "02_induction_circuit#direct_logits",
-    "components_needed": "02_induction_circuit#components_together",
-    "components_additive": "02_induction_circuit#components_together",
-    "components_concentrated": "02_induction_circuit#concentration_table",
-    "components_needed_loss": "02_induction_circuit#component_claim_chart",
-    "sink_attends": "03_bos_sink#sink_grid",
-    "sink_is_token": "03_bos_sink#designs",
-    "sink_needs_both": "03_bos_sink#designs",
-    "sink_without_bos": "03_bos_sink#designs",
-    "sink_carries_little": "03_bos_sink#carried_table",
-    "sink_value_unused": "03_bos_sink#value_effects",
-    "sink_attention_needed": "03_bos_sink#key_effects",
-    "sink_rests": "03_bos_sink#resting",
-    "sink_massive": "03_bos_sink#massive",
-    "no_op_sink": "03_bos_sink#claims_chart",
-    "value_redundant_attention_*": "04_previous_token_redundancy#index_in_attention",
-    "value_redundant_predictions_*": "04_previous_token_redundancy#index_in_predictions",
-    "value_redundant_*": "04_previous_token_redundancy#methods_table",
-    "zero_and_*_rank_alike": "05_ablation_kinds#agreement",
-    "top_heads_against_*": "05_ablation_kinds#top_against_random",
-    "q_zero_is_uniform": "05_ablation_kinds#identity_text",
-    "zero_is_not_uniform": "05_ablation_kinds#identity_text",
-    "component_redundant_attention_*": "07_component_redundancy#pair_in_attention",
-    "component_redundant_predictions_*": "07_component_redundancy#pair_in_predictions",
-    "component_*specific": "07_component_redundancy#pair_in_attention",
-    "component_adversary": "07_component_redundancy#adversary_chart",
-    "component_shared_draws": "07_component_redundancy#ways_table",
-    "retrieval_baseline": "08_retrieval_heads#needle_map",
-    "retrieval_*_against_*": "08_retrieval_heads#curves_by_ranking",
-    "retrieval_*_specific": "08_retrieval_heads#retrieval_claims_chart",
-    "retrieval_*_valid": "08_retrieval_heads#retrieval_claims_chart",
-    "retrieval_uniform_is_query_zeroing": "08_retrieval_heads#curves_by_method",
-    "lag_successor_longest": "09_lag_profiles#lag_lengths",
-    "lag_successor_*": "09_lag_profiles#lag_chart",
-    "lag_recency_*": "09_lag_profiles#lag_table",
-    "lag_top_heads_*": "09_lag_profiles#lag_levels",
-    "lag_upper_half_*": "09_lag_profiles#lag_falls",
-}
-"""The cell that shows each claim, by its name or a pattern of names; the first that fits."""
 
 
 def figure_of(claim: str, chapter: str) -> str:
@@ -73,7 +23,8 @@ def figure_of(claim: str, chapter: str) -> str:
     Returns:
         `<notebook>#<cell>`; the chapter alone for a claim without a figure of its own.
     """
-    fits = (cell for pattern, cell in FIGURES.items() if fnmatchcase(claim, pattern))
+    cells = (cell for study in studies() for cell in study.FIGURES.items())
+    fits = (cell for pattern, cell in cells if fnmatchcase(claim, pattern))
     return next(fits, chapter)
 
 

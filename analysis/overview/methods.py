@@ -9,9 +9,9 @@ import polars as pl
 from analysis import scores
 from analysis.documented import members, section, summary
 from analysis.interventions import Method
+from analysis.questions.asked import SIZES, Profile
 from analysis.questions.experiment import Question
 from analysis.questions.judgement import Verdict
-from analysis.questions.profile import SIZES, Profile, Sizes
 from analysis.scores import retrieval as retrieval_scores
 from analysis.statistics.comparisons import (
     holm,
@@ -21,6 +21,7 @@ from analysis.statistics.comparisons import (
     wilson,
 )
 from analysis.statistics.resampling import bootstrap, ratio_of_sums
+from analysis.studies import studies
 
 TESTS = (
     bootstrap,
@@ -115,14 +116,19 @@ def _kinds(kind: type[Question]) -> list[type[Question]]:
 
 def size_table() -> pl.DataFrame:
     """How large experiments are: columns `size`, one for each profile, and `meaning`."""
-    told = members(Sizes)
+    tables = [SIZES, *(study.SIZES for study in studies() if study.SIZES)]
+    return pl.concat(_sizes(table) for table in tables)
+
+
+def _sizes(table: Mapping[Profile, Any]) -> pl.DataFrame:
+    told = members(type(table[Profile.QUICK]))
     return pl.DataFrame(
         {
             "size": field.name.replace("_", " "),
-            **{p.value: str(getattr(SIZES[p], field.name)).strip("()") for p in Profile},
+            **{p.value: str(getattr(table[p], field.name)).strip("()") for p in Profile},
             "meaning": told.get(field.name, ""),
         }
-        for field in fields(Sizes)
+        for field in fields(table[Profile.QUICK])
     )
 
 

@@ -1,32 +1,94 @@
-"""What a reader asks for: a model, a text and a size, and what its heads look at."""
+"""What a reader asks for: a model, a text and a size."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from enum import Enum
 from functools import cached_property
 from typing import Any, TypeVar
 
 from analysis.errors import UserError
 from analysis.memory import check_fits
 from analysis.models.card import ModelCard, read_card
-from analysis.studies.atlas.induction_scores import InductionScores
-from analysis.studies.atlas.s_inhibition_scores import SInhibitionScores
-from analysis.studies.atlas.successor_scores import SuccessorScores
-from analysis.studies.atlas.text_scores import TextScores
 from analysis.text.tokens import Vocabulary
-
-from .heads import all_heads, parse_heads
-from .profile import SIZES, Profile, Sizes
 
 A = TypeVar("A", bound="Asked")
 N_OFFSETS = 128
-N_PICTURED = 32
-MAX_SHIFT = 8
+"""How far back profiles of attention go."""
 BYTES_PER_TOKEN = 3_000
 """Of memory while text is read: 16 bytes of it for a token, and what a tokenizer says of each."""
 BYTES_PER_HEAD = 4 * 8 * N_OFFSETS
 """Of memory for a sequence's rows of one head."""
+
+
+class Profile(Enum):
+    """How large every experiment is. All sizes live in one store."""
+
+    TINY = "tiny"
+    """Seconds: to see that everything can be asked; its intervals are too wide to say anything."""
+
+    QUICK = "quick"
+    """Minutes on two cores for the whole book; every control and interval is there."""
+
+    FULL = "full"
+    """The sizes that the methods name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """How much of everything one profile measures."""
+
+    n_sequences: int
+    """Rows of text."""
+    n_tokens: int
+    """Their length."""
+    block_len: int
+    """Tokens of a random block that is shown twice."""
+    n_blocks: int
+    """Random blocks that the circuit is tested on, and rows of text of the sink."""
+    n_ablated: int
+    """Sequences of text that ablations are measured on."""
+    ablated_tokens: int
+    """Their length."""
+    n_positions: int
+    """Sequences of text with one random position each, that redundancy is measured at."""
+    n_draws: int
+    """Random sets of heads beside each chosen one."""
+
+
+SIZES = {
+    Profile.TINY: Sizes(
+        n_sequences=4,
+        n_tokens=32,
+        block_len=12,
+        n_blocks=4,
+        n_ablated=4,
+        ablated_tokens=24,
+        n_positions=6,
+        n_draws=3,
+    ),
+    Profile.QUICK: Sizes(
+        n_sequences=64,
+        n_tokens=256,
+        block_len=50,
+        n_blocks=32,
+        n_ablated=16,
+        ablated_tokens=128,
+        n_positions=100,
+        n_draws=50,
+    ),
+    Profile.FULL: Sizes(
+        n_sequences=256,
+        n_tokens=512,
+        block_len=100,
+        n_blocks=64,
+        n_ablated=32,
+        ablated_tokens=256,
+        n_positions=500,
+        n_draws=100,
+    ),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,54 +167,30 @@ class Asked:
             block_len=min(sizes.block_len, (n_ctx - 1) // 2),
         )
 
-    def text_scores(self) -> TextScores:
-        """What heads look at in text and on random tokens."""
+    def text_rows(self, n_sequences: int, n_tokens: int) -> dict[str, Any]:
+        """Rows of the text, no longer than the context, as experiments on text take them."""
+        return {
+            "model": self.model,
+            "text": self.text,
+            "bos": self.with_bos,
+            "n_sequences": n_sequences,
+            "n_tokens": min(n_tokens, self.card.n_ctx),
+            "seed": self.seed,
+            "device": self.device,
+            "dtype": self.dtype,
+        }
+
+    def ablated(self, n_sequences: int | None = None) -> dict[str, Any]:
+        """Rows of the text that effects are measured on."""
         sizes = self.sizes
-        pictured = all_heads(self.card) if self.heads is None else self.heads
-        parse_heads(pictured, self.card)
-        return TextScores(
-            model=self.model,
-            text=self.text,
-            bos=self.bos and bool(self.vocabulary.bos),
-            n_sequences=sizes.n_sequences,
-            n_tokens=sizes.n_tokens,
-            n_offsets=min(N_OFFSETS, sizes.n_tokens - 1),
-            n_pictured=min(N_PICTURED, sizes.n_tokens - 1),
-            pictured=pictured,
-            seed=self.seed,
-            device=self.device,
-            dtype=self.dtype,
-        )
+        return self.text_rows(n_sequences or sizes.n_ablated, sizes.ablated_tokens)
 
-    def induction_scores(self) -> InductionScores:
-        """Induction and copying on a random block shown twice."""
-        return InductionScores(
-            model=self.model,
-            n_sequences=self.sizes.n_repeats,
-            block_len=self.sizes.block_len,
-            max_shift=min(MAX_SHIFT, self.sizes.block_len - 2),
-            seed=self.seed,
-            device=self.device,
-            dtype=self.dtype,
-        )
+    def drawn(self, **sizes: Any) -> dict[str, Any]:
+        """What experiments on generated tokens take."""
+        about = {"model": self.model, "seed": self.seed}
+        return {**about, "device": self.device, "dtype": self.dtype, **sizes}
 
-    def successor_scores(self) -> SuccessorScores:
-        """Attention along ordered lists."""
-        return SuccessorScores(
-            model=self.model,
-            n_sequences=self.sizes.n_lists,
-            n_items=self.sizes.n_items,
-            seed=self.seed,
-            device=self.device,
-            dtype=self.dtype,
-        )
-
-    def s_inhibition_scores(self) -> SInhibitionScores:
-        """Attention to the repeated name in gift sentences."""
-        return SInhibitionScores(
-            model=self.model,
-            n_sequences=self.sizes.n_gifts,
-            seed=self.seed,
-            device=self.device,
-            dtype=self.dtype,
-        )
+    @property
+    def with_bos(self) -> bool:
+        """Whether sequences start with a BOS: if asked, and if there is one."""
+        return self.bos and bool(self.vocabulary.bos)

@@ -1,18 +1,23 @@
-"""What experiments on parameter components share: which decomposition is asked about."""
+"""What is asked of parameter components: which decomposition, of whose weights."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from analysis.components.decomposed import Decomposition
-from analysis.components.folder import folder_hash, load_decomposition
+from analysis.components.folder import default_folder, folder_hash, load_decomposition
 from analysis.components.importance import ImportanceFunction
+from analysis.models.precision import Precision
 
+from .asked import Asked
 from .experiment import Experiment
+from .study import TextStudy
 from .text_sweep import TextSweep
+
+S = TypeVar("S", bound="DecomposedStudy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,3 +57,28 @@ class Decomposed(Experiment):
 @dataclass(frozen=True, kw_only=True)
 class DecomposedText(Decomposed, TextSweep):
     """The same on text."""
+
+
+@dataclass(frozen=True)
+class DecomposedStudy(TextStudy):
+    """A study of the components of a model that has a decomposition."""
+
+    decomposition: str
+    """Its folder."""
+
+    @classmethod
+    def of(cls: type[S], asked: Asked) -> S | None:
+        """With the model's own decomposition, if it has one and a tokenizer.
+
+        Components are of weights in float32: in another precision none is asked about.
+        """
+        folder = default_folder(asked.card)
+        exact = asked.dtype == Precision.FLOAT32.value
+        if folder is None or asked.vocabulary.tokenizer is None or not exact:
+            return None
+        return cls(asked, str(folder))
+
+    def text_rows(self, n_sequences: int, n_tokens: int) -> dict[str, Any]:
+        """Rows of the text, as experiments on components take them."""
+        rows = self.asked.text_rows(n_sequences, n_tokens)
+        return {**rows, "decomposition": self.decomposition}

@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 
 from analysis.interventions import Method
 from analysis.models.card import read_card
-from analysis.overview.request import Request
+from analysis.questions.asked import Asked
 from analysis.studies.predictions import views
 from analysis.text.shown import chips, token_table, visible_text
 from book.page import Page, inert
@@ -103,7 +103,7 @@ def test_a_folder_names_a_model_in_plain_words(saved, tmp_path_factory, name):
 
 @pytest.fixture(scope="module")
 def request_of(worded):
-    return Request(model=str(worded))
+    return Asked(model=str(worded))
 
 
 CHOICES = st.fixed_dictionaries(

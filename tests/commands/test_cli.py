@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from analysis.questions.profile import Profile
+from analysis.questions.asked import Profile
 from book.build_command import NOTEBOOKS, chosen
 from book.cli import cli
 from book.options import PROFILES

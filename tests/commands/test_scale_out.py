@@ -57,7 +57,7 @@ def asked(worded, tmp_path_factory):
 def local(asked, tmp_path_factory) -> Store:
     """Everything asked, computed in this process in the order of `findings`."""
     plan = Plan.of(tmp_path_factory.mktemp("local"), asked)
-    findings(plan.request, plan.store.recall)
+    findings(plan.asked, plan.store.recall)
     return plan.store
 
 
@@ -77,7 +77,7 @@ def test_waves_reach_what_asking_in_turn_does(asked, local, tmp_path):
     compute_by(engine, plan)
     assert 1 < len(engine.waves) < 10 < max(engine.waves), "units of a wave are side by side"
     before = set(plan.store.runs())
-    findings(plan.request, plan.store.recall)
+    findings(plan.asked, plan.store.recall)
     judged = set(plan.store.runs()) - before
     names = plan.store.run_rows(judged)["experiment"]
     assert set(names) and all(name.endswith("Claims") or name == "RetrievalCell" for name in names)
@@ -99,7 +99,7 @@ def test_shards_share_the_work_and_find_the_same(asked, local, tmp_path, monkeyp
     while any(left):
         left = [compute_share(plan, (at + 1, 3), 0.0) for at, plan in enumerate(plans)]
         assert sum(computed.values()) == len(computed), "a unit was computed twice"
-    findings(plans[0].request, plans[0].store.recall)
+    findings(plans[0].asked, plans[0].store.recall)
     assert_same(plans[0].store, local)
 
 

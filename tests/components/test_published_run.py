@@ -19,7 +19,8 @@ from analysis.errors import UserError
 from analysis.models import published
 from analysis.models.card import read_card
 from analysis.models.load import hidden_states, load_model
-from analysis.overview.request import Request
+from analysis.questions.asked import Asked
+from analysis.studies.atlas.study import AtlasStudy
 from tests.conftest import beside
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
@@ -254,7 +255,7 @@ def test_nothing_but_tensors_is_read(copied, capsys):
 
 
 def test_heads_of_the_target_of_a_run_can_be_scored(folder):
-    request = Request(model=str(folder), n_sequences=4, n_tokens=12)
-    frames = request.text_scores().run(lambda *_: None)
+    request = Asked(model=str(folder), n_sequences=4, n_tokens=12)
+    frames = AtlasStudy(request).text_scores().run(lambda *_: None)
     heads = frames["head_scores"].select("layer", "head").unique()
     assert heads.height == 2 * 4

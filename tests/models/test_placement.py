@@ -46,7 +46,7 @@ def test_every_answer_is_the_same(saved, worded, tmp_path, little_room):
     asked = {"model": str(worded), "text": str(path), "profile": "tiny"}
     plans = [Plan.of(tmp_path / d, {**asked, "device": d}) for d in ("cpu", "auto")]
     for plan in plans:
-        findings(plan.request, plan.store.recall)
+        findings(plan.asked, plan.store.recall)
     here, apart = (plan.store for plan in plans)
     assert here.runs() == apart.runs(), "where weights lie is no part of a question"
     for table in set(schema().tables) - {"runs"}:

@@ -10,9 +10,9 @@ from analysis.attention import Taps
 from analysis.interventions import Pooling
 from analysis.models.load import hidden_states, load_model, unembed
 from analysis.models.precision import Precision
-from analysis.overview.decomposed_request import DecomposedRequest
 from analysis.overview.findings import findings
-from analysis.overview.request import Request
+from analysis.questions.asked import Asked
+from analysis.studies.component_redundancy.study import ComponentRedundancyStudy
 from analysis.studies.kinds.ablation_sweep import AblationSweep
 from store import Store, run_key
 
@@ -77,10 +77,8 @@ def test_a_preview_ranks_heads_as_float32_does_and_is_stored_apart(worded, text,
 
 
 def test_everything_but_components_can_be_asked_in_bfloat16(worded, text, tmp_path):
-    request = Request(
-        model=str(worded), text=str(text), n_tokens=12, n_sequences=4, dtype="bfloat16"
-    )
+    request = Asked(model=str(worded), text=str(text), n_tokens=12, n_sequences=4, dtype="bfloat16")
     claims = findings(request, Store.open(tmp_path / "store").recall)
     assert claims.height > 10
-    assert DecomposedRequest.of(Request(model="reference")) is not None
-    assert DecomposedRequest.of(Request(model="reference", dtype="bfloat16")) is None
+    assert ComponentRedundancyStudy.of(Asked(model="reference")) is not None
+    assert ComponentRedundancyStudy.of(Asked(model="reference", dtype="bfloat16")) is None

@@ -5,8 +5,10 @@ import pytest
 
 from analysis.overview import claims as views
 from analysis.plots import claim_intervals, verdict_bars
+from analysis.studies import studies
 from tests.book.test_notebooks import NOTEBOOKS, cells
 
+FIGURES = {name: cell for study in studies() for name, cell in study.FIGURES.items()}
 CELLS = {path.stem: {cell.name for cell in cells(path)} for path in NOTEBOOKS}
 
 
@@ -32,7 +34,7 @@ def claims() -> pl.DataFrame:
     )
 
 
-@pytest.mark.parametrize("target", sorted(set(views.FIGURES.values())))
+@pytest.mark.parametrize("target", sorted(set(FIGURES.values())))
 def test_a_claim_leads_to_a_cell_that_is_there(target):
     stem, _, cell = target.partition("#")
     assert cell in CELLS[stem]
@@ -46,7 +48,7 @@ def test_the_first_pattern_that_fits_decides_and_an_unknown_claim_leads_to_its_c
 
 def test_no_pattern_is_out_of_reach():
     """A name made of a pattern's own letters must find that pattern, not an earlier one."""
-    names = {pattern.replace("*", "x"): target for pattern, target in views.FIGURES.items()}
+    names = {pattern.replace("*", "x"): target for pattern, target in FIGURES.items()}
     assert {name: views.figure_of(name, "") for name in names} == names
 
 

@@ -23,6 +23,15 @@ from analysis.questions.judgement import (
 )
 from analysis.statistics.resampling import N_RESAMPLES
 
+FIGURES = {
+    "induction_head": "02_induction_circuit#induction_against_shuffled",
+    "model_copies": "02_induction_circuit#copy_losses",
+    "previous_token_head": "02_induction_circuit#previous_against_random",
+    "previous_token_positional": "02_induction_circuit#previous_against_random",
+    "previous_token_below_induction": "00_claims#circuit_picture",
+}
+"""The cell that shows each claim, by its name or a pattern of names; the first that fits."""
+
 __all__ = ["Evidence", "HeadClaims", "Verdict", "verdict"]
 
 

@@ -19,6 +19,16 @@ from analysis.statistics.resampling import bootstrap
 from . import necessity, path_patching
 from .heads import MIN_SCORE, CircuitHeads, circuit_heads
 
+FIGURES = {
+    "previous_needed_*": "02_induction_circuit#ablated",
+    "key_path_loss": "02_induction_circuit#path_loss",
+    "key_path_*": "02_induction_circuit#path_effects",
+    "k_composition_outlier": "02_induction_circuit#weights",
+    "copiers_needed": "02_induction_circuit#copying_loss",
+    "copier_writes_next_token": "02_induction_circuit#direct_logits",
+}
+"""The cell that shows each claim, by its name or a pattern of names; the first that fits."""
+
 NEEDED = MIN_SCORE
 """Loss of attention to the target from which a head needs another: as much as makes a head an
 induction head at all."""

@@ -13,10 +13,10 @@ import torch
 
 from analysis.errors import UserError
 from analysis.interventions import Head
+from analysis.interventions.heads import parse_heads
 from analysis.interventions.passes.staircase import layer_calls, trace
 from analysis.models.load import Model
 from analysis.questions.experiment import Experiment
-from analysis.questions.heads import parse_heads
 from analysis.questions.judgement import Evidence
 from analysis.text.repeats import repeated_tokens
 from analysis.text.tokens import Tokens, Vocabulary
@@ -153,13 +153,13 @@ class CircuitExperiment(Experiment):
             UserError: The model has no such head, or an induction head is not above the other.
         """
         (previous,) = parse_heads([self.previous], self.card)
-        copiers = tuple(Head(*at) for at in parse_heads(self.copiers, self.card))
+        copiers = parse_heads(self.copiers, self.card)
         if not copiers or min(head.layer for head in copiers) <= previous[0]:
             raise UserError(
                 f"expected induction heads in layers above {self.previous}, got "
                 f"{', '.join(self.copiers) or 'none'}; choose an earlier previous-token head"
             )
-        return CircuitHeads(Head(*previous), copiers)
+        return CircuitHeads(previous, copiers)
 
     @cached_property
     def repeated(self) -> Tokens:

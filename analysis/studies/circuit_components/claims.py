@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import polars as pl
 
+from analysis.interventions import Head
 from analysis.questions.experiment import Report
 from analysis.questions.judgement import Evidence, Judgement, Statement, decided
 from analysis.statistics.comparisons import permutation_p
@@ -18,6 +19,14 @@ from analysis.statistics.resampling import bootstrap, ratio_of_sums
 from analysis.studies.circuit.claims import COPYING_BY_PATH, NEEDED, Interval
 
 from .measures import MATCHED, SUM, TOP, condition, judged_size
+
+FIGURES = {
+    "components_needed": "02_induction_circuit#components_together",
+    "components_additive": "02_induction_circuit#components_together",
+    "components_concentrated": "02_induction_circuit#concentration_table",
+    "components_needed_loss": "02_induction_circuit#component_claim_chart",
+}
+"""The cell that shows each claim, by its name or a pattern of names; the first that fits."""
 
 CHAPTER = "02_induction_circuit"
 
@@ -143,7 +152,7 @@ class ComponentEffectClaims(Judgement):
 
     def _share(self, score: str) -> np.ndarray:
         """A share of the induction head's, by sequence."""
-        layer, head = (int(part) for part in self.copier[1:].split("H"))
+        layer, head = Head.parse(self.copier)
         rows = self.effects["head_scores"].filter(
             pl.col("sequence").is_not_null(), score=score, layer=layer, head=head
         )

@@ -24,11 +24,11 @@ from analysis.components.geometry import (
 )
 from analysis.errors import UserError
 from analysis.interventions import Head
+from analysis.interventions.heads import parse_heads
 from analysis.interventions.passes.sweep import on_device
 from analysis.models.card import ModelCard
 from analysis.questions.decomposed import DecomposedText
 from analysis.questions.experiment import Report, stage
-from analysis.questions.heads import parse_heads
 from analysis.questions.judgement import Evidence
 from analysis.questions.text_sweep import batch_rows
 from analysis.text.tokens import Tokens
@@ -64,7 +64,7 @@ class PairChoice(DecomposedText):
         Raises:
             UserError: The model has no such head.
         """
-        return Head(*parse_heads([self.head], self.card)[0])
+        return parse_heads([self.head], self.card)[0]
 
     @cached_property
     def layers(self) -> tuple[str, str]:

@@ -17,6 +17,15 @@ from analysis.studies.redundancy.claims import REDUNDANT, Figure, indices
 
 from .question import EFFECT_ERROR, HARM
 
+FIGURES = {
+    "component_redundant_attention_*": "07_component_redundancy#pair_in_attention",
+    "component_redundant_predictions_*": "07_component_redundancy#pair_in_predictions",
+    "component_*specific": "07_component_redundancy#pair_in_attention",
+    "component_adversary": "07_component_redundancy#adversary_chart",
+    "component_shared_draws": "07_component_redundancy#ways_table",
+}
+"""The cell that shows each claim, by its name or a pattern of names; the first that fits."""
+
 CHAPTER = "07_component_redundancy"
 
 SPECIFIC = 0.1

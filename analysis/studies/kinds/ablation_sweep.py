@@ -11,7 +11,6 @@ import polars as pl
 
 from analysis.interventions import (
     Condition,
-    Head,
     Intervention,
     Measurement,
     Method,
@@ -22,9 +21,9 @@ from analysis.interventions import (
     means,
     sweep,
 )
+from analysis.interventions.heads import parse_heads
 from analysis.questions.effect_rows import effect_rows
 from analysis.questions.experiment import Experiment, Report
-from analysis.questions.heads import parse_heads
 from analysis.questions.text_sweep import UNIT, TextSweep, batch_rows
 
 
@@ -60,7 +59,7 @@ class AblationSweep(TextSweep):
         """
         found: list[Condition] = []
         for i, names in enumerate(self.sets):
-            heads = tuple(Head(*head) for head in parse_heads(names, self.card))
+            heads = parse_heads(names, self.card)
             one = Intervention(method=Method(self.method), heads=heads, positions=self.positions)
             place = "" if self.positions is None else f" @{','.join(map(str, self.positions))}"
             draw = None if self.first_draw is None else self.first_draw + i

@@ -15,6 +15,14 @@ from analysis.questions.judgement import Bar, Evidence, Judgement, Statement, de
 from analysis.statistics.comparisons import holm, permutation_p, spearman
 from analysis.statistics.resampling import N_RESAMPLES, bootstrap
 
+FIGURES = {
+    "zero_and_*_rank_alike": "05_ablation_kinds#agreement",
+    "top_heads_against_*": "05_ablation_kinds#top_against_random",
+    "q_zero_is_uniform": "05_ablation_kinds#identity_text",
+    "zero_is_not_uniform": "05_ablation_kinds#identity_text",
+}
+"""The cell that shows each claim, by its name or a pattern of names; the first that fits."""
+
 CHAPTER = "05_ablation_kinds"
 METRIC = "kl_base_ablated"
 """Heads are ranked by it."""

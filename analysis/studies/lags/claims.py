@@ -14,6 +14,15 @@ from analysis.questions.judgement import Bar, Evidence, Judgement, Statement, de
 from analysis.statistics.comparisons import permutation_p
 from analysis.statistics.resampling import bootstrap
 
+FIGURES = {
+    "lag_successor_longest": "09_lag_profiles#lag_lengths",
+    "lag_successor_*": "09_lag_profiles#lag_chart",
+    "lag_recency_*": "09_lag_profiles#lag_table",
+    "lag_top_heads_*": "09_lag_profiles#lag_levels",
+    "lag_upper_half_*": "09_lag_profiles#lag_falls",
+}
+"""The cell that shows each claim, by its name or a pattern of names; the first that fits."""
+
 CHAPTER = "09_lag_profiles"
 SUCCESSION = 1.0
 """Nats: the successor is recalled where it is more than e times as probable as the predecessor."""

@@ -13,7 +13,6 @@ import polars as pl
 from analysis.errors import UserError
 from analysis.interventions import (
     Condition,
-    Head,
     Intervention,
     Method,
     Pooling,
@@ -21,11 +20,11 @@ from analysis.interventions import (
     derangement,
     means,
 )
+from analysis.interventions.heads import parse_heads
 from analysis.models.card import ModelCard
 from analysis.models.load import Model
 from analysis.questions.effect_rows import condition_rows
 from analysis.questions.experiment import Experiment, Report
-from analysis.questions.heads import parse_heads
 from analysis.questions.rows import Labels
 from analysis.text.lists import Design, ListQuestion, Lists, Shown, shown_lists
 from analysis.text.tokens import Tokens
@@ -140,7 +139,7 @@ class LagProfiles(Experiment):
         found: list[Condition] = []
         allowed = Layers(self.layers).of(self.card)
         for i, names in enumerate(self.sets):
-            heads = tuple(Head(*head) for head in parse_heads(names, self.card))
+            heads = parse_heads(names, self.card)
             if outside := [str(head) for head in heads if head.layer not in allowed]:
                 raise UserError(
                     f"expected heads of layers {allowed.start} to {allowed.stop - 1} "

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
 import polars as pl
 
+from analysis.errors import UserError
 from analysis.interventions import Head, Method, random_sets
-from analysis.overview.request import Request
-from analysis.questions.experiment import Question
+from analysis.questions.asked import Profile
 from analysis.questions.judgement import Evidence
-from analysis.questions.profile import Profile
+from analysis.questions.study import Recall, TextStudy
+from analysis.studies.atlas.study import AtlasStudy
 from analysis.text.lists import Design, Shown, max_words
 
-from .claims import Case, LagClaims, LagEvidence, judged_size
+from .claims import FIGURES, Case, LagClaims, LagEvidence, judged_size
 from .question import LagProfiles, Layers
 
 METHODS = (Method.ZERO, Method.UNIFORM, Method.MEAN, Method.RESAMPLE)
 """What stands in for the heads."""
-SIZES = (1, 5, 10, 20, 50)
+SET_SIZES = (1, 5, 10, 20, 50)
 """Heads ablated together, up to a third of those that there are."""
 
 
@@ -38,7 +40,7 @@ class LagSizes:
 
 
 PLAIN = Case(Design.PROBE.value, Method.ZERO.value, Layers.ALL.value)
-LAG_SIZES = {
+SIZES = {
     Profile.TINY: LagSizes(n_words=16, n_permutations=6, n_longer=4, everywhere=False),
     Profile.QUICK: LagSizes(n_words=50, n_permutations=32, n_longer=16, everywhere=False),
     Profile.FULL: LagSizes(n_words=100, n_permutations=300, n_longer=100, everywhere=True),
@@ -47,16 +49,17 @@ LENGTHS = (10, 30, 100, 300)
 """Words in a list, beside the longest that fits the context."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class LagRequest:
-    """A request, and the lists that are asked about."""
+@dataclass(frozen=True)
+class LagStudy(TextStudy):
+    """How does recall of a list depend on lag, and which heads does it take?"""
 
-    request: Request
+    SIZES = SIZES
+    FIGURES = FIGURES
 
     @cached_property
     def sizes(self) -> LagSizes:
         """The profile's sizes."""
-        return LAG_SIZES[self.request.profile]
+        return SIZES[self.asked.profile]
 
     @cached_property
     def n_words(self) -> int:
@@ -64,11 +67,11 @@ class LagRequest:
         return min(self.sizes.n_words, self._longest(Design.SERIAL))
 
     def _longest(self, design: Design) -> int:
-        return max_words(self.request.vocabulary, design, self.request.card.n_ctx)
+        return max_words(self.asked.vocabulary, design, self.asked.card.n_ctx)
 
     def layers(self) -> tuple[Layers, ...]:
         """Parts of the model: all layers, and its halves where it has an even number of them."""
-        return tuple(Layers) if self.request.card.n_layers % 2 == 0 else (Layers.ALL,)
+        return tuple(Layers) if self.asked.card.n_layers % 2 == 0 else (Layers.ALL,)
 
     def cases(self) -> tuple[Case, ...]:
         """Under which the strongest induction heads are ablated."""
@@ -119,8 +122,8 @@ class LagRequest:
         within = self._within(case, ranking)
         found = set_sizes(len(within))
         kept = found if self.sizes.everywhere or case == PLAIN else [judged_size(found)]
-        heads = [_head(name) for name in within]
-        n_draws, seed = self.request.sizes.n_draws, self.request.seed
+        heads = [Head.parse(name) for name in within]
+        n_draws, seed = self.asked.sizes.n_draws, self.asked.seed
         sets = tuple(
             tuple(map(str, drawn))
             for size in kept
@@ -141,7 +144,7 @@ class LagRequest:
             for n in sorted({*(n for n in LENGTHS if n < longest), longest})
         }
 
-    def evidence(self, recall: Callable[[Question], Evidence]) -> LagEvidence:
+    def evidence(self, recall: Recall) -> LagEvidence:
         """What recall by lag is judged by.
 
         Args:
@@ -150,7 +153,7 @@ class LagRequest:
         Returns:
             All answers.
         """
-        ranking = induction_ranking(recall(self.request.induction_scores()))
+        ranking = induction_ranking(recall(AtlasStudy(self.asked).induction_scores()))
         return LagEvidence(
             base={d.value: recall(self.base(d, Shown.ITEMS)) for d in Design},
             control={d.value: recall(self.base(d, Shown.OTHERS)) for d in Design},
@@ -164,12 +167,17 @@ class LagRequest:
 
     def claims(self, evidence: LagEvidence) -> LagClaims:
         """What holds of recall by lag."""
-        return LagClaims(card=self.request.card, seed=self.request.seed, evidence=evidence)
+        return LagClaims(card=self.asked.card, seed=self.asked.seed, evidence=evidence)
+
+    def findings(self, recall: Recall) -> Iterator[Evidence]:
+        """Claims on recall by lag; none with too few words, as the chapter says."""
+        with suppress(UserError):
+            yield recall(self.claims(self.evidence(recall)))
 
     def _within(self, case: Case, ranking: tuple[str, ...]) -> tuple[str, ...]:
         """Heads of some layers, in their order."""
-        layers = Layers(case.layers).of(self.request.card)
-        return tuple(name for name in ranking if _head(name).layer in layers)
+        layers = Layers(case.layers).of(self.asked.card)
+        return tuple(name for name in ranking if Head.parse(name).layer in layers)
 
     def _asked(
         self,
@@ -183,7 +191,7 @@ class LagRequest:
     ) -> LagProfiles:
         n_permutations = self.sizes.n_permutations if n_words is None else self.sizes.n_longer
         return LagProfiles(
-            model=self.request.model,
+            **self.asked.drawn(),
             design=case.design,
             shown=shown.value,
             n_words=n_words or self.n_words,
@@ -193,27 +201,7 @@ class LagRequest:
             family=family,
             sets=sets,
             first_draw=first_draw,
-            seed=self.request.seed,
-            device=self.request.device,
-            dtype=self.request.dtype,
         )
-
-
-def lag_findings(request: Request, recall: Callable[[Question], Evidence]) -> list[Evidence]:
-    """Ask everything about recall by lag, and judge it.
-
-    Args:
-        request: Of which model, how much.
-        recall: Answers a question.
-
-    Returns:
-        The answer with `claims`.
-
-    Raises:
-        UserError: The model has no tokenizer, or too few words of one token.
-    """
-    asked = LagRequest(request=request)
-    return [recall(asked.claims(asked.evidence(recall)))]
 
 
 def induction_ranking(induction: Evidence) -> tuple[str, ...]:
@@ -234,10 +222,8 @@ def induction_ranking(induction: Evidence) -> tuple[str, ...]:
 
 
 def set_sizes(n_heads: int) -> list[int]:
-    """Sizes of sets of some heads: those of `SIZES` up to a third of them, and 1 anyway."""
-    return [size for size in SIZES if size == 1 or size <= n_heads // 3]
+    """Sizes of sets of some heads: those of `SET_SIZES` up to a third of them, and 1 anyway."""
+    return [size for size in SET_SIZES if size == 1 or size <= n_heads // 3]
 
 
-def _head(name: str) -> Head:
-    layer, head = name[1:].split("H")
-    return Head(int(layer), int(head))
+STUDY = LagStudy

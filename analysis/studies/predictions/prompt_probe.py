@@ -18,7 +18,6 @@ from analysis.errors import UserError
 from analysis.interventions import (
     NOTHING,
     Condition,
-    Head,
     Intervention,
     Method,
     Metrics,
@@ -29,11 +28,11 @@ from analysis.interventions import (
     read_z,
     taps,
 )
+from analysis.interventions.heads import parse_heads
 from analysis.interventions.passes.predictions import differences, predictions
 from analysis.models.load import Model, hidden_states, unembed
 from analysis.questions.effect_rows import condition_rows
 from analysis.questions.experiment import Experiment, Report
-from analysis.questions.heads import parse_heads
 from analysis.questions.rows import Labels
 from analysis.text.prompts import Prompt, check_length, prompt_tokens
 from analysis.text.sources import read_source, windows
@@ -109,7 +108,7 @@ class PromptProbe(Experiment):
         Raises:
             UserError: The model has no such head, or the prompt no such position.
         """
-        head, n_pos = Head(*parse_heads([self.head], self.card)[0]), self.tokens.ids.size
+        head, n_pos = parse_heads([self.head], self.card)[0], self.tokens.ids.size
         one = Intervention(method=Method(self.method), heads=(head,), positions=self.positions)
         check((one,), self.card, n_pos)
         if not 0 <= self.position < n_pos:

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from analysis.errors import UserError
 from analysis.interventions import NOTHING, Head, Metrics, endings, opening
+from analysis.interventions.heads import parse_heads
 from analysis.interventions.passes.predictions import differences, predictions
 from analysis.models.load import Model, unembed
 from analysis.questions.effect_rows import condition_rows
 from analysis.questions.experiment import Experiment, Report
-from analysis.questions.heads import parse_heads
 from analysis.questions.rows import Labels, absence
 from analysis.statistics.resampling import bootstrap
 from analysis.text.prompts import PROMPTS, prompt_tokens
@@ -65,7 +65,7 @@ class PredictionTables(Experiment):
 
     @cached_property
     def _head(self) -> Head:
-        return Head(*parse_heads([self.head], self.card)[0])
+        return parse_heads([self.head], self.card)[0]
 
     @cached_property
     def _prompts(self) -> list[tuple[str, Tokens]]:

@@ -7,10 +7,11 @@ import polars as pl
 
 from analysis.errors import UserError
 from analysis.interventions import Method
-from analysis.overview.request import Request
+from analysis.questions.asked import Asked
 from analysis.text.shown import visible_text
 
 from .prompt_probe import PromptProbe
+from .study import PredictionStudy
 
 GROUPS = {"at t of prompts": "crafted prompts", "at t of text": "samples of text"}
 """Scopes of `ablation_means` in words."""
@@ -119,11 +120,11 @@ def positions_of(place: str, t: int) -> tuple[int, ...] | None:
     return tuple(range(t)) if place == BEFORE else (t - back,)
 
 
-def probe_of(request: Request, text: str, choice: Mapping[str, str], t: int) -> PromptProbe:
+def probe_of(asked: Asked, text: str, choice: Mapping[str, str], t: int) -> PromptProbe:
     """What a reader asks in the lab.
 
     Args:
-        request: Of which model.
+        asked: Of which model.
         text: The prompt.
         choice: `head`, `method` and `place`, as they are offered.
         t: The position that predicts.
@@ -134,18 +135,25 @@ def probe_of(request: Request, text: str, choice: Mapping[str, str], t: int) -> 
     Raises:
         UserError: The prompt is empty or too long, or has no such place.
     """
-    probe = request.prompt_probe(text, choice["head"], Method(choice["method"]), t, None)
+    probe = PredictionStudy(asked).prompt_probe(
+        text, choice["head"], Method(choice["method"]), t, None
+    )
     _ = probe.tokens
     return replace(probe, positions=positions_of(choice["place"], t))
 
 
-def words_of(request: Request, text: str) -> list[str]:
+def words_of(asked: Asked, text: str) -> list[str]:
     """A prompt's tokens as text; none where it cannot be asked, as asking it will say."""
     try:
-        ids = request.prompt_probe(text, "L0H0", Method.ZERO, 0, None).tokens.ids[0].tolist()
+        ids = (
+            PredictionStudy(asked)
+            .prompt_probe(text, "L0H0", Method.ZERO, 0, None)
+            .tokens.ids[0]
+            .tolist()
+        )
     except UserError:
         return []
-    return [request.vocabulary.display(i) for i in ids]
+    return [asked.vocabulary.display(i) for i in ids]
 
 
 def token_menu(tokens: Sequence[str]) -> dict[str, int]:

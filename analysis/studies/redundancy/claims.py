@@ -8,8 +8,16 @@ from typing import Any, ClassVar
 
 import polars as pl
 
+from analysis.interventions import Head
 from analysis.questions.experiment import Report
 from analysis.questions.judgement import Evidence, Judgement, Statement, decided
+
+FIGURES = {
+    "value_redundant_attention_*": "04_previous_token_redundancy#index_in_attention",
+    "value_redundant_predictions_*": "04_previous_token_redundancy#index_in_predictions",
+    "value_redundant_*": "04_previous_token_redundancy#methods_table",
+}
+"""The cell that shows each claim, by its name or a pattern of names; the first that fits."""
 
 CHAPTER = "04_previous_token_redundancy"
 
@@ -75,7 +83,7 @@ class RedundancyClaims(Judgement):
 
     def _claims(self) -> Iterator[dict[str, Any]]:
         head = self.evidence.head
-        layer = int(head[1:].split("H")[0])
+        layer = Head.parse(head).layer
         places = (
             ("attention", layer, "redundancy", f"the attention output of layer {layer}"),
             ("predictions", None, "redundancy_pooled", "the predictions"),

@@ -24,10 +24,10 @@ from analysis.interventions import (
     means,
     opening,
 )
+from analysis.interventions.heads import parse_heads
 from analysis.interventions.passes.sweep import on_device
 from analysis.models.load import Model
 from analysis.questions.experiment import Report
-from analysis.questions.heads import parse_heads
 from analysis.questions.rows import Labels
 from analysis.questions.text_sweep import TextSweep
 from analysis.statistics.resampling import Estimate, bootstrap, ratio_of_sums
@@ -55,8 +55,7 @@ class AtPosition(TextSweep):
         Raises:
             UserError: The model has no such head.
         """
-        (found,) = parse_heads([self.head], self.card)
-        return Head(*found)
+        return parse_heads([self.head], self.card)[0]
 
     @cached_property
     def positions(self) -> np.ndarray:

@@ -23,6 +23,15 @@ from .measures import MARGIN, Curves, answerable, area, by_set, chance_of, joine
 from .rankings import validity_row
 from .sets import FAMILIES, SetPlan
 
+FIGURES = {
+    "retrieval_baseline": "08_retrieval_heads#needle_map",
+    "retrieval_*_against_*": "08_retrieval_heads#curves_by_ranking",
+    "retrieval_*_specific": "08_retrieval_heads#retrieval_claims_chart",
+    "retrieval_*_valid": "08_retrieval_heads#retrieval_claims_chart",
+    "retrieval_uniform_is_query_zeroing": "08_retrieval_heads#curves_by_method",
+}
+"""The cell that shows each claim, by its name or a pattern of names; the first that fits."""
+
 CHAPTER = "08_retrieval_heads"
 AREA = 0.1
 """Top heads cost more than random ones if the area between the curves exceeds this share of all

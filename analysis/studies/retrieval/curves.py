@@ -14,10 +14,10 @@ import torch
 
 from analysis.attention import Edit, Site, Where
 from analysis.errors import UserError
-from analysis.interventions import Condition, Head, Intervention, Method, Pooling
+from analysis.interventions import Condition, Intervention, Method, Pooling
+from analysis.interventions.heads import parse_heads
 from analysis.questions.effect_rows import condition_rows
 from analysis.questions.experiment import Experiment, Report
-from analysis.questions.heads import parse_heads
 from analysis.questions.rows import Labels
 from analysis.questions.text_sweep import UNIT, batch_rows
 from analysis.studies.retrieval.answering.decoding import Scope
@@ -125,7 +125,7 @@ class SetCurves(Experiment):
         method = Method.UNIFORM if self.method == ZERO_QUERY else Method(self.method)
         found: list[Condition] = []
         for i, names in enumerate(self.sets):
-            heads = tuple(Head(*head) for head in parse_heads(names, self.card))
+            heads = parse_heads(names, self.card)
             one = Intervention(method=method, heads=heads, positions=None)
             draw = None if self.first_draw is None else self.first_draw + i
             which = "" if draw is None else f" {self.family} {draw}"

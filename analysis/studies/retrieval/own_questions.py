@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from analysis.interventions import Pooling
 from analysis.questions.judgement import Evidence
+from analysis.questions.study import Recall
 from analysis.studies.retrieval.answering.decoding import Scope
 
 from .curves import FileRetrievalCurves
@@ -14,31 +15,25 @@ from .grid import RetrievalCell
 from .measures import answerable
 from .rankings import FileRetrievalScores
 from .sets import RANDOM
-from .study import Recall, RetrievalRequest
+from .study import RetrievalStudy
 
 ABOUT = "file"
 """In place of a fact: questions of a file."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileRequest:
+class OwnQuestions:
     """What is asked about the questions of a file."""
 
-    asked: RetrievalRequest
+    study: RetrievalStudy
     file: str
     method: str
     """A value of `Method`: what stands in for heads."""
 
     def scores(self) -> FileRetrievalScores:
         """What the model answers, and which heads look at the answers."""
-        request = self.asked.request
         return FileRetrievalScores(
-            model=request.model,
-            file=self.file,
-            bos=self.asked.bos,
-            seed=request.seed,
-            device=request.device,
-            dtype=request.dtype,
+            **self.study.asked.drawn(bos=self.study.asked.with_bos), file=self.file
         )
 
     def cell(self, recall: Recall, scores: Evidence) -> RetrievalCell:
@@ -54,13 +49,13 @@ class FileRequest:
         """
         base = recall(self._curves("base", ((),)))
         testable = bool(answerable({ABOUT: base}))
-        plan = self.asked.plan(scores if testable else None)
+        plan = self.study.plan(scores if testable else None)
         top = [tuple(map(str, heads)) for heads in plan.tops()]
         drawn = [tuple(map(str, heads)) for heads in plan.drawn(RANDOM)]
         families = {"top": top, RANDOM: drawn} if testable else {}
         return RetrievalCell(
-            card=self.asked.request.card,
-            seed=self.asked.request.seed,
+            card=self.study.asked.card,
+            seed=self.study.asked.seed,
             plan=plan,
             method=self.method,
             scope=Scope.BOTH.value,
@@ -70,18 +65,13 @@ class FileRequest:
         )
 
     def _curves(self, family: str, sets: Sequence[tuple[str, ...]]) -> FileRetrievalCurves:
-        request = self.asked.request
         return FileRetrievalCurves(
-            model=request.model,
+            **self.study.asked.drawn(bos=self.study.asked.with_bos),
             file=self.file,
-            bos=self.asked.bos,
             method=self.method,
             pooling=Pooling.PER_POSITION.value,
             scope=Scope.BOTH.value,
             family=family,
             sets=tuple(sets),
             first_draw=0 if family == RANDOM else None,
-            seed=request.seed,
-            device=request.device,
-            dtype=request.dtype,
         )

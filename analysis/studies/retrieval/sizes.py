@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from analysis.questions.profile import Profile
+from analysis.questions.asked import Profile
 
 MANY_HEADS = 500
 """From so many heads on, levels are those of published curves."""

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
-
-import numpy as np
 
 from analysis.errors import UserError
-from analysis.interventions import Head, Method, Pooling
-from analysis.overview.request import Request
-from analysis.questions.experiment import Question
+from analysis.interventions import Method, Pooling
+from analysis.interventions.heads import heads_of
 from analysis.questions.judgement import Evidence
+from analysis.questions.study import Recall, TextStudy
 from analysis.studies.kinds.ablation_sweep import AblationSweep
 from analysis.studies.retrieval.answering.decoding import Scope
 from analysis.studies.retrieval.answering.items import MAX_NEW
 from analysis.text.english import Split
 from analysis.text.records import FACTS
 
-from .claims import RetrievalClaims, RetrievalEvidence
+from .claims import FIGURES, RetrievalClaims, RetrievalEvidence
 from .curves import ZERO_QUERY, RetrievalCurves
 from .grid import RetrievalCell
 from .measures import answerable
 from .rankings import RetrievalScores, ranking
 from .sets import FAMILIES, SetPlan, levels_up_to
 from .sizes import LARGE_LEVELS, MANY_HEADS, SIZES, RetrievalSizes
-
-Recall = Callable[[Question], Evidence]
-"""Answers a question, from a store or by computing it."""
 
 RANKINGS = ("summed_attention", "retrieval_score", "qr_score")
 """Scores that heads are ranked by; the first is the one that kinds are compared on."""
@@ -38,27 +33,17 @@ N_RECORDS = 4
 """Records in a context: chance is one in as many."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class RetrievalRequest:
-    """A request, and what is asked of the heads that retrieve."""
+@dataclass(frozen=True)
+class RetrievalStudy(TextStudy):
+    """Which heads fetch an answer from its context, and does the model need them?"""
 
-    request: Request
-    n_records: int = N_RECORDS
-
-    @classmethod
-    def of(cls, request: Request) -> RetrievalRequest | None:
-        """Of a model with a tokenizer."""
-        return None if request.vocabulary.tokenizer is None else cls(request=request)
-
-    @cached_property
-    def sizes(self) -> RetrievalSizes:
-        """The profile's sizes."""
-        return SIZES[self.request.profile]
+    SIZES = SIZES
+    FIGURES = FIGURES
 
     @property
-    def bos(self) -> bool:
-        """Whether prompts and texts start with a BOS: if asked, and if there is one."""
-        return self.request.bos and bool(self.request.vocabulary.bos)
+    def sizes(self) -> RetrievalSizes:
+        """The profile's sizes."""
+        return SIZES[self.asked.profile]
 
     @property
     def n_tokens(self) -> int:
@@ -72,27 +57,22 @@ class RetrievalRequest:
 
     @property
     def _longest(self) -> int:
-        return self.request.card.n_ctx - MAX_NEW
+        return self.asked.card.n_ctx - MAX_NEW
 
     @property
     def levels(self) -> tuple[int, ...]:
         """How many heads are replaced together: up to a third of the model's."""
-        n_heads = self.request.card.n_layers * self.request.card.n_heads
+        n_heads = self.asked.card.n_layers * self.asked.card.n_heads
         many = n_heads >= MANY_HEADS
         return levels_up_to(n_heads, LARGE_LEVELS if many else self.sizes.levels)
 
     def scores(self) -> RetrievalScores:
         """Which heads retrieve, on training items."""
-        asked = self.request
         return RetrievalScores(
-            model=asked.model,
+            **self.asked.drawn(bos=self.asked.with_bos),
             n_tokens=self.n_tokens,
-            n_records=self.n_records,
+            n_records=N_RECORDS,
             n_items=self.sizes.n_detection,
-            bos=self.bos,
-            seed=asked.seed,
-            device=asked.device,
-            dtype=asked.dtype,
         )
 
     def base(self, fact: str, n_tokens: int, n_items: int) -> RetrievalCurves:
@@ -123,24 +103,19 @@ class RetrievalRequest:
         method: str,
     ) -> RetrievalCurves:
         fact, n_tokens, n_items = asked
-        request = self.request
         return RetrievalCurves(
-            model=request.model,
+            **self.asked.drawn(bos=self.asked.with_bos),
             split=Split.TEST.value,
             fact=fact,
             n_tokens=n_tokens,
-            n_records=self.n_records,
+            n_records=N_RECORDS,
             n_items=n_items,
-            bos=self.bos,
             method=method,
             pooling=Pooling.PER_POSITION.value,
             scope=Scope.BOTH.value,
             family=family,
             sets=sets,
             first_draw=0 if family in FAMILIES else None,
-            seed=request.seed,
-            device=request.device,
-            dtype=request.dtype,
         )
 
     def plan(self, scores: Evidence | None) -> SetPlan:
@@ -149,34 +124,26 @@ class RetrievalRequest:
         Args:
             scores: Answer of `RetrievalScores`; None for a plan without rankings.
         """
-        card = self.request.card
+        card = self.asked.card
         rankings = {} if scores is None else {n: tuple(ranking(scores, n)) for n in RANKINGS}
         return SetPlan(
             rankings=rankings,
-            heads=tuple(Head(*head) for head in np.ndindex(card.n_layers, card.n_heads)),
+            heads=heads_of(card),
             levels=self.levels,
             n_draws=self.sizes.n_draws,
-            seed=self.request.seed,
+            seed=self.asked.seed,
         )
 
     def text(self, plan: SetPlan) -> AblationSweep:
         """What text without questions loses without the top heads."""
-        asked, sizes = self.request, self.request.sizes
         return AblationSweep(
-            model=asked.model,
-            text=asked.text,
-            bos=self.bos,
-            n_sequences=sizes.n_ablated,
-            n_tokens=min(sizes.ablated_tokens, asked.card.n_ctx),
+            **self.asked.ablated(),
             method=Method.ZERO.value,
             pooling=Pooling.PER_POSITION.value,
             positions=None,
             family="top",
             sets=tuple(tuple(map(str, heads)) for heads in plan.tops()),
             first_draw=None,
-            seed=asked.seed,
-            device=asked.device,
-            dtype=asked.dtype,
         )
 
     def evidence(self, recall: Recall) -> RetrievalEvidence:
@@ -206,7 +173,7 @@ class RetrievalRequest:
 
     def claims(self, evidence: RetrievalEvidence) -> RetrievalClaims:
         """What holds of retrieval heads."""
-        return RetrievalClaims(card=self.request.card, seed=self.request.seed, evidence=evidence)
+        return RetrievalClaims(card=self.asked.card, seed=self.asked.seed, evidence=evidence)
 
     def heat(self) -> Iterator[RetrievalCurves]:
         """Questions at every length, for the model as it is."""
@@ -231,7 +198,7 @@ class RetrievalRequest:
         if not 0 < n_tokens <= self._longest:
             raise UserError(
                 f"expected lengths up to {self._longest}, the context of "
-                f"{self.request.card.name} less {MAX_NEW} for the answer, got {n_tokens}; choose "
+                f"{self.asked.card.name} less {MAX_NEW} for the answer, got {n_tokens}; choose "
                 "shorter ones"
             )
         asked = (fact, n_tokens, self.sizes.n_per_length)
@@ -246,8 +213,8 @@ class RetrievalRequest:
                 **{family: recall(self.drawn(asked, plan, family)) for family in drawn},
             }
         return RetrievalCell(
-            card=self.request.card,
-            seed=self.request.seed,
+            card=self.asked.card,
+            seed=self.asked.seed,
             plan=plan,
             method=Method.ZERO.value,
             scope=Scope.BOTH.value,
@@ -256,24 +223,15 @@ class RetrievalRequest:
             curves=curves,
         )
 
+    def findings(self, recall: Recall) -> Iterator[Evidence]:
+        """Claims on retrieval; none in too short a context, as the chapter says."""
+        with suppress(UserError):
+            for one in self.heat():
+                recall(one)
+            yield recall(self.claims(self.evidence(recall)))
+            for n_tokens in self.lengths:
+                for fact in FACTS:
+                    recall(self.cell(recall, fact, n_tokens, ()))
 
-def retrieval_findings(request: Request, recall: Recall) -> list[Evidence]:
-    """Ask everything about retrieval heads, and judge it.
 
-    Args:
-        request: Of which model, how much.
-        recall: Answers a question.
-
-    Returns:
-        Answers with the table `claims`; none for a model without a tokenizer.
-    """
-    asked = RetrievalRequest.of(request)
-    if asked is None:
-        return []
-    for one in asked.heat():
-        recall(one)
-    judged = recall(asked.claims(asked.evidence(recall)))
-    for n_tokens in asked.lengths:
-        for fact in FACTS:
-            recall(asked.cell(recall, fact, n_tokens, ()))
-    return [judged]
+STUDY = RetrievalStudy

@@ -25,6 +25,20 @@ from .conditions import OTHER_HEADS
 from .data import BOS_FIRST, BOS_MOVED, WORD_FIRST
 from .evidence import Measured
 
+FIGURES = {
+    "sink_attends": "03_bos_sink#sink_grid",
+    "sink_is_token": "03_bos_sink#designs",
+    "sink_needs_both": "03_bos_sink#designs",
+    "sink_without_bos": "03_bos_sink#designs",
+    "sink_carries_little": "03_bos_sink#carried_table",
+    "sink_value_unused": "03_bos_sink#value_effects",
+    "sink_attention_needed": "03_bos_sink#key_effects",
+    "sink_rests": "03_bos_sink#resting",
+    "sink_massive": "03_bos_sink#massive",
+    "no_op_sink": "03_bos_sink#claims_chart",
+}
+"""The cell that shows each claim, by its name or a pattern of names; the first that fits."""
+
 CHAPTER = "03_bos_sink"
 
 SINK = 0.5

@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from analysis.questions.profile import Profile
+from analysis.questions.asked import Profile
 from analysis.studies.speed.contenders.race import EXACT
 
 from . import CostGrowth, Growth, Plan, Task, Timings, here

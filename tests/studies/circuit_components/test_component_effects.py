@@ -16,14 +16,13 @@ from analysis.components.importance import MLP, Layerwise
 from analysis.errors import UserError
 from analysis.interventions import Head
 from analysis.models.load import hidden_states, instrument, load_model, unembed
-from analysis.overview.decomposed_request import DecomposedRequest
-from analysis.overview.request import Request
 from analysis.plots import circuit, curves
-from analysis.questions.profile import Profile
+from analysis.questions.asked import Asked, Profile
 from analysis.studies.circuit.heads import CircuitHeads
 from analysis.studies.circuit_components import views
 from analysis.studies.circuit_components.measures import MATCHED, REST, SUM, TOP, condition
 from analysis.studies.circuit_components.question import SIZES, SWEPT, ComponentEffects
+from analysis.studies.circuit_components.study import CircuitComponentStudy
 from store import Store
 from tests.components.decomposed_models import N, decomposed, importance_of
 
@@ -275,14 +274,14 @@ def test_layers_without_components_and_components_without_importance_are_errors(
 
 
 def test_a_request_asks_for_both(worded, made):
-    request = Request(model=str(worded), profile=Profile.QUICK)
-    assert DecomposedRequest.of(request) is None, "this model has no decomposition of its own"
+    request = Asked(model=str(worded), profile=Profile.QUICK)
+    assert CircuitComponentStudy.of(request) is None, "this model has no decomposition of its own"
     heads = CircuitHeads(PREVIOUS, (COPIER, Head(1, 3)))
-    both = DecomposedRequest(request=request, decomposition=made[2])
-    effects = both.component_effects(heads)
+    both = CircuitComponentStudy(request, made[2])
+    effects = both.effects(heads)
     assert effects.copiers == (str(COPIER),)
     assert effects.question()["model"]["transform"] == {"decomposition": effects.weights}
     assert "decomposition" not in effects.question()["parameters"]
     found = Answer(ablations=pl.DataFrame())
-    assert both.component_effect_claims(heads, found).runs() == ["r"]
+    assert both.claims(heads, found).runs() == ["r"]
     assert load_model(str(worded)).card.model == effects.card.model

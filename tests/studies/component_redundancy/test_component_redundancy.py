@@ -15,8 +15,7 @@ from analysis.components.decomposed import logits, masked, reading
 from analysis.errors import UserError
 from analysis.interventions import NOTHING, Head, Method, taps
 from analysis.models.load import hidden_states
-from analysis.overview.decomposed_request import DecomposedRequest
-from analysis.overview.request import Request
+from analysis.questions.asked import Asked
 from analysis.studies.component_redundancy import views
 from analysis.studies.component_redundancy.choice import LARGEST, MATCHED, PairChoice, matched_pairs
 from analysis.studies.component_redundancy.claims import by_sequence
@@ -26,6 +25,7 @@ from analysis.studies.component_redundancy.question import (
     HARM,
     ComponentRedundancy,
 )
+from analysis.studies.component_redundancy.study import ComponentRedundancyStudy
 from tests.components.ablated_components import saved_beside
 from tests.components.decomposed_models import N
 from tests.interventions.intervened import done, seen
@@ -284,14 +284,14 @@ def test_matched_pairs_are_the_nearest_in_norm():
 
 
 def test_a_model_without_a_decomposition_is_not_asked(worded, run):
-    assert DecomposedRequest.of(Request(model=str(worded))) is None
-    found = DecomposedRequest.of(Request(model=str(run)))
+    assert ComponentRedundancyStudy.of(Asked(model=str(worded))) is None
+    found = ComponentRedundancyStudy.of(Asked(model=str(run)))
     head = Head(LAYER, HEAD)
     experiments = [
         found.pair_choice(head),
-        found.component_redundancy(head, PAIR, Mode.STOCHASTIC, head),
-        found.component_offsets(head, PAIR, Mode.ADVERSARIAL),
-        found.component_predictions(head, PAIR, Mode.DETERMINISTIC),
+        found.redundancy(head, PAIR, Mode.STOCHASTIC, head),
+        found.offsets(head, PAIR, Mode.ADVERSARIAL),
+        found.predictions(head, PAIR, Mode.DETERMINISTIC),
     ]
     for one in experiments:
         assert one.question()["model"]["transform"]["decomposition"] == one.weights

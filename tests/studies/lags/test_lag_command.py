@@ -3,15 +3,15 @@
 import pytest
 from click.testing import CliRunner
 
-from analysis.questions.profile import Profile
-from analysis.studies.lags import study as lag_request
+from analysis.questions.asked import Profile
+from analysis.studies.lags import study
 from book.lag_command import lags
 
 
 @pytest.fixture(autouse=True)
 def few_lists(monkeypatch):
-    small = lag_request.LagSizes(n_words=6, n_permutations=4, n_longer=2, everywhere=False)
-    monkeypatch.setitem(lag_request.LAG_SIZES, Profile.QUICK, small)
+    small = study.LagSizes(n_words=6, n_permutations=4, n_longer=2, everywhere=False)
+    monkeypatch.setitem(study.SIZES, Profile.QUICK, small)
 
 
 def test_every_condition_is_a_file_of_two_columns(worded, tmp_path):

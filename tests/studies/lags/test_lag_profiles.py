@@ -11,14 +11,13 @@ from analysis.errors import UserError
 from analysis.interventions import Pooling, StandIns, derangement, means, read_z, taps
 from analysis.models.card import read_card
 from analysis.models.load import load_model
-from analysis.overview.request import Request
-from analysis.questions.profile import Profile
-from analysis.studies.lags import study as lag_request
+from analysis.questions.asked import Asked, Profile
+from analysis.studies.lags import study
 from analysis.studies.lags import views as lag_views
 from analysis.studies.lags.claims import Case
 from analysis.studies.lags.question import LagProfiles, Layers
 from analysis.studies.lags.recall import recall
-from analysis.studies.lags.study import LagRequest, induction_ranking, set_sizes
+from analysis.studies.lags.study import LagStudy, induction_ranking, set_sizes
 from analysis.studies.published import lag_csv
 from tests.models.listed_model import listed_model
 from tests.questions.test_experiments import silent
@@ -194,10 +193,10 @@ def test_set_sizes_are_capped_at_a_third():
 @pytest.fixture(scope="module")
 def told(worded):
     """Every answer of a request for short lists, and what was asked."""
-    small = lag_request.LagSizes(n_words=6, n_permutations=4, n_longer=2, everywhere=False)
+    small = study.LagSizes(n_words=6, n_permutations=4, n_longer=2, everywhere=False)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(lag_request.LAG_SIZES, Profile.QUICK, small)
-        patch.setattr(lag_request, "LENGTHS", (5,))
+        patch.setitem(study.SIZES, Profile.QUICK, small)
+        patch.setattr(study, "LENGTHS", (5,))
         questions = []
 
         def ask(question):
@@ -205,7 +204,7 @@ def told(worded):
             parts = [unit.run(silent) for unit in question.units()]
             return Stored({name: pl.concat([p[name] for p in parts]) for name in parts[0]})
 
-        request = LagRequest(request=Request.of(str(worded), {}))
+        request = LagStudy(Asked.of(str(worded), {}))
         evidence = request.evidence(ask)
         claims = request.claims(evidence).run(silent)["claims"]
         yield evidence, claims, questions

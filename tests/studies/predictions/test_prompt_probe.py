@@ -9,7 +9,7 @@ import torch
 from analysis.errors import UserError
 from analysis.interventions import NOTHING, Head, Intervention, Method, taps
 from analysis.models.load import hidden_states, load_model, unembed
-from analysis.overview.request import Request
+from analysis.questions.asked import Asked
 from analysis.studies.predictions import views
 from analysis.studies.predictions.prompt_probe import PromptProbe
 from store.schema import conformed
@@ -134,7 +134,7 @@ def test_places_are_positions_before_t():
 
 
 def test_a_prompt_that_cannot_be_asked_has_no_words(worded):
-    request = Request(model=str(worded))
+    request = Asked(model=str(worded))
     choice = {"head": "L1H2", "method": "zero", "place": "t-1"}
     assert len(views.words_of(request, "Mary and")) == 3
     assert views.probe_of(request, "Mary and", choice, 2).positions == (1,)

@@ -7,8 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from analysis.errors import UserError
-from analysis.overview.request import Request
-from analysis.questions.profile import Profile
+from analysis.questions.asked import Asked, Profile
 from analysis.studies.retrieval import study as module
 from analysis.studies.retrieval.answering.items import record_items
 from analysis.text.english import Split
@@ -23,7 +22,7 @@ def lines(monkeypatch):
     """Questions of the records task as a user would write them; two levels, two draws."""
     sizes = replace(module.SIZES[Profile.QUICK], n_draws=2, levels=(1, 4))
     monkeypatch.setitem(module.SIZES, Profile.QUICK, sizes)
-    vocabulary = Request(model="reference").vocabulary
+    vocabulary = Asked(model="reference").vocabulary
     items = record_items(
         vocabulary,
         split=Split.TEST,

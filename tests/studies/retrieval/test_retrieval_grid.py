@@ -6,8 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from analysis.errors import UserError
-from analysis.overview.request import Request
-from analysis.questions.profile import Profile
+from analysis.questions.asked import Asked, Profile
 from analysis.studies.retrieval import study as module
 from analysis.studies.retrieval.curves import RetrievalCurves
 from book.retrieval_command import grid
@@ -50,6 +49,6 @@ def test_a_question_that_nobody_asks_is_named(tmp_path):
 
 
 def test_a_length_beyond_the_context_is_refused(tiny):
-    asked = module.RetrievalRequest.of(Request(model="reference"))
+    asked = module.RetrievalAsked.of(Asked(model="reference"))
     with pytest.raises(UserError, match=r"expected lengths up to 502, .* got 512; choose shorter"):
         asked.cell(lambda _: None, "employees", 512, ())

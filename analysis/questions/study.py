@@ -1,0 +1,54 @@
+"""A study: everything that one room asks of a model, and the claims that come of it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+from .asked import Asked, Profile
+from .experiment import Question
+from .judgement import Evidence
+
+S = TypeVar("S", bound="Study")
+Recall = Callable[[Question], Evidence]
+"""Answers a question, from a store or by computing it."""
+
+
+@dataclass(frozen=True)
+class Study(ABC):
+    """One question about a model, at a reader's sizes."""
+
+    SIZES: ClassVar[Mapping[Profile, Any]] = {}
+    """How much of what this study alone measures, for each profile."""
+    FIGURES: ClassVar[Mapping[str, str]] = {}
+    """The cell that shows each claim, `<notebook>#<cell>`, by its name or a pattern of names."""
+
+    asked: Asked
+
+    @classmethod
+    def of(cls: type[S], asked: Asked) -> S | None:
+        """The study of a model, or None where the model has nothing that could be asked about."""
+        return cls(asked)
+
+    @abstractmethod
+    def findings(self, recall: Recall) -> Iterator[Evidence]:
+        """Ask everything.
+
+        Args:
+            recall: Answers a question.
+
+        Yields:
+            Answers with the table `claims`.
+        """
+
+
+@dataclass(frozen=True)
+class TextStudy(Study):
+    """A study of a model that reads text."""
+
+    @classmethod
+    def of(cls: type[S], asked: Asked) -> S | None:
+        """Of a model with a tokenizer."""
+        return None if asked.vocabulary.tokenizer is None else cls(asked)

@@ -1,0 +1,108 @@
+"""Everything that is asked about what heads look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from analysis.interventions.heads import parse_heads, pictured_heads
+from analysis.questions.asked import N_OFFSETS, Profile
+from analysis.questions.judgement import Evidence
+from analysis.questions.study import Recall, Study
+
+from .claims import FIGURES, HeadClaims
+from .induction_scores import InductionScores
+from .s_inhibition_scores import SInhibitionScores
+from .successor_scores import SuccessorScores
+from .text_scores import TextScores
+
+N_PICTURED = 32
+"""Positions of pictured patterns."""
+MAX_SHIFT = 8
+"""How far beside their target induction heads are looked at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AtlasSizes:
+    """How much of what this study alone measures."""
+
+    n_repeats: int
+    """Random blocks that are shown twice."""
+    n_lists: int
+    """Ordered lists."""
+    n_items: int
+    """Items of a list."""
+    n_gifts: int
+    """Sentences about gifts."""
+
+
+SIZES = {
+    Profile.TINY: AtlasSizes(n_repeats=4, n_lists=2, n_items=4, n_gifts=4),
+    Profile.QUICK: AtlasSizes(n_repeats=64, n_lists=24, n_items=8, n_gifts=100),
+    Profile.FULL: AtlasSizes(n_repeats=256, n_lists=100, n_items=10, n_gifts=500),
+}
+
+
+@dataclass(frozen=True)
+class AtlasStudy(Study):
+    """What does every head look at?"""
+
+    SIZES = SIZES
+    FIGURES = FIGURES
+
+    @property
+    def sizes(self) -> AtlasSizes:
+        """The profile's sizes."""
+        return SIZES[self.asked.profile]
+
+    def text_scores(self) -> TextScores:
+        """What heads look at in text and on random tokens."""
+        asked, sizes = self.asked, self.asked.sizes
+        pictured = pictured_heads(asked.card) if asked.heads is None else asked.heads
+        parse_heads(pictured, asked.card)
+        return TextScores(
+            **asked.text_rows(sizes.n_sequences, sizes.n_tokens),
+            n_offsets=min(N_OFFSETS, sizes.n_tokens - 1),
+            n_pictured=min(N_PICTURED, sizes.n_tokens - 1),
+            pictured=pictured,
+        )
+
+    def induction_scores(self) -> InductionScores:
+        """Induction and copying on a random block shown twice."""
+        block_len = self.asked.sizes.block_len
+        return InductionScores(
+            **self.asked.drawn(n_sequences=self.sizes.n_repeats, block_len=block_len),
+            max_shift=min(MAX_SHIFT, block_len - 2),
+        )
+
+    def successor_scores(self) -> SuccessorScores:
+        """Attention along ordered lists."""
+        sizes = self.sizes
+        return SuccessorScores(**self.asked.drawn(n_sequences=sizes.n_lists, n_items=sizes.n_items))
+
+    def s_inhibition_scores(self) -> SInhibitionScores:
+        """Attention to the repeated name in gift sentences."""
+        return SInhibitionScores(**self.asked.drawn(n_sequences=self.sizes.n_gifts))
+
+    def scores(self) -> list[TextScores | InductionScores | SuccessorScores | SInhibitionScores]:
+        """All scores of heads."""
+        return [
+            self.text_scores(),
+            self.induction_scores(),
+            self.successor_scores(),
+            self.s_inhibition_scores(),
+        ]
+
+    def claims(self, text: Evidence, induction: Evidence) -> HeadClaims:
+        """What holds of single heads."""
+        return HeadClaims(
+            card=self.asked.card, seed=self.asked.seed, text=text, induction=induction
+        )
+
+    def findings(self, recall: Recall) -> Iterator[Evidence]:
+        """Claims on single heads."""
+        text, induction, *_ = map(recall, self.scores())
+        yield recall(self.claims(text, induction))
+
+
+STUDY = AtlasStudy

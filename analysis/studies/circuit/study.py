@@ -1,0 +1,85 @@
+"""Everything that is asked about the induction circuit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from analysis.questions.asked import Asked
+from analysis.questions.judgement import Evidence
+from analysis.questions.study import Recall, Study
+from analysis.studies.atlas.study import AtlasStudy
+
+from .claims import FIGURES, CircuitClaims
+from .composition import Composition
+from .heads import CircuitHeads, circuit_heads
+from .necessity import CircuitNecessity
+from .path_patching import PathPatching
+from .second_copy import SecondCopy
+
+S = TypeVar("S", bound="CircuitStudy")
+
+
+@dataclass(frozen=True)
+class CircuitStudy(Study):
+    """Is there an induction circuit, which heads is it made of, and is each of them needed?"""
+
+    FIGURES = FIGURES
+
+    @classmethod
+    def of(cls: type[S], asked: Asked) -> S | None:
+        """Of a model with two layers or more."""
+        return None if asked.card.n_layers == 1 else cls(asked)
+
+    def composition(self) -> Composition:
+        """Whose output heads read, by the weights alone."""
+        return Composition(**self.asked.drawn())
+
+    def necessity(self, text: Evidence, induction: Evidence) -> CircuitNecessity:
+        """What is lost without the heads of an induction circuit."""
+        n_draws = self.asked.sizes.n_draws
+        return CircuitNecessity(**self._circuit(circuit_heads(text, induction)), n_draws=n_draws)
+
+    def path_patching(self, text: Evidence, induction: Evidence) -> PathPatching:
+        """Into which input of an induction head an earlier head's contribution matters."""
+        return PathPatching(**self._circuit(circuit_heads(text, induction)))
+
+    def second_copy(self) -> SecondCopy:
+        """Where heads look from the second copy, and which token they raise."""
+        return SecondCopy(**self._blocks())
+
+    def claims(self, evidence: Mapping[str, Evidence]) -> CircuitClaims:
+        """What holds of the induction circuit.
+
+        Args:
+            evidence: `text`, `induction`, `composition`, `necessity`, `paths`, `second_copy`.
+        """
+        known: dict[str, Any] = dict(evidence)
+        return CircuitClaims(card=self.asked.card, seed=self.asked.seed, **known)
+
+    def findings(self, recall: Recall) -> Iterator[Evidence]:
+        """Claims on the induction circuit."""
+        atlas = AtlasStudy(self.asked)
+        evidence = {
+            "text": recall(atlas.text_scores()),
+            "induction": recall(atlas.induction_scores()),
+            "composition": recall(self.composition()),
+            "second_copy": recall(self.second_copy()),
+        }
+        scores = evidence["text"], evidence["induction"]
+        evidence["necessity"] = recall(self.necessity(*scores))
+        evidence["paths"] = recall(self.path_patching(*scores))
+        yield recall(self.claims(evidence))
+
+    def _circuit(self, heads: CircuitHeads) -> dict[str, Any]:
+        copiers = tuple(map(str, heads.copiers))
+        return {**self._blocks(), "previous": str(heads.previous), "copiers": copiers}
+
+    def _blocks(self) -> dict[str, Any]:
+        """The random blocks that the circuit is tested on."""
+        sizes = self.asked.sizes
+        return self.asked.drawn(n_sequences=sizes.n_blocks, block_len=sizes.block_len)
+
+
+STUDY = CircuitStudy

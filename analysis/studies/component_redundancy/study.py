@@ -1,0 +1,160 @@
+"""Everything that is asked about a pair of components and the value one back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from analysis.components.ablation import Mode
+from analysis.errors import UserError
+from analysis.interventions import Head
+from analysis.questions.asked import Profile
+from analysis.questions.decomposed import DecomposedStudy
+from analysis.questions.judgement import Evidence
+from analysis.questions.study import Recall
+from analysis.studies.atlas.study import AtlasStudy
+from analysis.studies.circuit.heads import previous_token_head
+from analysis.studies.predictions.study import MAX_CONTEXT
+from analysis.studies.redundancy.question import MAX_TOKENS
+from analysis.studies.redundancy.study import MAX_QUERY_OFFSET, RedundancyStudy
+
+from .choice import PairChoice
+from .claims import FIGURES, ComponentEvidence, ComponentRedundancyClaims
+from .offsets import ComponentOffsets
+from .predictions import ComponentPredictions
+from .question import ComponentRedundancy
+
+N_STARTS = 1
+"""Of an adversary."""
+SWEPT_MODES = (Mode.DETERMINISTIC, Mode.STOCHASTIC, Mode.ADVERSARIAL)
+"""Modes in which values are zeroed at every offset; of the others only effects are compared."""
+WITHIN_MODES = (Mode.DETERMINISTIC, Mode.STOCHASTIC)
+"""Modes in which a pair is cut from a single head too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairSizes:
+    """How much of what this study alone measures."""
+
+    n_matched: int
+    """Random pairs of components beside a chosen one."""
+    n_masks: int
+    """Draws of masks in the stochastic modes."""
+
+
+SIZES = {
+    Profile.TINY: PairSizes(n_matched=2, n_masks=2),
+    Profile.QUICK: PairSizes(n_matched=8, n_masks=8),
+    Profile.FULL: PairSizes(n_matched=8, n_masks=8),
+}
+
+
+@dataclass(frozen=True)
+class ComponentRedundancyStudy(DecomposedStudy):
+    """Is the value a few tokens back all that a pair of components was for?"""
+
+    SIZES = SIZES
+    FIGURES = FIGURES
+
+    @property
+    def sizes(self) -> PairSizes:
+        """The profile's sizes."""
+        return SIZES[self.asked.profile]
+
+    def pair_choice(self, head: Head) -> PairChoice:
+        """Which components make a previous-token head look one back."""
+        n_matched = self.sizes.n_matched
+        return PairChoice(**self._at_positions(), head=str(head), n_matched=n_matched)
+
+    def redundancy(
+        self, head: Head, components: str, mode: Mode, within: Head | None
+    ) -> ComponentRedundancy:
+        """Whether a value a few tokens back is all that components were for."""
+        max_lag = RedundancyStudy(self.asked).sizes.max_lag
+        return ComponentRedundancy(
+            **self._at_positions(),
+            **self._ablated(head, components, mode),
+            n_measured=self._n_measured(mode),
+            within=None if within is None else str(within),
+            method="zero_value",
+            max_lag=max_lag if mode in SWEPT_MODES else 1,
+        )
+
+    def offsets(self, head: Head, components: str, mode: Mode) -> ComponentOffsets:
+        """Where heads look from a position with components ablated there."""
+        rows = self._at_positions()
+        return ComponentOffsets(
+            **rows,
+            **self._ablated(head, components, mode),
+            n_measured=self._n_measured(mode),
+            max_offset=min(MAX_QUERY_OFFSET, rows["n_tokens"] - 1),
+        )
+
+    def predictions(self, head: Head, components: str, mode: Mode) -> ComponentPredictions:
+        """What is predicted after prompts, and with components ablated."""
+        sizes = self.asked.sizes
+        rows = self.text_rows(sizes.n_ablated, min(MAX_CONTEXT, sizes.ablated_tokens))
+        n_samples = rows.pop("n_sequences") // (4 if mode is Mode.ADVERSARIAL else 1)
+        return ComponentPredictions(
+            **rows, **self._ablated(head, components, mode), n_samples=n_samples
+        )
+
+    def evidence(self, recall: Recall, head: Head) -> ComponentEvidence:
+        """What the redundancy of a previous-token head's components is judged by."""
+        choice = self.pair_choice(head)
+        answer = recall(choice)
+        pair = choice.chosen(answer)
+
+        def asked(components: str, mode: Mode, within: Head | None) -> Evidence:
+            return recall(self.redundancy(head, components, mode, within))
+
+        return ComponentEvidence(
+            head=str(head),
+            pair=pair,
+            modes={mode.value: asked(pair, mode, None) for mode in Mode},
+            within={mode.value: asked(pair, mode, head) for mode in WITHIN_MODES},
+            matched={
+                other: asked(other, Mode.DETERMINISTIC, None) for other in choice.matched(answer)
+            },
+            zeroed=recall(RedundancyStudy(self.asked).value_redundancy(head, "zero_value")),
+        )
+
+    def claims(self, evidence: ComponentEvidence) -> ComponentRedundancyClaims:
+        """What holds of components and the value one back."""
+        asked = self.asked
+        return ComponentRedundancyClaims(card=asked.card, seed=asked.seed, evidence=evidence)
+
+    def findings(self, recall: Recall) -> Iterator[Evidence]:
+        """Claims on components and the value one back; none where queries are turned otherwise."""
+        previous = previous_token_head(recall(AtlasStudy(self.asked).text_scores()))
+        with suppress(UserError):
+            evidence = self.evidence(recall, previous)
+            for mode in SWEPT_MODES:
+                recall(self.offsets(previous, evidence.pair, mode))
+                recall(self.predictions(previous, evidence.pair, mode))
+            yield recall(self.claims(evidence))
+
+    def _at_positions(self) -> dict[str, Any]:
+        """Text with a random position in every sequence."""
+        return self.text_rows(self.asked.sizes.n_positions, MAX_TOKENS)
+
+    def _n_measured(self, mode: Mode) -> int:
+        """Sequences: draws of masks take a pass each, and an adversary a hundred."""
+        n = self.asked.sizes.n_positions
+        parts = {Mode.DETERMINISTIC: 1, Mode.ADVERSARIAL: 8}
+        return max(2, n // parts.get(mode, 4))
+
+    def _ablated(self, head: Head, components: str, mode: Mode) -> dict[str, Any]:
+        """Components of a head, and the masks of all others."""
+        fixed = {Mode.DETERMINISTIC: 1, Mode.ADVERSARIAL: N_STARTS}
+        return {
+            "head": str(head),
+            "components": components,
+            "mode": mode.value,
+            "n_draws": fixed.get(mode, self.sizes.n_masks),
+        }
+
+
+STUDY = ComponentRedundancyStudy

@@ -1,0 +1,41 @@
+"""Everything that is asked about a decomposition and its components."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from analysis.models.published import is_published
+from analysis.questions.decomposed import Decomposed, DecomposedStudy
+from analysis.questions.judgement import Evidence
+from analysis.questions.study import Recall
+
+from .harvest import ComponentHarvest
+from .quality import DecompositionQuality, MeasuredQuality
+
+
+@dataclass(frozen=True)
+class ComponentStudy(DecomposedStudy):
+    """How good is a decomposition, and what are its components?"""
+
+    def quality(self) -> Decomposed:
+        """How good the decomposition is: as its folder says, or measured if it does not."""
+        sizes = self.asked.sizes
+        if is_published(Path(self.decomposition)):
+            return MeasuredQuality(**self.text_rows(sizes.n_sequences, sizes.ablated_tokens))
+        return DecompositionQuality(**self.asked.drawn(decomposition=self.decomposition))
+
+    def harvest(self) -> ComponentHarvest:
+        """What the components are, and what they fire on."""
+        sizes = self.asked.sizes
+        return ComponentHarvest(**self.text_rows(sizes.n_sequences, sizes.n_tokens))
+
+    def findings(self, recall: Recall) -> Iterator[Evidence]:
+        """No claims: how good a decomposition is, and what its components are."""
+        recall(self.quality())
+        recall(self.harvest())
+        yield from ()
+
+
+STUDY = ComponentStudy

@@ -1,0 +1,145 @@
+"""Everything that is asked about kinds of ablation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from analysis.errors import UserError
+from analysis.interventions import HeadSet, Method, Pooling, layer_matched_sets, random_sets
+from analysis.interventions.heads import heads_of, parse_heads
+from analysis.questions.asked import Profile
+from analysis.questions.judgement import Evidence
+from analysis.questions.study import Recall, TextStudy
+
+from .ablation_sweep import AblationSweep
+from .claims import FIGURES, KindClaims, KindEvidence, ranking
+from .estimates import DirectEffects, GradientEstimates
+from .identities import AblationIdentities
+
+KINDS = {
+    "zero": (Method.ZERO, Pooling.PER_POSITION, None),
+    "mean per position": (Method.MEAN, Pooling.PER_POSITION, None),
+    "mean pooled": (Method.MEAN, Pooling.POOLED, None),
+    "resample": (Method.RESAMPLE, Pooling.PER_POSITION, None),
+    "uniform": (Method.UNIFORM, Pooling.PER_POSITION, None),
+    "mean value": (Method.MEAN_VALUE, Pooling.PER_POSITION, None),
+    "zero value at 0": (Method.ZERO_VALUE, Pooling.PER_POSITION, (0,)),
+    "mask key 0": (Method.MASK_KEY, Pooling.PER_POSITION, (0,)),
+}
+"""The kinds of ablation that are compared: method, what means are over, positions."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KindSizes:
+    """How much of what this study alone measures."""
+
+    set_sizes: tuple[int, ...]
+    """Heads ablated together, up to a third of the model's."""
+    n_identity: int
+    """Sequences on which interventions are compared exactly."""
+
+
+SIZES = {
+    Profile.TINY: KindSizes(set_sizes=(1, 4), n_identity=2),
+    Profile.QUICK: KindSizes(set_sizes=(1, 2, 4, 8), n_identity=8),
+    Profile.FULL: KindSizes(set_sizes=(1, 2, 3, 4, 6, 8, 10), n_identity=8),
+}
+
+
+@dataclass(frozen=True)
+class KindStudy(TextStudy):
+    """Do different kinds of ablation agree on which heads matter?"""
+
+    SIZES = SIZES
+    FIGURES = FIGURES
+
+    @property
+    def sizes(self) -> KindSizes:
+        """The profile's sizes."""
+        return SIZES[self.asked.profile]
+
+    def kinds(self) -> dict[str, AblationSweep]:
+        """Every head alone, under every kind of ablation."""
+        names = tuple((str(head),) for head in heads_of(self.asked.card))
+        return {kind: self._sweep("single", names, None, kind) for kind in KINDS}
+
+    def sets(self, singles: Evidence) -> dict[str, AblationSweep]:
+        """The heads that matter most alone, zeroed together, and random sets beside them.
+
+        Args:
+            singles: Every head alone under `zero`; the ranking is by its even sequences.
+
+        Returns:
+            Sweeps by family; `layer_matched` has only the sizes that the layers have room for.
+        """
+        every = heads_of(self.asked.card)
+        ranked = parse_heads(ranking(singles), self.asked.card)
+        sets: dict[str, list[HeadSet]] = {"top": [], "random": [], "layer_matched": []}
+        for size in (size for size in self.sizes.set_sizes if size <= len(every) // 3):
+            top = ranked[:size]
+            n, seed = self.asked.sizes.n_draws, self.asked.seed
+            sets["top"].append(top)
+            sets["random"] += random_sets(every, top, size, n, seed)
+            try:
+                sets["layer_matched"] += layer_matched_sets(every, top, n, seed)
+            except UserError:
+                continue
+        return {
+            family: self._sweep(
+                family,
+                tuple(tuple(map(str, heads)) for heads in found),
+                None if family == "top" else 0,
+                "zero",
+            )
+            for family, found in sets.items()
+            if found
+        }
+
+    def _sweep(
+        self, family: str, sets: tuple[tuple[str, ...], ...], first_draw: int | None, kind: str
+    ) -> AblationSweep:
+        method, pooling, positions = KINDS[kind]
+        return AblationSweep(
+            **self.asked.ablated(),
+            method=method.value,
+            pooling=pooling.value,
+            positions=positions,
+            family=family,
+            sets=sets,
+            first_draw=first_draw,
+        )
+
+    def identities(self) -> AblationIdentities:
+        """Which ways to switch a head off are the same."""
+        return AblationIdentities(**self.asked.ablated(self.sizes.n_identity))
+
+    def direct_effects(self) -> DirectEffects:
+        """Every head's own part of a logit."""
+        return DirectEffects(**self.asked.ablated())
+
+    def gradient_estimates(self) -> GradientEstimates:
+        """What one gradient says of every head."""
+        return GradientEstimates(**self.asked.ablated(), method="zero")
+
+    def evidence(self, recall: Recall) -> KindEvidence:
+        """What the kinds of ablation are judged by."""
+        kinds = {kind: recall(sweep) for kind, sweep in self.kinds().items()}
+        return KindEvidence(
+            kinds=kinds,
+            estimates={"one gradient": recall(self.gradient_estimates())},
+            identities=recall(self.identities()),
+            sets={family: recall(sweep) for family, sweep in self.sets(kinds["zero"]).items()},
+        )
+
+    def claims(self, evidence: KindEvidence) -> KindClaims:
+        """What ablations show whichever way they are done."""
+        return KindClaims(card=self.asked.card, seed=self.asked.seed, evidence=evidence)
+
+    def findings(self, recall: Recall) -> Iterator[Evidence]:
+        """Claims on kinds of ablation, and each head's direct effect beside them."""
+        recall(self.direct_effects())
+        yield recall(self.claims(self.evidence(recall)))
+
+
+STUDY = KindStudy

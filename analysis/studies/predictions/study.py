@@ -1,0 +1,52 @@
+"""Everything that is asked about predictions after prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from analysis.interventions import Method, Pooling
+from analysis.questions.judgement import Evidence
+from analysis.questions.study import Recall, TextStudy
+from analysis.studies.atlas.study import AtlasStudy
+from analysis.studies.circuit.heads import previous_token_head
+
+from .prompt_probe import PromptProbe
+from .question import PredictionTables
+
+MAX_CONTEXT = 64
+"""Samples of text that predictions are shown after are cut from windows of this length."""
+
+
+@dataclass(frozen=True)
+class PredictionStudy(TextStudy):
+    """What does a model predict after a prompt, and without a head?"""
+
+    def tables(self, head: str) -> PredictionTables:
+        """What is predicted after prompts, and without a head or the values before t."""
+        rows = self.asked.ablated()
+        n_samples, n_tokens = rows.pop("n_sequences"), min(MAX_CONTEXT, rows.pop("n_tokens"))
+        return PredictionTables(**rows, n_samples=n_samples, n_tokens=n_tokens, head=head)
+
+    def prompt_probe(
+        self, text: str, head: str, method: Method, t: int, positions: tuple[int, ...] | None
+    ) -> PromptProbe:
+        """What one intervention changes in a typed prompt."""
+        return PromptProbe(
+            **self.asked.drawn(bos=self.asked.with_bos, text=text),
+            position=t,
+            head=head,
+            method=method.value,
+            positions=positions,
+            pooling=Pooling.PER_POSITION.value,
+            n_reference=self.asked.sizes.n_ablated,
+        )
+
+    def findings(self, recall: Recall) -> Iterator[Evidence]:
+        """No claims: what is predicted without the previous-token head."""
+        text = recall(AtlasStudy(self.asked).text_scores())
+        recall(self.tables(str(previous_token_head(text))))
+        yield from ()
+
+
+STUDY = PredictionStudy
