@@ -70,12 +70,14 @@ def answers() -> dict[str, Told]:
     """
     frames: dict[str, dict[str, list[pl.DataFrame]]] = defaultdict(lambda: defaultdict(list))
     with TemporaryDirectory() as folder:
-        store = Store.open(Path(folder) / "store")
+        store, seen = Store.open(Path(folder) / "store"), list[Experiment]()
 
         def recall(asked: Experiment) -> Answer:
             answer = store.recall(asked)
-            for table in answer:
-                frames[type(asked).__name__][table].append(answer[table])
+            if asked not in seen:
+                seen.append(asked)
+                for table in answer:
+                    frames[type(asked).__name__][table].append(answer[table])
             return answer
 
         findings(Asked(model="reference", profile=Profile.TINY), recall)

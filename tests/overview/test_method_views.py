@@ -78,7 +78,7 @@ def test_nothing_that_is_explained_lacks_an_explanation():
     assert "Olsson" in row["source"]
     assert method_views.test_meanings().height == len(method_views.TESTS)
     sizes = method_views.size_table()
-    assert sizes.columns == ["size", "quick", "full", "meaning"]
+    assert sizes.columns == ["size", "tiny", "quick", "full", "meaning"]
     questions = method_views.question_meanings(["BosSink", "TextScores", "BosSink", "sql"])
     assert questions.select("experiment", "runs").rows() == [("BosSink", 2), ("TextScores", 1)]
     assert questions["question"].str.len_chars().min() > 10
