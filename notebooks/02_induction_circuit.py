@@ -8,7 +8,6 @@ with app.setup:
     import polars as pl
 
     from analysis import plots
-    from analysis.plots import circuit
     from analysis.studies.atlas.study import AtlasStudy
     from analysis.studies.circuit import views
     from analysis.studies.circuit.heads import circuit_heads
@@ -309,7 +308,7 @@ def necessity_text(heads):
 
 @app.cell
 def ablated(copier_head, heads, lines, necessity):
-    circuit.ablation_strip(
+    plots.ablation_strip(
         views.score_falls(necessity, copier_head),
         (f"change of the induction score of {copier_head}", "ablated by"),
         f"Without {heads.previous} (resample), {copier_head} loses {lines['needed']}",
@@ -342,7 +341,7 @@ def path_control():
 
 @app.cell
 def path_effects(claims, copier_head, heads, path_method, paths):
-    circuit.path_grid(
+    plots.path_grid(
         views.path_falls(paths, copier_head, path_method.value),
         f"From {heads.previous} into the keys of {copier_head}: "
         f"{views.said(claims, f'key_path_{path_method.value}')}",
@@ -354,7 +353,7 @@ def path_effects(claims, copier_head, heads, path_method, paths):
 
 @app.cell
 def path_loss(claims, copier_head, heads, paths):
-    circuit.ablation_strip(
+    plots.ablation_strip(
         views.path_losses(paths, copier_head),
         ("change of the loss on the second copy, nats per token", "into"),
         f"The path from {heads.previous} to the keys of {copier_head} is worth "
@@ -380,12 +379,12 @@ def weights_text():
 
 @app.cell
 def weights(claims, composition, copier_head, heads):
-    circuit.composition_strip(
+    plots.composition_strip(
         views.compositions(composition["head_pairs"], heads.previous, heads.copiers),
         f"{heads.previous} → {copier_head}, K-composition: "
         f"z = {views.said(claims, 'k_composition_outlier')}",
         "Composition of every pair of heads in different layers by their weights, in standard "
-        "deviations above the mean of its kind; blue: the pairs of the circuit.",
+        "deviations above the mean of its kind; blue: the pairs of the plots.",
     )
 
 
@@ -404,7 +403,7 @@ def copying_text(copier_head):
 
 @app.cell
 def copying_loss(heads, lines, necessity):
-    circuit.ablation_strip(
+    plots.ablation_strip(
         views.loss_rises(necessity),
         ("change of the loss on the second copy, nats per token", "ablated by"),
         f"Without {', '.join(map(str, heads.copiers))}, the loss rises by {lines['together']}",
@@ -445,7 +444,7 @@ def imperfect_text():
 
 @app.cell
 def imperfect(missing, where):
-    circuit.place_bars(
+    plots.place_bars(
         where,
         f"Where {missing['name']} looks most beside the target: {missing['place']} "
         f"({missing['value']:.2f})",
@@ -545,7 +544,7 @@ def components_together(copier_head, part_effects, part_lines):
 def components_alone(copier_head, part_effects):
     alone = component_views.single_rows(part_effects["component_scores"], copier_head)
     worst = alone.filter(name=copier_head).sort("value").row(0, named=True)
-    circuit.ablation_strip(
+    plots.ablation_strip(
         alone,
         ("change of the induction score", "component"),
         f"{worst['group']} alone changes {copier_head} by {worst['value']:+.2f}",

@@ -7,8 +7,8 @@ with app.setup:
     import marimo as mo
     import polars as pl
 
+    from analysis import plots
     from analysis.plots import claim_intervals, head_grid
-    from analysis.plots import sink as plots
     from analysis.studies.sink import views
     from analysis.studies.sink.claims import PUBLISHED_MASS
     from analysis.studies.sink.study import SinkStudy

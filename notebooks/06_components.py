@@ -7,7 +7,7 @@ with app.setup:
     import marimo as mo
     import polars as pl
 
-    from analysis.plots import components as plots
+    from analysis import plots
     from analysis.studies.components import pair_views, views
     from analysis.studies.components.pairs import ADDED, OFFSETS
     from analysis.studies.components.report import examples, report

@@ -7,8 +7,7 @@ with app.setup:
     import marimo as mo
     import polars as pl
 
-    from analysis.plots import claim_intervals
-    from analysis.plots.retrieval import accuracy_curves, method_curves, share_map
+    from analysis.plots import accuracy_curves, claim_intervals, method_curves, share_map
     from analysis.studies.circuit.views import said
     from analysis.studies.published import NO_FILES
     from analysis.studies.published import views as published_views

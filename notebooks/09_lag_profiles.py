@@ -7,8 +7,7 @@ with app.setup:
     import marimo as mo
     import polars as pl
 
-    from analysis.plots import claim_intervals, cumulative_curve, curves
-    from analysis.plots.lag import lag_profile
+    from analysis.plots import claim_intervals, cumulative_curve, curves, lag_profile
     from analysis.studies.circuit.views import said
     from analysis.studies.lags import views
     from analysis.studies.lags.claims import Case

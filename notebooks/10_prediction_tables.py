@@ -7,7 +7,7 @@ with app.setup:
     import marimo as mo
     import polars as pl
 
-    from analysis.plots import predictions as plots
+    from analysis import plots
     from analysis.studies.atlas.study import AtlasStudy
     from analysis.studies.circuit.heads import previous_token_head
     from analysis.studies.predictions import views

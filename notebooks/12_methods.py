@@ -9,7 +9,7 @@ with app.setup:
 
     from analysis.overview import margins, methods
     from analysis.overview.findings import findings
-    from analysis.plots.methods import published_drops, ranking_checks, verdict_margins
+    from analysis.plots import published_drops, ranking_checks, verdict_margins
     from analysis.studies.atlas.study import AtlasStudy
     from analysis.studies.atlas.views import bars
     from analysis.studies.kinds.study import KindStudy

@@ -9,7 +9,7 @@ with app.setup:
 
     from analysis.overview import models as views
     from analysis.overview.findings import findings
-    from analysis.plots.models import best_by_label, ranked_heads, verdict_grid
+    from analysis.plots import best_by_label, ranked_heads, verdict_grid
     from analysis.studies.atlas.study import AtlasStudy
     from analysis.studies.atlas.views import LABELS
     from book.live import models_box, progress_bar, requested_each

@@ -7,8 +7,8 @@ with app.setup:
     import marimo as mo
     import polars as pl
 
+    from analysis import plots
     from analysis.interventions import Method
-    from analysis.plots import predictions as plots
     from analysis.studies.predictions import views
     from analysis.text.shown import chips, token_table
     from book.live import answered, progress_bar, requested

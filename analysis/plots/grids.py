@@ -1,11 +1,144 @@
-"""One cell a head, or a query and a key."""
+"""A cell for each pair: heads of layers, queries and keys, claims of models."""
 
 import altair as alt
 import polars as pl
 
-from .theme import INTERVAL
+from .theme import (
+    ACCURACY,
+    EFFECT,
+    GREY,
+    HEAT,
+    INTERVAL,
+    MEASURED,
+    VERDICTS,
+    symmetric_end,
+)
 
-_SHARE = alt.Scale(domain=[0, 1], scheme="blues")
+_DIVERGING = ["#c0653a", "#f7f7f7", "#3b6ea8"]
+
+
+def effect_grid(rows: pl.DataFrame, unit: str, title: str, description: str) -> alt.LayerChart:
+    """Every head's effect under every kind of ablation.
+
+    Args:
+        rows: Columns `name` (`L1H4`), `kind`, `value`, `lower`, `upper` and `n`.
+        unit: What a value is, with its unit.
+        title: The finding.
+        description: The caption.
+
+    Returns:
+        Kinds downward, heads to the right; colour on a square-root scale from 0.
+    """
+    n_heads, n_kinds = rows["name"].n_unique(), rows["kind"].n_unique()
+    base = alt.Chart(rows, width=max(300, 22 * n_heads), height=26 * n_kinds).encode(
+        x=alt.X("name:N", title=None, sort=None, axis=alt.Axis(labelAngle=-90)),
+        y=alt.Y("kind:N", title=None, sort=None),
+        tooltip=["name:N", "kind:N", *EFFECT],
+    )
+    scale = alt.Scale(type="sqrt", domainMin=0, scheme="blues", clamp=True)
+    cells = base.mark_rect().encode(color=alt.Color("value:Q", title=unit, scale=scale))
+    return alt.LayerChart(layer=[cells], title=title, description=description)
+
+
+def agreement_grid(rows: pl.DataFrame, title: str, description: str) -> alt.LayerChart:
+    """Rank correlation of every two kinds.
+
+    Args:
+        rows: Columns `kind`, `other`, `value`, `lower` and `upper`.
+        title: The finding.
+        description: The caption.
+
+    Returns:
+        A square of kinds; the domain is [-1, 1].
+    """
+    n_kinds = rows["kind"].n_unique()
+    base = alt.Chart(rows, width=62 * n_kinds, height=38 * n_kinds).encode(
+        x=alt.X("other:N", title=None, sort=None, axis=alt.Axis(labelAngle=-35)),
+        y=alt.Y("kind:N", title=None, sort=None),
+        tooltip=["kind:N", "other:N", *EFFECT[:3]],
+    )
+    scale = alt.Scale(domain=[-1, 0, 1], range=["#c0653a", "#f7f7f7", "#3b6ea8"])
+    cells = base.mark_rect().encode(color=alt.Color("value:Q", title="Spearman", scale=scale))
+    numbers = base.mark_text(fontSize=11).encode(
+        text=alt.Text("value:Q", format=".2f"),
+        color=alt.condition("datum.value > 0.6", alt.value("white"), alt.value("#333")),
+    )
+    return alt.LayerChart(layer=[cells, numbers], title=title, description=description)
+
+
+def path_grid(rows: pl.DataFrame, title: str, description: str) -> alt.HConcatChart:
+    """Change of a receiver's score when one input lacks one sender, a grid for each input.
+
+    Args:
+        rows: Columns `into`, `layer` and `head` of the sender, `name`, `role`, `value`, `lower`,
+            `upper`, `n`.
+        title: The finding.
+        description: The caption.
+
+    Returns:
+        Layers upward, heads to the right, on one symmetric scale; the previous-token head framed.
+    """
+    farthest = symmetric_end(rows)
+    scale = alt.Scale(domain=[-farthest, 0, farthest], range=_DIVERGING)
+    n_heads, n_layers = rows["head"].n_unique(), rows["layer"].n_unique()
+
+    def grid(into: str) -> alt.LayerChart:
+        width, height = max(120, 28 * n_heads), max(50, 28 * n_layers)
+        base = alt.Chart(rows.filter(into=into), width=width, height=height).encode(
+            x=alt.X("head:O", title="sender's head", axis=alt.Axis(labelAngle=0)),
+            y=alt.Y("layer:O", title="sender's layer", sort="descending"),
+            tooltip=["name:N", "into:N", "role:N", *MEASURED],
+        )
+        color = alt.Color("value:Q", title="change", scale=scale)
+        cells = base.mark_rect().encode(color=color)
+        strong = f"abs(datum.value) > {0.6 * farthest}"
+        numbers = base.mark_text(fontSize=9).encode(
+            text=alt.Text("value:Q", format=".2f"),
+            color=alt.condition(strong, alt.value("white"), alt.value("#222")),
+        )
+        frame = base.transform_filter("datum.role === 'previous-token head'").mark_rect(
+            fillOpacity=0, stroke="black", strokeWidth=2
+        )
+        return alt.LayerChart(layer=[cells, numbers, frame], title=into)
+
+    inputs = rows["into"].unique(maintain_order=True).to_list()
+    return alt.HConcatChart(
+        hconcat=[grid(into) for into in inputs], title=title, description=description
+    )
+
+
+def pair_grids(rows: pl.DataFrame, unit: str, title: str, description: str) -> alt.ConcatChart:
+    """One number of pairs of components, a grid for each panel.
+
+    Args:
+        rows: Columns `first`, `second` (names, in the order to show), `panel` and `value`.
+        unit: What a value is.
+        title: The finding.
+        description: The caption.
+
+    Returns:
+        First components downward, second ones to the right, all on one scale around 0.
+    """
+    farthest = max(float(rows["value"].abs().max() or 0), 1e-9)  # pyright: ignore[reportArgumentType]
+    scale = alt.Scale(domain=[-farthest, 0, farthest], range=_DIVERGING)
+    panels = rows["panel"].unique(maintain_order=True).to_list()
+    names = {end: rows[end].unique(maintain_order=True).to_list() for end in ("first", "second")}
+
+    def grid(panel: str) -> alt.Chart:
+        return (
+            alt.Chart(rows.filter(panel=panel).select("first", "second", "value"), title=panel)
+            .mark_rect()
+            .encode(
+                x=alt.X("second:N", title=None, sort=names["second"]),
+                y=alt.Y("first:N", title=None, sort=names["first"]),
+                color=alt.Color("value:Q", title=unit, scale=scale),
+                tooltip=["first:N", "second:N", alt.Tooltip("value:Q", format=".3g")],
+            )
+            .properties(width=15 * len(names["second"]), height=15 * len(names["first"]))
+        )
+
+    grids = [grid(panel) for panel in panels]
+    return alt.ConcatChart(concat=grids, columns=3, title=title, description=description)
 
 
 def head_grid(
@@ -24,7 +157,7 @@ def head_grid(
         Layers upward, heads to the right.
     """
     if neutral is None:
-        return _grid(rows, _SHARE).properties(title=title, description=description)
+        return _grid(rows, HEAT).properties(title=title, description=description)
     farthest = max(*(abs(value - neutral) for value in rows["value"].to_list()), 1e-9)
     domain = [neutral - farthest, neutral, neutral + farthest]
     scale = alt.Scale(domain=domain, range=["#c0653a", "#f7f7f7", "#3b6ea8"])
@@ -48,40 +181,74 @@ def _grid(rows: pl.DataFrame, scale: alt.Scale) -> alt.LayerChart:
     return alt.LayerChart(layer=[cells, numbers])
 
 
-def pattern_pair(
-    rows: pl.DataFrame, tokens: pl.DataFrame, title: str, description: str
-) -> alt.HConcatChart:
-    """The mean pattern of one head beside its pattern on one example.
+def verdict_grid(rows: pl.DataFrame, title: str, description: str) -> alt.LayerChart:
+    """The verdict on every claim for every model.
 
     Args:
-        rows: Rows of `patterns` of one head, both kinds.
-        tokens: Rows of `prompts` of the example.
+        rows: Columns `claim`, `model`, `verdict`, `estimate`, `lower`, `upper`, `control`,
+            `threshold`, `statement` and `chapter`, in the order of the chapters.
         title: The finding.
         description: The caption.
 
     Returns:
-        Queries downward, keys to the right; the example's tooltip names its tokens.
+        Claims down, models across; the colour is the verdict, the number the estimate. There is
+        no cell where a model has no such claim.
     """
-    named = tokens.select("position", "token")
-    shown = rows.select("kind", "query", "key", weight=pl.col("weight").round(4))
-    shown = shown.join(named.rename({"position": "query", "token": "query token"}), on="query")
-    shown = shown.join(named.rename({"position": "key", "token": "key token"}), on="key")
-    axis = alt.Axis(values=list(range(0, tokens.height, 4)), labelAngle=0)
+    n_models, n_claims = rows["model"].n_unique(), rows["claim"].n_unique()
+    rows = rows.with_columns(
+        pl.col("claim").str.replace_all("_", " "),
+        shown=pl.Series([f"{value:.3g}" for value in rows["estimate"].fill_null(float("nan"))]),
+    )
+    numbers = ("estimate", "lower", "upper", "control", "threshold")
+    color = alt.Color(
+        "verdict:N",
+        title=None,
+        scale=alt.Scale(domain=list(VERDICTS), range=list(VERDICTS.values())),
+        legend=alt.Legend(orient="top"),
+    )
+    base = alt.Chart(rows, width=max(160, 110 * n_models), height=20 * n_claims).encode(
+        x=alt.X("model:N", title=None, sort=None, axis=alt.Axis(labelAngle=0, orient="top")),
+        y=alt.Y("claim:N", title=None, sort=None, axis=alt.Axis(labelLimit=280)),
+        tooltip=[
+            *("statement:N", "model:N", "verdict:N", "chapter:N"),
+            *(alt.Tooltip(f"{name}:Q", format=".3f") for name in numbers),
+        ],
+    )
+    cells = base.mark_rect(stroke="white", strokeWidth=1.5).encode(color=color)
+    texts = base.mark_text(fontSize=11).encode(text="shown:N", color=alt.value("white"))
+    return alt.LayerChart(layer=[cells, texts], title=title, description=description)
 
-    def square(kind: str, name: str, names: list[str]) -> alt.Chart:
-        return (
-            alt.Chart(shown.filter(kind=kind), title=name, width=260, height=260)
-            .mark_rect()
-            .encode(
-                x=alt.X("key:O", axis=axis, title="key position"),
-                y=alt.Y("query:O", axis=axis, title="query position"),
-                color=alt.Color("weight:Q", title="attention", scale=_SHARE),
-                tooltip=["query:O", "key:O", *names, alt.Tooltip("weight:Q", format=".3f")],
-            )
-        )
 
-    squares = [
-        square("mean", "mean over sequences", []),
-        square("example", "first sequence", ["query token:N", "key token:N"]),
-    ]
-    return alt.HConcatChart(hconcat=squares, title=title, description=description)
+def share_map(
+    rows: pl.DataFrame, names: tuple[str, str], title: str, description: str
+) -> alt.LayerChart:
+    """Shares of questions answered as coloured cells.
+
+    Args:
+        rows: Columns `across`, `down`, `accuracy`, `lower`, `upper` and `n`.
+        names: Titles of the axes, across and down.
+        title: The finding.
+        description: The caption.
+
+    Returns:
+        A cell for each, in the order of the rows, with its number.
+    """
+    n_across, n_down = rows["across"].n_unique(), rows["down"].n_unique()
+    base = alt.Chart(rows, width=max(240, 72 * n_across), height=max(80, 30 * n_down)).encode(
+        x=alt.X("across:N", title=names[0], sort=None, axis=alt.Axis(labelAngle=0)),
+        y=alt.Y("down:N", title=names[1], sort=None),
+        tooltip=[
+            alt.Tooltip("across:N", title=names[0]),
+            alt.Tooltip("down:N", title=names[1]),
+            *ACCURACY,
+        ],
+    )
+    scale = alt.Scale(domain=[0, 1], scheme="blues")
+    cells = base.mark_rect(stroke=GREY, strokeWidth=0.3).encode(
+        color=alt.Color("accuracy:Q", title="share answered", scale=scale)
+    )
+    numbers = base.mark_text(fontSize=11).encode(
+        text=alt.Text("accuracy:Q", format=".2f"),
+        color=alt.condition("datum.accuracy > 0.62", alt.value("white"), alt.value("#333")),
+    )
+    return alt.LayerChart(layer=[cells, numbers], title=title, description=description)

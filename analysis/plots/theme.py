@@ -1,6 +1,7 @@
 """Colours, scales and tooltips that all charts share."""
 
 import altair as alt
+import polars as pl
 
 alt.data_transformers.disable_max_rows()
 
@@ -31,8 +32,63 @@ INTERVAL = (
 )
 """Tooltip of an aggregate row."""
 
+MODEL_COLORS = (BLUE, ORANGE, "#3f8f6b", "#7a5ba6", "#b98a3c", "#b34757", "#3f93a3")
+"""Of the models, in order; more of them than these begin again."""
+
 
 def data_color(kinds: list[str]) -> alt.Color:
     """Colour by data set, with a legend in the order of `kinds`."""
     scale = alt.Scale(domain=kinds, range=[COLORS[kind] for kind in kinds])
     return alt.Color("data:N", title=None, scale=scale)
+
+
+EFFECT = (
+    alt.Tooltip("value:Q", format=".4f"),
+    alt.Tooltip("lower:Q", format=".4f", title="95 % from"),
+    alt.Tooltip("upper:Q", format=".4f", title="to"),
+    alt.Tooltip("n:Q", title="sequences"),
+)
+"""Tooltip of an effect, of which a hundredth can matter."""
+
+
+def in_order(rows: pl.DataFrame, column: str) -> list[str]:
+    """Different values, as they first appear."""
+    return rows[column].unique(maintain_order=True).to_list()
+
+
+KL = "KL(target || ablated), nats"
+"""Title of an axis."""
+
+
+def symmetric_end(rows: pl.DataFrame) -> float:
+    """The end of a domain that is symmetric around no effect."""
+    ends = rows.select(pl.max_horizontal(pl.col("value", "lower", "upper").abs()).max()).item()
+    return 1.05 * max(ends or 0.0, 1e-9)
+
+
+MEASURED = tuple(tooltip for tooltip in INTERVAL if tooltip.shorthand != "chance:Q")
+"""Tooltip of what has no chance level."""
+
+
+DECADES = alt.Axis(values=[10.0**place for place in range(-6, 1)], format="~g")
+"""Of mean importances on a logarithmic axis."""
+
+
+HEAT = alt.Scale(domain=[0, 1], scheme="blues")
+"""Of cells that hold a share of attention."""
+
+
+def model_color(names: list[str]) -> alt.Color:
+    """Colour by model, in the order of `names`."""
+    shades = [MODEL_COLORS[i % len(MODEL_COLORS)] for i in range(len(names))]
+    scale = alt.Scale(domain=names, range=shades)
+    return alt.Color("model:N", title=None, scale=scale, legend=None)
+
+
+ACCURACY = (
+    alt.Tooltip("accuracy:Q", format=".3f"),
+    alt.Tooltip("lower:Q", format=".3f", title="95 % from"),
+    alt.Tooltip("upper:Q", format=".3f", title="to"),
+    alt.Tooltip("n:Q", title="n"),
+)
+"""Tooltip of a share of questions."""

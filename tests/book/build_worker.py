@@ -16,10 +16,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from book.site import find_notebooks
+from tests.book.book_sample import build_sample
 from tests.commands.forks import forks
 from tests.commands.touches import die_at_change
-
-from .book_sample import build_sample
 
 
 def work(root: str, change: str, seconds: str) -> None:

@@ -23,9 +23,8 @@ from book.cli import cli
 from book.site import build, find_notebooks
 from store import Store, accept
 from tests.book.book_sample import NOTEBOOKS, OPTIONS
+from tests.commands.forks import forks
 from tests.store.store_fakes import Sweep
-
-from .forks import forks
 
 HANGS_S = 20
 """Seconds after which a command is taken to hang."""

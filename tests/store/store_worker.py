@@ -18,8 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from store import Report, Store
 from tests.commands.forks import forks, say
-
-from .store_fakes import Scores, Sweep
+from tests.store.store_fakes import Scores, Sweep
 
 
 @contextmanager

@@ -15,8 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from store import Store, compact, prune, snapshot
 from tests.commands.forks import forks, say
 from tests.commands.touches import die_at_change
-
-from .store_fakes import Scores
+from tests.store.store_fakes import Scores
 
 
 def work(what: str, root: str, seed: str, change: str) -> None:

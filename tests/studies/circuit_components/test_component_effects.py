@@ -16,7 +16,7 @@ from analysis.components.importance import MLP, Layerwise
 from analysis.errors import UserError
 from analysis.interventions import Head
 from analysis.models.load import hidden_states, instrument, load_model, unembed
-from analysis.plots import circuit, curves
+from analysis.plots import ablation_strip, curves
 from analysis.questions.asked import Asked, Profile
 from analysis.studies.circuit.heads import CircuitHeads
 from analysis.studies.circuit_components import views
@@ -245,7 +245,7 @@ def test_charts_and_tables_stand(answer):
     assert alone["group"].n_unique() == views.N_LISTED
     assert alone.filter(role="the induction head").height == views.N_LISTED
     assert set(alone["name"]) == {f"L1H{head}" for head in range(4)}
-    chart = circuit.ablation_strip(alone, ("x", "y"), "t", "d").to_dict()
+    chart = ablation_strip(alone, ("x", "y"), "t", "d").to_dict()
     assert "the induction head" in str(chart)
     table = views.component_table(answer["component_scores"], str(COPIER), str(PREVIOUS))
     assert (

@@ -1,9 +1,18 @@
-"""The induction circuit: what its parts do to each other, and where its heads look."""
+"""Bars and strips: one mark a head, a place, a verdict."""
 
 import altair as alt
 import polars as pl
 
-from .theme import BLUE, GREY, INTERVAL, ORANGE, SHARE
+from .theme import (
+    BLUE,
+    GREY,
+    INTERVAL,
+    MEASURED,
+    ORANGE,
+    SHARE,
+    VERDICTS,
+    symmetric_end,
+)
 
 _ROLES = {
     "previous-token head": BLUE,
@@ -16,7 +25,34 @@ _ROLES = {
 }
 """What is claimed, and its controls, from top to bottom."""
 _PLACES = (BLUE, "#7a5ba6", "#b98a3c", ORANGE, GREY)
-_DIVERGING = ["#c0653a", "#f7f7f7", "#3b6ea8"]
+
+
+def verdict_bars(counts: pl.DataFrame, title: str, description: str) -> alt.LayerChart:
+    """How many claims of each chapter have each verdict.
+
+    Args:
+        counts: Columns `chapter`, `verdict`, `n` and `order`.
+        title: The finding.
+        description: The caption.
+
+    Returns:
+        A stacked bar for each chapter with its numbers.
+    """
+    verdicts = counts.sort("order")["verdict"].unique(maintain_order=True).to_list()
+    scale = alt.Scale(domain=verdicts, range=[VERDICTS[verdict] for verdict in verdicts])
+    base = alt.Chart(counts, width=440, height=alt.Step(24)).encode(
+        x=alt.X("n:Q", title="claims", stack="zero", axis=alt.Axis(tickMinStep=1, format="d")),
+        y=alt.Y("chapter:N", title=None, sort=None, axis=alt.Axis(labelLimit=260)),
+        order=alt.Order("order:Q"),
+        tooltip=["chapter:N", "verdict:N", alt.Tooltip("n:Q", title="claims")],
+    )
+    bars = base.mark_bar().encode(color=alt.Color("verdict:N", title=None, scale=scale))
+    placed = base.encode(x=alt.X("n:Q", stack="zero", bandPosition=0.5))
+    numbers = placed.mark_text(fontWeight=600).encode(
+        text="n:Q",
+        color=alt.condition("datum.verdict === 'undecided'", alt.value("#111"), alt.value("white")),
+    )
+    return alt.LayerChart(layer=[bars, numbers], title=title, description=description)
 
 
 def ablation_strip(
@@ -37,60 +73,19 @@ def ablation_strip(
     present = set(rows["role"])
     roles = [role for role in _ROLES if role in present]
     scale = alt.Scale(domain=roles, range=[_ROLES[role] for role in roles])
-    farthest = _farthest(rows)
+    farthest = symmetric_end(rows)
     x = alt.X("value:Q", title=names[0], scale=alt.Scale(domain=[-farthest, farthest]))
     base = alt.Chart(rows, height=alt.Step(16)).encode(
         y=alt.Y("group:N", title=names[1], sort=None),
         yOffset=alt.YOffset("role:N", sort=roles),
         color=alt.Color("role:N", title=None, scale=scale),
     )
-    tooltip = ["name:N", "group:N", "role:N", *_EFFECT]
+    tooltip = ["name:N", "group:N", "role:N", *MEASURED]
     nothing = alt.Chart(pl.DataFrame({"x": [0.0]})).mark_rule(color=GREY).encode(x="x:Q")
     rule = base.mark_rule(opacity=0.6).encode(x=alt.X("lower:Q", title=names[0]), x2="upper:Q")
     point = base.mark_circle(size=45, opacity=0.9).encode(x=x, tooltip=tooltip)
     return alt.LayerChart(
         layer=[nothing, rule, point], width=460, title=title, description=description
-    )
-
-
-def path_grid(rows: pl.DataFrame, title: str, description: str) -> alt.HConcatChart:
-    """Change of a receiver's score when one input lacks one sender, a grid for each input.
-
-    Args:
-        rows: Columns `into`, `layer` and `head` of the sender, `name`, `role`, `value`, `lower`,
-            `upper`, `n`.
-        title: The finding.
-        description: The caption.
-
-    Returns:
-        Layers upward, heads to the right, on one symmetric scale; the previous-token head framed.
-    """
-    farthest = _farthest(rows)
-    scale = alt.Scale(domain=[-farthest, 0, farthest], range=_DIVERGING)
-    n_heads, n_layers = rows["head"].n_unique(), rows["layer"].n_unique()
-
-    def grid(into: str) -> alt.LayerChart:
-        width, height = max(120, 28 * n_heads), max(50, 28 * n_layers)
-        base = alt.Chart(rows.filter(into=into), width=width, height=height).encode(
-            x=alt.X("head:O", title="sender's head", axis=alt.Axis(labelAngle=0)),
-            y=alt.Y("layer:O", title="sender's layer", sort="descending"),
-            tooltip=["name:N", "into:N", "role:N", *_EFFECT],
-        )
-        color = alt.Color("value:Q", title="change", scale=scale)
-        cells = base.mark_rect().encode(color=color)
-        strong = f"abs(datum.value) > {0.6 * farthest}"
-        numbers = base.mark_text(fontSize=9).encode(
-            text=alt.Text("value:Q", format=".2f"),
-            color=alt.condition(strong, alt.value("white"), alt.value("#222")),
-        )
-        frame = base.transform_filter("datum.role === 'previous-token head'").mark_rect(
-            fillOpacity=0, stroke="black", strokeWidth=2
-        )
-        return alt.LayerChart(layer=[cells, numbers, frame], title=into)
-
-    inputs = rows["into"].unique(maintain_order=True).to_list()
-    return alt.HConcatChart(
-        hconcat=[grid(into) for into in inputs], title=title, description=description
     )
 
 
@@ -150,12 +145,3 @@ def place_bars(rows: pl.DataFrame, title: str, description: str) -> alt.Chart:
         order=alt.Order("order:Q"),
         tooltip=["name:N", "data:N", "place:N", *INTERVAL],
     ).properties(title=title, description=description)
-
-
-_EFFECT = tuple(tooltip for tooltip in INTERVAL if tooltip.shorthand != "chance:Q")
-
-
-def _farthest(rows: pl.DataFrame) -> float:
-    """The end of a domain that is symmetric around no effect."""
-    ends = rows.select(pl.max_horizontal(pl.col("value", "lower", "upper").abs()).max()).item()
-    return 1.05 * max(ends or 0.0, 1e-9)

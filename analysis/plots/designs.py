@@ -1,17 +1,16 @@
-"""The sink at position 0: whose it is, what it carries, and where attention goes without it."""
+"""One design of the data against another, and what lies at its positions."""
 
 import altair as alt
 import polars as pl
 
-from .theme import BLUE, GREY, INTERVAL, ORANGE, SHARE
-
-_PLACES = {
-    "position 0": BLUE,
-    "self": "#7a5ba6",
-    "previous": ORANGE,
-    "delimiter": "#b98a3c",
-    "other": GREY,
-}
+from .theme import (
+    BLUE,
+    GREY,
+    INTERVAL,
+    ORANGE,
+    SHARE,
+    in_order,
+)
 
 
 def two_by_two(rows: pl.DataFrame, title: str, description: str) -> alt.LayerChart:
@@ -29,7 +28,7 @@ def two_by_two(rows: pl.DataFrame, title: str, description: str) -> alt.LayerCha
     holds = alt.Scale(domain=["BOS", "word"], range=[BLUE, ORANGE])
     keys = alt.Scale(domain=["position 0", "the middle"])
     base = alt.Chart(rows, height=alt.Step(26)).encode(
-        y=alt.Y("design:N", title=None, scale=alt.Scale(domain=_in_order(rows, "design"))),
+        y=alt.Y("design:N", title=None, scale=alt.Scale(domain=in_order(rows, "design"))),
         yOffset=alt.YOffset("key:N", scale=keys),
         color=alt.Color("holds:N", title="the position holds", scale=holds),
     )
@@ -81,67 +80,6 @@ def value_norms(rows: pl.DataFrame, title: str, description: str) -> alt.LayerCh
     )
 
 
-def sink_effects(rows: pl.DataFrame, title: str, description: str) -> alt.LayerChart:
-    """What removing position 0 from some heads changes, beside its controls.
-
-    Args:
-        rows: Columns `condition`, `group`, `value`, `lower`, `upper` and `n`: KL in nats.
-        title: The finding.
-        description: The caption.
-
-    Returns:
-        A point a condition with its 95 % interval.
-    """
-    name = "KL(base || ablated), nats"
-    groups = rows["group"].unique(maintain_order=True).to_list()
-    color = alt.Scale(domain=groups, range=[BLUE, ORANGE, GREY][: len(groups)])
-    base = alt.Chart(rows, height=alt.Step(20)).encode(
-        y=alt.Y(
-            "condition:N",
-            title=None,
-            scale=alt.Scale(domain=_in_order(rows, "condition")),
-            axis=alt.Axis(labelLimit=260),
-        ),
-        color=alt.Color("group:N", title=None, scale=color),
-    )
-    rule = base.mark_rule().encode(x=alt.X("lower:Q", title=name), x2="upper:Q")
-    tooltip = [
-        "condition:N",
-        *(alt.Tooltip(f"{c}:Q", format=".4f") for c in ("value", "lower", "upper")),
-    ]
-    point = base.mark_circle(size=60).encode(
-        x=alt.X("value:Q", title=name, scale=alt.Scale(domainMin=0)), tooltip=tooltip
-    )
-    return alt.LayerChart(layer=[rule, point], width=420, title=title, description=description)
-
-
-def attention_moved(rows: pl.DataFrame, title: str, description: str) -> alt.Chart:
-    """Where one head looks as it is, and once position 0 is hidden.
-
-    Args:
-        rows: Columns `state`, `place` (as in `_PLACES`) and `value`, five rows a state.
-        title: The finding.
-        description: The caption.
-
-    Returns:
-        One stacked bar a state, adding up to 1.
-    """
-    scale = alt.Scale(domain=list(_PLACES), range=list(_PLACES.values()))
-    ranks = {place: rank for rank, place in enumerate(_PLACES)}
-    ranked = rows.with_columns(rank=pl.col("place").replace_strict(ranks))
-    return (
-        alt.Chart(ranked, width=420, height=alt.Step(34), title=title, description=description)
-        .mark_bar()
-        .encode(
-            x=alt.X("value:Q", title="share of attention", scale=SHARE),
-            y=alt.Y("state:N", title=None, sort=None),
-            color=alt.Color("place:N", title="attention to", scale=scale),
-            order="rank:Q",
-            tooltip=["state:N", "place:N", alt.Tooltip("value:Q", format=".3f")],
-        )
-    )
-
-
 def residual_norms(rows: pl.DataFrame, title: str, description: str) -> alt.LayerChart:
     """Norm of the residual stream entering each layer, by position.
 
@@ -153,14 +91,14 @@ def residual_norms(rows: pl.DataFrame, title: str, description: str) -> alt.Laye
     Returns:
         A line a layer and text on a logarithmic axis, with 95 % bands.
     """
-    kinds = _in_order(rows, "data")
+    kinds = in_order(rows, "data")
     y = alt.Y("value:Q", title="norm of the residual stream", scale=alt.Scale(type="log"))
     base = alt.Chart(rows).encode(
         x=alt.X("position:Q", title="position", axis=alt.Axis(tickMinStep=1)),
         color=alt.Color(
             "layer:O",
             title="entering layer",
-            scale=alt.Scale(scheme="viridis", domain=sorted(_in_order(rows, "layer"))),
+            scale=alt.Scale(scheme="viridis", domain=sorted(in_order(rows, "layer"))),
             legend=alt.Legend(symbolOpacity=1),
         ),
         tooltip=["layer:O", "position:Q", "data:N", *INTERVAL[:3]],
@@ -195,7 +133,7 @@ def resting_place(rows: pl.DataFrame, title: str, description: str) -> alt.Layer
     name = "mean attention to position 0"
     blocks = alt.Scale(domain=["first block", "second block"], range=[BLUE, ORANGE])
     base = alt.Chart(rows, height=alt.Step(24)).encode(
-        y=alt.Y("data:N", title=None, scale=alt.Scale(domain=_in_order(rows, "data"))),
+        y=alt.Y("data:N", title=None, scale=alt.Scale(domain=in_order(rows, "data"))),
         yOffset=alt.YOffset("block:N", scale=alt.Scale(domain=["first block", "second block"])),
         color=alt.Color("block:N", title="queries in", scale=blocks),
     )
@@ -209,8 +147,3 @@ def resting_place(rows: pl.DataFrame, title: str, description: str) -> alt.Layer
     return alt.LayerChart(
         layer=[chance, rule, point], width=420, title=title, description=description
     )
-
-
-def _in_order(rows: pl.DataFrame, column: str) -> list[str]:
-    """Different values, as they first appear."""
-    return rows[column].unique(maintain_order=True).to_list()

@@ -1,9 +1,21 @@
-"""Scores beside their controls, and claims beside their thresholds."""
+"""Estimates with their intervals, beside controls and thresholds."""
 
 import altair as alt
 import polars as pl
 
-from .theme import BLUE, GREY, INTERVAL, ORANGE, SHARE, VERDICTS, data_color
+from .theme import (
+    BLUE,
+    GREY,
+    INTERVAL,
+    MEASURED,
+    ORANGE,
+    SHARE,
+    VERDICTS,
+    data_color,
+)
+
+_SMALLEST = 0.001
+"""Nats below which a divergence is drawn on a linear axis."""
 
 
 def against_control(
@@ -141,29 +153,97 @@ def claim_intervals(claims: pl.DataFrame, title: str, description: str) -> alt.V
     return alt.VConcatChart(vconcat=rows, title=title, description=description)
 
 
-def verdict_bars(counts: pl.DataFrame, title: str, description: str) -> alt.LayerChart:
-    """How many claims of each chapter have each verdict.
+def divergence_intervals(rows: pl.DataFrame, title: str, description: str) -> alt.LayerChart:
+    """How far predictions lie from the target's under every kind of mask.
 
     Args:
-        counts: Columns `chapter`, `verdict`, `n` and `order`.
+        rows: Columns `masks`, `role` (measured or control), `value`, `lower`, `upper`, `n` and
+            `of_zero`.
         title: The finding.
         description: The caption.
 
     Returns:
-        A stacked bar for each chapter with its numbers.
+        A point for each with its 95 % interval, on a logarithmic axis.
     """
-    verdicts = counts.sort("order")["verdict"].unique(maintain_order=True).to_list()
-    scale = alt.Scale(domain=verdicts, range=[VERDICTS[verdict] for verdict in verdicts])
-    base = alt.Chart(counts, width=440, height=alt.Step(24)).encode(
-        x=alt.X("n:Q", title="claims", stack="zero", axis=alt.Axis(tickMinStep=1, format="d")),
-        y=alt.Y("chapter:N", title=None, sort=None, axis=alt.Axis(labelLimit=260)),
-        order=alt.Order("order:Q"),
-        tooltip=["chapter:N", "verdict:N", alt.Tooltip("n:Q", title="claims")],
+    name = "KL(target || masked), nats per token"
+    scale = alt.Scale(type="symlog", constant=_SMALLEST, domainMin=0)
+    roles = alt.Scale(domain=["measured", "control"], range=[BLUE, ORANGE])
+    base = alt.Chart(rows, width=420, height=alt.Step(26)).encode(
+        y=alt.Y("masks:N", title=None, sort=None, axis=alt.Axis(labelLimit=420)),
+        color=alt.Color("role:N", title=None, scale=roles),
     )
-    bars = base.mark_bar().encode(color=alt.Color("verdict:N", title=None, scale=scale))
-    placed = base.encode(x=alt.X("n:Q", stack="zero", bandPosition=0.5))
-    numbers = placed.mark_text(fontWeight=600).encode(
-        text="n:Q",
-        color=alt.condition("datum.verdict === 'undecided'", alt.value("#111"), alt.value("white")),
+    rule = base.mark_rule().encode(x=alt.X("lower:Q", title=name, scale=scale), x2="upper:Q")
+    share = alt.Tooltip("of_zero:Q", title="of nothing at all", format=".1%")
+    point = base.mark_circle(size=60).encode(
+        x=alt.X("value:Q", title=name, scale=scale),
+        tooltip=["masks:N", *MEASURED, share],
     )
-    return alt.LayerChart(layer=[bars, numbers], title=title, description=description)
+    return alt.LayerChart(layer=[rule, point], title=title, description=description)
+
+
+def verdict_margins(rows: pl.DataFrame, title: str, description: str) -> alt.LayerChart:
+    """How far verdicts are from changing, the nearest first.
+
+    Args:
+        rows: Columns `claim`, `verdict`, `margin`, `nearest`, `estimate`, `lower`, `upper`,
+            `threshold` and `control`.
+        title: The finding.
+        description: The caption.
+
+    Returns:
+        A bar a claim, on a scale that spreads small margins.
+    """
+    color = alt.Color(
+        "verdict:N",
+        title=None,
+        scale=alt.Scale(domain=list(VERDICTS), range=list(VERDICTS.values())),
+        legend=alt.Legend(orient="top"),
+    )
+    numbers = ("margin", "estimate", "lower", "upper", "threshold", "control")
+    tooltip = [alt.Tooltip(f"{name}:Q", format=".3f") for name in numbers]
+    shown = rows.with_columns(pl.col("claim").str.replace_all("_", " "))
+    base = alt.Chart(shown, width=420, height=alt.Step(18)).encode(
+        x=alt.X(
+            "margin:Q",
+            title="half-widths to the nearer bar",
+            scale=alt.Scale(type="symlog", constant=1, domainMin=0),
+        ),
+        y=alt.Y("claim:N", title=None, sort=None, axis=alt.Axis(labelLimit=280)),
+        tooltip=["claim:N", "verdict:N", "nearest:N", *tooltip],
+    )
+    bars = base.mark_bar(height=11).encode(color=color)
+    half = pl.DataFrame({"margin": [1.0]})
+    line = alt.Chart(half).mark_rule(color=GREY, strokeDash=[4, 4]).encode(x="margin:Q")
+    return alt.LayerChart(layer=[bars, line], title=title, description=description)
+
+
+def ranking_checks(rows: pl.DataFrame, title: str, description: str) -> alt.LayerChart:
+    """Checks of rankings beside what unrelated rankings would give.
+
+    Args:
+        rows: Columns `ranking`, `check`, `value`, `lower`, `upper`, `chance` and `n`.
+        title: The finding.
+        description: The caption.
+
+    Returns:
+        A row a check, a colour a ranking; chance as grey ticks. The domain is [-1, 1].
+    """
+    names = rows["ranking"].unique(maintain_order=True).to_list()
+    shades = alt.Scale(domain=names, range=[BLUE, ORANGE, "#3f8f6b", "#7a5ba6"][: len(names)])
+    scale = alt.Scale(domain=[-1, 1])
+    numbers = ("value", "lower", "upper", "chance")
+    base = alt.Chart(rows, width=440, height=alt.Step(14)).encode(
+        y=alt.Y("check:N", title=None, sort=None),
+        yOffset=alt.YOffset("ranking:N", sort=names),
+        color=alt.Color("ranking:N", title=None, scale=shades),
+        tooltip=[
+            "ranking:N",
+            "check:N",
+            *(alt.Tooltip(f"{name}:Q", format=".3f") for name in numbers),
+            "n:Q",
+        ],
+    )
+    rule = base.mark_rule().encode(x=alt.X("lower:Q", title="value", scale=scale), x2="upper:Q")
+    point = base.mark_circle(size=50).encode(x=alt.X("value:Q", title="value", scale=scale))
+    chance = base.mark_tick(color=GREY, thickness=2).encode(x="chance:Q", color=alt.value(GREY))
+    return alt.LayerChart(layer=[chance, rule, point], title=title, description=description)

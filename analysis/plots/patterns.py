@@ -1,48 +1,14 @@
-"""What interventions change in predictions: by condition, and along one prompt."""
+"""Where heads look: patterns, and what changes along a prompt."""
 
 import altair as alt
 import polars as pl
 
-from .theme import BLUE, ORANGE
-
-_SHARE = alt.Scale(domain=[0, 1], scheme="blues")
-_KL = "KL(target || ablated), nats"
-
-
-def condition_effects(rows: pl.DataFrame, title: str, description: str) -> alt.LayerChart:
-    """Mean effect of every condition on predictions at t.
-
-    Args:
-        rows: Columns `condition`, `group`, `value`, `lower`, `upper` and `n`: KL in nats.
-        title: The finding.
-        description: The caption.
-
-    Returns:
-        A point a condition and group with its 95 % interval.
-    """
-    conditions = rows["condition"].unique(maintain_order=True).to_list()
-    groups = rows["group"].unique(maintain_order=True).to_list()
-    color = alt.Scale(domain=groups, range=[BLUE, ORANGE][: len(groups)])
-    base = alt.Chart(rows, height=alt.Step(16)).encode(
-        y=alt.Y(
-            "condition:N",
-            title=None,
-            scale=alt.Scale(domain=conditions),
-            axis=alt.Axis(labelLimit=260),
-        ),
-        yOffset=alt.YOffset("group:N", scale=alt.Scale(domain=groups)),
-        color=alt.Color("group:N", title=None, scale=color),
-    )
-    rule = base.mark_rule().encode(x=alt.X("lower:Q", title=_KL), x2="upper:Q")
-    tooltip = [
-        *("condition:N", "group:N"),
-        *(alt.Tooltip(f"{name}:Q", format=".4f") for name in ("value", "lower", "upper")),
-        alt.Tooltip("n:Q", title="prompts"),
-    ]
-    point = base.mark_circle(size=50).encode(
-        x=alt.X("value:Q", title=_KL, scale=alt.Scale(domainMin=0)), tooltip=tooltip
-    )
-    return alt.LayerChart(layer=[rule, point], width=420, title=title, description=description)
+from .theme import (
+    BLUE,
+    HEAT,
+    KL,
+    ORANGE,
+)
 
 
 def effects_along(rows: pl.DataFrame, t: int, title: str, description: str) -> alt.Chart:
@@ -60,7 +26,7 @@ def effects_along(rows: pl.DataFrame, t: int, title: str, description: str) -> a
     named = rows.with_columns(place=pl.format("{} {}", "position", "token"))
     tooltip = [
         alt.Tooltip("place:N", title="after"),
-        alt.Tooltip("kl_base_ablated:Q", format=".4f", title=_KL),
+        alt.Tooltip("kl_base_ablated:Q", format=".4f", title=KL),
         alt.Tooltip("loss_change:Q", format=".4f", title="change of the loss, nats"),
         alt.Tooltip("top1_changed:Q", title="predicts another token"),
     ]
@@ -69,7 +35,7 @@ def effects_along(rows: pl.DataFrame, t: int, title: str, description: str) -> a
         .mark_bar()
         .encode(
             x=alt.X("place:N", title=None, sort=None, axis=alt.Axis(labelAngle=-60)),
-            y=alt.Y("kl_base_ablated:Q", title=_KL, scale=alt.Scale(domainMin=0)),
+            y=alt.Y("kl_base_ablated:Q", title=KL, scale=alt.Scale(domainMin=0)),
             color=alt.condition(f"datum.position == {t}", alt.value(ORANGE), alt.value(BLUE)),
             tooltip=tooltip,
         )
@@ -101,7 +67,7 @@ def prompt_pattern(
         .encode(
             x=alt.X("key:O", title="key position", axis=alt.Axis(labelAngle=0, labelOverlap=True)),
             y=alt.Y("query:O", title="query position", axis=alt.Axis(labelOverlap=True)),
-            color=alt.Color("weight:Q", title="attention", scale=_SHARE),
+            color=alt.Color("weight:Q", title="attention", scale=HEAT),
             tooltip=[
                 *("query:O", "key:O", "query token:N", "key token:N"),
                 alt.Tooltip("weight:Q", format=".3f"),
@@ -109,5 +75,44 @@ def prompt_pattern(
         )
         for kind, name in names.items()
         if kind in set(rows["kind"])
+    ]
+    return alt.HConcatChart(hconcat=squares, title=title, description=description)
+
+
+def pattern_pair(
+    rows: pl.DataFrame, tokens: pl.DataFrame, title: str, description: str
+) -> alt.HConcatChart:
+    """The mean pattern of one head beside its pattern on one example.
+
+    Args:
+        rows: Rows of `patterns` of one head, both kinds.
+        tokens: Rows of `prompts` of the example.
+        title: The finding.
+        description: The caption.
+
+    Returns:
+        Queries downward, keys to the right; the example's tooltip names its tokens.
+    """
+    named = tokens.select("position", "token")
+    shown = rows.select("kind", "query", "key", weight=pl.col("weight").round(4))
+    shown = shown.join(named.rename({"position": "query", "token": "query token"}), on="query")
+    shown = shown.join(named.rename({"position": "key", "token": "key token"}), on="key")
+    axis = alt.Axis(values=list(range(0, tokens.height, 4)), labelAngle=0)
+
+    def square(kind: str, name: str, names: list[str]) -> alt.Chart:
+        return (
+            alt.Chart(shown.filter(kind=kind), title=name, width=260, height=260)
+            .mark_rect()
+            .encode(
+                x=alt.X("key:O", axis=axis, title="key position"),
+                y=alt.Y("query:O", axis=axis, title="query position"),
+                color=alt.Color("weight:Q", title="attention", scale=HEAT),
+                tooltip=["query:O", "key:O", *names, alt.Tooltip("weight:Q", format=".3f")],
+            )
+        )
+
+    squares = [
+        square("mean", "mean over sequences", []),
+        square("example", "first sequence", ["query token:N", "key token:N"]),
     ]
     return alt.HConcatChart(hconcat=squares, title=title, description=description)
