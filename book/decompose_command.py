@@ -47,7 +47,7 @@ def decompose(  # noqa: PLR0913 - one parameter for each option
     A killed training goes on with --resume. The folder holds the components, a card, and the
     losses on the way.
     """
-    from analysis.components.training import (  # noqa: PLC0415 - imports torch
+    from analysis.components.fitting.training import (  # noqa: PLC0415 - imports torch
         LAYERS,
         Recipe,
         Rows,

@@ -13,10 +13,9 @@ from analysis.errors import UserError
 from analysis.models.card import ModelCard
 from analysis.models.load import Model
 
-from .adversary import Ascent, Sources
+from .adversary import Ascent, Search, Sources, worst_masks
 from .decomposed import Cut, Decomposition, Mask, Masks, with_cuts
 from .losses import Importances
-from .searches import Search, worst_masks
 
 SITES = {
     "q_proj": Site.Q,

@@ -10,7 +10,7 @@ import torch
 from click.testing import CliRunner
 from hypothesis import strategies as st
 
-import analysis.components.training
+import analysis.components.fitting.training
 import analysis.models.load
 import analysis.studies.speed
 import analysis.training.evaluation
@@ -47,7 +47,7 @@ def place(tmp_path_factory, worded):
         patch.setattr(Store, "recall", stopped)
         patch.setattr(Store, "missing", stopped)
         patch.setattr(analysis.training.trainer, "train", stopped)
-        patch.setattr(analysis.components.training, "train", stopped)
+        patch.setattr(analysis.components.fitting.training, "train", stopped)
         patch.setattr(analysis.training.evaluation, "evaluate", stopped)
         patch.setattr(analysis.models.load, "load_model", stopped)
         patch.setattr(book.ray_engine, "ray_engine", stopped)

@@ -17,8 +17,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import torch
 
-from analysis.components import recipe, training
-from analysis.components.recipe import Recipe, Rows
+from analysis.components.fitting import recipe, training
+from analysis.components.fitting.recipe import Recipe, Rows
 from analysis.models.load import load_model
 from analysis.text.tokens import Vocabulary
 from tests.commands.forks import forks

@@ -5,8 +5,8 @@ from copy import deepcopy
 import torch
 
 from analysis.components.decomposed import Components, Decomposition
+from analysis.components.fitting.training import LAYERS, decomposed_layers
 from analysis.components.importance import MLP, Affine, Layerwise
-from analysis.components.training import LAYERS, decomposed_layers
 from analysis.models.load import Model, instrument, load_model
 
 __all__ = ["decomposed", "importance_of", "load_model"]

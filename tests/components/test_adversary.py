@@ -8,9 +8,8 @@ import torch
 
 from analysis.components import ablation
 from analysis.components.ablation import Ablation, Mode, worst_arms
-from analysis.components.adversary import Ascent, Sources, worst
+from analysis.components.adversary import MOST_PADDING, Ascent, Sources, batches, worst
 from analysis.components.decomposed import Cut, logits
-from analysis.components.searches import MOST_PADDING, batches
 from analysis.components.stacking import TOKENS_AT_ONCE, stacked_cuts
 
 from .ablated_components import IDS, asked

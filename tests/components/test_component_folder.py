@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load, load_file, save_file
 
-from analysis.components.card import MEANING, bars, card
 from analysis.components.evaluation import ALIVE, importances
+from analysis.components.fitting.card import MEANING, bars, card
 from analysis.components.folder import (
     MADE,
     WEIGHTS,

@@ -10,12 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from analysis.components import recipe as recipes
-from analysis.components import training
 from analysis.components.evaluation import judge
+from analysis.components.fitting import recipe as recipes
+from analysis.components.fitting import training
+from analysis.components.fitting.recipe import Recipe, Rows
+from analysis.components.fitting.training import Trainer, drawn_components, train
 from analysis.components.folder import load_decomposition, made
-from analysis.components.recipe import Recipe, Rows
-from analysis.components.training import Trainer, drawn_components, train
 from analysis.errors import UserError
 from analysis.models.card import read_card
 from analysis.models.load import load_model

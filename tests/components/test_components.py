@@ -19,8 +19,7 @@ from analysis.components.decomposed import (
     under,
     weight,
 )
-from analysis.components.losses import lower
-from analysis.components.sigmoids import lower_leaky, upper_leaky
+from analysis.components.losses import lower, lower_leaky, upper_leaky
 from analysis.errors import UserError
 from analysis.models.load import hidden_states
 from tests.models import oracle

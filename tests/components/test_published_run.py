@@ -13,8 +13,8 @@ from analysis.attention import Site, Taps
 from analysis.components.ablation import Ablation, Mode, Part, cuts
 from analysis.components.decomposed import Mask, logits, reading
 from analysis.components.evaluation import importances
+from analysis.components.losses import lower_leaky, upper_leaky
 from analysis.components.published import published_decomposition
-from analysis.components.sigmoids import lower_leaky, upper_leaky
 from analysis.errors import UserError
 from analysis.models import published
 from analysis.models.card import read_card

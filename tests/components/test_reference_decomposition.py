@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.components.card import card
 from analysis.components.decomposed import logits
 from analysis.components.evaluation import by_row, importances, rounded
+from analysis.components.fitting.card import card
+from analysis.components.fitting.recipe import Recipe, Rows
 from analysis.components.folder import MADE, WEIGHTS, default_folder, load_decomposition
 from analysis.components.losses import drawn_masks
-from analysis.components.recipe import Recipe, Rows
 from analysis.models.card import read_card
 from analysis.models.load import load_model
 from analysis.text.tokens import Vocabulary

@@ -6,7 +6,7 @@ import torch
 
 from analysis.components.ablation import Part
 from analysis.components.decomposed import Components, Decomposition
-from analysis.components.training import LAYERS, decomposed_layers
+from analysis.components.fitting.training import LAYERS, decomposed_layers
 from analysis.interventions import Head, Measurement, Method, Metrics, endings, opening, sweep
 from analysis.interventions.passes.staircase import layer_calls, trace
 from analysis.interventions.stand_ins import NOTHING

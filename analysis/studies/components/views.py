@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from analysis.components.card import MEANING, bars
 from analysis.components.evaluation import ALIVE
+from analysis.components.fitting.card import MEANING, bars
 
 from .quality import COMPONENTS, SEES_FUTURE
 

@@ -21,8 +21,7 @@ from analysis.models.load import Model
 from analysis.questions.effect_rows import effect_rows
 from analysis.questions.experiment import Experiment, Report, stage
 from analysis.questions.head_rows import head_effects
-from analysis.questions.layer_rows import layer_profiles
-from analysis.questions.rows import Labels, absence, head_scores, model_scores
+from analysis.questions.rows import Labels, absence, head_scores, layer_profiles, model_scores
 from analysis.questions.stream import Score, chance, stream_scores
 from analysis.questions.text_sweep import batch_rows
 from analysis.text.sources import read_source, windows

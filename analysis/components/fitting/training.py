@@ -12,19 +12,26 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from analysis.components import folder
+from analysis.components.adversary import Sources
+from analysis.components.decomposed import Components, Decomposition, logits, reading, weight
+from analysis.components.evaluation import judge
+from analysis.components.importance import MLP, Layerwise
+from analysis.components.losses import (
+    divergence,
+    drawn_masks,
+    faithfulness,
+    lower,
+    minimality,
+    random_routes,
+)
 from analysis.errors import UserError
 from analysis.memory import check_fits
 from analysis.models.load import Model
 from analysis.outputs import check_free, claim, write_text
 from analysis.training import checkpoint
 
-from . import folder
-from .adversary import Sources
 from .card import card
-from .decomposed import Components, Decomposition, logits, reading, weight
-from .evaluation import judge
-from .importance import MLP, Layerwise
-from .losses import divergence, drawn_masks, faithfulness, lower, minimality, random_routes
 from .recipe import LAYERS, N_EVALUATED, Recipe, Rows
 
 __all__ = ["LAYERS", "Recipe", "Rows", "Trainer", "decomposed_layers", "train"]

@@ -1,0 +1,1 @@
+"""How decompositions are made: recipe, training, and the card of what came of it."""
