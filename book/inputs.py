@@ -1,6 +1,6 @@
 """What a chapter depends on, as one key: equal keys, equal page.
 
-Notebook, the project's modules that it imported, the reference model's files, the compiler, the
+Notebook, the project's modules that were imported to compile it, the reference model's files, the
 versions of what renders, and the options. The runs that it recalled are checked against the store.
 """
 
@@ -30,29 +30,6 @@ MOST_KEPT = 1 << 29
 """Bytes of a file of an earlier build; the largest chapter has some millions."""
 
 _RENDERERS = ("marimo", "altair", "polars", "markdown-it-py", "mdit-py-plugins", "pygments")
-_PAGE_ONLY = frozenset(
-    f"{name}.py"
-    for name in (
-        "site",
-        "chapters",
-        "pages",
-        "editions",
-        "edition_pages",
-        "runs_page",
-        "places",
-        "citation",
-        "sphinx_ext",
-        "check",
-        "serve",
-        "cli",
-        "build_command",
-        "shell",
-        "sql_files",
-        "children",
-        "pages_worker",
-        "orphans",
-    )
-)
 
 
 def digest(parts: Iterable[bytes]) -> str:
@@ -73,11 +50,10 @@ def file_digest(path: Path) -> str:
 
 @cache
 def environment() -> str:
-    """Digest of the compiler, of what it renders with, and of the reference model."""
-    compiler = [path for path in sorted(BOOK.glob("*.py")) if path.name not in _PAGE_ONLY]
+    """Digest of what renders, and of files that `analysis` reads: the reference model, lists."""
     data = sorted(path for path in ANALYSIS.rglob("*") if path.is_file())
-    shipped = [path for path in data if path.suffix not in {".py", ".pyc"}]
-    files = [(path.name, file_digest(path)) for path in (*compiler, *shipped)]
+    shipped = [path for path in data if path.suffix not in {".py", ".pyc", ".md"}]
+    files = [(path.name, file_digest(path)) for path in shipped]
     versions = [(name, version(name)) for name in _RENDERERS]
     return digest([json.dumps([sys.version_info[:2], files, versions]).encode()])
 
@@ -115,7 +91,7 @@ def imported_files(folders: Sequence[Path]) -> list[str]:
         folders: The project's folders; the first that holds a file names it.
 
     Returns:
-        Paths relative to those folders, sorted; the compiler's own are left out.
+        Paths relative to those folders, sorted: the compiler's own modules are among them.
     """
     found: set[str] = set()
     for module in list(sys.modules.values()):
@@ -130,8 +106,6 @@ def _module_file(module: ModuleType, folders: Sequence[Path]) -> str | None:
     if not isinstance(file, str):
         return None
     path = Path(file).resolve()
-    if path.is_relative_to(BOOK):
-        return None
     for folder in folders:
         if path.is_relative_to(folder):
             relative = path.relative_to(folder)
