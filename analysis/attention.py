@@ -21,7 +21,7 @@ from transformers.masking_utils import (
     eager_mask,
 )
 
-from analysis.models.precision import wide
+from analysis.precision import wide
 
 NAME = "headbook"
 """The registered attention implementation: `model.set_attn_implementation(NAME)`."""

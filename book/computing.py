@@ -136,7 +136,7 @@ def announce(plan: Plan, missing: dict[str, Experiment]) -> None:
         missing: What can be computed now.
     """
     from analysis.models.load import load_model  # noqa: PLC0415
-    from analysis.models.precision import Precision  # noqa: PLC0415
+    from analysis.precision import Precision  # noqa: PLC0415
     from analysis.questions.cost import cost  # noqa: PLC0415 - imports torch
 
     asked = plan.asked

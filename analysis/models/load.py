@@ -13,12 +13,12 @@ from transformers.utils import logging
 
 from analysis.attention import NAME, Site, Taps, Where
 from analysis.errors import UserError, reason
+from analysis.precision import Precision, narrow, wide
 
 from . import llama_simple_mlp, published
 from .card import ModelCard, read_card
 from .linear import Linear, with_products
 from .placement import AUTO, fetched, spread
-from .precision import Precision, narrow, wide
 
 _OUTPUT_PROJECTIONS = ("o_proj", "c_proj", "out_proj", "dense")
 _LAYER_LISTS = ("layers", "h", "blocks")

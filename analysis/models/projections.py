@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from analysis.attention import Site, Taps
 from analysis.errors import UserError
+from analysis.precision import wide
 
 from .load import Model
 from .placement import fetched
-from .precision import wide
 
 _APART = ("q_proj", "k_proj", "v_proj")
 _FUSED = ("c_attn", "query_key_value", "qkv_proj")

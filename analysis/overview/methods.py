@@ -7,8 +7,8 @@ from typing import Any
 import polars as pl
 
 from analysis import scores
-from analysis.documented import members, section, summary
 from analysis.interventions import Method
+from analysis.overview.documented import members, section, summary
 from analysis.questions.asked import SIZES, Profile
 from analysis.questions.experiment import Question
 from analysis.questions.judgement import Verdict

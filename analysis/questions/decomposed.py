@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from analysis.components.decomposed import Decomposition
 from analysis.components.folder import default_folder, folder_hash, load_decomposition
 from analysis.components.importance import ImportanceFunction
-from analysis.models.precision import Precision
+from analysis.precision import Precision
 
 from .asked import Asked
 from .experiment import Experiment

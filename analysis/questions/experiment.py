@@ -12,7 +12,7 @@ import polars as pl
 
 from analysis.models.card import ModelCard, read_card
 from analysis.models.load import Model, load_model
-from analysis.models.precision import Precision
+from analysis.precision import Precision
 from analysis.text.tokens import Tokens, Vocabulary
 
 Report = Callable[[int, int, str], None]

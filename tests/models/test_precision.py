@@ -9,8 +9,8 @@ from scipy.stats import spearmanr
 from analysis.attention import Taps
 from analysis.interventions import Pooling
 from analysis.models.load import hidden_states, load_model, unembed
-from analysis.models.precision import Precision
 from analysis.overview.findings import findings
+from analysis.precision import Precision
 from analysis.questions.asked import Asked
 from analysis.studies.component_redundancy.study import ComponentRedundancyStudy
 from analysis.studies.kinds.ablation_sweep import AblationSweep

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis import documented
 from analysis.interventions import Method
-from analysis.overview import margins
+from analysis.overview import documented, margins
 from analysis.overview import methods as method_views
 from analysis.overview import models as model_views
 from analysis.questions.judgement import Verdict, verdict

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import nn
 
 from analysis.models.load import Model
-from analysis.models.precision import narrow
+from analysis.precision import narrow
 
 Compiler = Callable[[nn.Module], None]
 """Compiles a module in place."""
