@@ -1,17 +1,21 @@
 # make book: the findings book of the reference model.  make test: every check.
+# make quick: lint, and the files of tests that take seconds.
 # Both set up the same environment, .venv, first; set PYTHON to choose the interpreter.
 PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := analysis store book headbook notebooks tests
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: book test lint lock pictures clean
+.PHONY: book test quick lint lock pictures clean
 
 book: .venv/ready
 	$(BIN)/headbook build
 
 test: .venv/ready lint
 	$(BIN)/pytest --numprocesses 2 --dist loadscope
+
+quick: .venv/ready lint
+	$(BIN)/pytest --numprocesses 2 --dist loadscope -m quick
 
 lint: .venv/ready
 	$(BIN)/ruff format --check $(SOURCES)

@@ -22,6 +22,8 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILDS_FIRST = "tests/book/test_book.py"
 SECONDS: dict[str, float] = json.loads((ROOT / "tests" / "seconds.json").read_text("utf-8"))
 """How long each file took; `HEADBOOK_SECONDS=tests/seconds.json make test` measures them anew."""
+QUICK_S = 3.0
+"""A file that took longer is slow."""
 
 # Configs take any keyword, which their generated signatures do not say.
 PreTrainedConfig.__no_type_check__ = True
@@ -45,10 +47,33 @@ def pytest_xdist_make_scheduler(config, log):
     return ByFile(config, log)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Begin with what takes long."""
-    turns = {file: in_turn(file) for file in {item.nodeid.partition("::")[0] for item in items}}
+    """Give every test its tier, and begin with what takes long."""
+    files = {item.nodeid.partition("::")[0] for item in items}
+    tiers, turns = {file: tier(file) for file in files}, {file: in_turn(file) for file in files}
+    for item in items:
+        item.add_marker(tiers[item.nodeid.partition("::")[0]])
     items.sort(key=lambda item: turns[item.nodeid.partition("::")[0]])
+
+
+def tier(file: str) -> str:
+    """Which tests are run together: all of a file, by what it needs and how long it took.
+
+    Returns:
+        `browser`, `kills` (processes that are stopped), `slow` (what is not measured, too) or
+        `quick`.
+    """
+    text = (ROOT / file).read_text("utf-8")
+    if re.search(r"^from (selenium|\.browser|tests\.book\.browser)\b", text, re.MULTILINE):
+        return "browser"
+    if (
+        file.endswith("_kills.py")
+        or re.search(r"\b(kill|send_signal|terminate)\(", text)
+        or "import process" in text
+    ):
+        return "kills"
+    return "quick" if SECONDS.get(file, QUICK_S) < QUICK_S else "slow"
 
 
 def in_turn(file: str) -> tuple[int, float, str]:

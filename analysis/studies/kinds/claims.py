@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
+from scipy.stats import rankdata
 from jaxtyping import Float
 
 from analysis.questions.experiment import Report
@@ -57,7 +58,7 @@ class KindClaims(Judgement):
     Heads are ranked on the even sequences and judged on the odd ones.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     evidence: KindEvidence
 
@@ -131,7 +132,8 @@ class KindClaims(Judgement):
         rng = np.random.default_rng(self.seed)
         draws = rng.multinomial(n, np.full(n, 1 / n), N_RESAMPLES) / n
         resampled = correlations(draws @ first, draws @ second)
-        lower, upper = np.quantile(resampled, (0.025, 0.975))
+        known = resampled[~np.isnan(resampled)]
+        lower, upper = np.quantile(known, (0.025, 0.975)) if known.size else (np.nan, np.nan)
         quarter = max(1, first.shape[1] // 4)
         strongest = [set(np.argsort(e.mean(0))[-quarter:].tolist()) for e in (first, second)]
         return {
@@ -259,10 +261,11 @@ def by_size(answer: Evidence) -> dict[int, Float[np.ndarray, "sequence set"]]:
 def correlations(
     first: Float[np.ndarray, "draw head"], second: Float[np.ndarray, "draw head"]
 ) -> Float[np.ndarray, " draw"]:
-    """Spearman correlations row by row."""
-    ranks = [np.argsort(np.argsort(a, axis=1), axis=1) for a in (first, second)]
+    """Spearman correlations row by row, as `spearman` has them: NaN where all of one are equal."""
+    ranks = [rankdata(a, axis=1) for a in (first, second)]
     a, b = (r - r.mean(1, keepdims=True) for r in ranks)
-    return (a * b).sum(1) / np.sqrt((a * a).sum(1) * (b * b).sum(1))
+    size = np.sqrt((a * a).sum(1) * (b * b).sum(1))
+    return np.divide((a * b).sum(1), size, out=np.full(len(size), np.nan), where=size > 0)
 
 
 def _worst(rows: pl.DataFrame, score: str) -> np.ndarray:

@@ -113,9 +113,19 @@ def test_agreements_are_scipys(judged):
 
 def test_correlations_are_spearmans_row_by_row():
     rng = np.random.default_rng(0)
-    first, second = rng.normal(size=(2, 5, 9))
+    first, second = rng.integers(4, size=(2, 5, 9)).astype(float)  # with heads that are equal
     expected = [spearmanr(a, b).statistic for a, b in zip(first, second, strict=True)]
     np.testing.assert_allclose(correlations(first, second), expected)
+
+
+def test_heads_that_are_equal_have_no_order():
+    """Their ranks are shared, not those of their rows, and all equal ones agree with nothing."""
+    rising, flat = np.arange(9.0)[None], np.zeros((1, 9))
+    assert np.isnan(correlations(rising, flat)).all()
+    tied = np.where(rising < 8, 0.0, 1.0)
+    orders = [np.random.default_rng(seed).permutation(9) for seed in range(5)]
+    found = [correlations(rising[:, o], tied[:, o]).item() for o in orders]
+    np.testing.assert_allclose(found, spearmanr(rising[0], tied[0]).statistic)
 
 
 def test_heads_are_ranked_on_even_sequences_and_judged_on_odd_ones():
