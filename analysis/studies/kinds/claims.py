@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
-from scipy.stats import rankdata
 from jaxtyping import Float
+from scipy.stats import rankdata
 
 from analysis.questions.experiment import Report
 from analysis.questions.judgement import Bar, Evidence, Judgement, Statement, decided, judged
