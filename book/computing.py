@@ -187,6 +187,7 @@ def compute_by(engine: Engine, plan: Plan) -> None:
     Raises:
         UserError: A part that was announced is not there, or not sound.
     """
+    from analysis.questions.cost import passes  # noqa: PLC0415 - imports torch
     from store import accept, terminal_bar  # noqa: PLC0415
 
     store, tried = plan.store, set[str]()
@@ -196,7 +197,8 @@ def compute_by(engine: Engine, plan: Plan) -> None:
         tried |= units.keys()
         with terminal_bar("computing") as report:
             function = partial(delivered, store.root, token_limit())
-            parts = engine.map_units(function, list(units.values()))
+            longest_first = sorted(units.values(), key=lambda unit: -passes([unit])[1])
+            parts = engine.map_units(function, longest_first)
             for index, name in enumerate(parts):
                 if name and not accept(store, [name]):
                     raise UserError(

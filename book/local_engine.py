@@ -12,7 +12,7 @@ import pickle
 import sys
 from base64 import b64encode
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
@@ -65,7 +65,8 @@ class LocalEngine:
 
         Args:
             function: Publishes whole parts only.
-            units: In the order in which they are begun.
+            units: In the order in which they are begun; those that share work follow the first of
+                them, in its process.
 
         Yields:
             What the function returns, in the order in which units are finished.
@@ -74,8 +75,8 @@ class LocalEngine:
             UserError: What the function raised, or a process was killed.
             StoreError: What the function raised.
         """
-        waiting, done = deque(units), SimpleQueue[str | Exception]()
-        children, n = Children(), min(self.n_processes, len(units))
+        waiting, done = deque(grouped(units)), SimpleQueue[str | Exception]()
+        children, n = Children(), min(self.n_processes, len(waiting))
         with ThreadPoolExecutor(n) as threads:
             try:
                 for _ in range(n):
@@ -90,10 +91,19 @@ class LocalEngine:
                 children.end()
 
 
+def grouped(units: Sequence[Experiment]) -> list[list[Experiment]]:
+    """Units that share work side by side, all others alone."""
+    found: dict[Hashable, list[Experiment]] = {}
+    for i, unit in enumerate(units):
+        shared = unit.together
+        found.setdefault(i if shared is None else shared, []).append(unit)
+    return list(found.values())
+
+
 def _serve(
     children: Children,
     function: Function,
-    waiting: deque[Experiment],
+    waiting: deque[list[Experiment]],
     done: SimpleQueue[str | Exception],
 ) -> None:
     """Give units to one process until none waits."""
@@ -102,11 +112,12 @@ def _serve(
         with children.started("book.unit_worker", [], environment) as child:
             assert child.stdin and child.stdout
             while True:
-                # a copy, since a unit that was looked at carries its model's text with it
-                job = pickle.dumps((function, replace(waiting.popleft())))
-                child.stdin.write(f"{b64encode(job).decode()}\n")
-                child.stdin.flush()
-                done.put(_answer(child.stdout.readline()))
+                for unit in waiting.popleft():
+                    # a copy, since a unit that was looked at carries its model's text with it
+                    job = pickle.dumps((function, replace(unit)))
+                    child.stdin.write(f"{b64encode(job).decode()}\n")
+                    child.stdin.flush()
+                    done.put(_answer(child.stdout.readline()))
     except IndexError:
         return  # none waits
     except (OSError, KeyboardInterrupt):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, ClassVar
@@ -94,6 +94,11 @@ class Experiment(Question):
     def n_passes(self) -> int:
         """How often the model is run over its data."""
         return 1
+
+    @property
+    def together(self) -> Hashable:
+        """What units share that are best computed by one process, one after the other; or None."""
+        return None
 
     @abstractmethod
     def data(self) -> Sequence[Tokens]:

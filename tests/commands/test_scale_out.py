@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from analysis.errors import UserError
 from analysis.overview.findings import findings
 from analysis.questions.cost import Cost
 from book.computing import Plan, compute_by, compute_share
-from book.local_engine import WORTH_S, LocalEngine, n_processes
+from book.local_engine import WORTH_S, LocalEngine, grouped, n_processes
 from book.ray_engine import RETRIES, ray_engine
 from store import Store, StoreError, accept, damages, deliver, merge, run_key
 from store.schema import schema
@@ -262,6 +263,16 @@ def test_the_cores_of_this_machine_find_the_same(tmp_path):
         undisturbed.recall(unit)
     assert_same(store, undisturbed)
     assert marks(store.root) == dict.fromkeys(range(12), 1)
+
+
+def test_units_that_share_work_follow_each_other_in_one_process():
+    @dataclass(frozen=True, kw_only=True)
+    class Sharing(Scores):
+        together: str | None = None
+
+    units = [Sharing(seed=s, together="a" if s in {1, 3} else None) for s in range(5)]
+    groups = [[unit.seed for unit in group] for group in grouped(units)]
+    assert groups == [[0], [1, 3], [2], [4]]
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,7 @@ class Scores:
     """One unit: some head scores, a seed apart."""
 
     version: ClassVar[int] = 1
+    together: ClassVar[None] = None
     seed: int
     rows: int = 32
     runs: list[int] = field(default_factory=list[int], compare=False)

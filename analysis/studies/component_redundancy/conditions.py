@@ -63,6 +63,12 @@ class AblatedComponents(Decomposed):
             return {}
         return {name: g[:, :n_pos] for name, g in importances(*self.made, tokens).items()}
 
+    @property
+    def n_passes(self) -> int:
+        """Every draw under some conditions, and each step of an adversary there and back."""
+        searched = Mode(self.mode) is Mode.ADVERSARIAL
+        return 3 * self.n_draws * (1 + (3 * ablation.ASCENT.n_steps if searched else 0))
+
     def ablation(
         self, tokens: Int[Tensor, "row pos"], found: Importances, within: str | None, seed: int
     ) -> Ablation:
@@ -157,6 +163,11 @@ class ComponentsAtPosition(AblatedComponents, DecomposedText, AtPosition):
         """The rows that effects are measured on."""
         every = self._windows
         return replace(every, ids=every.ids[::2][: self.n_measured])
+
+    @property
+    def together(self) -> Hashable:
+        """What an adversary finds at the same positions."""
+        return self._asked() if Mode(self.mode) is Mode.ADVERSARIAL else None
 
     def ablation_at(self, t: int, rows: np.ndarray, within: str | None) -> Ablation:
         """What is ablated at a position of some sequences."""

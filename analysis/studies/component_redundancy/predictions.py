@@ -37,11 +37,6 @@ class ComponentPredictions(AblatedComponents, PredictionTables):
 
     version: ClassVar[int] = 3
 
-    @property
-    def n_passes(self) -> int:
-        """Every condition, in every draw."""
-        return 3 * self.n_draws
-
     @cached_property
     def _known(self) -> dict[str, dict[str, Float[Tensor, " d_vocab"]]]:
         """What `predictions` gave of each prompt, computed for all of one length together."""

@@ -48,6 +48,12 @@ class ComponentRedundancy(ComponentsAtPosition, ValueRedundancy):
     within: str | None
     """The head that the components are cut from, as `L1H4`; None for all."""
 
+    @property
+    def n_passes(self) -> int:
+        """Each draw of the base and of A, with nothing else done and with every B; and searches."""
+        removals = 2 * self.n_draws * len(SCOPES) * self.max_lag
+        return super().n_passes + removals
+
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Compare the conditions.
 
