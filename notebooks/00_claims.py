@@ -6,9 +6,11 @@ app = marimo.App(width="medium", app_title="What holds")
 with app.setup:
     import marimo as mo
 
-    from analysis import plots
     from analysis.overview import claims as views
     from analysis.overview.findings import findings
+    from analysis.plots.bars import verdict_bars
+    from analysis.plots.graph import circuit_graph
+    from analysis.plots.intervals import claim_intervals
     from analysis.studies.atlas.study import AtlasStudy
     from analysis.studies.circuit import graph
     from analysis.studies.circuit.heads import circuit_heads
@@ -54,7 +56,7 @@ def answer(asked, store):
 
 @app.cell
 def counts(claims):
-    plots.verdict_bars(
+    verdict_bars(
         views.verdict_counts(claims),
         f"{claims.filter(verdict='supported').height} of {claims.height} claims are supported",
         "Claims by the chapter that argues them and by their verdict.",
@@ -102,7 +104,7 @@ def choose_edge():
 def circuit_picture(composition, edge, heads, induction, paths, text):
     meaning = graph.Edge(edge.value)
     edges = graph.edges(meaning, composition, paths)
-    plots.circuit_graph(
+    circuit_graph(
         graph.nodes(text["head_scores"], induction["head_scores"], heads),
         edges,
         meaning.unit,
@@ -152,7 +154,7 @@ def intervals(shown):
     mo.stop(shown.is_empty(), mo.md("No claim of this chapter has this verdict."))
     mo.accordion(
         {
-            "Their intervals": plots.claim_intervals(
+            "Their intervals": claim_intervals(
                 shown,
                 f"{shown.filter(verdict='supported').height} of {shown.height} are supported",
                 "Every claim's estimate with its 95 % interval (colour and shape: verdict), its "

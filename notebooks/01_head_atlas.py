@@ -7,8 +7,11 @@ with app.setup:
     import marimo as mo
     import polars as pl
 
-    from analysis import plots
     from analysis.interventions.heads import parse_heads
+    from analysis.plots.curves import offset_profile
+    from analysis.plots.grids import head_grid
+    from analysis.plots.intervals import by_data
+    from analysis.plots.patterns import pattern_pair
     from analysis.studies.atlas.study import AtlasStudy
     from analysis.studies.atlas.views import LABELS, atlas, bars, label_counts
     from analysis.tables import beside, sink_rows, strongest
@@ -104,7 +107,7 @@ def grid(score, scores):
     label = next(label for label in LABELS if label.name == score.value)
     shown = scores.filter(pl.col("sequence").is_null(), score=label.score, data=label.data)
     top = shown.sort("value").row(-1, named=True)
-    plots.head_grid(
+    head_grid(
         shown,
         label.neutral,
         f"L{top['layer']}H{top['head']} leads as {label.name} head, at {top['value']:.2f}",
@@ -130,7 +133,7 @@ def choose_head(text):
 @app.cell
 def pattern(asked, head, text):
     place = parse_heads([head.value], asked.card)[0]._asdict()
-    plots.pattern_pair(
+    pattern_pair(
         text["patterns"].filter(**place),
         text["prompts"],
         f"Where {head.value} looks in text",
@@ -144,7 +147,7 @@ def profile(asked, head, text):
     at = parse_heads([head.value], asked.card)[0]._asdict()
     profiles = text["head_profiles"].filter(profile="offset", **at)
     peak = profiles.filter(pl.col("lag") > 0, data="text").sort("value").row(-1, named=True)
-    plots.offset_profile(
+    offset_profile(
         profiles,
         f"{head.value} peaks {peak['lag']} back in text, at {peak['value']:.2f}",
         f"Mean attention of {head.value} to the token d back, in text and on random tokens, "
@@ -169,7 +172,7 @@ def sink(text):
 
 @app.cell
 def bos_or_word(sinks):
-    plots.by_data(
+    by_data(
         sinks,
         "Attention to position 0, with BOS there and with an ordinary token",
         "Mean attention to position 0 of every head, with 95 % intervals: text after BOS, the "

@@ -7,7 +7,10 @@ with app.setup:
     import marimo as mo
     import polars as pl
 
-    from analysis import plots
+    from analysis.plots.bars import ablation_strip, composition_strip, place_bars
+    from analysis.plots.curves import curves, induction_lag, offset_profile
+    from analysis.plots.grids import head_grid, path_grid
+    from analysis.plots.intervals import against_control, claim_intervals, losses
     from analysis.studies.atlas.study import AtlasStudy
     from analysis.studies.circuit import views
     from analysis.studies.circuit.heads import circuit_heads
@@ -126,7 +129,7 @@ def say(claims):
 
 @app.cell
 def claim_chart(claims):
-    plots.claim_intervals(
+    claim_intervals(
         claims,
         f"{claims.filter(verdict='supported').height} of {claims.height} claims about the circuit "
         "are supported",
@@ -212,7 +215,7 @@ def induction_text():
 
 @app.cell
 def induction_against_shuffled(copier, copying):
-    plots.against_control(
+    against_control(
         copying,
         ("induction score", "induction score, second copy shuffled"),
         f"{copier['name']} scores {copier['value']:.2f} when the block is repeated, "
@@ -237,7 +240,7 @@ def lags(copier_name, induction):
     )
     peak = around.filter(data="repeated").sort("value").row(-1, named=True)
     place = f"{peak['lag']:+d} tokens from" if peak["lag"] else "at"
-    plots.induction_lag(
+    induction_lag(
         around,
         f"{copier_name.value} peaks {place} the target, with {peak['value']:.2f}",
         f"Mean attention of {copier_name.value} to the tokens around the induction target, with "
@@ -252,7 +255,7 @@ def copy_losses(behaviour, induction):
     both = induction["model_scores"].filter(
         pl.col("sequence").is_null(), pl.col("score").str.ends_with("copy_loss")
     )
-    plots.losses(
+    losses(
         both.with_columns(copy=pl.col("score").str.replace_all("_", " ").str.strip_suffix(" loss")),
         f"Shown again, a block costs {-behaviour['value']:.2f} nats per token less",
         f"Mean next-token loss on either copy with 95 % intervals over {behaviour['n']} "
@@ -273,7 +276,7 @@ def previous_text():
 
 @app.cell
 def previous_against_random(looking_back, previous):
-    plots.against_control(
+    against_control(
         looking_back,
         ("previous-token score, text", "previous-token score, random tokens"),
         f"{previous['name']} scores {previous['value']:.2f} in text, "
@@ -287,7 +290,7 @@ def previous_against_random(looking_back, previous):
 def offsets(previous, text):
     back = named(text["head_profiles"]).filter(profile="offset", name=previous["name"])
     near = back.filter(pl.col("lag") <= 16)
-    plots.offset_profile(
+    offset_profile(
         near,
         f"{previous['name']} puts {previous['value']:.2f} of its attention one back",
         f"Mean attention of {previous['name']} by distance, with 95 % bands over "
@@ -308,7 +311,7 @@ def necessity_text(heads):
 
 @app.cell
 def ablated(copier_head, heads, lines, necessity):
-    plots.ablation_strip(
+    ablation_strip(
         views.score_falls(necessity, copier_head),
         (f"change of the induction score of {copier_head}", "ablated by"),
         f"Without {heads.previous} (resample), {copier_head} loses {lines['needed']}",
@@ -341,7 +344,7 @@ def path_control():
 
 @app.cell
 def path_effects(claims, copier_head, heads, path_method, paths):
-    plots.path_grid(
+    path_grid(
         views.path_falls(paths, copier_head, path_method.value),
         f"From {heads.previous} into the keys of {copier_head}: "
         f"{views.said(claims, f'key_path_{path_method.value}')}",
@@ -353,7 +356,7 @@ def path_effects(claims, copier_head, heads, path_method, paths):
 
 @app.cell
 def path_loss(claims, copier_head, heads, paths):
-    plots.ablation_strip(
+    ablation_strip(
         views.path_losses(paths, copier_head),
         ("change of the loss on the second copy, nats per token", "into"),
         f"The path from {heads.previous} to the keys of {copier_head} is worth "
@@ -379,7 +382,7 @@ def weights_text():
 
 @app.cell
 def weights(claims, composition, copier_head, heads):
-    plots.composition_strip(
+    composition_strip(
         views.compositions(composition["head_pairs"], heads.previous, heads.copiers),
         f"{heads.previous} → {copier_head}, K-composition: "
         f"z = {views.said(claims, 'k_composition_outlier')}",
@@ -403,7 +406,7 @@ def copying_text(copier_head):
 
 @app.cell
 def copying_loss(heads, lines, necessity):
-    plots.ablation_strip(
+    ablation_strip(
         views.loss_rises(necessity),
         ("change of the loss on the second copy, nats per token", "ablated by"),
         f"Without {', '.join(map(str, heads.copiers))}, the loss rises by {lines['together']}",
@@ -414,7 +417,7 @@ def copying_loss(heads, lines, necessity):
 
 @app.cell
 def direct_logits(claims, copier_head, second_copy):
-    plots.head_grid(
+    head_grid(
         second_copy["head_scores"].filter(
             pl.col("sequence").is_null(), score="direct_logit", data="repeated"
         ),
@@ -444,7 +447,7 @@ def imperfect_text():
 
 @app.cell
 def imperfect(missing, where):
-    plots.place_bars(
+    place_bars(
         where,
         f"Where {missing['name']} looks most beside the target: {missing['place']} "
         f"({missing['value']:.2f})",
@@ -512,7 +515,7 @@ def component_finding(copier_head, heads, part_effects, part_lines):
 
 @app.cell
 def component_claim_chart(part_claims):
-    plots.claim_intervals(
+    claim_intervals(
         part_claims,
         f"{part_claims.filter(verdict='supported').height} of {part_claims.height} claims about "
         "components are supported",
@@ -528,7 +531,7 @@ def component_claim_table(part_claims):
 
 @app.cell
 def components_together(copier_head, part_effects, part_lines):
-    plots.curves(
+    curves(
         component_views.joint_rows(part_effects, copier_head),
         ("components ablated", f"fall of the induction score of {copier_head}"),
         None,
@@ -544,7 +547,7 @@ def components_together(copier_head, part_effects, part_lines):
 def components_alone(copier_head, part_effects):
     alone = component_views.single_rows(part_effects["component_scores"], copier_head)
     worst = alone.filter(name=copier_head).sort("value").row(0, named=True)
-    plots.ablation_strip(
+    ablation_strip(
         alone,
         ("change of the induction score", "component"),
         f"{worst['group']} alone changes {copier_head} by {worst['value']:+.2f}",

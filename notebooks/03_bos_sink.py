@@ -7,8 +7,10 @@ with app.setup:
     import marimo as mo
     import polars as pl
 
-    from analysis import plots
-    from analysis.plots import claim_intervals, head_grid
+    from analysis.plots.designs import residual_norms, resting_place, two_by_two, value_norms
+    from analysis.plots.differences import attention_moved, sink_effects
+    from analysis.plots.grids import head_grid
+    from analysis.plots.intervals import claim_intervals
     from analysis.studies.sink import views
     from analysis.studies.sink.claims import PUBLISHED_MASS
     from analysis.studies.sink.study import SinkStudy
@@ -140,7 +142,7 @@ def designs(head, sink):
     told = rows.filter(apart | bare).select(
         pl.format("{} on {} at {}", pl.col("value").round(2), "holds", "key")
     )
-    plots.two_by_two(
+    two_by_two(
         rows,
         f"{head.value} puts " + ", ".join(told.to_series()),
         f"Mean attention of {head.value} to position 0 and to the middle, from the queries after "
@@ -165,7 +167,7 @@ def carry_text():
 def carried(sink):
     values_carried = views.carried_rows(sink["head_scores"])
     first = values_carried.row(0, named=True)
-    plots.value_norms(
+    value_norms(
         values_carried,
         f"The value that {first['name']} finds at position 0 is {first['value']:.2f} times as "
         "large as others",
@@ -205,7 +207,7 @@ def removal_text(sink):
 
 @app.cell
 def value_effects(unused, values):
-    plots.sink_effects(
+    sink_effects(
         values,
         f"Without the value at position 0 the strongest sinks change predictions by "
         f"{unused['value']:.4f} nats",
@@ -216,7 +218,7 @@ def value_effects(unused, values):
 
 @app.cell
 def key_effects(keys, needed):
-    plots.sink_effects(
+    sink_effects(
         keys,
         f"Without attention to position 0 the strongest sinks change predictions by "
         f"{needed['value']:.3f} nats",
@@ -241,7 +243,7 @@ def moved(head, sink):
     shares = views.moved_rows(sink, head.value, "mask_key 0 of all")
     gains = shares.filter(pl.col("place") != "position 0").sort("change")
     gain = gains.row(-1, named=True)
-    plots.attention_moved(
+    attention_moved(
         shares,
         f"Hidden position 0: {head.value} turns to {gain['place']}, by {gain['change']:+.2f} "
         f"({gain['change_lower']:+.2f} to {gain['change_upper']:+.2f})",
@@ -282,7 +284,7 @@ def resting(copier, sink):
     differences = views.every(sink["head_scores"]).filter(score="resting", name=copier.value)
     fall = differences.row(by_predicate=pl.col("data") == "repeated", named=True)
     control = differences.row(by_predicate=pl.col("data") == "fresh", named=True)
-    plots.resting_place(
+    resting_place(
         views.resting_rows(sink["head_scores"], copier.value),
         f"{copier.value} puts {fall['value']:+.2f} ({fall['lower']:+.2f} to {fall['upper']:+.2f}) "
         f"more on position 0 when it has nothing to copy; {control['value']:+.2f} by position",
@@ -313,7 +315,7 @@ def massive(main, sink):
         .sort("value")
         .row(-1, named=True)
     )
-    plots.residual_norms(
+    residual_norms(
         norms.with_columns(data=pl.col("data").replace_strict(views.POSITION_0)),
         f"Entering {ratio['score'].split()[-1]}, the norm at position 0 is {ratio['value']:.1f} "
         "times the mean of the others",

@@ -8,7 +8,8 @@ with app.setup:
     import polars as pl
 
     from analysis.interventions import Head
-    from analysis.plots import claim_intervals, curves
+    from analysis.plots.curves import curves
+    from analysis.plots.intervals import claim_intervals
     from analysis.studies.atlas.study import AtlasStudy
     from analysis.studies.circuit.heads import previous_token_head
     from analysis.studies.circuit.views import said

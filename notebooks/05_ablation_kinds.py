@@ -7,7 +7,9 @@ with app.setup:
     import marimo as mo
     import polars as pl
 
-    from analysis import plots
+    from analysis.plots.grids import agreement_grid, effect_grid
+    from analysis.plots.levels import cumulative_curve
+    from analysis.plots.points import effect_against_effect
     from analysis.studies.kinds.claims import KindEvidence
     from analysis.studies.kinds.study import KindStudy
     from analysis.tables import effects_beside, judged_claims, single_effects
@@ -133,7 +135,7 @@ def choose_metric():
 def every_head(kinds, metric):
     singles = single_effects(kinds, metric.value)
     worst = singles.sort("value").row(-1, named=True)
-    plots.effect_grid(
+    effect_grid(
         singles,
         f"{metric.selected_key}, nats",
         f"The largest effect of one head is {worst['value']:.2f} nats: {worst['name']}, "
@@ -145,7 +147,7 @@ def every_head(kinds, metric):
 
 @app.cell
 def agreement(agreements, farthest):
-    plots.agreement_grid(
+    agreement_grid(
         agreements.filter(pl.col("other") != "one gradient"),
         f"zero and {farthest['other']} agree least: {farthest['value']:.2f}",
         f"Spearman correlation over {farthest['n']} heads of KL(base || ablated) between every "
@@ -168,7 +170,7 @@ def pair(first, kinds, second):
         single_effects({second.value: kinds[second.value]}, "kl_base_ablated"),
     )
     larger = both.filter(pl.col("value") > pl.col("other")).height
-    plots.effect_against_effect(
+    effect_against_effect(
         both,
         (f"{second.value}, nats", f"{first.value}, nats"),
         f"{first.value} is the larger effect for {larger} of {both.height} heads",
@@ -209,7 +211,7 @@ def identity_text(identities):
 def top_against_random(curves, top):
     against = curves.filter(pl.col("p").is_not_null())
     largest = against["p_holm"].max()
-    plots.cumulative_curve(
+    cumulative_curve(
         curves,
         "KL(base || ablated), nats",
         f"The top {top['size']} heads cost {top['value']:.2f} nats; against random sets the "
@@ -231,7 +233,7 @@ def direct_and_total(direct, kinds):
     own = single_effects({"direct": direct}, "logit_change")
     repair = effects_beside(total, own)
     repaired = repair.filter(pl.col("other").abs() > pl.col("value").abs()).height
-    plots.effect_against_effect(
+    effect_against_effect(
         repair,
         ("direct effect on the logit", "total effect on the logit"),
         f"For {repaired} of {repair.height} heads the direct effect is larger than the total one",
@@ -246,7 +248,7 @@ def estimated(agreements, estimate, kinds):
     exact = single_effects({"exact": kinds["zero"]}, "loss_change")
     guessed = single_effects({"estimate": estimate}, "loss_change")
     rank = agreements.filter(kind="zero", other="one gradient").row(0, named=True)
-    plots.effect_against_effect(
+    effect_against_effect(
         effects_beside(exact, guessed),
         ("estimate from one gradient, nats", "exact loss change, nats"),
         f"One gradient ranks the heads with a Spearman correlation of {rank['value']:.2f}",

@@ -7,7 +7,10 @@ with app.setup:
     import marimo as mo
     import polars as pl
 
-    from analysis import plots
+    from analysis.plots.curves import contribution_lines, importance_curves, training_losses
+    from analysis.plots.grids import pair_grids
+    from analysis.plots.intervals import divergence_intervals
+    from analysis.plots.points import component_heads, heads_against_sum, spread_points
     from analysis.studies.components import pair_views, views
     from analysis.studies.components.pairs import ADDED, OFFSETS
     from analysis.studies.components.report import examples, report
@@ -73,7 +76,7 @@ def definition(measured):
 def divergence_chart(measured):
     divergences = views.divergences(measured)
     worst = divergences.filter(role="measured").row(-1, named=True)
-    plots.divergence_intervals(
+    divergence_intervals(
         divergences,
         f"At worst, masks do {worst['of_zero']:.0%} of the harm of nothing at all",
         "KL of the target's predictions to those under masks, in nats per token, with 95 % "
@@ -93,7 +96,7 @@ def losses_chart(measured):
     mo.stop(losses.is_empty(), mo.md("This run came without the losses of its training."))
     trained = losses.filter(pl.col("loss") != "seconds")
     last = trained.filter(loss="stochastic").sort("step").row(-1, named=True)
-    plots.training_losses(
+    training_losses(
         trained,
         f"After {last['step']:,} steps, random masks cost {last['value']:.3f} nats",
         "Losses while the decomposition was trained, before their weights; each value is the mean "
@@ -127,7 +130,7 @@ def choose_scale(harvest):
 def importance_chart(curves, scale):
     by_weight = curves.group_by("weight").len().sort("len", "weight")
     least, most = by_weight.row(0), by_weight.row(-1)
-    plots.importance_curves(
+    importance_curves(
         curves,
         scale.value,
         f"{most[0]} has {most[1]} components alive, {least[0]} only {least[1]}",
@@ -162,7 +165,7 @@ def block_chart(harvest, weight):
     blocks = views.block_norms(harvest, weight.value)
     squares = blocks.group_by("name").agg(pl.col("value").pow(2).sum().sqrt())
     total = dict(squares.iter_rows())
-    plots.component_heads(
+    component_heads(
         blocks,
         "norm",
         f"{weight.value}: the remainder has {total['remainder'] / total['target']:.1%} of the norm",
@@ -175,7 +178,7 @@ def block_chart(harvest, weight):
 def norm_chart(harvest, weight):
     norms = views.by_head(harvest, weight.value, "head_norm", views.N_HEAT)
     top = pair_views.largest(norms)
-    plots.component_heads(
+    component_heads(
         norms,
         "norm",
         f"The largest in one head is {top['name']}, {top['value']:.2f} in {top['head']}",
@@ -188,7 +191,7 @@ def activation_chart(harvest, weight):
     written = views.by_head(harvest, weight.value, "head_activation", views.N_HEAT)
     mo.stop(written.is_empty(), mo.md("Components of o do not write to single heads."))
     loudest = pair_views.largest(written)
-    plots.component_heads(
+    component_heads(
         written,
         "mean size",
         f"Where it fires, {loudest['name']} writes {loudest['value']:.2f} to {loudest['head']} "
@@ -210,7 +213,7 @@ def choose_spread_layer(harvest):
 def spread_chart(harvest, spread_layer):
     spreads = views.spreads(harvest, int(spread_layer.value))
     wide = spreads.filter(pl.col("spread") > pl.col("even") / 2)
-    plots.spread_points(
+    spread_points(
         spreads,
         f"{wide.height} of {spreads.height} alive components are spread over more than half the "
         "entropy of all heads",
@@ -275,7 +278,7 @@ def shown_scores(head, part):
 def pair_chart(added, head):
     over = pair_views.over_offsets(added, OFFSETS)
     first = pair_views.largest(over)
-    plots.pair_grids(
+    pair_grids(
         over,
         "added",
         f"{first['first']} with {first['second']} adds {first['value']:+.3g} at offset "
@@ -289,7 +292,7 @@ def pair_chart(added, head):
 def difference_chart(added, head, offset):
     difference = pair_views.minus_offset_0(added, int(offset.value))
     moved = pair_views.largest(difference)
-    plots.pair_grids(
+    pair_grids(
         difference,
         "difference",
         f"{moved['first']} with {moved['second']} adds {moved['value']:+.3g} more at offset "
@@ -304,7 +307,7 @@ def line_chart(head, part):
     lines = pair_views.strongest_lines(part, head.value)
     control = pair_views.random_band(part, head.value)
     peak = pair_views.largest(lines)
-    plots.contribution_lines(
+    contribution_lines(
         lines,
         control,
         f"{peak['pair']} adds most, {peak['value']:+.2f} at offset {peak['lag']}",
@@ -318,7 +321,7 @@ def line_chart(head, part):
 def sum_chart(offset, part):
     parts = pair_views.heads_and_sum(part, int(offset.value))
     one = pair_views.largest(parts)
-    plots.heads_against_sum(
+    heads_against_sum(
         parts,
         f"{one['pair']} adds {one['value']:+.2f} to {one['head']}, {one['total']:+.2f} to all",
         f"What the strongest pairs add to single heads at offset {offset.value}, against their "
@@ -353,7 +356,7 @@ def choose_firing(paired):
 def firing_chart(measure, pairing, part):
     together = pair_views.fired_together(part, pairing.value, measure.value)
     strongest = pair_views.largest(together)
-    plots.pair_grids(
+    pair_grids(
         together,
         measure.value,
         f"{strongest['first']} and {strongest['second']}, {strongest['panel']}: "
@@ -366,7 +369,7 @@ def firing_chart(measure, pairing, part):
 def cosine_chart(part):
     cosines = pair_views.cosines(part)
     alike = pair_views.largest(cosines)
-    plots.pair_grids(
+    pair_grids(
         cosines,
         "cosine",
         f"{alike['first']} and {alike['second']} read the same direction to {alike['value']:+.2f}",

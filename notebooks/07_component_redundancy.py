@@ -9,7 +9,9 @@ with app.setup:
 
     from analysis.components.ablation import Mode
     from analysis.interventions import Head
-    from analysis.plots import claim_intervals, condition_effects, curves
+    from analysis.plots.curves import curves
+    from analysis.plots.differences import condition_effects
+    from analysis.plots.intervals import claim_intervals
     from analysis.studies.atlas.study import AtlasStudy
     from analysis.studies.circuit.heads import previous_token_head
     from analysis.studies.circuit.views import said

@@ -7,7 +7,9 @@ with app.setup:
     import marimo as mo
     import polars as pl
 
-    from analysis.plots import claim_intervals, cumulative_curve, curves, lag_profile
+    from analysis.plots.curves import curves, lag_profile
+    from analysis.plots.intervals import claim_intervals
+    from analysis.plots.levels import cumulative_curve
     from analysis.studies.circuit.views import said
     from analysis.studies.lags import views
     from analysis.studies.lags.claims import Case

@@ -7,7 +7,7 @@ with app.setup:
     import marimo as mo
     import polars as pl
 
-    from analysis import plots
+    from analysis.plots.differences import condition_effects
     from analysis.studies.atlas.study import AtlasStudy
     from analysis.studies.circuit.heads import previous_token_head
     from analysis.studies.predictions import views
@@ -61,7 +61,7 @@ def choose_subject(asked, store):
 @app.cell
 def tables_answer(asked, store, subject):
     tabled = PredictionStudy(asked).tables(subject)
-    tables = store.recall(asked, progress_bar)
+    tables = store.recall(tabled, progress_bar)
     after_bos = tables["prompts"].filter(pl.col("position") >= int(tabled.bos))
     labels = views.menu(after_bos, tabled.categories())
     return labels, tables
@@ -93,7 +93,7 @@ def effects_chart(effects, subject):
     shown = effects.filter(group="crafted prompts")
     largest = shown.sort("value").row(-1, named=True)
     alone = shown.row(by_predicate=pl.col("condition") == f"zero {subject} at t", named=True)
-    plots.condition_effects(
+    condition_effects(
         effects,
         f"Without {subject} at t predictions move by {alone['value']:.2f} nats; "
         f"under {largest['condition']} by {largest['value']:.1f}",

@@ -9,7 +9,8 @@ with app.setup:
 
     from analysis.overview import margins, methods
     from analysis.overview.findings import findings
-    from analysis.plots import published_drops, ranking_checks, verdict_margins
+    from analysis.plots.intervals import ranking_checks, verdict_margins
+    from analysis.plots.levels import published_drops
     from analysis.studies.atlas.study import AtlasStudy
     from analysis.studies.atlas.views import bars
     from analysis.studies.kinds.study import KindStudy

@@ -9,7 +9,9 @@ with app.setup:
 
     from analysis.overview import models as views
     from analysis.overview.findings import findings
-    from analysis.plots import best_by_label, ranked_heads, verdict_grid
+    from analysis.plots.grids import verdict_grid
+    from analysis.plots.levels import ranked_heads
+    from analysis.plots.points import best_by_label
     from analysis.studies.atlas.study import AtlasStudy
     from analysis.studies.atlas.views import LABELS
     from book.live import models_box, progress_bar, requested_each

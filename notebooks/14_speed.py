@@ -6,7 +6,7 @@ app = marimo.App(width="medium", app_title="What does it cost?")
 with app.setup:
     import marimo as mo
 
-    from analysis.plots import race_seconds
+    from analysis.plots.differences import race_seconds
     from analysis.studies.speed import Task, views
     from book.live import progress_bar
     from store import Store

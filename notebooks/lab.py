@@ -7,8 +7,8 @@ with app.setup:
     import marimo as mo
     import polars as pl
 
-    from analysis import plots
     from analysis.interventions import Method
+    from analysis.plots.patterns import effects_along, prompt_pattern
     from analysis.studies.predictions import views
     from analysis.text.shown import chips, token_table
     from book.live import answered, progress_bar, requested
@@ -106,7 +106,7 @@ def show_table(answer):
 def show_effects(answer, t):
     effects = views.place_effects(answer)
     here = effects.row(t, named=True)
-    plots.effects_along(
+    effects_along(
         effects,
         t,
         f"After t the prediction moves by {here['kl_base_ablated']:.3f} nats",
@@ -118,7 +118,7 @@ def show_effects(answer, t):
 def show_pattern(answer, head, t):
     first = max(0, t - PICTURED + 1)
     near = pl.all_horizontal(pl.col("query", "key").is_between(first, t))
-    plots.prompt_pattern(
+    prompt_pattern(
         answer["patterns"].filter(near),
         answer["prompts"],
         f"Where {head} looks, up to t",

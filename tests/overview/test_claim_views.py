@@ -4,7 +4,8 @@ import polars as pl
 import pytest
 
 from analysis.overview import claims as views
-from analysis.plots import claim_intervals, verdict_bars
+from analysis.plots.bars import verdict_bars
+from analysis.plots.intervals import claim_intervals
 from analysis.studies import studies
 from tests.book.test_notebooks import NOTEBOOKS, cells
 

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from analysis.interventions import Head
-from analysis.plots import circuit_graph
+from analysis.plots.graph import circuit_graph
 from analysis.studies.circuit import graph
 from analysis.studies.circuit.graph import Edge
 from analysis.studies.circuit.heads import CircuitHeads

@@ -7,13 +7,14 @@ import polars as pl
 import pytest
 import torch
 
-from analysis import plots
 from analysis.attention import Taps
 from analysis.errors import UserError
 from analysis.interventions import Head, read_z, taps
 from analysis.interventions.stand_ins import StandIns
 from analysis.models.card import read_card
 from analysis.models.load import hidden_states, load_model, unembed
+from analysis.plots.bars import ablation_strip, composition_strip, place_bars
+from analysis.plots.grids import path_grid
 from analysis.scores import induction_score
 from analysis.studies.atlas.induction_scores import InductionScores
 from analysis.studies.atlas.text_scores import TextScores
@@ -199,9 +200,9 @@ def test_charts_stand_with_and_without_paths(known):
     previous, copier = Head(0, 0), Head(1, 0)
     absent = Stored(absences=pl.DataFrame())
     for paths in (known["paths"], absent):
-        plots.path_grid(views.path_falls(paths, str(copier), "zero"), "t", "d").to_dict()
+        path_grid(views.path_falls(paths, str(copier), "zero"), "t", "d").to_dict()
         rows = views.path_losses(paths, str(copier))
-        plots.ablation_strip(rows, ("x", "y"), "t", "d").to_dict()
+        ablation_strip(rows, ("x", "y"), "t", "d").to_dict()
     falls = views.path_falls(known["paths"], str(copier), "zero")
     assert set(falls["into"]) == {"keys", "queries", "all three"}
     assert falls.filter(into="keys", role="previous-token head").height == 1
@@ -209,14 +210,14 @@ def test_charts_stand_with_and_without_paths(known):
     pairs = known["composition"]["head_pairs"]
     rows = views.compositions(pairs, previous, [copier])
     assert rows["circuit"].sum() == rows["strongest"].sum() == 3
-    plots.composition_strip(rows, "t", "d").to_dict()
+    composition_strip(rows, "t", "d").to_dict()
     where = views.places(known["second_copy"]["head_scores"], ["L1H0"])
     assert where.filter(data="repeated")["value"].sum() == pytest.approx(1)
     assert views.largest_elsewhere(where)["place"] != "the target"
-    plots.place_bars(where, "t", "d").to_dict()
+    place_bars(where, "t", "d").to_dict()
     strip = views.loss_rises(known["necessity"])
     assert set(strip["role"]) == {"one induction head", "all of them", "as many other heads"}
-    plots.ablation_strip(strip, ("x", "y"), "t", "d").to_dict()
+    ablation_strip(strip, ("x", "y"), "t", "d").to_dict()
 
 
 def test_a_line_says_estimate_interval_control_and_verdict(built, known):

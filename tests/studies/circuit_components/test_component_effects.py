@@ -16,7 +16,8 @@ from analysis.components.importance import MLP, Layerwise
 from analysis.errors import UserError
 from analysis.interventions import Head
 from analysis.models.load import hidden_states, instrument, load_model, unembed
-from analysis.plots import ablation_strip, curves
+from analysis.plots.bars import ablation_strip
+from analysis.plots.curves import curves
 from analysis.questions.asked import Asked, Profile
 from analysis.studies.circuit.heads import CircuitHeads
 from analysis.studies.circuit_components import views
