@@ -1,6 +1,5 @@
 """How good a decomposition is: how little it loses, how few components it needs, how safe it is."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from analysis.attention import Taps
 from analysis.models.load import hidden_states
+from analysis.progress import Report
 from analysis.statistics.resampling import bootstrap
 
 from .adversary import Ascent, Sources, worst
@@ -21,8 +21,6 @@ ALIVE = {"alive": 1e-6, "alive_01": 0.01}
 """A component is alive if its mean importance over the text is above this."""
 FRESH = Ascent(n_steps=20, step=0.1)
 """A fresh adversary's: its steps together are twice the way from 0 to 1."""
-
-Report = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)

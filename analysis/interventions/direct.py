@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from analysis.errors import UserError
 from analysis.interventions.passes.staircase import trace
-from analysis.interventions.passes.sweep import Report, chunks, on_device
+from analysis.interventions.passes.sweep import chunks, on_device
 from analysis.models.load import Model, unembed
 from analysis.models.projections import surroundings
+from analysis.progress import Report
 
 _LARGE = 1e6
 """Beside its square, what a norm adds to the mean square is nothing."""

@@ -15,6 +15,7 @@ from analysis import scores
 from analysis.errors import UserError
 from analysis.interventions import Head
 from analysis.models.load import Model
+from analysis.progress import Report
 from analysis.questions.stream import Score, stream_scores
 from analysis.statistics.resampling import bootstrap
 from analysis.text.repeats import repeated_tokens
@@ -215,9 +216,7 @@ ABILITIES = {
 """Every figure of the card."""
 
 
-def evaluate(
-    subject: Subject, names: Sequence[str], report: Callable[[int, int, str], None]
-) -> dict[str, Figure]:
+def evaluate(subject: Subject, names: Sequence[str], report: Report) -> dict[str, Figure]:
     """Measure abilities on held-out templates, names, values and seeds.
 
     Args:

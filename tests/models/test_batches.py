@@ -17,7 +17,7 @@ from store import Store
 MEMORY = """
 import json, sys
 import numpy as np, torch
-from analysis.allocator import freed_memory_returned
+from analysis.memory import freed_memory_returned
 from analysis.batches import limit_tokens
 from analysis.studies.speed.contenders.models import Size, random_model
 from analysis.studies.speed.contenders.tasks import Work, our_sweep, sampled_heads, our_scores

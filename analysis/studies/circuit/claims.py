@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from analysis.interventions import Head
-from analysis.questions.experiment import Report
+from analysis.progress import Report
 from analysis.questions.judgement import Evidence, Judgement, Statement, decided
 from analysis.statistics.comparisons import permutation_p
 from analysis.statistics.resampling import bootstrap

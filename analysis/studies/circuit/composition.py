@@ -13,7 +13,8 @@ from torch import Tensor
 from analysis.attention import Site
 from analysis.models.load import Model
 from analysis.models.projections import folded, projections, surroundings
-from analysis.questions.experiment import Experiment, Report
+from analysis.progress import Report
+from analysis.questions.experiment import Experiment
 from analysis.text.tokens import Tokens
 
 KINDS = {Site.Q: "q_composition", Site.K: "k_composition", Site.V: "v_composition"}

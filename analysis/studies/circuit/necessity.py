@@ -25,7 +25,7 @@ from analysis.interventions import (
     taps,
 )
 from analysis.models.load import Model
-from analysis.questions.experiment import Report, stage
+from analysis.progress import Report, stage
 from analysis.questions.head_rows import head_effects, loss_effects, scattered
 from analysis.questions.rows import Labels, head_scores
 from analysis.text.tokens import Tokens

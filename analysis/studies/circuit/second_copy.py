@@ -15,7 +15,8 @@ from analysis.attention import Site, Taps, Where
 from analysis.interventions.direct import frozen
 from analysis.models.load import Model, hidden_states
 from analysis.models.projections import surroundings
-from analysis.questions.experiment import Experiment, Report, stage
+from analysis.progress import Report, stage
+from analysis.questions.experiment import Experiment
 from analysis.questions.rows import Labels, absence, head_scores
 from analysis.scores import uniform_pattern
 from analysis.text.tokens import Tokens

@@ -18,7 +18,7 @@ from analysis.components.decomposed import Components, Decomposition, Mask, mask
 from analysis.interventions import Head
 from analysis.interventions.passes.staircase import first
 from analysis.models.load import unembed
-from analysis.questions.experiment import Report
+from analysis.progress import Report
 from analysis.studies.circuit.passes import TOKENS_PER_BATCH, Start
 
 Parts = tuple[Part, ...]

@@ -19,8 +19,8 @@ from analysis.components.geometry import projections
 from analysis.components.importance import ImportanceFunction
 from analysis.errors import UserError
 from analysis.interventions import Head
+from analysis.progress import Report, stage
 from analysis.questions.decomposed import Decomposed
-from analysis.questions.experiment import Report, stage
 from analysis.questions.head_rows import scattered
 from analysis.questions.rows import Labels, head_scores
 from analysis.studies.circuit.heads import CircuitExperiment

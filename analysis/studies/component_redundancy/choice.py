@@ -27,8 +27,8 @@ from analysis.interventions import Head
 from analysis.interventions.heads import parse_heads
 from analysis.interventions.passes.sweep import on_device
 from analysis.models.card import ModelCard
+from analysis.progress import Report, stage
 from analysis.questions.decomposed import DecomposedText
-from analysis.questions.experiment import Report, stage
 from analysis.questions.judgement import Evidence
 from analysis.questions.text_sweep import batch_rows
 from analysis.text.tokens import Tokens

@@ -11,7 +11,7 @@ import polars as pl
 from jaxtyping import Float
 
 from analysis.components.ablation import Mode
-from analysis.questions.experiment import Report
+from analysis.progress import Report
 from analysis.questions.judgement import Bar, Evidence, Judgement, Statement, decided, judged
 from analysis.studies.redundancy.claims import REDUNDANT, Figure, indices
 

@@ -16,7 +16,7 @@ from analysis.attention import Taps
 from analysis.components.decomposed import Masks, masked
 from analysis.components.stacking import stacks
 from analysis.interventions.passes.sweep import on_device
-from analysis.questions.experiment import Report
+from analysis.progress import Report
 from analysis.studies.redundancy.query_offsets import attention_from_last, offset_rows
 
 from .conditions import NOWHERE, ComponentsAtPosition

@@ -19,7 +19,7 @@ from analysis.components.stacking import continued, stacks
 from analysis.interventions import NOTHING, Condition, Endings, Method, Opening, endings, opening
 from analysis.interventions.passes.endings import first_position, opened
 from analysis.models.load import unembed
-from analysis.questions.experiment import Report
+from analysis.progress import Report
 from analysis.studies.redundancy.measures import Measured, Read, kl, read
 from analysis.studies.redundancy.question import SCOPES, ValueRedundancy
 

@@ -13,8 +13,8 @@ import polars as pl
 from analysis.components.evaluation import judge
 from analysis.components.folder import MADE, made
 from analysis.files import regular_bytes
+from analysis.progress import Report
 from analysis.questions.decomposed import Decomposed, DecomposedText
-from analysis.questions.experiment import Report
 from analysis.settings import SETTINGS
 from analysis.text.tokens import Tokens
 

@@ -22,8 +22,9 @@ from analysis.interventions import (
     sweep,
 )
 from analysis.interventions.heads import parse_heads
+from analysis.progress import Report
 from analysis.questions.effect_rows import effect_rows
-from analysis.questions.experiment import Experiment, Report
+from analysis.questions.experiment import Experiment
 from analysis.questions.text_sweep import UNIT, TextSweep, batch_rows
 
 

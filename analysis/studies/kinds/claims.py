@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from analysis.questions.experiment import Report
+from analysis.progress import Report
 from analysis.questions.judgement import Bar, Evidence, Judgement, Statement, decided, judged
 from analysis.statistics.comparisons import holm, permutation_p, spearman
 from analysis.statistics.resampling import N_RESAMPLES, bootstrap

@@ -21,8 +21,8 @@ from analysis.interventions import (
     estimated_loss_change,
     means,
 )
+from analysis.progress import Report, stage
 from analysis.questions.effect_rows import effect_rows
-from analysis.questions.experiment import Report, stage
 from analysis.questions.text_sweep import TextSweep, batch_rows
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from analysis.attention import Edit, Site, Taps, Where
 from analysis.interventions import NOTHING, Head, Intervention, Method, taps
 from analysis.models.load import Model, hidden_states
-from analysis.questions.experiment import Report
+from analysis.progress import Report
 from analysis.questions.rows import head_scores, model_scores
 from analysis.questions.text_sweep import TextSweep
 from analysis.text.tokens import Tokens

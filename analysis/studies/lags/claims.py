@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import polars as pl
 
-from analysis.questions.experiment import Report
+from analysis.progress import Report
 from analysis.questions.judgement import Bar, Evidence, Judgement, Statement, decided, judged
 from analysis.statistics.comparisons import permutation_p
 from analysis.statistics.resampling import bootstrap

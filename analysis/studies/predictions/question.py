@@ -19,8 +19,9 @@ from analysis.interventions import NOTHING, Head, Metrics, endings, opening
 from analysis.interventions.heads import parse_heads
 from analysis.interventions.passes.predictions import differences, predictions
 from analysis.models.load import Model, unembed
+from analysis.progress import Report
 from analysis.questions.effect_rows import condition_rows
-from analysis.questions.experiment import Experiment, Report
+from analysis.questions.experiment import Experiment
 from analysis.questions.rows import Labels, absence
 from analysis.statistics.resampling import bootstrap
 from analysis.text.prompts import PROMPTS, prompt_tokens

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import polars as pl
 
 from analysis.interventions import Head
-from analysis.questions.experiment import Report
+from analysis.progress import Report
 from analysis.questions.judgement import Evidence, Judgement, Statement, decided
 
 FIGURES = {

@@ -15,7 +15,7 @@ from torch import Tensor
 from analysis.attention import Taps, Where
 from analysis.interventions import NOTHING, Intervention, Method, taps
 from analysis.models.load import Model, hidden_states
-from analysis.questions.experiment import Report
+from analysis.progress import Report
 from analysis.questions.rows import Labels, head_profiles
 
 from .question import AtPosition

@@ -27,7 +27,7 @@ from analysis.interventions import (
 from analysis.interventions.heads import parse_heads
 from analysis.interventions.passes.sweep import on_device
 from analysis.models.load import Model
-from analysis.questions.experiment import Report
+from analysis.progress import Report
 from analysis.questions.rows import Labels
 from analysis.questions.text_sweep import TextSweep
 from analysis.statistics.resampling import Estimate, bootstrap, ratio_of_sums

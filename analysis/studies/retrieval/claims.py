@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from analysis.questions.experiment import Report
+from analysis.progress import Report
 from analysis.questions.judgement import Bar, Evidence, Judgement, Statement, decided, judged
 from analysis.questions.rows import absence
 from analysis.statistics.comparisons import permutation_p, wilson

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import polars as pl
 
-from analysis.questions.experiment import Report
+from analysis.progress import Report
 from analysis.questions.judgement import Evidence, Judgement
 from analysis.questions.rows import absence
 

@@ -15,7 +15,8 @@ import polars as pl
 
 from analysis.errors import UserError
 from analysis.files import regular_bytes
-from analysis.questions.experiment import Experiment, Report
+from analysis.progress import Report
+from analysis.questions.experiment import Experiment
 from analysis.questions.rows import absence
 from analysis.studies.retrieval.answering.baseline import Baseline, baselines
 from analysis.studies.retrieval.answering.items import record_items

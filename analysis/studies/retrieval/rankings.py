@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from analysis.errors import UserError
 from analysis.interventions import Head
-from analysis.questions.experiment import Report
+from analysis.progress import Report
 from analysis.questions.judgement import Evidence
 from analysis.questions.rows import Labels, absence, head_scores, model_scores
 from analysis.scores import retrieval as scores

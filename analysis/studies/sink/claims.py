@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from analysis.interventions import Head, Method
-from analysis.questions.experiment import Report
+from analysis.progress import Report
 from analysis.questions.judgement import (
     Bar,
     Evidence,

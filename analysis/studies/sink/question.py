@@ -18,8 +18,9 @@ from analysis.interventions.averages import Measurement
 from analysis.interventions.passes.predictions import Metrics
 from analysis.interventions.passes.sweep import sweep
 from analysis.models.load import Model
+from analysis.progress import Report, stage
 from analysis.questions.effect_rows import effect_rows
-from analysis.questions.experiment import Experiment, Report, stage
+from analysis.questions.experiment import Experiment
 from analysis.questions.head_rows import head_effects
 from analysis.questions.rows import Labels, absence, head_scores, layer_profiles, model_scores
 from analysis.questions.stream import Score, chance, stream_scores
