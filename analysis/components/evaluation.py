@@ -10,7 +10,7 @@ from torch import Tensor
 from analysis.attention import Taps
 from analysis.models.load import hidden_states
 from analysis.progress import Report
-from analysis.statistics.resampling import bootstrap
+from analysis.statistics.resampling import Interval, bootstrap
 
 from .adversary import Ascent, Sources, worst
 from .decomposed import Decomposition, Mask, Masks, logits, reading
@@ -27,7 +27,7 @@ FRESH = Ascent(n_steps=20, step=0.1)
 class Judged:
     """Figures of a decomposition, with what they were measured on."""
 
-    figures: dict[str, tuple[float, float, float]]
+    figures: dict[str, Interval]
     """Mean and 95 % interval over rows, in nats or components, by name."""
     alive: dict[str, int]
     mean_importance: dict[str, list[float]]
@@ -100,8 +100,7 @@ def judge(
             sums[name] = sums.get(name, 0) + g.double().sum((0, 1)).cpu()
         report(min(start + step, len(tokens)), len(tokens), "evaluation")
     estimate = bootstrap(np.stack([np.concatenate(v) for v in values.values()], 1), seed)
-    rows = zip(estimate.mean, estimate.lower, estimate.upper, strict=True)
-    figures = {name: tuple(map(float, row)) for name, row in zip(values, rows, strict=True)}
+    figures = dict(zip(values, estimate.intervals(), strict=True))
     means = {name: total / tokens.size for name, total in sums.items()}
     alive = {
         name: sum(int((mean > bar).sum()) for mean in means.values()) for name, bar in ALIVE.items()

@@ -8,7 +8,7 @@ import polars as pl
 from analysis.interventions import METRICS, Condition, Effects
 from analysis.statistics.resampling import bootstrap
 
-from .rows import Labels
+from .rows import Labels, interval_columns
 
 
 def condition_rows(conditions: Sequence[Condition], labels: Labels) -> pl.DataFrame:
@@ -80,15 +80,9 @@ def effect_rows(effects: Effects, labels: Labels) -> dict[str, pl.DataFrame]:
 
 
 def _means(keys: pl.DataFrame, metric: str, values: np.ndarray, seed: int) -> pl.DataFrame:
-    estimate = bootstrap(values.T, seed)
-    rows = keys.with_columns(
-        metric=pl.lit(metric),
-        value=pl.Series(estimate.mean),
-        lower=pl.Series(estimate.lower),
-        upper=pl.Series(estimate.upper),
-        n=pl.Series(estimate.n, dtype=pl.Int32),
-    ).filter(pl.col("value").is_not_nan())
-    return rows.with_columns(pl.col("lower", "upper").fill_nan(None))
+    found = interval_columns(bootstrap(values.T, seed))
+    rows = keys.with_columns(pl.lit(metric).alias("metric"), *found.get_columns())
+    return rows.filter(pl.col("value").is_not_nan())
 
 
 def _joined(parts: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ from analysis.models.card import ModelCard
 from analysis.statistics.resampling import bootstrap
 
 from .effect_rows import effect_rows
-from .rows import Labels
+from .rows import Labels, interval_columns
 
 
 def head_effects(
@@ -35,7 +35,6 @@ def head_effects(
     """
     n_conditions, n_sequences, n_heads = changes.shape
     flat = changes.transpose(1, 0, 2).reshape(n_sequences, -1)
-    estimate = bootstrap(flat, labels.seed)
     keys = pl.DataFrame(
         {
             "condition": np.repeat(np.array(conditions, dtype=object), n_heads).tolist(),
@@ -44,13 +43,8 @@ def head_effects(
         },
         schema={"condition": pl.String, "layer": pl.Int16, "head": pl.Int16},
     )
-    every = keys.with_columns(
-        sequence=pl.lit(None, pl.Int32),
-        value=pl.Series(estimate.mean),
-        lower=pl.Series(estimate.lower).fill_nan(None),
-        upper=pl.Series(estimate.upper).fill_nan(None),
-        n=pl.Series(estimate.n, dtype=pl.Int32),
-    )
+    found = interval_columns(bootstrap(flat, labels.seed))
+    every = keys.with_columns(pl.lit(None, pl.Int32).alias("sequence"), *found.get_columns())
     each = [
         keys.with_columns(sequence=pl.lit(i, pl.Int32), value=pl.Series(row))
         for i, row in enumerate(flat)

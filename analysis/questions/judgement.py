@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from analysis.models.card import ModelCard
-from analysis.statistics.resampling import bootstrap
+from analysis.statistics.resampling import Interval, mean_interval
 
 from .experiment import Question
 
@@ -135,21 +135,20 @@ def judged(
     Returns:
         The row, its verdict computed from bootstrap intervals.
     """
-    found, base = (bootstrap(v[:, None], seed) for v in (values, bar.control))
-    note = f"n = {found.n[0]}; control: {bar.control_name}"
-    return decided(
-        said,
-        (float(found.mean[0]), float(found.lower[0]), float(found.upper[0])),
-        (float(base.mean[0]), float(base.lower[0]), float(base.upper[0])),
-        (bar.threshold, note),
-        evidence,
-    )
+    found, control = mean_interval(values, seed), mean_interval(bar.control, seed)
+    note = f"n = {n_known(values)}; control: {bar.control_name}"
+    return decided(said, found, control, (bar.threshold, note), evidence)
+
+
+def n_known(values: np.ndarray) -> int:
+    """How many sequences can test a statistic."""
+    return int((~np.isnan(values)).sum())
 
 
 def decided(
     said: Statement,
-    estimate: tuple[float, float, float],
-    control: tuple[float, float, float],
+    estimate: Interval,
+    control: Interval,
     bar: tuple[float, str],
     evidence: Sequence[str],
 ) -> dict[str, Any]:
@@ -157,7 +156,7 @@ def decided(
 
     Args:
         said: The claim.
-        estimate: Its estimate and the ends of its 95 % interval.
+        estimate: Its estimate; what is not a number becomes NULL.
         control: The same of the control.
         bar: The threshold, and a note of n and of what the control is.
         evidence: Runs that it was derived from.
@@ -166,16 +165,19 @@ def decided(
         The row with its verdict.
     """
     threshold, note = bar
+    numbers = {
+        "estimate": estimate.estimate,
+        "lower": estimate.lower,
+        "upper": estimate.upper,
+        "control": control.estimate,
+        "control_lower": control.lower,
+        "control_upper": control.upper,
+    }
     return {
         "claim": said.claim,
         "statement": said.statement,
         "statistic": f"{said.statistic} ({note})",
-        "estimate": estimate[0],
-        "lower": estimate[1],
-        "upper": estimate[2],
-        "control": control[0],
-        "control_lower": control[1],
-        "control_upper": control[2],
+        **{name: None if np.isnan(number) else number for name, number in numbers.items()},
         "threshold": threshold,
         "verdict": verdict(estimate[1:], threshold, control[1:]).value,
         "chapter": said.chapter,

@@ -21,7 +21,7 @@ from analysis.questions.judgement import (
     judged,
     verdict,
 )
-from analysis.statistics.resampling import N_RESAMPLES
+from analysis.statistics.resampling import N_RESAMPLES, Interval
 
 FIGURES = {
     "induction_head": "02_induction_circuit#induction_against_shuffled",
@@ -119,9 +119,9 @@ class HeadClaims(Judgement):
             "sequences",
             chapter=CHAPTER,
         )
-        estimate = float(copier.layer - previous.layer), float(lower), float(upper)
+        estimate = Interval(copier.layer - previous.layer, float(lower), float(upper))
         note = f"n = {len(gaps)} choices; control: the same layer"
-        return decided(said, estimate, (0.0, 0.0, 0.0), (0.5, note), self.runs())
+        return decided(said, estimate, Interval.exactly(0.0), (0.5, note), self.runs())
 
     def _copying(self) -> dict[str, Any]:
         scores = self.induction["model_scores"].filter(pl.col("sequence").is_not_null())

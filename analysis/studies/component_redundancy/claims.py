@@ -13,7 +13,8 @@ from jaxtyping import Float
 from analysis.components.ablation import Mode
 from analysis.progress import Report
 from analysis.questions.judgement import Bar, Evidence, Judgement, Statement, decided, judged
-from analysis.studies.redundancy.claims import REDUNDANT, Figure, indices
+from analysis.statistics.resampling import Interval
+from analysis.studies.redundancy.claims import REDUNDANT, indices, largest
 
 from .question import EFFECT_ERROR, HARM
 
@@ -126,7 +127,8 @@ class ComponentRedundancyClaims(Judgement):
                 ("offset", "offsets", offsets, "the other offsets"),
                 ("pair", "pairs of components", others, "random pairs of matched norm, offset 1"),
             ):
-                if not figures or 1 not in mine:
+                control = largest(figures)
+                if control is None or 1 not in mine:
                     continue
                 said = Statement(
                     claim=f"component_redundant_{place}_{kind}",
@@ -137,7 +139,7 @@ class ComponentRedundancyClaims(Judgement):
                     chapter=CHAPTER,
                 )
                 note = f"control: the largest estimate, lower and upper end of {whose}"
-                yield decided(said, mine[1], largest(figures), (REDUNDANT, note), self.runs())
+                yield decided(said, mine[1], control, (REDUNDANT, note), self.runs())
 
     def _specific(self) -> Iterator[dict[str, Any]]:
         """Whether offset 1 is special to the head, to the pair within it, and to the pair."""
@@ -214,13 +216,7 @@ def layer_of(head: str) -> int:
     return int(head[1:].split("H", maxsplit=1)[0])
 
 
-def largest(controls: Sequence[Figure]) -> Figure:
-    """The largest of each number: one with a smaller estimate may reach higher."""
-    estimates, lowers, uppers = zip(*controls, strict=True)
-    return max(estimates), max(lowers), max(uppers)
-
-
-def figure(answer: Evidence, metric: str) -> Figure | None:
+def figure(answer: Evidence, metric: str) -> Interval | None:
     """A number of A in the predictions, with its interval; None where it has none."""
     rows = answer["comparisons"].filter(
         pl.col("sequence").is_null(),
@@ -230,7 +226,7 @@ def figure(answer: Evidence, metric: str) -> Figure | None:
         condition="A",
         metric=metric,
     )
-    return None if rows.is_empty() else rows.select("value", "lower", "upper").row(0)
+    return None if rows.is_empty() else Interval(*rows.select("value", "lower", "upper").row(0))
 
 
 def by_sequence(answer: Evidence, metric: str) -> Float[np.ndarray, " sequence"]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,7 +13,7 @@ from jaxtyping import Float
 from analysis.progress import Report
 from analysis.questions.judgement import Bar, Evidence, Judgement, Statement, decided, judged
 from analysis.statistics.comparisons import holm, permutation_p, spearman
-from analysis.statistics.resampling import N_RESAMPLES, bootstrap
+from analysis.statistics.resampling import N_RESAMPLES, Interval, central, mean_interval
 
 FIGURES = {
     "zero_and_*_rank_alike": "05_ablation_kinds#agreement",
@@ -149,8 +149,8 @@ class KindClaims(Judgement):
         top = by_size(self.evidence.sets["top"])
         rows: list[dict[str, Any]] = []
         for size, values in top.items():
-            mean, lower, upper = _interval(values[:, 0], self.seed)
-            rows.append(_point("top", size, (mean, lower, upper), len(values)))
+            found = mean_interval(values[:, 0], self.seed)
+            rows.append(_point("top", size, found, len(values)))
         for family in ("random", "layer_matched"):
             if family not in self.evidence.sets:
                 continue
@@ -158,9 +158,7 @@ class KindClaims(Judgement):
             p = {size: permutation_p(top[size].mean(), found[size].mean(0)) for size in found}
             adjusted = holm(np.array(list(p.values())))
             for (size, values), p_holm in zip(found.items(), adjusted, strict=True):
-                means = values.mean(0)
-                band = tuple(np.quantile(means, (0.025, 0.975)))
-                point = _point(family, size, (means.mean(), *band), len(means))
+                point = _point(family, size, central(values.mean(0)), values.shape[1])
                 rows.append({**point, "p": p[size], "p_holm": float(p_holm)})
         return pl.DataFrame(rows, infer_schema_length=None)
 
@@ -183,7 +181,9 @@ class KindClaims(Judgement):
                 f"n = {top['n']}; control: {other['n']} sets, 95 % of their means; permutation "
                 f"p {other['p']:.3f}, {other['p_holm']:.3f} after Holm over all sizes"
             )
-            ends = [tuple(row[c] for c in ("value", "lower", "upper")) for row in (top, other)]
+            ends = [
+                Interval(*(row[c] for c in ("value", "lower", "upper"))) for row in (top, other)
+            ]
             claims.append(decided(said, ends[0], ends[1], (0.0, note), self.runs()))
         return claims
 
@@ -223,8 +223,9 @@ class KindClaims(Judgement):
         )
         spread = 1.96 / np.sqrt(row["n"] - 1)
         note = f"n = {row['n']} heads; control: unrelated rankings"
-        ends = row["value"], row["lower"], row["upper"]
-        return decided(said, ends, (0.0, -spread, spread), (AGREEMENT, note), self.runs())
+        ends = Interval(row["value"], row["lower"], row["upper"])
+        control = Interval(0.0, -spread, spread)
+        return decided(said, ends, control, (AGREEMENT, note), self.runs())
 
 
 def per_head(answer: Evidence, metric: str) -> PerHead:
@@ -276,21 +277,13 @@ def _worst(rows: pl.DataFrame, score: str) -> np.ndarray:
     )
 
 
-def _interval(values: np.ndarray, seed: int) -> tuple[float, float, float]:
-    found = bootstrap(values[:, None], seed)
-    return float(found.mean[0]), float(found.lower[0]), float(found.upper[0])
-
-
-def _point(
-    family: str, size: int, ends: Sequence[float], n: int
-) -> dict[str, str | int | float | None]:
-    value, lower, upper = map(float, ends)
-    row: dict[str, str | int | float | None] = {"family": family, "size": size}
+def _point(family: str, size: int, found: Interval, n: int) -> dict[str, str | int | float | None]:
     return {
-        **row,
-        "value": value,
-        "lower": lower,
-        "upper": upper,
+        "family": family,
+        "size": size,
+        "value": found.estimate,
+        "lower": found.lower,
+        "upper": found.upper,
         "n": n,
         "p": None,
         "p_holm": None,

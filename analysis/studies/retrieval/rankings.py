@@ -239,9 +239,9 @@ def _check_row(check: Check, score: str, measure: str, size: int | None) -> dict
         "score": score,
         "measure": measure,
         "size": size,
-        "value": check.value,
-        "lower": check.lower,
-        "upper": check.upper,
+        "value": check.interval.estimate,
+        "lower": check.interval.lower,
+        "upper": check.interval.upper,
         "chance": check.chance,
         "n": check.n,
     }
