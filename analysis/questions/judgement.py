@@ -1,7 +1,7 @@
 """From evidence to a verdict: a claim's estimate, interval, control and threshold."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Any, Protocol, runtime_checkable
@@ -63,6 +63,16 @@ class Evidence(Protocol):
     def __contains__(self, table: object, /) -> bool: ...
 
 
+Group = Evidence | Mapping[Any, Evidence]
+"""An answer, or several by what tells them apart."""
+
+
+def answers_of(holder: Any) -> dict[str, Group]:
+    """The answers, and groups of them, among the fields of a dataclass."""
+    values = {field.name: getattr(holder, field.name) for field in fields(holder)}
+    return {n: value for n, value in values.items() if isinstance(value, (Evidence, Mapping))}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Judgement(Question):
     """Claims about what experiments measured; its evidence is in its fields."""
@@ -70,16 +80,32 @@ class Judgement(Question):
     card: ModelCard
     """The model that they were about."""
 
+    def groups(self) -> dict[str, Group]:
+        """What is judged, by its role."""
+        return answers_of(self)
+
     def runs(self) -> list[str]:
         """The runs that are judged."""
-        return [run for runs in self._evidence().values() for run in runs]
+        groups = self.groups().values()
+        answers = (
+            answer
+            for group in groups
+            for answer in ([group] if isinstance(group, Evidence) else group.values())
+        )
+        return [run for answer in answers for run in answer.runs]
 
     def question(self) -> dict[str, Any]:
-        """The runs that are judged."""
+        """The runs that are judged, by their role."""
+        roles = {
+            name: group.runs
+            if isinstance(group, Evidence)
+            else {str(role): answer.runs for role, answer in group.items()}
+            for name, group in self.groups().items()
+        }
         return {
             "model": self.card.identity,
             "tokens": [],
-            "parameters": {"evidence": self._evidence()},
+            "parameters": {"evidence": roles},
             "dtype": "float64",
             "seed": self.seed,
         }
@@ -87,11 +113,6 @@ class Judgement(Question):
     def subjects(self) -> dict[str, pl.DataFrame]:
         """The model; texts are those of the evidence."""
         return {"models": self.card.row()}
-
-    def _evidence(self) -> dict[str, tuple[str, ...]]:
-        """Runs by field."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value.runs for name, value in values.items() if isinstance(value, Evidence)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from analysis.errors import UserError
 from analysis.interventions import Head
 from analysis.models.load import Model
 from analysis.progress import Report
+from analysis.questions.halves import strongest_first
 from analysis.questions.stream import Score, stream_scores
 from analysis.statistics.comparisons import wilson
 from analysis.statistics.resampling import mean_interval
@@ -143,8 +144,7 @@ def _induction_head(subject: Subject) -> Figure:
 
 def _strongest(values: np.ndarray) -> Figure:
     """The head that is strongest on the even sequences, measured on the odd ones."""
-    chosen = np.unravel_index(values[::2].mean(0).argmax(), values.shape[1:])
-    head = Head(int(chosen[0]), int(chosen[1]))
+    head = Head(*divmod(int(strongest_first(values)[0]), values.shape[2]))
     return {**mean(values[1::2, head.layer, head.head]), "head": str(head)}
 
 

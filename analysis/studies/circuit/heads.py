@@ -8,7 +8,6 @@ from functools import cached_property
 from random import Random
 
 import numpy as np
-import polars as pl
 import torch
 
 from analysis.errors import UserError
@@ -17,6 +16,7 @@ from analysis.interventions.heads import parse_heads
 from analysis.interventions.passes.staircase import layer_calls, trace
 from analysis.models.load import Model
 from analysis.questions.experiment import Experiment
+from analysis.questions.halves import heads_by_score
 from analysis.questions.judgement import Evidence
 from analysis.text.repeats import repeated_tokens
 from analysis.text.tokens import Tokens, Vocabulary
@@ -56,7 +56,11 @@ def circuit_heads(text: Evidence, induction: Evidence) -> CircuitHeads:
     Raises:
         UserError: The model has one layer.
     """
-    copying = [row for row in _even_means(induction, "induction", "repeated") if row[0].layer > 0]
+    copying = [
+        row
+        for row in heads_by_score(induction["head_scores"], "induction", "repeated")
+        if row[0].layer > 0
+    ]
     if not copying:
         raise UserError(
             "expected a model of at least 2 layers, got 1; "
@@ -81,19 +85,10 @@ def previous_token_head(text: Evidence) -> Head:
 
 
 def _previous_token_heads(text: Evidence) -> list[Head]:
-    looking = _even_means(text, "previous_token", "text")
-    looking = looking or _even_means(text, "previous_token", "random")
+    scores = text["head_scores"]
+    looking = heads_by_score(scores, "previous_token", "text")
+    looking = looking or heads_by_score(scores, "previous_token", "random")
     return [head for head, _ in looking]
-
-
-def _even_means(evidence: Evidence, score: str, data: str) -> list[tuple[Head, float]]:
-    """Heads by their mean over the even sequences, the largest first."""
-    rows = evidence["head_scores"].filter(
-        pl.col("sequence").is_not_null(), pl.col("sequence") % 2 == 0, score=score, data=data
-    )
-    means = rows.group_by("layer", "head").agg(pl.col("value").mean())
-    ranked = means.sort("value", "layer", "head", descending=True).rows()
-    return [(Head(layer, head), mean) for layer, head, mean in ranked]
 
 
 _NAMES = {

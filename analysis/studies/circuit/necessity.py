@@ -26,7 +26,7 @@ from analysis.interventions import (
 )
 from analysis.models.load import Model
 from analysis.progress import Report, stage
-from analysis.questions.head_rows import head_effects, loss_effects, scattered
+from analysis.questions.effect_rows import head_effects, loss_effects, scattered
 from analysis.questions.rows import Labels, head_scores
 from analysis.text.tokens import Tokens
 

@@ -24,8 +24,7 @@ from analysis.interventions import (
 from analysis.models.load import Model
 from analysis.models.projections import surroundings
 from analysis.progress import Report, stage
-from analysis.questions.effect_rows import condition_rows
-from analysis.questions.head_rows import head_effects, loss_effects
+from analysis.questions.effect_rows import condition_rows, head_effects, loss_effects
 from analysis.questions.rows import Labels, absence
 from analysis.text.tokens import Tokens
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from analysis.components.ablation import Part
 from analysis.interventions import Condition, Head
-from analysis.questions.head_rows import head_effects, loss_effects
+from analysis.questions.effect_rows import head_effects, loss_effects
 from analysis.questions.rows import Labels, interval_columns
 from analysis.statistics.resampling import bootstrap
 

@@ -21,7 +21,7 @@ from analysis.errors import UserError
 from analysis.interventions import Head
 from analysis.progress import Report, stage
 from analysis.questions.decomposed import Decomposed
-from analysis.questions.head_rows import scattered
+from analysis.questions.effect_rows import scattered
 from analysis.questions.rows import Labels, head_scores
 from analysis.studies.circuit.heads import CircuitExperiment
 from analysis.text.tokens import Tokens

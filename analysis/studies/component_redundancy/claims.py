@@ -12,7 +12,16 @@ from jaxtyping import Float
 
 from analysis.components.ablation import Mode
 from analysis.progress import Report
-from analysis.questions.judgement import Bar, Evidence, Judgement, Statement, decided, judged
+from analysis.questions.judgement import (
+    Bar,
+    Evidence,
+    Group,
+    Judgement,
+    Statement,
+    answers_of,
+    decided,
+    judged,
+)
 from analysis.statistics.resampling import Interval
 from analysis.studies.redundancy.claims import REDUNDANT, indices, largest
 
@@ -72,28 +81,9 @@ class ComponentRedundancyClaims(Judgement):
 
     evidence: ComponentEvidence
 
-    def _groups(self) -> dict[str, Mapping[str, Evidence]]:
-        found = self.evidence
-        zeroed = {found.head: found.zeroed}
-        return {
-            "modes": found.modes,
-            "within": found.within,
-            "matched": found.matched,
-            "zeroed": zeroed,
-        }
-
-    def runs(self) -> list[str]:
-        """The runs that are judged."""
-        answers = [answer for group in self._groups().values() for answer in group.values()]
-        return [run for answer in answers for run in answer.runs]
-
-    def question(self) -> dict[str, Any]:
-        """The runs that are judged, by their role."""
-        roles = {
-            name: {role: answer.runs for role, answer in group.items()}
-            for name, group in self._groups().items()
-        }
-        return {**super().question(), "parameters": {"evidence": roles}}
+    def groups(self) -> dict[str, Group]:
+        """What is judged, by its role."""
+        return {**answers_of(self.evidence), "zeroed": {self.evidence.head: self.evidence.zeroed}}
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Judge every claim.

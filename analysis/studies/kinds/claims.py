@@ -11,7 +11,17 @@ import polars as pl
 from jaxtyping import Float
 
 from analysis.progress import Report
-from analysis.questions.judgement import Bar, Evidence, Judgement, Statement, decided, judged
+from analysis.questions.halves import ODD, strongest_first
+from analysis.questions.judgement import (
+    Bar,
+    Evidence,
+    Group,
+    Judgement,
+    Statement,
+    answers_of,
+    decided,
+    judged,
+)
 from analysis.statistics.comparisons import holm, permutation_p, spearman
 from analysis.statistics.resampling import N_RESAMPLES, Interval, central, mean_interval
 
@@ -90,25 +100,9 @@ class KindClaims(Judgement):
             "claims": pl.DataFrame(claims),
         }
 
-    def runs(self) -> list[str]:
-        """The runs that are judged."""
-        groups = (self.evidence.kinds, self.evidence.estimates, self.evidence.sets)
-        answers = [answer for group in groups for answer in group.values()]
-        return [run for answer in (*answers, self.evidence.identities) for run in answer.runs]
-
-    def question(self) -> dict[str, Any]:
-        """The runs that are judged, by their role."""
-        groups = {
-            "kinds": self.evidence.kinds,
-            "estimates": self.evidence.estimates,
-            "sets": self.evidence.sets,
-        }
-        roles = {
-            name: {role: answer.runs for role, answer in group.items()}
-            for name, group in groups.items()
-        }
-        evidence = {**roles, "identities": self.evidence.identities.runs}
-        return {**super().question(), "parameters": {"evidence": evidence}}
+    def groups(self) -> dict[str, Group]:
+        """What is judged, by its role."""
+        return answers_of(self.evidence)
 
     def _agreements(self, effects: Mapping[str, PerHead]) -> pl.DataFrame:
         """Every two kinds, and every estimate with `zero`."""
@@ -239,14 +233,13 @@ def per_head(answer: Evidence, metric: str) -> PerHead:
 def ranking(answer: Evidence) -> tuple[str, ...]:
     """Single heads by their effect on the even sequences, largest first."""
     names = list(dict.fromkeys(answer["ablations"]["heads"].to_list()))
-    even = per_head(answer, METRIC)[::2].mean(0)
-    return tuple(names[i] for i in np.argsort(-even, kind="stable"))
+    return tuple(names[i] for i in strongest_first(per_head(answer, METRIC)))
 
 
 def by_size(answer: Evidence) -> dict[int, Float[np.ndarray, "sequence set"]]:
     """Effects of sets on the odd sequences, by number of heads."""
     sizes = answer["ablations"].select("condition", "size")
-    odd = answer["ablation_effects"].filter(pl.col("sequence") % 2 == 1, scope="all")
+    odd = answer["ablation_effects"].filter(ODD, scope="all")
     rows = odd.join(sizes, on="condition")
     return {
         size: part.pivot("condition", index="sequence", values=METRIC, maintain_order=True)

@@ -13,8 +13,10 @@ from analysis.progress import Report
 from analysis.questions.judgement import (
     Bar,
     Evidence,
+    Group,
     Judgement,
     Statement,
+    answers_of,
     decided,
     judged,
     n_known,
@@ -83,27 +85,13 @@ class LagClaims(Judgement):
 
     evidence: LagEvidence
 
-    def runs(self) -> list[str]:
-        """The runs that are judged."""
-        return [run for group in self._roles().values() for runs in group.values() for run in runs]
-
-    def question(self) -> dict[str, Any]:
-        """The runs that are judged, by their role."""
-        return {**super().question(), "parameters": {"evidence": self._roles()}}
-
-    def _roles(self) -> dict[str, dict[str, tuple[str, ...]]]:
-        found = self.evidence
-        groups: dict[str, Mapping[Any, Evidence]] = {
-            "base": found.base,
-            "control": found.control,
-            "top": found.top,
-            "random": found.random,
-            **{f"{n} words": answers for n, answers in found.lengths.items()},
-        }
-        return {
-            name: {str(role): answer.runs for role, answer in group.items()}
-            for name, group in groups.items()
-        }
+    def groups(self) -> dict[str, Group]:
+        """What is judged, by its role."""
+        found = answers_of(self.evidence)
+        del found["lengths"]
+        for n, group in self.evidence.lengths.items():
+            found[f"{n} words"] = group
+        return found
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Judge every claim.

@@ -10,7 +10,7 @@ import polars as pl
 
 from analysis.interventions import Head
 from analysis.progress import Report
-from analysis.questions.judgement import Evidence, Judgement, Statement, decided
+from analysis.questions.judgement import Evidence, Group, Judgement, Statement, answers_of, decided
 from analysis.statistics.resampling import Interval
 
 FIGURES = {
@@ -53,18 +53,9 @@ class RedundancyClaims(Judgement):
 
     evidence: RedundancyEvidence
 
-    def runs(self) -> list[str]:
-        """The runs that are judged."""
-        groups = (self.evidence.methods, self.evidence.others)
-        return [run for group in groups for answer in group.values() for run in answer.runs]
-
-    def question(self) -> dict[str, Any]:
-        """The runs that are judged, by their role."""
-        roles = {
-            "methods": {name: answer.runs for name, answer in self.evidence.methods.items()},
-            "others": {name: answer.runs for name, answer in self.evidence.others.items()},
-        }
-        return {**super().question(), "parameters": {"evidence": roles}}
+    def groups(self) -> dict[str, Group]:
+        """What is judged, by its role."""
+        return answers_of(self.evidence)
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Judge every claim.

@@ -63,11 +63,6 @@ class RetrievalCell(Judgement):
             )
         }
 
-    def runs(self) -> list[str]:
-        """The runs that are read."""
-        answers = (self.base, *self.curves.values())
-        return [run for answer in answers for run in answer.runs]
-
     def question(self) -> dict[str, Any]:
         """The runs that are read, and the sets that they are read by."""
         parameters = {"evidence": self.runs(), **self.plan.parameters()}

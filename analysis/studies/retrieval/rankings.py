@@ -13,6 +13,7 @@ from jaxtyping import Float
 from analysis.errors import UserError
 from analysis.interventions import Head
 from analysis.progress import Report
+from analysis.questions.halves import heads_by_score
 from analysis.questions.judgement import Evidence
 from analysis.questions.rows import Labels, absence, head_scores, model_scores
 from analysis.scores import retrieval as scores
@@ -182,13 +183,10 @@ def ranking(answer: Evidence, score: str) -> list[Head]:
         UserError: The score has no rows on even items.
     """
     known = answer["head_scores"] if "head_scores" in answer else pl.DataFrame()
-    if known.height:
-        known = known.filter(pl.col("sequence") % 2 == 0, score=score, data=EVERY)
-    if not known.height:
+    means = heads_by_score(known, score, EVERY) if known.height else []
+    if not means:
         raise UserError(f"expected scores of {score}, found none ({_reason(answer, score)})")
-    means = known.group_by("layer", "head").agg(pl.col("value").mean())
-    ranked = means.sort("value", "layer", "head", descending=[True, False, False])
-    return [Head(*head) for head in ranked.select("layer", "head").rows()]
+    return [head for head, _ in sorted(means, key=lambda each: (-each[1], each[0]))]
 
 
 def validity_row(
