@@ -41,7 +41,14 @@ class Question(ABC):
 
     @abstractmethod
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
-        """Compute the answer: tidy frames by table name."""
+        """Compute the answer.
+
+        Args:
+            report: Told the progress.
+
+        Returns:
+            Tidy frames by table name.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,7 +30,6 @@ FIGURES = {
     "previous_token_positional": "02_induction_circuit#previous_against_random",
     "previous_token_below_induction": "00_claims#circuit_picture",
 }
-"""The cell that shows each claim, by its name or a pattern of names; the first that fits."""
 
 __all__ = ["Evidence", "HeadClaims", "Verdict", "verdict"]
 
@@ -55,9 +54,6 @@ class HeadClaims(Judgement):
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Judge every claim.
-
-        Args:
-            report: Told the progress.
 
         Returns:
             `claims`, one row each; claims that the model's data cannot test have none.

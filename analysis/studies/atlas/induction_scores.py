@@ -58,9 +58,6 @@ class InductionScores(Experiment):
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Score every head and the model's own copying.
 
-        Args:
-            report: Told the progress.
-
         Returns:
             `head_scores`, `head_profiles` and `model_scores`.
         """

@@ -104,9 +104,6 @@ class SInhibitionScores(Experiment):
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Score every head: attention, what it copies, and what zeroing it does.
 
-        Args:
-            report: Told the progress.
-
         Returns:
             `head_scores` and `model_scores`, or `absences` where names are split.
         """

@@ -94,9 +94,6 @@ class SuccessorScores(Experiment):
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Score every head on every kind of list.
 
-        Args:
-            report: Told the progress.
-
         Returns:
             `head_scores` (data `ordinal`, `control` and their paired difference `signal`, pooled
             and by kind as `ordinal: months`) and `absences`.

@@ -89,9 +89,6 @@ class TextScores(Experiment):
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Score every head.
 
-        Args:
-            report: Told the progress.
-
         Returns:
             `head_scores`, `head_profiles`, and for text `patterns`, `prompts` and `absences`.
         """

@@ -26,7 +26,6 @@ FIGURES = {
     "copiers_needed": "02_induction_circuit#copying_loss",
     "copier_writes_next_token": "02_induction_circuit#direct_logits",
 }
-"""The cell that shows each claim, by its name or a pattern of names; the first that fits."""
 
 NEEDED = MIN_SCORE
 """Loss of attention to the target from which a head needs another: as much as makes a head an
@@ -77,9 +76,6 @@ class CircuitClaims(Judgement):
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Judge every claim.
-
-        Args:
-            report: Told the progress.
 
         Returns:
             `claims`, one row each; what the architecture cannot show has none.

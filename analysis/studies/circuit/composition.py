@@ -55,9 +55,6 @@ class Composition(Experiment):
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Measure every pair of heads in different layers.
 
-        Args:
-            report: Told the progress.
-
         Returns:
             `head_pairs`: value in [0, 1], z-score and rank among all pairs of the same kind; a
             model of one layer has none.

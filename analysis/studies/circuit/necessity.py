@@ -83,9 +83,6 @@ class CircuitNecessity(CircuitExperiment):
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Ablate.
 
-        Args:
-            report: Told the progress.
-
         Returns:
             `ablations`, `ablation_effects` and `ablation_means` (loss), `head_effects` (change of
             the induction heads' scores) and `head_scores` (their scores as they are).

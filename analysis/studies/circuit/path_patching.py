@@ -179,9 +179,6 @@ class PathPatching(CircuitExperiment):
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Patch.
 
-        Args:
-            report: Told the progress.
-
         Returns:
             `ablations`, `ablation_effects` and `ablation_means` (loss) and `head_effects` (change
             of the receiver's score); or `absences` where layers norm what attention writes.

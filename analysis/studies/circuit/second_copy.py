@@ -67,9 +67,6 @@ class SecondCopy(Experiment):
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Read every head.
 
-        Args:
-            report: Told the progress.
-
         Returns:
             `head_scores`: `second_copy_` and each of `PLACES`, shares that add up to 1, and
             `direct_logit`; `absences` of that where layers norm what attention writes.

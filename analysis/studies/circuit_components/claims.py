@@ -25,7 +25,6 @@ FIGURES = {
     "components_concentrated": "02_induction_circuit#concentration_table",
     "components_needed_loss": "02_induction_circuit#component_claim_chart",
 }
-"""The cell that shows each claim, by its name or a pattern of names; the first that fits."""
 
 CHAPTER = "02_induction_circuit"
 
@@ -54,9 +53,6 @@ class ComponentEffectClaims(Judgement):
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Judge every claim.
-
-        Args:
-            report: Told the progress.
 
         Returns:
             `claims`, one row each.

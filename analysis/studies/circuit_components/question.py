@@ -88,9 +88,6 @@ class ComponentEffects(Decomposed, CircuitExperiment):
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Ablate.
 
-        Args:
-            report: Told the progress.
-
         Returns:
             `component_scores`: effects of components alone; `ablations`, `ablation_effects`,
             `ablation_means` (loss) and `head_effects`: of several together; `head_scores`: both

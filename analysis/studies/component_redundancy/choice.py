@@ -78,9 +78,6 @@ class PairChoice(DecomposedText):
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Rank the pairs, and draw random ones.
 
-        Args:
-            report: Told the progress.
-
         Returns:
             `component_pairs`: of both halves of the text, `mean_contribution`, the pairs that add
             most, the largest first, and `matched_norm`, random pairs of components whose weights

@@ -34,7 +34,6 @@ FIGURES = {
     "component_adversary": "07_component_redundancy#adversary_chart",
     "component_shared_draws": "07_component_redundancy#ways_table",
 }
-"""The cell that shows each claim, by its name or a pattern of names; the first that fits."""
 
 CHAPTER = "07_component_redundancy"
 
@@ -87,9 +86,6 @@ class ComponentRedundancyClaims(Judgement):
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Judge every claim.
-
-        Args:
-            report: Told the progress.
 
         Returns:
             `claims`; one whose number is undefined on every sequence has no row.

@@ -37,9 +37,6 @@ class ComponentOffsets(ComponentsAtPosition):
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Watch every head under each condition.
 
-        Args:
-            report: Told the progress.
-
         Returns:
             `head_profiles`: `query_offset`, attention by offset, its `data` the condition, and
             `query_offset_change`, condition minus its baseline, paired: ablated components are

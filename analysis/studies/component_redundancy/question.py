@@ -51,9 +51,6 @@ class ComponentRedundancy(ComponentsAtPosition, ValueRedundancy):
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Compare the conditions.
 
-        Args:
-            report: Told the progress.
-
         Returns:
             `comparisons`, as `ValueRedundancy`, and besides `effect`, `effect_se` and `harm` of
             A, and `kl` of base and A from the target; of an adversary also `adversary_steps`.

@@ -52,9 +52,6 @@ class ComponentHarvest(DecomposedText):
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Watch all components, and keep what is shown.
 
-        Args:
-            report: Told the progress.
-
         Returns:
             `components`, `component_scores`, `component_pairs`, `component_tokens`; `head_scores`,
             the norm of the target's weight, of its reconstruction and of the remainder by head;

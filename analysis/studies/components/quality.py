@@ -44,9 +44,6 @@ class DecompositionQuality(Decomposed):
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Read the figures.
 
-        Args:
-            report: Told the progress.
-
         Returns:
             `decompositions` and `decomposition_losses`.
         """
@@ -77,9 +74,6 @@ class MeasuredQuality(DecomposedText):
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Measure it.
-
-        Args:
-            report: Told the progress.
 
         Returns:
             `decompositions`.

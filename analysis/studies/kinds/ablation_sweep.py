@@ -83,9 +83,6 @@ class AblationSweep(TextSweep):
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Measure every set.
 
-        Args:
-            report: Told the progress.
-
         Returns:
             `ablations`, `ablation_effects` and `ablation_means`.
         """

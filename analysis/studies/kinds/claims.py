@@ -31,7 +31,6 @@ FIGURES = {
     "q_zero_is_uniform": "05_ablation_kinds#identity_text",
     "zero_is_not_uniform": "05_ablation_kinds#identity_text",
 }
-"""The cell that shows each claim, by its name or a pattern of names; the first that fits."""
 
 CHAPTER = "05_ablation_kinds"
 METRIC = "kl_base_ablated"
@@ -73,9 +72,6 @@ class KindClaims(Judgement):
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Compare the kinds, and the top heads with random ones.
-
-        Args:
-            report: Told the progress.
 
         Returns:
             `rank_agreements`, `ablation_curves` and `claims`.

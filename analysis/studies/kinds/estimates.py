@@ -35,9 +35,6 @@ class DirectEffects(TextSweep):
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Measure every head's own part of a logit.
 
-        Args:
-            report: Told the progress.
-
         Returns:
             `ablations`, `ablation_effects` and `ablation_means` of the family `direct`:
             `logit_change` is of the base's most probable token.
@@ -81,9 +78,6 @@ class GradientEstimates(DirectEffects):
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Estimate every head's loss change.
-
-        Args:
-            report: Told the progress.
 
         Returns:
             `ablations`, `ablation_effects` and `ablation_means` of the family `estimate`.

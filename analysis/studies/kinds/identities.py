@@ -42,9 +42,6 @@ class AblationIdentities(TextSweep):
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Compare z under every variant, layer by layer, the rest of the model untouched.
 
-        Args:
-            report: Told the progress.
-
         Returns:
             `head_scores`: the largest difference of z from `uniform`, per head and sequence;
             `model_scores`: attention on future keys, and rows of the softmax that are NaN when

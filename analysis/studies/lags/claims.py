@@ -31,7 +31,6 @@ FIGURES = {
     "lag_top_heads_*": "09_lag_profiles#lag_levels",
     "lag_upper_half_*": "09_lag_profiles#lag_falls",
 }
-"""The cell that shows each claim, by its name or a pattern of names; the first that fits."""
 
 CHAPTER = "09_lag_profiles"
 SUCCESSION = 1.0
@@ -95,9 +94,6 @@ class LagClaims(Judgement):
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Judge every claim.
-
-        Args:
-            report: Told the progress.
 
         Returns:
             `claims`.

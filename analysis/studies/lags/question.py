@@ -162,9 +162,6 @@ class LagProfiles(Experiment):
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Measure every set.
 
-        Args:
-            report: Told the progress.
-
         Returns:
             `ablations`, `lag_profiles` and `lag_measures`; of random sets one profile over all
             draws, and no rows of single permutations.

@@ -124,9 +124,6 @@ class PromptProbe(Experiment):
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Run the prompt as it is and under the intervention.
 
-        Args:
-            report: Told the progress.
-
         Returns:
             `prompts`, `patterns` of the head (`ablated` ones only where they differ),
             `predictions` at t, `ablations`, and `ablation_effects` at every position.

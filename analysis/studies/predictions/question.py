@@ -114,9 +114,6 @@ class PredictionTables(Experiment):
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Predict after every prompt under every condition.
 
-        Args:
-            report: Told the progress.
-
         Returns:
             `predictions`, `prompts`, `ablations`, `ablation_effects`, `ablation_means` and, where
             prompts do not fit the context, `absences`.

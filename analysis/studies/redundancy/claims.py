@@ -18,7 +18,6 @@ FIGURES = {
     "value_redundant_predictions_*": "04_previous_token_redundancy#index_in_predictions",
     "value_redundant_*": "04_previous_token_redundancy#methods_table",
 }
-"""The cell that shows each claim, by its name or a pattern of names; the first that fits."""
 
 CHAPTER = "04_previous_token_redundancy"
 
@@ -59,9 +58,6 @@ class RedundancyClaims(Judgement):
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Judge every claim.
-
-        Args:
-            report: Told the progress.
 
         Returns:
             `claims`; one whose index is undefined on every sequence has no row.

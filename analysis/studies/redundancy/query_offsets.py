@@ -56,9 +56,6 @@ class QueryOffsets(AtPosition):
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Watch every head under each condition.
 
-        Args:
-            report: Told the progress.
-
         Returns:
             `head_profiles`: `query_offset`, attention by offset, its `data` the condition, and
             `query_offset_change`, condition minus target, paired.

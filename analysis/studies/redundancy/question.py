@@ -111,9 +111,6 @@ class ValueRedundancy(AtPosition):
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Compare the conditions.
 
-        Args:
-            report: Told the progress.
-
         Returns:
             `comparisons`: aggregates of all, and the index on every sequence at the head's own
             layer and in the predictions.

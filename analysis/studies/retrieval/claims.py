@@ -30,7 +30,6 @@ FIGURES = {
     "retrieval_*_valid": "08_retrieval_heads#retrieval_claims_chart",
     "retrieval_uniform_is_query_zeroing": "08_retrieval_heads#curves_by_method",
 }
-"""The cell that shows each claim, by its name or a pattern of names; the first that fits."""
 
 CHAPTER = "08_retrieval_heads"
 AREA = 0.1
@@ -89,9 +88,6 @@ class RetrievalClaims(Judgement):
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Draw the curves, and judge them.
-
-        Args:
-            report: Told the progress.
 
         Returns:
             `claims`; `retrieval_curves` and `ranking_checks` where something is testable,

@@ -138,9 +138,6 @@ class SetCurves(Experiment):
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Ask every question under every set.
 
-        Args:
-            report: Told the progress.
-
         Returns:
             `ablations` and `retrieval_outcomes`.
         """

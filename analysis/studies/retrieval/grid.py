@@ -34,9 +34,6 @@ class RetrievalCell(Judgement):
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Draw the cell's curves.
 
-        Args:
-            report: Told the progress.
-
         Returns:
             `retrieval_curves`, or `absences` where the model does not answer well enough.
         """

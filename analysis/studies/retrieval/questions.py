@@ -158,9 +158,6 @@ class RetrievalItems(RecordQuestions):
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Ask every question.
 
-        Args:
-            report: Told the progress.
-
         Returns:
             `retrieval_items`.
         """

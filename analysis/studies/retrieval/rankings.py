@@ -41,9 +41,6 @@ class HeadDetection(Asking):
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Ask every question and score every head.
 
-        Args:
-            report: Told the progress.
-
         Returns:
             `retrieval_items`; `head_scores` (of single items for all facts together, and in
             aggregate for each fact too), `model_scores` (the needle's share of visible tokens)

@@ -38,7 +38,6 @@ FIGURES = {
     "sink_massive": "03_bos_sink#massive",
     "no_op_sink": "03_bos_sink#claims_chart",
 }
-"""The cell that shows each claim, by its name or a pattern of names; the first that fits."""
 
 CHAPTER = "03_bos_sink"
 
@@ -103,9 +102,6 @@ class SinkClaims(Judgement):
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Judge every claim.
-
-        Args:
-            report: Told the progress.
 
         Returns:
             `claims`, one row each; claims that the model's data cannot test have none.

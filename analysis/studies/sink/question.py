@@ -114,9 +114,6 @@ class BosSink(Experiment):
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Measure everything about the sink that the model's data can test.
 
-        Args:
-            report: Told the progress.
-
         Returns:
             `head_scores`, and where there is text `head_effects`, `layer_profiles`,
             `model_scores`, `ablations`, `ablation_effects` and `ablation_means`; `absences` for
