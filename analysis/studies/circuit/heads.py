@@ -125,36 +125,16 @@ def draw_blocks(vocabulary: Vocabulary, what: str, shape: tuple[int, int], seed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CircuitExperiment(Experiment):
-    """A question about a previous-token head and induction heads, on a block shown twice.
+class BlockExperiment(Experiment):
+    """A question about a random block that is shown twice.
 
-    Blocks are drawn apart from those of `InductionScores`, so that the heads are tested on
-    sequences that did not choose them.
+    Blocks are drawn apart from those of `InductionScores`, so that heads are tested on sequences
+    that did not choose them.
     """
 
-    previous: str
-    """The previous-token head, as `L1H4`."""
-    copiers: tuple[str, ...]
-    """The induction heads, the strongest first."""
     n_sequences: int
     block_len: int
     """Random tokens in the block that is shown twice, L."""
-
-    @cached_property
-    def heads(self) -> CircuitHeads:
-        """The heads.
-
-        Raises:
-            UserError: The model has no such head, or an induction head is not above the other.
-        """
-        (previous,) = parse_heads([self.previous], self.card)
-        copiers = parse_heads(self.copiers, self.card)
-        if not copiers or min(head.layer for head in copiers) <= previous[0]:
-            raise UserError(
-                f"expected induction heads in layers above {self.previous}, got "
-                f"{', '.join(self.copiers) or 'none'}; choose an earlier previous-token head"
-            )
-        return CircuitHeads(previous, copiers)
 
     @cached_property
     def repeated(self) -> Tokens:
@@ -173,6 +153,32 @@ class CircuitExperiment(Experiment):
     def data(self) -> Sequence[Tokens]:
         """The block twice, and the control whose second copy is shuffled."""
         return [self.repeated, self.shuffled]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CircuitExperiment(BlockExperiment):
+    """A question about a previous-token head and induction heads, on a block shown twice."""
+
+    previous: str
+    """The previous-token head, as `L1H4`."""
+    copiers: tuple[str, ...]
+    """The induction heads, the strongest first."""
+
+    @cached_property
+    def heads(self) -> CircuitHeads:
+        """The heads.
+
+        Raises:
+            UserError: The model has no such head, or an induction head is not above the other.
+        """
+        (previous,) = parse_heads([self.previous], self.card)
+        copiers = parse_heads(self.copiers, self.card)
+        if not copiers or min(head.layer for head in copiers) <= previous[0]:
+            raise UserError(
+                f"expected induction heads in layers above {self.previous}, got "
+                f"{', '.join(self.copiers) or 'none'}; choose an earlier previous-token head"
+            )
+        return CircuitHeads(previous, copiers)
 
     def start(self, model: Model, tokens: Tokens, rows: slice) -> Start:
         """Run the model as it is on some sequences."""
