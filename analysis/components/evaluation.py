@@ -1,6 +1,5 @@
 """How good a decomposition is: how little it loses, how few components it needs, how safe it is."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +9,8 @@ from torch import Tensor
 
 from analysis.attention import Taps
 from analysis.models.load import hidden_states
-from analysis.statistics.resampling import bootstrap
+from analysis.progress import Report
+from analysis.statistics.resampling import Interval, bootstrap
 
 from .adversary import Ascent, Sources, worst
 from .decomposed import Decomposition, Mask, Masks, logits, reading
@@ -22,14 +22,12 @@ ALIVE = {"alive": 1e-6, "alive_01": 0.01}
 FRESH = Ascent(n_steps=20, step=0.1)
 """A fresh adversary's: its steps together are twice the way from 0 to 1."""
 
-Report = Callable[[int, int, str], None]
-
 
 @dataclass(frozen=True)
 class Judged:
     """Figures of a decomposition, with what they were measured on."""
 
-    figures: dict[str, tuple[float, float, float]]
+    figures: dict[str, Interval]
     """Mean and 95 % interval over rows, in nats or components, by name."""
     alive: dict[str, int]
     mean_importance: dict[str, list[float]]
@@ -102,8 +100,7 @@ def judge(
             sums[name] = sums.get(name, 0) + g.double().sum((0, 1)).cpu()
         report(min(start + step, len(tokens)), len(tokens), "evaluation")
     estimate = bootstrap(np.stack([np.concatenate(v) for v in values.values()], 1), seed)
-    rows = zip(estimate.mean, estimate.lower, estimate.upper, strict=True)
-    figures = {name: tuple(map(float, row)) for name, row in zip(values, rows, strict=True)}
+    figures = dict(zip(values, estimate.intervals(), strict=True))
     means = {name: total / tokens.size for name, total in sums.items()}
     alive = {
         name: sum(int((mean > bar).sum()) for mean in means.values()) for name, bar in ALIVE.items()

@@ -1,6 +1,6 @@
 """One pass over text: how often each component fires, on what, and with which others."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from analysis.attention import Taps
 from analysis.models.load import hidden_states
+from analysis.progress import Report
 
 from .decomposed import Decomposition, reading
 from .importance import ImportanceFunction
@@ -22,8 +23,6 @@ N_EXAMPLES = 8
 FIRES = 0.0
 """A component fires where its importance is above this."""
 BATCH = 8
-
-Report = Callable[[int, int, str], None]
 
 
 @dataclass

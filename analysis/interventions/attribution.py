@@ -12,9 +12,10 @@ from torch.nn import functional as F
 
 from analysis.attention import Edit, Site, Taps, Where
 from analysis.errors import UserError
-from analysis.interventions.passes.sweep import Report, Source, chunks, in_use, on_device
+from analysis.interventions.passes.sweep import Source, chunks, in_use, on_device
 from analysis.interventions.passes.tapping import taps
 from analysis.models.load import Model, hidden_states, unembed
+from analysis.progress import Report
 
 from .kinds import Condition, Head, Intervention, Method
 from .stand_ins import StandIns

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from analysis.errors import UserError
 from analysis.interventions.passes.staircase import trace
-from analysis.interventions.passes.sweep import Report, chunks, on_device
+from analysis.interventions.passes.sweep import chunks, on_device
 from analysis.models.load import Model, unembed
-from analysis.models.projections import surroundings
+from analysis.models.projections import norm_gain, surroundings
+from analysis.progress import Report
 
 _LARGE = 1e6
 """Beside its square, what a norm adds to the mean square is nothing."""
@@ -117,12 +118,8 @@ def frozen(
     Returns:
         Directions r, so that `r . x` is `direction . (norm(x) - norm(0))` at that input.
     """
-    ones = torch.ones_like(at[0, 0])
-    sign = ones.clone()
-    sign[1::2] = -1
-    bias = norm(torch.zeros_like(ones))
-    gain = (norm(_LARGE * sign) - norm(-_LARGE * sign)) * sign / 2
-    centred = torch.allclose(norm(ones), bias)
+    bias = norm(torch.zeros_like(at[0, 0]))
+    gain, centred = norm_gain(norm, at[0, 0], _LARGE)
     linear = gain * (at - at.mean(-1, keepdim=True) if centred else at)
     inverse_scale = ((norm(at) - bias) * linear).sum(-1) / linear.square().sum(-1)
     read = directions * gain * inverse_scale[..., None]

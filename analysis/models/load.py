@@ -65,17 +65,6 @@ class Model:
         """The unembedding, one row a token."""
         return self.unembedding.weight.detach()
 
-    def final_gain(self) -> Float[Tensor, " d_model"]:
-        """What the final norm multiplies each coordinate by, on a vector of unit mean square.
-
-        Found by norming an alternating vector of ones, whose mean is 0 and mean square 1, so that
-        it holds for RMSNorm and LayerNorm, with a gain stored as g or as g - 1.
-        """
-        sign = torch.ones(self.card.d_model, device=self.device, dtype=self.W_U.dtype)
-        sign[1::2] = -1
-        with torch.no_grad():
-            return (self.final_norm(sign) - self.final_norm(-sign)) * sign / 2
-
 
 def load_model(name: str, device: str = "cpu", precision: Precision = Precision.FLOAT32) -> Model:
     """Load a model in evaluation mode, instrumented.

@@ -136,21 +136,26 @@ def surroundings(model: Model, layer: int) -> Surroundings:
     return Surroundings(before[0] if before else None, after[0] if after else None)
 
 
-def norm_gain(norm: nn.Module, like: Float[Tensor, " d_model"]) -> tuple[Tensor, bool]:
+def norm_gain(norm: nn.Module, like: Float[Tensor, " d_model"], size: float) -> tuple[Tensor, bool]:
     """What a norm multiplies each coordinate by, and whether it subtracts the mean first.
 
+    Found by norming an alternating vector, whose mean is 0, so that it holds for RMSNorm and
+    LayerNorm, with a gain stored as g or as g - 1.
+
     Args:
-        norm: LayerNorm or RMSNorm, with a gain stored as g or as g - 1.
-        like: Any vector of the same size, device and type.
+        norm: LayerNorm or RMSNorm.
+        like: Any vector of the same length, device and type.
+        size: Of the vector's entries: 1 for the gain on a vector of unit mean square; where it
+            is large, what the norm adds to the mean square is nothing.
 
     Returns:
-        The gain on a vector of unit mean square, and whether the norm centres.
+        The gain on such a vector, and whether the norm centres.
     """
     ones = torch.ones_like(like)
     sign = ones.clone()
     sign[1::2] = -1
     with torch.no_grad():
-        gain = (norm(sign) - norm(-sign)) * sign / 2
+        gain = (norm(size * sign) - norm(-size * sign)) * sign / 2
         centres = torch.allclose(norm(ones), norm(-ones))
     return gain, centres
 
@@ -170,6 +175,6 @@ def folded(
     """
     if norm is None:
         return weight
-    gain, centres = norm_gain(norm, weight[0, :, 0])
+    gain, centres = norm_gain(norm, weight[0, :, 0], size=1.0)
     scaled = gain[:, None] * weight
     return scaled - scaled.mean(1, keepdim=True) if centres else scaled

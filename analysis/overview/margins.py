@@ -7,20 +7,21 @@ from typing import Any
 import polars as pl
 
 from analysis.questions.judgement import Verdict, verdict
+from analysis.statistics.resampling import Interval
 
 FACTORS = (0.5, 0.71, 1.0, 1.41, 2.0)
 """How much wider intervals are taken to be: of a quarter to four times as many sequences."""
 
-_ESTIMATE = ("lower", "estimate", "upper")
-_CONTROL = ("control_lower", "control", "control_upper")
+_ESTIMATE = ("estimate", "lower", "upper")
+_CONTROL = ("control", "control_lower", "control_upper")
 
 
 @dataclass(frozen=True)
 class _Weighed:
     """A claim's numbers, turned so that a larger estimate speaks for it."""
 
-    estimate: tuple[float, float, float]
-    control: tuple[float, float, float]
+    estimate: Interval
+    control: Interval
     threshold: float
 
     @classmethod
@@ -28,11 +29,10 @@ class _Weighed:
         """None where the verdict does not follow from these numbers alone."""
         if any(claim[name] is None for name in (*_ESTIMATE, *_CONTROL)):
             return None
-        low, middle, high = (float(claim[name]) for name in _ESTIMATE)
-        below, control, above = (float(claim[name]) for name in _CONTROL)
-        bar = float(claim["threshold"])
-        rising = cls((low, middle, high), (below, control, above), bar)
-        falling = cls((-high, -middle, -low), (-above, -control, -below), -bar)
+        estimate = Interval(*(claim[name] for name in _ESTIMATE))
+        control = Interval(*(claim[name] for name in _CONTROL))
+        rising = cls(estimate, control, claim["threshold"])
+        falling = cls(-estimate, -control, -rising.threshold)
         told = (one for one in (rising, falling) if one.verdict(1.0) == claim["verdict"])
         return next(told, None)
 
@@ -40,16 +40,16 @@ class _Weighed:
         """With intervals that are wider by a factor."""
         interval, control = (
             (middle - factor * (middle - lower), middle + factor * (upper - middle))
-            for lower, middle, upper in (self.estimate, self.control)
+            for middle, lower, upper in (self.estimate, self.control)
         )
         return verdict(interval, self.threshold, control).value
 
     def margin(self) -> tuple[float, str] | None:
         """Half-widths to the bar that the verdict turns on, and which that is."""
-        lower, _, upper = self.estimate
+        _, lower, upper = self.estimate
         half = (upper - lower) / 2
-        above = {"threshold": lower - self.threshold, "control": lower - self.control[2]}
-        below = {"threshold": self.threshold - upper, "control": self.control[0] - upper}
+        above = {"threshold": lower - self.threshold, "control": lower - self.control.upper}
+        below = {"threshold": self.threshold - upper, "control": self.control.lower - upper}
         hard, easy = min(above, key=above.__getitem__), max(below, key=below.__getitem__)
         gaps = {abs(above[hard]): hard, abs(below[easy]): easy}
         told = self.verdict(1.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, ClassVar
@@ -13,29 +13,8 @@ import polars as pl
 from analysis.models.card import ModelCard, read_card
 from analysis.models.load import Model, load_model
 from analysis.precision import Precision
+from analysis.progress import Report
 from analysis.text.tokens import Tokens, Vocabulary
-
-Report = Callable[[int, int, str], None]
-"""Told (done, total, what) while an experiment runs."""
-
-
-def stage(report: Report, what: str, index: int, count: int) -> Report:
-    """Report stage `index` of `count` as its share of the whole.
-
-    Args:
-        report: Told of the whole.
-        what: What the stage does, shown beside the bar.
-        index: Stages before this one.
-        count: All stages, taken to be of equal length.
-
-    Returns:
-        What the stage is to call.
-    """
-
-    def part(done: int, total: int, _what: str) -> None:
-        report(index * total + done, count * total, what)
-
-    return part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +41,14 @@ class Question(ABC):
 
     @abstractmethod
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
-        """Compute the answer: tidy frames by table name."""
+        """Compute the answer.
+
+        Args:
+            report: Told the progress.
+
+        Returns:
+            Tidy frames by table name.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """From evidence to a verdict: a claim's estimate, interval, control and threshold."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Any, Protocol, runtime_checkable
@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from analysis.models.card import ModelCard
-from analysis.statistics.resampling import bootstrap
+from analysis.statistics.resampling import Interval, mean_interval
 
 from .experiment import Question
 
@@ -63,6 +63,16 @@ class Evidence(Protocol):
     def __contains__(self, table: object, /) -> bool: ...
 
 
+Group = Evidence | Mapping[Any, Evidence]
+"""An answer, or several by what tells them apart."""
+
+
+def answers_of(holder: Any) -> dict[str, Group]:
+    """The answers, and groups of them, among the fields of a dataclass."""
+    values = {field.name: getattr(holder, field.name) for field in fields(holder)}
+    return {n: value for n, value in values.items() if isinstance(value, (Evidence, Mapping))}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Judgement(Question):
     """Claims about what experiments measured; its evidence is in its fields."""
@@ -70,16 +80,32 @@ class Judgement(Question):
     card: ModelCard
     """The model that they were about."""
 
+    def groups(self) -> dict[str, Group]:
+        """What is judged, by its role."""
+        return answers_of(self)
+
     def runs(self) -> list[str]:
         """The runs that are judged."""
-        return [run for runs in self._evidence().values() for run in runs]
+        groups = self.groups().values()
+        answers = (
+            answer
+            for group in groups
+            for answer in ([group] if isinstance(group, Evidence) else group.values())
+        )
+        return [run for answer in answers for run in answer.runs]
 
     def question(self) -> dict[str, Any]:
-        """The runs that are judged."""
+        """The runs that are judged, by their role."""
+        roles = {
+            name: group.runs
+            if isinstance(group, Evidence)
+            else {str(role): answer.runs for role, answer in group.items()}
+            for name, group in self.groups().items()
+        }
         return {
             "model": self.card.identity,
             "tokens": [],
-            "parameters": {"evidence": self._evidence()},
+            "parameters": {"evidence": roles},
             "dtype": "float64",
             "seed": self.seed,
         }
@@ -87,11 +113,6 @@ class Judgement(Question):
     def subjects(self) -> dict[str, pl.DataFrame]:
         """The model; texts are those of the evidence."""
         return {"models": self.card.row()}
-
-    def _evidence(self) -> dict[str, tuple[str, ...]]:
-        """Runs by field."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value.runs for name, value in values.items() if isinstance(value, Evidence)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,21 +156,20 @@ def judged(
     Returns:
         The row, its verdict computed from bootstrap intervals.
     """
-    found, base = (bootstrap(v[:, None], seed) for v in (values, bar.control))
-    note = f"n = {found.n[0]}; control: {bar.control_name}"
-    return decided(
-        said,
-        (float(found.mean[0]), float(found.lower[0]), float(found.upper[0])),
-        (float(base.mean[0]), float(base.lower[0]), float(base.upper[0])),
-        (bar.threshold, note),
-        evidence,
-    )
+    found, control = mean_interval(values, seed), mean_interval(bar.control, seed)
+    note = f"n = {n_known(values)}; control: {bar.control_name}"
+    return decided(said, found, control, (bar.threshold, note), evidence)
+
+
+def n_known(values: np.ndarray) -> int:
+    """How many sequences can test a statistic."""
+    return int((~np.isnan(values)).sum())
 
 
 def decided(
     said: Statement,
-    estimate: tuple[float, float, float],
-    control: tuple[float, float, float],
+    estimate: Interval,
+    control: Interval,
     bar: tuple[float, str],
     evidence: Sequence[str],
 ) -> dict[str, Any]:
@@ -157,7 +177,7 @@ def decided(
 
     Args:
         said: The claim.
-        estimate: Its estimate and the ends of its 95 % interval.
+        estimate: Its estimate; what is not a number becomes NULL.
         control: The same of the control.
         bar: The threshold, and a note of n and of what the control is.
         evidence: Runs that it was derived from.
@@ -166,16 +186,19 @@ def decided(
         The row with its verdict.
     """
     threshold, note = bar
+    numbers = {
+        "estimate": estimate.estimate,
+        "lower": estimate.lower,
+        "upper": estimate.upper,
+        "control": control.estimate,
+        "control_lower": control.lower,
+        "control_upper": control.upper,
+    }
     return {
         "claim": said.claim,
         "statement": said.statement,
         "statistic": f"{said.statistic} ({note})",
-        "estimate": estimate[0],
-        "lower": estimate[1],
-        "upper": estimate[2],
-        "control": control[0],
-        "control_lower": control[1],
-        "control_upper": control[2],
+        **{name: None if np.isnan(number) else number for name, number in numbers.items()},
         "threshold": threshold,
         "verdict": verdict(estimate[1:], threshold, control[1:]).value,
         "chapter": said.chapter,

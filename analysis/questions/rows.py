@@ -8,7 +8,7 @@ import polars as pl
 from jaxtyping import Float
 
 from analysis.models.card import ModelCard
-from analysis.statistics.resampling import bootstrap
+from analysis.statistics.resampling import Estimate, bootstrap
 from analysis.text.tokens import Tokens
 
 
@@ -28,6 +28,13 @@ class Labels:
         """The model's and the text's id, and the name of the data."""
         text = None if self.tokens is None else self.tokens.text
         return {"model": self.card.model, "text": text, "data": self.data}
+
+
+def interval_columns(estimate: Estimate) -> pl.DataFrame:
+    """Columns `value`, `lower`, `upper` and `n`, a row for each column; ends may be NULL."""
+    ends = {"lower": estimate.lower, "upper": estimate.upper, "n": estimate.n}
+    rows = pl.DataFrame({"value": estimate.mean, **ends}, schema_overrides={"n": pl.Int32})
+    return rows.with_columns(pl.col("lower", "upper").fill_nan(None))
 
 
 def head_scores(
@@ -116,16 +123,8 @@ def absence(card: ModelCard, score: str, data: str, reason: str) -> pl.DataFrame
 
 
 def _aggregate(values: np.ndarray, chance: np.ndarray | float, seed: int) -> pl.DataFrame:
-    estimate = bootstrap(values, seed)
-    return pl.DataFrame(
-        {
-            "value": estimate.mean,
-            "lower": estimate.lower,
-            "upper": estimate.upper,
-            "n": estimate.n,
-            "chance": np.broadcast_to(np.asarray(chance, dtype=float), estimate.mean.shape),
-        }
-    )
+    expected = np.broadcast_to(np.asarray(chance, dtype=float), values.shape[1:])
+    return interval_columns(bootstrap(values, seed)).with_columns(chance=pl.Series(expected))
 
 
 _HEAD_SCORES = (
@@ -164,16 +163,7 @@ def layer_profiles(
     """Rows of `layer_profiles`: the mean over sequences at every layer and position."""
     n_sequences, n_layers, n_pos = values.shape
     layer, position = np.indices((n_layers, n_pos)).reshape(2, -1)
-    estimate = bootstrap(values.reshape(n_sequences, -1), labels.seed)
-    rows = pl.DataFrame(
-        {
-            "layer": layer,
-            "position": position,
-            "value": estimate.mean,
-            "lower": estimate.lower,
-            "upper": estimate.upper,
-            "n": estimate.n,
-        }
-    )
+    rows = interval_columns(bootstrap(values.reshape(n_sequences, -1), labels.seed))
     shared = {name: pl.lit(value, pl.String) for name, value in labels.columns().items()}
-    return rows.with_columns(**shared, profile=pl.lit(profile))
+    places = {"layer": pl.Series(layer), "position": pl.Series(position)}
+    return rows.with_columns(**places, **shared, profile=pl.lit(profile))

@@ -7,13 +7,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from analysis.allocator import freed_memory_returned
 from analysis.attention import Taps, Where
 from analysis.batches import rows_at_once
+from analysis.memory import freed_memory_returned
 from analysis.models.load import Model, hidden_states, unembed
+from analysis.progress import Report
 from analysis.scores import uniform_pattern
-
-from .experiment import Report
 
 Score = Callable[[Tensor, slice], Tensor]
 """From patterns (batch, head, query, key) and their rows in the data to (batch, head, ...)."""

@@ -23,7 +23,8 @@ class Study(ABC):
     SIZES: ClassVar[Mapping[Profile, Any]] = {}
     """How much of what this study alone measures, for each profile."""
     FIGURES: ClassVar[Mapping[str, str]] = {}
-    """The cell that shows each claim, `<notebook>#<cell>`, by its name or a pattern of names."""
+    """The cell that shows each claim, `<notebook>#<cell>`, by its name or a pattern of names; the
+    first that fits."""
 
     asked: Asked
 

@@ -1,6 +1,9 @@
-"""Means over sequences with bootstrap intervals."""
+"""Numbers with their intervals: means over sequences, bootstrapped, and 95 % of some draws."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -8,6 +11,22 @@ from numpy import ndarray
 
 N_RESAMPLES = 2000
 """Enough for two digits of a 95 % interval's ends."""
+
+
+class Interval(NamedTuple):
+    """A number with its 95 % interval."""
+
+    estimate: float
+    lower: float
+    upper: float
+
+    def __neg__(self) -> Interval:
+        return Interval(-self.estimate, -self.upper, -self.lower)
+
+    @classmethod
+    def exactly(cls, value: float) -> Interval:
+        """A number that is known."""
+        return cls(value, value, value)
 
 
 @dataclass(frozen=True)
@@ -19,6 +38,25 @@ class Estimate:
     upper: Float[ndarray, " column"]
     n: Int[ndarray, " column"]
     """Sequences that the column is defined on."""
+
+    def intervals(self) -> list[Interval]:
+        """Every column's."""
+        ends = (self.mean.tolist(), self.lower.tolist(), self.upper.tolist())
+        return [Interval(*column) for column in zip(*ends, strict=True)]
+
+
+def mean_interval(values: Float[ndarray, " sequence"], seed: int) -> Interval:
+    """Mean of one number a sequence, as `bootstrap` gives it."""
+    return bootstrap(values[:, None], seed).intervals()[0]
+
+
+def central(values: Float[ndarray, " draw"]) -> Interval:
+    """Mean and central 95 % of some numbers that are known; NaN if none is."""
+    known = values[~np.isnan(values)]
+    if not known.size:
+        return Interval.exactly(np.nan)
+    lower, upper = np.quantile(known, (0.025, 0.975))
+    return Interval(float(known.mean()), float(lower), float(upper))
 
 
 def bootstrap(values: Float[ndarray, "sequence column"], seed: int) -> Estimate:

@@ -1,6 +1,6 @@
 """How far a ranking of heads can be trusted: whether it comes out again, and whether it matters."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import comb
 
 import numpy as np
@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from .comparisons import spearman
+from .resampling import Interval, central
 
 N_SPLITS = 200
 """Random halves, and resamples, that intervals are taken over."""
@@ -17,11 +18,10 @@ SIZES = (1, 2, 4, 8, 16, 32, 50)
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """A mean over splits or resamples, and their 2.5 % and 97.5 % points."""
+    """A mean over splits or resamples."""
 
-    value: float
-    lower: float
-    upper: float
+    interval: Interval
+    """The mean, and their 2.5 % and 97.5 % points."""
     chance: float
     """What unrelated rankings give on average."""
     n: int
@@ -107,10 +107,10 @@ def validity(
         drawn = [v[rng.integers(len(v), size=len(v))].mean(0) for v in (scores, effects)]
         found.append(spearman(drawn[0], drawn[1]))
     value = spearman(scores.mean(0), effects.mean(0))
-    ends = _check(found, 0.0, len(scores))
-    if ends is None or np.isnan(value):
+    check = _check(found, 0.0, len(scores))
+    if check is None or np.isnan(value):
         return None
-    return Check(value=value, lower=ends.lower, upper=ends.upper, chance=0.0, n=ends.n)
+    return replace(check, interval=check.interval._replace(estimate=value))
 
 
 def _top(
@@ -122,9 +122,6 @@ def _top(
 
 
 def _check(found: list[float], chance: float, n: int) -> Check | None:
-    known = np.array([value for value in found if not np.isnan(value)])
-    if not known.size:
+    if np.isnan(found).all():
         return None
-    lower, upper = np.quantile(known, (0.025, 0.975))
-    value = float(known.mean())
-    return Check(value=value, lower=float(lower), upper=float(upper), chance=chance, n=n)
+    return Check(interval=central(np.array(found)), chance=chance, n=n)

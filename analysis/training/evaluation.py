@@ -1,6 +1,5 @@
 """The figures of the model card: held-out items, 95 % intervals, and a command for each."""
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,8 +14,11 @@ from analysis import scores
 from analysis.errors import UserError
 from analysis.interventions import Head
 from analysis.models.load import Model
+from analysis.progress import Report
+from analysis.questions.halves import strongest_first
 from analysis.questions.stream import Score, stream_scores
-from analysis.statistics.resampling import bootstrap
+from analysis.statistics.comparisons import wilson
+from analysis.statistics.resampling import mean_interval
 from analysis.text.repeats import repeated_tokens
 
 from .abilities import (
@@ -84,28 +86,16 @@ class Subject:
 
 
 def share(hits: Sequence[bool]) -> Figure:
-    """A share with its Wilson interval.
-
-    Source:
-        Wilson 1927, "Probable Inference, the Law of Succession, and Statistical Inference".
-    """
-    n, z = len(hits), 1.959964
-    p = sum(hits) / n
-    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return {"estimate": p, "lower": middle - half, "upper": middle + half, "n": n}
+    """A share with its Wilson interval."""
+    lower, upper = wilson(sum(hits), len(hits))
+    return {"estimate": sum(hits) / len(hits), "lower": lower, "upper": upper, "n": len(hits)}
 
 
 def mean(values: Iterable[float]) -> Figure:
     """A mean with its bootstrap interval over sequences."""
-    column = np.array(list(values), dtype=float)[:, None]
-    found = bootstrap(column, seed=0)
-    return {
-        "estimate": float(found.mean[0]),
-        "lower": float(found.lower[0]),
-        "upper": float(found.upper[0]),
-        "n": len(column),
-    }
+    column = np.array(list(values), dtype=float)
+    estimate, lower, upper = mean_interval(column, seed=0)
+    return {"estimate": estimate, "lower": lower, "upper": upper, "n": len(column)}
 
 
 def _copy(subject: Subject, copy: int) -> Figure:
@@ -154,8 +144,7 @@ def _induction_head(subject: Subject) -> Figure:
 
 def _strongest(values: np.ndarray) -> Figure:
     """The head that is strongest on the even sequences, measured on the odd ones."""
-    chosen = np.unravel_index(values[::2].mean(0).argmax(), values.shape[1:])
-    head = Head(int(chosen[0]), int(chosen[1]))
+    head = Head(*divmod(int(strongest_first(values)[0]), values.shape[2]))
     return {**mean(values[1::2, head.layer, head.head]), "head": str(head)}
 
 
@@ -215,9 +204,7 @@ ABILITIES = {
 """Every figure of the card."""
 
 
-def evaluate(
-    subject: Subject, names: Sequence[str], report: Callable[[int, int, str], None]
-) -> dict[str, Figure]:
+def evaluate(subject: Subject, names: Sequence[str], report: Report) -> dict[str, Figure]:
     """Measure abilities on held-out templates, names, values and seeds.
 
     Args:

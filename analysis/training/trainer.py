@@ -5,7 +5,6 @@ import json
 import math
 import re
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from analysis.outputs import (
     remove_own_folder,
     write_text,
 )
+from analysis.progress import Report
 
 from . import checkpoint
 from .abilities import abilities, token_losses
@@ -44,9 +44,6 @@ OF_MODEL = (
     *("tokenizer_config.json", "evaluation.json", "README.md"),
 )
 """Files of the model that a run ends in."""
-
-Report = Callable[[int, int, str], None]
-"""Told (done, total, what) while something runs."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -78,7 +78,7 @@ def test_a_folded_norm_leaves_only_its_scale(name, saved):
         norm.get_parameter("weight").uniform_(0.5, 1.5)
     W = projections(model, 1)[Site.K].W
     x, zero = torch.randn(5, 32), torch.zeros(32)
-    centred = x - x.mean(-1, keepdim=True) if norm_gain(norm, zero)[1] else x
+    centred = x - x.mean(-1, keepdim=True) if norm_gain(norm, zero, size=1.0)[1] else x
     scale = centred.square().mean(-1, keepdim=True).sqrt()
     with torch.no_grad():
         expected = torch.einsum("bm,hmd->hbd", norm(x) - norm(zero), W)

@@ -165,13 +165,13 @@ def test_stable_scores_come_out_again_and_noise_does_not():
     found, other = split_half(clear, 0), split_half(noise, 0)
     assert found is not None
     assert other is not None
-    assert found.lower > 0.95
-    assert other.lower < 0 < other.upper
+    assert found.interval.lower > 0.95
+    assert other.interval.lower < 0 < other.interval.upper
     top, random_top = jaccard(clear, 3, 0), jaccard(noise, 3, 0)
     assert top is not None
     assert random_top is not None
-    assert top.value == 1
-    assert random_top.value < 0.8
+    assert top.interval.estimate == 1
+    assert random_top.interval.estimate < 0.8
     assert top.chance == jaccard_by_chance(16, 3)
 
 
@@ -180,7 +180,7 @@ def test_ties_are_no_ranking():
     alike = np.ones((20, 10))
     found = jaccard(alike, 2, 0)
     assert found is not None
-    assert found.value == pytest.approx(jaccard_by_chance(10, 2), abs=0.08)
+    assert found.interval.estimate == pytest.approx(jaccard_by_chance(10, 2), abs=0.08)
     assert split_half(alike, 0) is None
     assert jaccard(alike[:1], 2, 0) is None
 
@@ -199,7 +199,7 @@ def test_validity_is_the_rank_correlation_of_the_means():
     effects = scores.mean(0) ** 3 + 0.05 * rng.normal(size=(30, 10))
     found = validity(scores, effects, 0)
     assert found is not None
-    assert found.value == spearman(scores.mean(0), effects.mean(0))
-    assert found.lower <= found.value <= found.upper
+    assert found.interval.estimate == spearman(scores.mean(0), effects.mean(0))
+    assert found.interval.lower <= found.interval.estimate <= found.interval.upper
     assert validity(scores, np.ones((30, 10)), 0) is None
     assert validity(scores[:1], effects, 0) is None

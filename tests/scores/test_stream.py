@@ -129,7 +129,7 @@ MEMORY = (
 import json, sys, tempfile
 import numpy as np, torch
 from analysis import scores
-from analysis.allocator import freed_memory_returned
+from analysis.memory import freed_memory_returned
 from analysis.attention import Taps
 from analysis.questions.stream import stream_scores
 from analysis.models.llama_simple_mlp import LlamaSimpleMLPConfig, LlamaSimpleMLPForCausalLM

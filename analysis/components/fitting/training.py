@@ -3,7 +3,6 @@
 import json
 import re
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +28,7 @@ from analysis.errors import UserError
 from analysis.memory import check_fits
 from analysis.models.load import Model
 from analysis.outputs import check_free, claim, write_text
+from analysis.progress import Report
 from analysis.training import checkpoint
 
 from .card import card
@@ -45,8 +45,6 @@ OF_RUN = (
 """Files of a run."""
 _COPIES = 4
 """Of every number: itself, its gradient and what Adam remembers; of a mask, what it is made of."""
-Report = Callable[[int, int, str], None]
-"""Told (done, total, what) while something runs."""
 
 
 class Trainer:

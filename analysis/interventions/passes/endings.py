@@ -18,7 +18,7 @@ from analysis.interventions.kinds import Condition, check
 from analysis.interventions.stand_ins import StandIns
 from analysis.models.load import Model
 
-from .staircase import LayerCall, Trace, first, layer_calls, trace, written
+from .staircase import LayerCall, Trace, layer_calls, through, trace, written
 from .tapping import Block, block_taps
 
 
@@ -113,10 +113,8 @@ def endings(start: Opening, conditions: Sequence[Condition], stand_ins: StandIns
         for layer in range(at, n_layers):
             call = start.calls[layer].after(begin, start.n_pos)
             with written(start.model.attentions[layer]) as wrote:
-                kwargs = {**call.kwargs, "taps": taps}
-                output = start.model.layers[layer](stream, *call.args, **kwargs)
+                stream = through(start.model, layer, call, stream, taps)
             attn_out[:, layer] = wrote[0][:, -1].unflatten(0, (len(conditions), n_rows))
-            stream = first(output)
         hidden = start.model.final_norm(stream[:, -1])
     return Endings(attn_out, hidden.unflatten(0, (len(conditions), n_rows)))
 

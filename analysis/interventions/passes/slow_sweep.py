@@ -13,8 +13,9 @@ from analysis.interventions.averages import Measurement
 from analysis.interventions.effects import Effects
 from analysis.interventions.kinds import Condition
 from analysis.models.load import Model
+from analysis.progress import Report
 
-from .sweep import Report, Source, chunks, in_use, on_device, prepared, refuse_unpredictable
+from .sweep import Source, chunks, in_use, on_device, prepared, refuse_unpredictable
 from .tapping import taps
 
 

@@ -6,7 +6,7 @@ attention answers what it did for the base, plus what the replaced heads write d
 """
 
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +49,58 @@ def _cut(value: Any, begin: int, n_pos: int) -> Any:
     if isinstance(value, (tuple, list)):
         return type(value)(_cut(part, begin, n_pos) for part in value)
     return value
+
+
+def through(
+    model: Model, layer: int, call: LayerCall, stream: Float[Tensor, "row pos d_model"], taps: Taps
+) -> Float[Tensor, "row pos d_model"]:
+    """The residual stream after a layer.
+
+    Args:
+        model: The model.
+        layer: Which layer.
+        call: What it is called with beside the residual stream.
+        stream: The residual stream that enters it.
+        taps: What is seen and replaced.
+    """
+    kwargs = {**call.kwargs, "taps": taps}
+    return first(model.layers[layer](stream, *call.args, **kwargs))
+
+
+class EnoughError(Exception):
+    """Ends a layer's call once what was wanted of it is known."""
+
+
+def layer_inputs(
+    model: Model,
+    layer: int,
+    call: LayerCall,
+    stream: Float[Tensor, "row pos d_model"],
+    sites: Sequence[Site],
+) -> dict[Site, Float[Tensor, "row head pos d_head"]]:
+    """What heads of a layer read, one copy for each query head; the rest is not computed.
+
+    Args:
+        model: The model.
+        layer: Which layer.
+        call: What it is called with beside the residual stream.
+        stream: The residual stream that enters it.
+        sites: Among q, k and v, in that order and with v.
+    """
+    found: dict[Site, Tensor] = {}
+
+    def keep(site: Site) -> Edit:
+        def edit(_where: Where, tensor: Tensor) -> Tensor:
+            found[site] = tensor
+            if site is sites[-1]:
+                raise EnoughError
+            return tensor
+
+        return edit
+
+    with suppress(EnoughError):
+        through(model, layer, call, stream, Taps(edits={site: keep(site) for site in sites}))
+    return found
 
 
 def layer_calls(model: Model, tokens: Int[Tensor, "one pos"]) -> tuple[LayerCall, ...]:
@@ -208,10 +260,9 @@ class Staircase:
         attending = [c for c in joined if c.first_layer < layer or _attends(c, layer)]
         given = [self._attn_out(layer, c) for c in joined[len(attending) :]]
         n_attending = len(attending) * len(self.base.hidden)
-        call = self.calls[layer]
-        kwargs = {**call.kwargs, "taps": self.layer_taps(layer, attending)}
+        here = self.layer_taps(layer, attending)
         with _answered(self.model.attentions[layer], n_attending, given):
-            return first(self.model.layers[layer](stream, *call.args, **kwargs))
+            return through(self.model, layer, self.calls[layer], stream, here)
 
     def layer_taps(self, layer: int, conditions: Sequence[Condition]) -> Taps:
         """What is replaced in a layer, each condition in its own rows."""

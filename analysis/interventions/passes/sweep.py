@@ -1,6 +1,6 @@
 """What many conditions change in a model's predictions, fast: the sweep."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,12 +14,10 @@ from analysis.interventions.effects import Effects
 from analysis.interventions.kinds import Condition, Method, check
 from analysis.interventions.stand_ins import Means, StandIns, read_z
 from analysis.models.load import Model
+from analysis.progress import Report
 
 from .predictions import Predictions, differences, predictions
 from .staircase import Staircase, joining_order, layer_calls, trace
-
-Report = Callable[[int, int, str], None]
-"""Told (done, total, what)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,20 +5,15 @@ is read by nobody.
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
 
 from jaxtyping import Float
 from torch import Tensor
 
-from analysis.attention import Edit, Site, Taps, Where
+from analysis.attention import Site, Taps
 from analysis.interventions.kinds import Condition
 
 from .endings import later_queries
-from .staircase import Staircase, first
-
-
-class _AllKnownError(Exception):
-    """Ends a layer's call once its keys and values are known."""
+from .staircase import Staircase, layer_inputs, through
 
 
 def tails(
@@ -36,30 +31,10 @@ def tails(
     """
     last, n_pos = len(stairs.calls) - 1, stairs.base.hidden.shape[1]
     stream = stairs.entering(last, conditions)
-    keys, values = _keys_and_values(stairs, stream)
+    given = layer_inputs(stairs.model, last, stairs.calls[last], stream, (Site.K, Site.V))
     edits = later_queries(stairs.layer_taps(last, conditions).edits, begin)
-    before = {last: (keys[:, :, :begin], values[:, :, :begin])}
+    before = {last: (given[Site.K][:, :, :begin], given[Site.V][:, :, :begin])}
     call = stairs.calls[last].after(begin, n_pos)
-    kwargs = {**call.kwargs, "taps": Taps(edits=edits, prefix=before)}
-    tail = first(stairs.model.layers[last](stream[:, begin:], *call.args, **kwargs))
+    tapped = Taps(edits=edits, prefix=before)
+    tail = through(stairs.model, last, call, stream[:, begin:], tapped)
     return stairs.model.final_norm(tail).unflatten(0, (len(conditions), -1))
-
-
-def _keys_and_values(
-    stairs: Staircase, stream: Float[Tensor, "condition_and_row pos d_model"]
-) -> tuple[Tensor, Tensor]:
-    """Keys and values of the last layer, one copy for each query head."""
-    found: list[Tensor] = []
-
-    def keep(_where: Where, tensor: Tensor) -> Tensor:
-        found.append(tensor)
-        if len(found) == 2:
-            raise _AllKnownError
-        return tensor
-
-    edit: Edit = keep
-    call = stairs.calls[-1]
-    kwargs = {**call.kwargs, "taps": Taps(edits={Site.K: edit, Site.V: edit})}
-    with suppress(_AllKnownError):
-        stairs.model.layers[-1](stream, *call.args, **kwargs)
-    return found[0], found[1]

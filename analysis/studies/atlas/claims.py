@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,7 +9,8 @@ import numpy as np
 import polars as pl
 
 from analysis.interventions import Head
-from analysis.questions.experiment import Report
+from analysis.progress import Report
+from analysis.questions.halves import EVEN, odd_values, strongest_head
 from analysis.questions.judgement import (
     Bar,
     Evidence,
@@ -21,7 +21,7 @@ from analysis.questions.judgement import (
     judged,
     verdict,
 )
-from analysis.statistics.resampling import N_RESAMPLES
+from analysis.statistics.resampling import N_RESAMPLES, Interval
 
 FIGURES = {
     "induction_head": "02_induction_circuit#induction_against_shuffled",
@@ -30,7 +30,6 @@ FIGURES = {
     "previous_token_positional": "02_induction_circuit#previous_against_random",
     "previous_token_below_induction": "00_claims#circuit_picture",
 }
-"""The cell that shows each claim, by its name or a pattern of names; the first that fits."""
 
 __all__ = ["Evidence", "HeadClaims", "Verdict", "verdict"]
 
@@ -56,22 +55,19 @@ class HeadClaims(Judgement):
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Judge every claim.
 
-        Args:
-            report: Told the progress.
-
         Returns:
             `claims`, one row each; claims that the model's data cannot test have none.
         """
         induction = self.induction["head_scores"]
-        copier = _strongest(induction, "induction", "repeated")
+        copier = strongest_head(induction, "induction", "repeated")
         rows = [
             self._claim(
                 "induction_head",
                 f"{copier}, the strongest induction head on the even sequences, looks one past "
                 "the previous copy with more than half of its attention",
                 "induction score, odd sequences",
-                (_odd(induction, "induction", "repeated", copier), 0.5),
-                (_odd(induction, "induction", "shuffled", copier), "second copy shuffled"),
+                (odd_values(induction, "induction", "repeated", copier), 0.5),
+                (odd_values(induction, "induction", "shuffled", copier), "second copy shuffled"),
             ),
             self._copying(),
         ]
@@ -82,10 +78,10 @@ class HeadClaims(Judgement):
 
     def _text_claims(self, copier: Head) -> list[dict[str, Any]]:
         scores = self.text["head_scores"]
-        previous = _strongest(scores, "previous_token", "text")
-        on_text = _odd(scores, "previous_token", "text", previous)
-        on_random = _odd(scores, "previous_token", "random", previous)
-        by_chance = _odd(scores, "previous_token", "text", previous, "chance")
+        previous = strongest_head(scores, "previous_token", "text")
+        on_text = odd_values(scores, "previous_token", "text", previous)
+        on_random = odd_values(scores, "previous_token", "random", previous)
+        by_chance = odd_values(scores, "previous_token", "text", previous, "chance")
         return [
             self._claim(
                 "previous_token_head",
@@ -119,9 +115,9 @@ class HeadClaims(Judgement):
             "sequences",
             chapter=CHAPTER,
         )
-        estimate = float(copier.layer - previous.layer), float(lower), float(upper)
+        estimate = Interval(copier.layer - previous.layer, float(lower), float(upper))
         note = f"n = {len(gaps)} choices; control: the same layer"
-        return decided(said, estimate, (0.0, 0.0, 0.0), (0.5, note), self.runs())
+        return decided(said, estimate, Interval.exactly(0.0), (0.5, note), self.runs())
 
     def _copying(self) -> dict[str, Any]:
         scores = self.induction["model_scores"].filter(pl.col("sequence").is_not_null())
@@ -157,32 +153,11 @@ def _lacks(evidence: Evidence, score: str) -> bool:
     return "absences" in evidence and not evidence["absences"].filter(score=score).is_empty()
 
 
-def _rows(scores: pl.DataFrame, **where: object) -> pl.DataFrame:
-    return scores.filter(pl.col("sequence").is_not_null(), **where)
-
-
-def _strongest(scores: pl.DataFrame, score: str, data: str) -> Head:
-    """The head with the largest mean over the even sequences."""
-    even = _rows(scores, score=score, data=data).filter(pl.col("sequence") % 2 == 0)
-    means = even.group_by("layer", "head").agg(pl.col("value").mean())
-    layer, head, _ = means.sort("value", "layer", "head").row(-1)
-    return Head(layer, head)
-
-
 def _choices(scores: pl.DataFrame, named: tuple[str, str], seed: int) -> np.ndarray:
     """The layer of the strongest head on resampled even sequences, once for each resample."""
-    even = _rows(scores, score=named[0], data=named[1]).filter(pl.col("sequence") % 2 == 0)
+    even = scores.filter(EVEN, score=named[0], data=named[1])
     table = even.sort("sequence", "layer", "head").partition_by("sequence", maintain_order=True)
     values = np.stack([rows["value"].to_numpy() for rows in table])
     n = len(values)
     draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), N_RESAMPLES)
     return table[0]["layer"].to_numpy()[(draws @ values).argmax(axis=1)].astype(float)
-
-
-def _odd(
-    scores: pl.DataFrame, score: str, data: str, head: Head, column: str = "value"
-) -> np.ndarray:
-    """One head's values on the odd sequences, in order."""
-    where: Mapping[str, object] = {"layer": head.layer, "head": head.head}
-    rows = _rows(scores, score=score, data=data, **where).filter(pl.col("sequence") % 2 == 1)
-    return rows.sort("sequence")[column].to_numpy()

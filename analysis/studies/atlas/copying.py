@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from analysis.attention import Edit, Site, Taps, Where
 from analysis.models.load import Model
+from analysis.models.projections import norm_gain
 
 
 def ov_copy_scores(model: Model, ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -35,7 +36,8 @@ def ov_copy_scores(model: Model, ids: Sequence[int]) -> tuple[np.ndarray, np.nda
     with torch.inference_mode():
         start = _effective_embedding(model, tokens)
         read = _read(model, tokens, start)
-        rows, gain = model.W_U[tokens[:, 0]], model.final_gain()
+        rows = model.W_U[tokens[:, 0]]
+        gain, _ = norm_gain(model.final_norm, model.W_U[0], size=1.0)
         plain, gained = (
             torch.stack(
                 [

@@ -12,7 +12,8 @@ import torch
 
 from analysis import scores
 from analysis.models.load import Model
-from analysis.questions.experiment import Experiment, Report, stage
+from analysis.progress import Report, stage
+from analysis.questions.experiment import Experiment
 from analysis.questions.rows import Labels, head_profiles, head_scores, model_scores
 from analysis.questions.stream import Score, chance, stream_scores, token_losses
 from analysis.text.repeats import repeated_tokens
@@ -56,9 +57,6 @@ class InductionScores(Experiment):
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Score every head and the model's own copying.
-
-        Args:
-            report: Told the progress.
 
         Returns:
             `head_scores`, `head_profiles` and `model_scores`.

@@ -15,7 +15,8 @@ from torch import Tensor
 from analysis import scores
 from analysis.attention import Site, Taps, Where
 from analysis.models.load import Model, last_logits
-from analysis.questions.experiment import Experiment, Report, stage
+from analysis.progress import Report, stage
+from analysis.questions.experiment import Experiment
 from analysis.questions.rows import Labels, absence, head_scores, model_scores
 from analysis.questions.stream import Score, chance, stream_scores
 from analysis.text import words
@@ -102,9 +103,6 @@ class SInhibitionScores(Experiment):
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Score every head: attention, what it copies, and what zeroing it does.
-
-        Args:
-            report: Told the progress.
 
         Returns:
             `head_scores` and `model_scores`, or `absences` where names are split.

@@ -12,7 +12,8 @@ import torch
 
 from analysis import scores
 from analysis.models.load import Model
-from analysis.questions.experiment import Experiment, Report, stage
+from analysis.progress import Report, stage
+from analysis.questions.experiment import Experiment
 from analysis.questions.rows import Labels, absence, head_scores
 from analysis.questions.stream import Score, chance, stream_scores
 from analysis.text import words
@@ -92,9 +93,6 @@ class SuccessorScores(Experiment):
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Score every head on every kind of list.
-
-        Args:
-            report: Told the progress.
 
         Returns:
             `head_scores` (data `ordinal`, `control` and their paired difference `signal`, pooled

@@ -14,7 +14,8 @@ from torch import Tensor
 from analysis import scores
 from analysis.interventions.heads import parse_heads
 from analysis.models.load import Model
-from analysis.questions.experiment import Experiment, Report, stage
+from analysis.progress import Report, stage
+from analysis.questions.experiment import Experiment
 from analysis.questions.rows import Labels, absence, head_profiles, head_scores
 from analysis.questions.stream import Score, chance, stream_scores
 from analysis.text.sources import read_source, windows
@@ -87,9 +88,6 @@ class TextScores(Experiment):
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Score every head.
-
-        Args:
-            report: Told the progress.
 
         Returns:
             `head_scores`, `head_profiles`, and for text `patterns`, `prompts` and `absences`.

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from math import isnan
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
 
 from analysis.interventions import Head
-from analysis.questions.experiment import Report
+from analysis.progress import Report
 from analysis.questions.judgement import Evidence, Judgement, Statement, decided
 from analysis.statistics.comparisons import permutation_p
-from analysis.statistics.resampling import bootstrap
+from analysis.statistics.resampling import Interval, central, mean_interval
 
 from . import necessity, path_patching
 from .heads import MIN_SCORE, CircuitHeads, circuit_heads
@@ -27,7 +26,6 @@ FIGURES = {
     "copiers_needed": "02_induction_circuit#copying_loss",
     "copier_writes_next_token": "02_induction_circuit#direct_logits",
 }
-"""The cell that shows each claim, by its name or a pattern of names; the first that fits."""
 
 NEEDED = MIN_SCORE
 """Loss of attention to the target from which a head needs another: as much as makes a head an
@@ -47,14 +45,6 @@ COPYING_BY_PATH = 0.1
 
 WRITES = 1.0
 """Direct logit of the right token above the vocabulary's mean: its odds rise by a factor e."""
-
-
-class Interval(NamedTuple):
-    """An estimate with its 95 % interval."""
-
-    estimate: float
-    lower: float
-    upper: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,9 +76,6 @@ class CircuitClaims(Judgement):
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Judge every claim.
-
-        Args:
-            report: Told the progress.
 
         Returns:
             `claims`, one row each; what the architecture cannot show has none.
@@ -190,7 +177,7 @@ class CircuitClaims(Judgement):
                 f"z-score of the K-composition, rank {pair['rank']} of {pair['n']} pairs",
                 "central 95 % of all other pairs",
             ),
-            (Interval(z, z, z), _central(others)),
+            (Interval.exactly(z), central(others)),
             OUTLYING,
         )
 
@@ -211,7 +198,7 @@ class CircuitClaims(Judgement):
                 f"rise of the loss on the second copy, permutation p = {p:.3f}",
                 f"central 95 % of {len(random)} layer-matched sets",
             ),
-            (self._mean(rise), _central(random)),
+            (self._mean(rise), central(random)),
             COPYING,
         )
 
@@ -234,8 +221,7 @@ class CircuitClaims(Judgement):
 
     def _mean(self, values: np.ndarray) -> Interval:
         """Over sequences, bootstrapped."""
-        found = bootstrap(values[:, None], self.seed)
-        return Interval(float(found.mean[0]), float(found.lower[0]), float(found.upper[0]))
+        return mean_interval(values, self.seed)
 
     def _claim(
         self,
@@ -248,21 +234,7 @@ class CircuitClaims(Judgement):
         words = Statement(
             claim=claim, statement=statement, statistic=said[0], chapter="02_induction_circuit"
         )
-        row = decided(words, *measured, (threshold, f"control: {said[1]}"), self.runs())
-        return {name: None if _unknown(value) else value for name, value in row.items()}
-
-
-def _unknown(value: object) -> bool:
-    return isinstance(value, float) and isnan(value)
-
-
-def _central(values: np.ndarray) -> Interval:
-    """Mean and central 95 % of some numbers; NaN if there are none."""
-    known = values[~np.isnan(values)]
-    if not known.size:
-        return Interval(np.nan, np.nan, np.nan)
-    lower, upper = np.quantile(known, (0.025, 0.975))
-    return Interval(float(known.mean()), float(lower), float(upper))
+        return decided(words, *measured, (threshold, f"control: {said[1]}"), self.runs())
 
 
 def _names(answer: Evidence, **where: object) -> list[str]:

@@ -13,7 +13,8 @@ from torch import Tensor
 from analysis.attention import Site
 from analysis.models.load import Model
 from analysis.models.projections import folded, projections, surroundings
-from analysis.questions.experiment import Experiment, Report
+from analysis.progress import Report
+from analysis.questions.experiment import Experiment
 from analysis.text.tokens import Tokens
 
 KINDS = {Site.Q: "q_composition", Site.K: "k_composition", Site.V: "v_composition"}
@@ -53,9 +54,6 @@ class Composition(Experiment):
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Measure every pair of heads in different layers.
-
-        Args:
-            report: Told the progress.
 
         Returns:
             `head_pairs`: value in [0, 1], z-score and rank among all pairs of the same kind; a

@@ -8,7 +8,6 @@ from functools import cached_property
 from random import Random
 
 import numpy as np
-import polars as pl
 import torch
 
 from analysis.errors import UserError
@@ -17,6 +16,7 @@ from analysis.interventions.heads import parse_heads
 from analysis.interventions.passes.staircase import layer_calls, trace
 from analysis.models.load import Model
 from analysis.questions.experiment import Experiment
+from analysis.questions.halves import heads_by_score
 from analysis.questions.judgement import Evidence
 from analysis.text.repeats import repeated_tokens
 from analysis.text.tokens import Tokens, Vocabulary
@@ -56,7 +56,11 @@ def circuit_heads(text: Evidence, induction: Evidence) -> CircuitHeads:
     Raises:
         UserError: The model has one layer.
     """
-    copying = [row for row in _even_means(induction, "induction", "repeated") if row[0].layer > 0]
+    copying = [
+        row
+        for row in heads_by_score(induction["head_scores"], "induction", "repeated")
+        if row[0].layer > 0
+    ]
     if not copying:
         raise UserError(
             "expected a model of at least 2 layers, got 1; "
@@ -81,19 +85,10 @@ def previous_token_head(text: Evidence) -> Head:
 
 
 def _previous_token_heads(text: Evidence) -> list[Head]:
-    looking = _even_means(text, "previous_token", "text")
-    looking = looking or _even_means(text, "previous_token", "random")
+    scores = text["head_scores"]
+    looking = heads_by_score(scores, "previous_token", "text")
+    looking = looking or heads_by_score(scores, "previous_token", "random")
     return [head for head, _ in looking]
-
-
-def _even_means(evidence: Evidence, score: str, data: str) -> list[tuple[Head, float]]:
-    """Heads by their mean over the even sequences, the largest first."""
-    rows = evidence["head_scores"].filter(
-        pl.col("sequence").is_not_null(), pl.col("sequence") % 2 == 0, score=score, data=data
-    )
-    means = rows.group_by("layer", "head").agg(pl.col("value").mean())
-    ranked = means.sort("value", "layer", "head", descending=True).rows()
-    return [(Head(layer, head), mean) for layer, head, mean in ranked]
 
 
 _NAMES = {
@@ -130,36 +125,16 @@ def draw_blocks(vocabulary: Vocabulary, what: str, shape: tuple[int, int], seed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CircuitExperiment(Experiment):
-    """A question about a previous-token head and induction heads, on a block shown twice.
+class BlockExperiment(Experiment):
+    """A question about a random block that is shown twice.
 
-    Blocks are drawn apart from those of `InductionScores`, so that the heads are tested on
-    sequences that did not choose them.
+    Blocks are drawn apart from those of `InductionScores`, so that heads are tested on sequences
+    that did not choose them.
     """
 
-    previous: str
-    """The previous-token head, as `L1H4`."""
-    copiers: tuple[str, ...]
-    """The induction heads, the strongest first."""
     n_sequences: int
     block_len: int
     """Random tokens in the block that is shown twice, L."""
-
-    @cached_property
-    def heads(self) -> CircuitHeads:
-        """The heads.
-
-        Raises:
-            UserError: The model has no such head, or an induction head is not above the other.
-        """
-        (previous,) = parse_heads([self.previous], self.card)
-        copiers = parse_heads(self.copiers, self.card)
-        if not copiers or min(head.layer for head in copiers) <= previous[0]:
-            raise UserError(
-                f"expected induction heads in layers above {self.previous}, got "
-                f"{', '.join(self.copiers) or 'none'}; choose an earlier previous-token head"
-            )
-        return CircuitHeads(previous, copiers)
 
     @cached_property
     def repeated(self) -> Tokens:
@@ -178,6 +153,32 @@ class CircuitExperiment(Experiment):
     def data(self) -> Sequence[Tokens]:
         """The block twice, and the control whose second copy is shuffled."""
         return [self.repeated, self.shuffled]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CircuitExperiment(BlockExperiment):
+    """A question about a previous-token head and induction heads, on a block shown twice."""
+
+    previous: str
+    """The previous-token head, as `L1H4`."""
+    copiers: tuple[str, ...]
+    """The induction heads, the strongest first."""
+
+    @cached_property
+    def heads(self) -> CircuitHeads:
+        """The heads.
+
+        Raises:
+            UserError: The model has no such head, or an induction head is not above the other.
+        """
+        (previous,) = parse_heads([self.previous], self.card)
+        copiers = parse_heads(self.copiers, self.card)
+        if not copiers or min(head.layer for head in copiers) <= previous[0]:
+            raise UserError(
+                f"expected induction heads in layers above {self.previous}, got "
+                f"{', '.join(self.copiers) or 'none'}; choose an earlier previous-token head"
+            )
+        return CircuitHeads(previous, copiers)
 
     def start(self, model: Model, tokens: Tokens, rows: slice) -> Start:
         """Run the model as it is on some sequences."""

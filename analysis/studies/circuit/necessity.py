@@ -25,8 +25,8 @@ from analysis.interventions import (
     taps,
 )
 from analysis.models.load import Model
-from analysis.questions.experiment import Report, stage
-from analysis.questions.head_rows import head_effects, loss_effects, scattered
+from analysis.progress import Report, stage
+from analysis.questions.effect_rows import head_effects, loss_effects, scattered
 from analysis.questions.rows import Labels, head_scores
 from analysis.text.tokens import Tokens
 
@@ -82,9 +82,6 @@ class CircuitNecessity(CircuitExperiment):
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Ablate.
-
-        Args:
-            report: Told the progress.
 
         Returns:
             `ablations`, `ablation_effects` and `ablation_means` (loss), `head_effects` (change of

@@ -13,14 +13,16 @@ from analysis import scores
 from analysis.attention import Edit, Site, Taps, Where
 from analysis.batches import rows_at_once
 from analysis.interventions import Head
-from analysis.interventions.passes.staircase import LayerCall, Trace
+from analysis.interventions.passes.staircase import (
+    EnoughError,
+    LayerCall,
+    Trace,
+    layer_inputs,
+    through,
+)
 from analysis.models.load import Model, unembed
 
 TOKENS_PER_BATCH = 4_096
-
-
-class _EnoughError(Exception):
-    """What was wanted of a layer is known; the rest of it need not be computed."""
 
 
 @dataclass(frozen=True)
@@ -72,20 +74,8 @@ class Start:
 
     def read(self, layer: int, stream: Float[Tensor, "row pos d_model"]) -> dict[Site, Tensor]:
         """q, k and v of a layer, one copy for each query head, if it read this residual stream."""
-        found: dict[Site, Tensor] = {}
-
-        def keep(site: Site) -> Edit:
-            def edit(_where: Where, tensor: Tensor) -> Tensor:
-                found[site] = tensor
-                if site is Site.V:
-                    raise _EnoughError
-                return tensor
-
-            return edit
-
-        with suppress(_EnoughError):
-            self._layer(layer, stream, Taps(edits={s: keep(s) for s in (Site.Q, Site.K, Site.V)}))
-        return found
+        sites = (Site.Q, Site.K, Site.V)
+        return layer_inputs(self.model, layer, self.calls[layer], stream, sites)
 
     def induction_scores(
         self,
@@ -108,17 +98,15 @@ class Start:
         def watch(where: Where, pattern: Tensor) -> None:
             found.append(scores.induction_score(pattern, self.n_bos))
             if where.rows.stop == len(stream):
-                raise _EnoughError
+                raise EnoughError
 
         edits: dict[Site, Edit] = {site: _put(tensor) for site, tensor in given.items()}
-        with suppress(_EnoughError):
+        with suppress(EnoughError):
             self._layer(layer, stream, Taps(edits=edits, watch=watch))
         return torch.cat(found)
 
     def _layer(self, layer: int, stream: Tensor, taps: Taps) -> Float[Tensor, "row pos d_model"]:
-        call = self.calls[layer]
-        output = self.model.layers[layer](stream, *call.args, **{**call.kwargs, "taps": taps})
-        return output[0] if isinstance(output, tuple) else output
+        return through(self.model, layer, self.calls[layer], stream, taps)
 
     def losses(self, hidden: Float[Tensor, "row pos d_model"]) -> Float[Tensor, "row position"]:
         """Next-token losses of what the unembedding reads."""

@@ -23,9 +23,8 @@ from analysis.interventions import (
 )
 from analysis.models.load import Model
 from analysis.models.projections import surroundings
-from analysis.questions.effect_rows import condition_rows
-from analysis.questions.experiment import Report, stage
-from analysis.questions.head_rows import head_effects, loss_effects
+from analysis.progress import Report, stage
+from analysis.questions.effect_rows import condition_rows, head_effects, loss_effects
 from analysis.questions.rows import Labels, absence
 from analysis.text.tokens import Tokens
 
@@ -179,9 +178,6 @@ class PathPatching(CircuitExperiment):
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Patch.
-
-        Args:
-            report: Told the progress.
 
         Returns:
             `ablations`, `ablation_effects` and `ablation_means` (loss) and `head_effects` (change

@@ -1,8 +1,6 @@
 """From the second copy of a block: where every head looks, and which token it raises."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -15,12 +13,12 @@ from analysis.attention import Site, Taps, Where
 from analysis.interventions.direct import frozen
 from analysis.models.load import Model, hidden_states
 from analysis.models.projections import surroundings
-from analysis.questions.experiment import Experiment, Report, stage
+from analysis.progress import Report, stage
 from analysis.questions.rows import Labels, absence, head_scores
 from analysis.scores import uniform_pattern
 from analysis.text.tokens import Tokens
 
-from .heads import draw_blocks
+from .heads import BlockExperiment
 from .passes import batches
 
 PLACES = ("target", "duplicate", "previous", "bos", "elsewhere")
@@ -31,7 +29,7 @@ _NORMED = "layers norm what attention writes before it is added, so that heads a
 
 
 @dataclass(frozen=True, kw_only=True)
-class SecondCopy(Experiment):
+class SecondCopy(BlockExperiment):
     """Where does every head look from the second copy of a block, and which token does it raise?
 
     The induction target is one place among others: what is missing there lies elsewhere. The
@@ -41,33 +39,8 @@ class SecondCopy(Experiment):
 
     version: ClassVar[int] = 1
 
-    n_sequences: int
-    block_len: int
-    """Random tokens in the block that is shown twice, L, at least 3."""
-
-    @cached_property
-    def repeated(self) -> Tokens:
-        """The block twice: the sequences of the other experiments on the circuit."""
-        return draw_blocks(self.vocabulary, "repeated", self._shape, self.seed)
-
-    @cached_property
-    def shuffled(self) -> Tokens:
-        """The control: the second copy in random order."""
-        return draw_blocks(self.vocabulary, "shuffled", self._shape, self.seed)
-
-    @property
-    def _shape(self) -> tuple[int, int]:
-        return self.n_sequences, self.block_len
-
-    def data(self) -> Sequence[Tokens]:
-        """The block twice, and the control whose second copy is shuffled."""
-        return [self.repeated, self.shuffled]
-
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Read every head.
-
-        Args:
-            report: Told the progress.
 
         Returns:
             `head_scores`: `second_copy_` and each of `PLACES`, shares that add up to 1, and

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from math import isnan
 from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
 
 from analysis.interventions import Head
-from analysis.questions.experiment import Report
+from analysis.progress import Report
 from analysis.questions.judgement import Evidence, Judgement, Statement, decided
 from analysis.statistics.comparisons import permutation_p
-from analysis.statistics.resampling import bootstrap, ratio_of_sums
-from analysis.studies.circuit.claims import COPYING_BY_PATH, NEEDED, Interval
+from analysis.statistics.resampling import Interval, central, mean_interval, ratio_of_sums
+from analysis.studies.circuit.claims import COPYING_BY_PATH, NEEDED
 
 from .measures import MATCHED, SUM, TOP, condition, judged_size
 
@@ -26,7 +25,6 @@ FIGURES = {
     "components_concentrated": "02_induction_circuit#concentration_table",
     "components_needed_loss": "02_induction_circuit#component_claim_chart",
 }
-"""The cell that shows each claim, by its name or a pattern of names; the first that fits."""
 
 CHAPTER = "02_induction_circuit"
 
@@ -55,9 +53,6 @@ class ComponentEffectClaims(Judgement):
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Judge every claim.
-
-        Args:
-            report: Told the progress.
 
         Returns:
             `claims`, one row each.
@@ -98,8 +93,8 @@ class ComponentEffectClaims(Judgement):
             "their norms",
             "share of the summed squared effects",
             (
-                _mean(self._share("component_share_few"), self.seed),
-                _mean(self._share("component_norm_share"), self.seed),
+                mean_interval(self._share("component_share_few"), self.seed),
+                mean_interval(self._share("component_norm_share"), self.seed),
                 "share that the same components have of the summed squared norms",
             ),
             CONCENTRATED,
@@ -142,13 +137,11 @@ class ComponentEffectClaims(Judgement):
         sets = self.effects["ablations"].filter(family=MATCHED)
         names = [condition(MATCHED, self.few, draw).name for draw in sets["draw"].unique().sort()]
         random = np.array([measure(name).mean() for name in names], dtype=float)
-        if not random.size:
-            return _mean(own, self.seed), Interval(np.nan, np.nan, np.nan), "no other components"
-        p = permutation_p(float(own.mean()), random)
-        lower, upper = np.quantile(random, (0.025, 0.975))
-        control = Interval(float(random.mean()), float(lower), float(upper))
-        words = f"central 95 % of {random.size} random sets, permutation p = {p:.3f}"
-        return _mean(own, self.seed), control, words
+        words = "no other components"
+        if random.size:
+            p = permutation_p(float(own.mean()), random)
+            words = f"central 95 % of {random.size} random sets, permutation p = {p:.3f}"
+        return mean_interval(own, self.seed), central(random), words
 
     def _share(self, score: str) -> np.ndarray:
         """A share of the induction head's, by sequence."""
@@ -168,8 +161,7 @@ class ComponentEffectClaims(Judgement):
     ) -> dict[str, Any]:
         said = Statement(claim=claim, statement=statement, statistic=statistic, chapter=CHAPTER)
         estimate, control, words = measured
-        row = decided(said, estimate, control, (threshold, f"control: {words}"), self.runs())
-        return {k: None if isinstance(v, float) and isnan(v) else v for k, v in row.items()}
+        return decided(said, estimate, control, (threshold, f"control: {words}"), self.runs())
 
 
 def closeness(one: np.ndarray, other: np.ndarray, seed: int) -> Interval:
@@ -184,8 +176,7 @@ def closeness(one: np.ndarray, other: np.ndarray, seed: int) -> Interval:
         The smaller over the larger, in [0, 1], and 0 where their signs differ; with an interval
         that follows from that of their ratio.
     """
-    found = ratio_of_sums(one[:, None], other[:, None], seed)
-    ratio, lower, upper = (float(each[0]) for each in (found.mean, found.lower, found.upper))
+    ratio, lower, upper = ratio_of_sums(one[:, None], other[:, None], seed).intervals()[0]
     ends = (_nearness(lower), _nearness(upper))
     return Interval(_nearness(ratio), min(ends), 1.0 if lower <= 1 <= upper else max(ends))
 
@@ -193,9 +184,3 @@ def closeness(one: np.ndarray, other: np.ndarray, seed: int) -> Interval:
 def _nearness(ratio: float) -> float:
     """A ratio or its inverse, whichever is smaller; 0 if it is negative."""
     return 0.0 if ratio <= 0 else min(ratio, 1 / ratio)
-
-
-def _mean(values: np.ndarray, seed: int) -> Interval:
-    """Mean over sequences, bootstrapped."""
-    found = bootstrap(values[:, None], seed)
-    return Interval(float(found.mean[0]), float(found.lower[0]), float(found.upper[0]))

@@ -9,8 +9,8 @@ from jaxtyping import Float
 
 from analysis.components.ablation import Part
 from analysis.interventions import Condition, Head
-from analysis.questions.head_rows import head_effects, loss_effects
-from analysis.questions.rows import Labels
+from analysis.questions.effect_rows import head_effects, loss_effects
+from analysis.questions.rows import Labels, interval_columns
 from analysis.statistics.resampling import bootstrap
 
 from .passes import LOSS, Column, Parts
@@ -72,13 +72,8 @@ def component_scores(
         (name, None): {"value": pl.Series(list(each.values()))} for name, each in facts.items()
     }
     for i, (score, head) in enumerate(columns):
-        found = bootstrap(effects[:, :, i].T, labels.seed)
-        known[f"effect_{score}", head] = {
-            "value": pl.Series(found.mean),
-            "lower": pl.Series(found.lower).fill_nan(None),
-            "upper": pl.Series(found.upper).fill_nan(None),
-            "n": pl.Series(found.n, dtype=pl.Int32),
-        }
+        found = interval_columns(bootstrap(effects[:, :, i].T, labels.seed))
+        known[f"effect_{score}", head] = found.to_dict()
     frames = [
         about.with_columns(
             head=pl.lit(None if head is None else str(head), pl.String),

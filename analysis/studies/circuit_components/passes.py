@@ -16,9 +16,9 @@ from analysis.batches import rows_at_once
 from analysis.components.ablation import Part
 from analysis.components.decomposed import Components, Decomposition, Mask, masked
 from analysis.interventions import Head
-from analysis.interventions.passes.staircase import first
+from analysis.interventions.passes.staircase import through
 from analysis.models.load import unembed
-from analysis.questions.experiment import Report
+from analysis.progress import Report
 from analysis.studies.circuit.passes import TOKENS_PER_BATCH, Start
 
 Parts = tuple[Part, ...]
@@ -90,9 +90,8 @@ class ComponentPasses:
         stream = start.base.resid_pre[self.previous].repeat(len(sets), 1, 1)
         with masked(self.decomposition, self._masks(sets)):
             for at in range(self.previous, len(model.layers)):
-                call, taps = start.calls[at], Taps(watch=watch if at in found else None)
-                output = model.layers[at](stream, *call.args, **{**call.kwargs, "taps": taps})
-                stream = first(output)
+                taps = Taps(watch=watch if at in found else None)
+                stream = through(model, at, start.calls[at], stream, taps)
         read = [torch.cat(each) for each in found.values()]
         every = torch.cat([*read, self._losses(stream)[:, None]], dim=1)
         return every.unflatten(0, (len(sets), -1)).double().cpu().numpy()

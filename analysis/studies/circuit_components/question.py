@@ -19,9 +19,9 @@ from analysis.components.geometry import projections
 from analysis.components.importance import ImportanceFunction
 from analysis.errors import UserError
 from analysis.interventions import Head
+from analysis.progress import Report, stage
 from analysis.questions.decomposed import Decomposed
-from analysis.questions.experiment import Report, stage
-from analysis.questions.head_rows import scattered
+from analysis.questions.effect_rows import scattered
 from analysis.questions.rows import Labels, head_scores
 from analysis.studies.circuit.heads import CircuitExperiment
 from analysis.text.tokens import Tokens
@@ -87,9 +87,6 @@ class ComponentEffects(Decomposed, CircuitExperiment):
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Ablate.
-
-        Args:
-            report: Told the progress.
 
         Returns:
             `component_scores`: effects of components alone; `ablations`, `ablation_effects`,

@@ -27,8 +27,8 @@ from analysis.interventions import Head
 from analysis.interventions.heads import parse_heads
 from analysis.interventions.passes.sweep import on_device
 from analysis.models.card import ModelCard
+from analysis.progress import Report, stage
 from analysis.questions.decomposed import DecomposedText
-from analysis.questions.experiment import Report, stage
 from analysis.questions.judgement import Evidence
 from analysis.questions.text_sweep import batch_rows
 from analysis.text.tokens import Tokens
@@ -77,9 +77,6 @@ class PairChoice(DecomposedText):
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Rank the pairs, and draw random ones.
-
-        Args:
-            report: Told the progress.
 
         Returns:
             `component_pairs`: of both halves of the text, `mean_contribution`, the pairs that add

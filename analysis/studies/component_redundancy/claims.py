@@ -11,9 +11,19 @@ import polars as pl
 from jaxtyping import Float
 
 from analysis.components.ablation import Mode
-from analysis.questions.experiment import Report
-from analysis.questions.judgement import Bar, Evidence, Judgement, Statement, decided, judged
-from analysis.studies.redundancy.claims import REDUNDANT, Figure, indices
+from analysis.progress import Report
+from analysis.questions.judgement import (
+    Bar,
+    Evidence,
+    Group,
+    Judgement,
+    Statement,
+    answers_of,
+    decided,
+    judged,
+)
+from analysis.statistics.resampling import Interval
+from analysis.studies.redundancy.claims import REDUNDANT, indices, largest
 
 from .question import EFFECT_ERROR, HARM
 
@@ -24,7 +34,6 @@ FIGURES = {
     "component_adversary": "07_component_redundancy#adversary_chart",
     "component_shared_draws": "07_component_redundancy#ways_table",
 }
-"""The cell that shows each claim, by its name or a pattern of names; the first that fits."""
 
 CHAPTER = "07_component_redundancy"
 
@@ -71,34 +80,12 @@ class ComponentRedundancyClaims(Judgement):
 
     evidence: ComponentEvidence
 
-    def _groups(self) -> dict[str, Mapping[str, Evidence]]:
-        found = self.evidence
-        zeroed = {found.head: found.zeroed}
-        return {
-            "modes": found.modes,
-            "within": found.within,
-            "matched": found.matched,
-            "zeroed": zeroed,
-        }
-
-    def runs(self) -> list[str]:
-        """The runs that are judged."""
-        answers = [answer for group in self._groups().values() for answer in group.values()]
-        return [run for answer in answers for run in answer.runs]
-
-    def question(self) -> dict[str, Any]:
-        """The runs that are judged, by their role."""
-        roles = {
-            name: {role: answer.runs for role, answer in group.items()}
-            for name, group in self._groups().items()
-        }
-        return {**super().question(), "parameters": {"evidence": roles}}
+    def groups(self) -> dict[str, Group]:
+        """What is judged, by its role."""
+        return {**answers_of(self.evidence), "zeroed": {self.evidence.head: self.evidence.zeroed}}
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Judge every claim.
-
-        Args:
-            report: Told the progress.
 
         Returns:
             `claims`; one whose number is undefined on every sequence has no row.
@@ -126,7 +113,8 @@ class ComponentRedundancyClaims(Judgement):
                 ("offset", "offsets", offsets, "the other offsets"),
                 ("pair", "pairs of components", others, "random pairs of matched norm, offset 1"),
             ):
-                if not figures or 1 not in mine:
+                control = largest(figures)
+                if control is None or 1 not in mine:
                     continue
                 said = Statement(
                     claim=f"component_redundant_{place}_{kind}",
@@ -137,7 +125,7 @@ class ComponentRedundancyClaims(Judgement):
                     chapter=CHAPTER,
                 )
                 note = f"control: the largest estimate, lower and upper end of {whose}"
-                yield decided(said, mine[1], largest(figures), (REDUNDANT, note), self.runs())
+                yield decided(said, mine[1], control, (REDUNDANT, note), self.runs())
 
     def _specific(self) -> Iterator[dict[str, Any]]:
         """Whether offset 1 is special to the head, to the pair within it, and to the pair."""
@@ -214,13 +202,7 @@ def layer_of(head: str) -> int:
     return int(head[1:].split("H", maxsplit=1)[0])
 
 
-def largest(controls: Sequence[Figure]) -> Figure:
-    """The largest of each number: one with a smaller estimate may reach higher."""
-    estimates, lowers, uppers = zip(*controls, strict=True)
-    return max(estimates), max(lowers), max(uppers)
-
-
-def figure(answer: Evidence, metric: str) -> Figure | None:
+def figure(answer: Evidence, metric: str) -> Interval | None:
     """A number of A in the predictions, with its interval; None where it has none."""
     rows = answer["comparisons"].filter(
         pl.col("sequence").is_null(),
@@ -230,7 +212,7 @@ def figure(answer: Evidence, metric: str) -> Figure | None:
         condition="A",
         metric=metric,
     )
-    return None if rows.is_empty() else rows.select("value", "lower", "upper").row(0)
+    return None if rows.is_empty() else Interval(*rows.select("value", "lower", "upper").row(0))
 
 
 def by_sequence(answer: Evidence, metric: str) -> Float[np.ndarray, " sequence"]:

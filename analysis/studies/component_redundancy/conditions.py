@@ -19,8 +19,8 @@ from analysis.components.importance import ImportanceFunction
 from analysis.components.losses import Importances
 from analysis.interventions.heads import parse_heads
 from analysis.interventions.passes.sweep import on_device
+from analysis.progress import Report
 from analysis.questions.decomposed import Decomposed, DecomposedText
-from analysis.questions.experiment import Report
 from analysis.studies.predictions.measures import TARGET
 from analysis.studies.redundancy.question import AtPosition
 from analysis.text.tokens import Tokens

@@ -16,7 +16,7 @@ from analysis.attention import Taps
 from analysis.components.decomposed import Masks, masked
 from analysis.components.stacking import stacks
 from analysis.interventions.passes.sweep import on_device
-from analysis.questions.experiment import Report
+from analysis.progress import Report
 from analysis.studies.redundancy.query_offsets import attention_from_last, offset_rows
 
 from .conditions import NOWHERE, ComponentsAtPosition
@@ -36,9 +36,6 @@ class ComponentOffsets(ComponentsAtPosition):
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Watch every head under each condition.
-
-        Args:
-            report: Told the progress.
 
         Returns:
             `head_profiles`: `query_offset`, attention by offset, its `data` the condition, and

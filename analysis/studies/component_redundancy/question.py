@@ -19,7 +19,7 @@ from analysis.components.stacking import continued, stacks
 from analysis.interventions import NOTHING, Condition, Endings, Method, Opening, endings, opening
 from analysis.interventions.passes.endings import first_position, opened
 from analysis.models.load import unembed
-from analysis.questions.experiment import Report
+from analysis.progress import Report
 from analysis.studies.redundancy.measures import Measured, Read, kl, read
 from analysis.studies.redundancy.question import SCOPES, ValueRedundancy
 
@@ -56,9 +56,6 @@ class ComponentRedundancy(ComponentsAtPosition, ValueRedundancy):
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Compare the conditions.
-
-        Args:
-            report: Told the progress.
 
         Returns:
             `comparisons`, as `ValueRedundancy`, and besides `effect`, `effect_se` and `harm` of

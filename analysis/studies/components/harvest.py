@@ -21,8 +21,8 @@ from analysis.components.geometry import (
 )
 from analysis.components.harvest import WINDOW, Harvest, harvest
 from analysis.errors import UserError
+from analysis.progress import Report
 from analysis.questions.decomposed import DecomposedText
-from analysis.questions.experiment import Report
 from analysis.questions.rows import absence
 from analysis.statistics.resampling import ratio_of_sums
 from analysis.text.tokens import Tokens, Vocabulary
@@ -51,9 +51,6 @@ class ComponentHarvest(DecomposedText):
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Watch all components, and keep what is shown.
-
-        Args:
-            report: Told the progress.
 
         Returns:
             `components`, `component_scores`, `component_pairs`, `component_tokens`; `head_scores`,

@@ -13,8 +13,8 @@ import polars as pl
 from analysis.components.evaluation import judge
 from analysis.components.folder import MADE, made
 from analysis.files import regular_bytes
+from analysis.progress import Report
 from analysis.questions.decomposed import Decomposed, DecomposedText
-from analysis.questions.experiment import Report
 from analysis.settings import SETTINGS
 from analysis.text.tokens import Tokens
 
@@ -43,9 +43,6 @@ class DecompositionQuality(Decomposed):
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Read the figures.
-
-        Args:
-            report: Told the progress.
 
         Returns:
             `decompositions` and `decomposition_losses`.
@@ -77,9 +74,6 @@ class MeasuredQuality(DecomposedText):
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Measure it.
-
-        Args:
-            report: Told the progress.
 
         Returns:
             `decompositions`.

@@ -22,8 +22,9 @@ from analysis.interventions import (
     sweep,
 )
 from analysis.interventions.heads import parse_heads
+from analysis.progress import Report
 from analysis.questions.effect_rows import effect_rows
-from analysis.questions.experiment import Experiment, Report
+from analysis.questions.experiment import Experiment
 from analysis.questions.text_sweep import UNIT, TextSweep, batch_rows
 
 
@@ -81,9 +82,6 @@ class AblationSweep(TextSweep):
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Measure every set.
-
-        Args:
-            report: Told the progress.
 
         Returns:
             `ablations`, `ablation_effects` and `ablation_means`.

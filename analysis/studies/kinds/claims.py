@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,10 +11,20 @@ import polars as pl
 from jaxtyping import Float
 from scipy.stats import rankdata
 
-from analysis.questions.experiment import Report
-from analysis.questions.judgement import Bar, Evidence, Judgement, Statement, decided, judged
+from analysis.progress import Report
+from analysis.questions.halves import ODD, strongest_first
+from analysis.questions.judgement import (
+    Bar,
+    Evidence,
+    Group,
+    Judgement,
+    Statement,
+    answers_of,
+    decided,
+    judged,
+)
 from analysis.statistics.comparisons import holm, permutation_p, spearman
-from analysis.statistics.resampling import N_RESAMPLES, bootstrap
+from analysis.statistics.resampling import N_RESAMPLES, Interval, central, mean_interval
 
 FIGURES = {
     "zero_and_*_rank_alike": "05_ablation_kinds#agreement",
@@ -22,7 +32,6 @@ FIGURES = {
     "q_zero_is_uniform": "05_ablation_kinds#identity_text",
     "zero_is_not_uniform": "05_ablation_kinds#identity_text",
 }
-"""The cell that shows each claim, by its name or a pattern of names; the first that fits."""
 
 CHAPTER = "05_ablation_kinds"
 METRIC = "kl_base_ablated"
@@ -65,9 +74,6 @@ class KindClaims(Judgement):
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Compare the kinds, and the top heads with random ones.
 
-        Args:
-            report: Told the progress.
-
         Returns:
             `rank_agreements`, `ablation_curves` and `claims`.
         """
@@ -91,25 +97,9 @@ class KindClaims(Judgement):
             "claims": pl.DataFrame(claims),
         }
 
-    def runs(self) -> list[str]:
-        """The runs that are judged."""
-        groups = (self.evidence.kinds, self.evidence.estimates, self.evidence.sets)
-        answers = [answer for group in groups for answer in group.values()]
-        return [run for answer in (*answers, self.evidence.identities) for run in answer.runs]
-
-    def question(self) -> dict[str, Any]:
-        """The runs that are judged, by their role."""
-        groups = {
-            "kinds": self.evidence.kinds,
-            "estimates": self.evidence.estimates,
-            "sets": self.evidence.sets,
-        }
-        roles = {
-            name: {role: answer.runs for role, answer in group.items()}
-            for name, group in groups.items()
-        }
-        evidence = {**roles, "identities": self.evidence.identities.runs}
-        return {**super().question(), "parameters": {"evidence": evidence}}
+    def groups(self) -> dict[str, Group]:
+        """What is judged, by its role."""
+        return answers_of(self.evidence)
 
     def _agreements(self, effects: Mapping[str, PerHead]) -> pl.DataFrame:
         """Every two kinds, and every estimate with `zero`."""
@@ -151,8 +141,8 @@ class KindClaims(Judgement):
         top = by_size(self.evidence.sets["top"])
         rows: list[dict[str, Any]] = []
         for size, values in top.items():
-            mean, lower, upper = _interval(values[:, 0], self.seed)
-            rows.append(_point("top", size, (mean, lower, upper), len(values)))
+            found = mean_interval(values[:, 0], self.seed)
+            rows.append(_point("top", size, found, len(values)))
         for family in ("random", "layer_matched"):
             if family not in self.evidence.sets:
                 continue
@@ -160,9 +150,7 @@ class KindClaims(Judgement):
             p = {size: permutation_p(top[size].mean(), found[size].mean(0)) for size in found}
             adjusted = holm(np.array(list(p.values())))
             for (size, values), p_holm in zip(found.items(), adjusted, strict=True):
-                means = values.mean(0)
-                band = tuple(np.quantile(means, (0.025, 0.975)))
-                point = _point(family, size, (means.mean(), *band), len(means))
+                point = _point(family, size, central(values.mean(0)), values.shape[1])
                 rows.append({**point, "p": p[size], "p_holm": float(p_holm)})
         return pl.DataFrame(rows, infer_schema_length=None)
 
@@ -185,7 +173,9 @@ class KindClaims(Judgement):
                 f"n = {top['n']}; control: {other['n']} sets, 95 % of their means; permutation "
                 f"p {other['p']:.3f}, {other['p_holm']:.3f} after Holm over all sizes"
             )
-            ends = [tuple(row[c] for c in ("value", "lower", "upper")) for row in (top, other)]
+            ends = [
+                Interval(*(row[c] for c in ("value", "lower", "upper"))) for row in (top, other)
+            ]
             claims.append(decided(said, ends[0], ends[1], (0.0, note), self.runs()))
         return claims
 
@@ -225,8 +215,9 @@ class KindClaims(Judgement):
         )
         spread = 1.96 / np.sqrt(row["n"] - 1)
         note = f"n = {row['n']} heads; control: unrelated rankings"
-        ends = row["value"], row["lower"], row["upper"]
-        return decided(said, ends, (0.0, -spread, spread), (AGREEMENT, note), self.runs())
+        ends = Interval(row["value"], row["lower"], row["upper"])
+        control = Interval(0.0, -spread, spread)
+        return decided(said, ends, control, (AGREEMENT, note), self.runs())
 
 
 def per_head(answer: Evidence, metric: str) -> PerHead:
@@ -240,14 +231,13 @@ def per_head(answer: Evidence, metric: str) -> PerHead:
 def ranking(answer: Evidence) -> tuple[str, ...]:
     """Single heads by their effect on the even sequences, largest first."""
     names = list(dict.fromkeys(answer["ablations"]["heads"].to_list()))
-    even = per_head(answer, METRIC)[::2].mean(0)
-    return tuple(names[i] for i in np.argsort(-even, kind="stable"))
+    return tuple(names[i] for i in strongest_first(per_head(answer, METRIC)))
 
 
 def by_size(answer: Evidence) -> dict[int, Float[np.ndarray, "sequence set"]]:
     """Effects of sets on the odd sequences, by number of heads."""
     sizes = answer["ablations"].select("condition", "size")
-    odd = answer["ablation_effects"].filter(pl.col("sequence") % 2 == 1, scope="all")
+    odd = answer["ablation_effects"].filter(ODD, scope="all")
     rows = odd.join(sizes, on="condition")
     return {
         size: part.pivot("condition", index="sequence", values=METRIC, maintain_order=True)
@@ -279,21 +269,13 @@ def _worst(rows: pl.DataFrame, score: str) -> np.ndarray:
     )
 
 
-def _interval(values: np.ndarray, seed: int) -> tuple[float, float, float]:
-    found = bootstrap(values[:, None], seed)
-    return float(found.mean[0]), float(found.lower[0]), float(found.upper[0])
-
-
-def _point(
-    family: str, size: int, ends: Sequence[float], n: int
-) -> dict[str, str | int | float | None]:
-    value, lower, upper = map(float, ends)
-    row: dict[str, str | int | float | None] = {"family": family, "size": size}
+def _point(family: str, size: int, found: Interval, n: int) -> dict[str, str | int | float | None]:
     return {
-        **row,
-        "value": value,
-        "lower": lower,
-        "upper": upper,
+        "family": family,
+        "size": size,
+        "value": found.estimate,
+        "lower": found.lower,
+        "upper": found.upper,
         "n": n,
         "p": None,
         "p_holm": None,

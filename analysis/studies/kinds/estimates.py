@@ -21,8 +21,8 @@ from analysis.interventions import (
     estimated_loss_change,
     means,
 )
+from analysis.progress import Report, stage
 from analysis.questions.effect_rows import effect_rows
-from analysis.questions.experiment import Report, stage
 from analysis.questions.text_sweep import TextSweep, batch_rows
 
 
@@ -34,9 +34,6 @@ class DirectEffects(TextSweep):
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Measure every head's own part of a logit.
-
-        Args:
-            report: Told the progress.
 
         Returns:
             `ablations`, `ablation_effects` and `ablation_means` of the family `direct`:
@@ -81,9 +78,6 @@ class GradientEstimates(DirectEffects):
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Estimate every head's loss change.
-
-        Args:
-            report: Told the progress.
 
         Returns:
             `ablations`, `ablation_effects` and `ablation_means` of the family `estimate`.

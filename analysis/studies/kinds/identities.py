@@ -15,7 +15,7 @@ from torch import Tensor
 from analysis.attention import Edit, Site, Taps, Where
 from analysis.interventions import NOTHING, Head, Intervention, Method, taps
 from analysis.models.load import Model, hidden_states
-from analysis.questions.experiment import Report
+from analysis.progress import Report
 from analysis.questions.rows import head_scores, model_scores
 from analysis.questions.text_sweep import TextSweep
 from analysis.text.tokens import Tokens
@@ -41,9 +41,6 @@ class AblationIdentities(TextSweep):
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Compare z under every variant, layer by layer, the rest of the model untouched.
-
-        Args:
-            report: Told the progress.
 
         Returns:
             `head_scores`: the largest difference of z from `uniform`, per head and sequence;

@@ -9,10 +9,20 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import polars as pl
 
-from analysis.questions.experiment import Report
-from analysis.questions.judgement import Bar, Evidence, Judgement, Statement, decided, judged
+from analysis.progress import Report
+from analysis.questions.judgement import (
+    Bar,
+    Evidence,
+    Group,
+    Judgement,
+    Statement,
+    answers_of,
+    decided,
+    judged,
+    n_known,
+)
 from analysis.statistics.comparisons import permutation_p
-from analysis.statistics.resampling import bootstrap
+from analysis.statistics.resampling import Interval, central, mean_interval
 
 FIGURES = {
     "lag_successor_longest": "09_lag_profiles#lag_lengths",
@@ -21,7 +31,6 @@ FIGURES = {
     "lag_top_heads_*": "09_lag_profiles#lag_levels",
     "lag_upper_half_*": "09_lag_profiles#lag_falls",
 }
-"""The cell that shows each claim, by its name or a pattern of names; the first that fits."""
 
 CHAPTER = "09_lag_profiles"
 SUCCESSION = 1.0
@@ -75,33 +84,16 @@ class LagClaims(Judgement):
 
     evidence: LagEvidence
 
-    def runs(self) -> list[str]:
-        """The runs that are judged."""
-        return [run for group in self._roles().values() for runs in group.values() for run in runs]
-
-    def question(self) -> dict[str, Any]:
-        """The runs that are judged, by their role."""
-        return {**super().question(), "parameters": {"evidence": self._roles()}}
-
-    def _roles(self) -> dict[str, dict[str, tuple[str, ...]]]:
-        found = self.evidence
-        groups: dict[str, Mapping[Any, Evidence]] = {
-            "base": found.base,
-            "control": found.control,
-            "top": found.top,
-            "random": found.random,
-            **{f"{n} words": answers for n, answers in found.lengths.items()},
-        }
-        return {
-            name: {str(role): answer.runs for role, answer in group.items()}
-            for name, group in groups.items()
-        }
+    def groups(self) -> dict[str, Group]:
+        """What is judged, by its role."""
+        found = answers_of(self.evidence)
+        del found["lengths"]
+        for n, group in self.evidence.lengths.items():
+            found[f"{n} words"] = group
+        return found
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Judge every claim.
-
-        Args:
-            report: Told the progress.
 
         Returns:
             `claims`.
@@ -122,10 +114,10 @@ class LagClaims(Judgement):
                 statistic="log ratio of their mean p, neighbours of the item left out, nats",
                 chapter=CHAPTER,
             )
-            found = bootstrap(per_sequence(base, "recency")[:, None], self.seed)
-            ends = float(found.mean[0]), float(found.lower[0]), float(found.upper[0])
-            note = f"n = {found.n[0]}; control: no preference"
-            yield decided(said, ends, (0.0, 0.0, 0.0), (RECENCY, note), self.runs())
+            values = per_sequence(base, "recency")
+            found, none = mean_interval(values, self.seed), Interval.exactly(0.0)
+            note = f"n = {n_known(values)}; control: no preference"
+            yield decided(said, found, none, (RECENCY, note), self.runs())
 
     def _succession(
         self, claim: str, where: str, base: Evidence, control: Evidence
@@ -164,9 +156,7 @@ class LagClaims(Judgement):
             base, top = self.evidence.base[case.design], self.evidence.top[case]
             size = judged_size(sizes(top))
             values = drop(base, top, size)
-            found = bootstrap(values[:, None], self.seed)
             drawn = drawn_drops(base, random, size)
-            lower, upper = np.quantile(drawn, (0.025, 0.975))
             p = permutation_p(float(np.nanmean(values)), drawn)
             said = Statement(
                 claim=f"lag_top_heads_{case.design}_{case.method}",
@@ -177,12 +167,11 @@ class LagClaims(Judgement):
                 chapter=CHAPTER,
             )
             note = (
-                f"n = {found.n[0]}; control: {len(drawn)} random sets, 95 % of their means; "
+                f"n = {n_known(values)}; control: {len(drawn)} random sets, 95 % of their means; "
                 f"permutation p {p:.3f}"
             )
-            ends = float(found.mean[0]), float(found.lower[0]), float(found.upper[0])
-            band = float(drawn.mean()), float(lower), float(upper)
-            yield decided(said, ends, band, (DROP, note), self.runs())
+            found, band = mean_interval(values, self.seed), central(drawn)
+            yield decided(said, found, band, (DROP, note), self.runs())
 
     def _halves(self) -> Iterator[dict[str, Any]]:
         """The upper half's strongest heads against the lower half's."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from analysis.questions.rows import Labels
+from analysis.questions.rows import Labels, interval_columns
 from analysis.scores.lags import expected_by_slot
 from analysis.statistics.resampling import Estimate, bootstrap, ratio_of_sums
 
@@ -75,7 +75,7 @@ def measure_rows(found: Recall, described: pl.DataFrame, labels: Labels) -> pl.D
     frames.append(_every(RATIO, ratio_of_sums(after, before, labels.seed), conditions))
     subject = {name: pl.lit(labels.columns()[name], pl.String) for name in ("model", "text")}
     rows = pl.concat(frames, how="diagonal").filter(pl.col("value").is_not_nan())
-    return rows.with_columns(**subject).with_columns(pl.col("lower", "upper").fill_nan(None))
+    return rows.with_columns(**subject)
 
 
 def _profile(
@@ -131,13 +131,5 @@ def _each(measure: str, values: np.ndarray, conditions: Sequence[str]) -> pl.Dat
 
 
 def _every(measure: str, found: Estimate, conditions: Sequence[str]) -> pl.DataFrame:
-    return pl.DataFrame(
-        {
-            "condition": conditions,
-            "measure": measure,
-            "value": found.mean,
-            "lower": found.lower,
-            "upper": found.upper,
-            "n": found.n.astype(np.int32),
-        }
-    )
+    about = pl.DataFrame({"condition": conditions, "measure": measure})
+    return about.with_columns(interval_columns(found).get_columns())

@@ -23,8 +23,9 @@ from analysis.interventions import (
 from analysis.interventions.heads import parse_heads
 from analysis.models.card import ModelCard
 from analysis.models.load import Model
+from analysis.progress import Report
 from analysis.questions.effect_rows import condition_rows
-from analysis.questions.experiment import Experiment, Report
+from analysis.questions.experiment import Experiment
 from analysis.questions.rows import Labels
 from analysis.text.lists import Design, ListQuestion, Lists, Shown, shown_lists
 from analysis.text.tokens import Tokens
@@ -160,9 +161,6 @@ class LagProfiles(Experiment):
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Measure every set.
-
-        Args:
-            report: Told the progress.
 
         Returns:
             `ablations`, `lag_profiles` and `lag_measures`; of random sets one profile over all

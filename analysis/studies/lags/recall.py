@@ -12,7 +12,7 @@ from analysis.interventions import Condition, Source
 from analysis.interventions.passes.readings import readings
 from analysis.interventions.passes.sweep import refuse_unpredictable
 from analysis.models.load import Model, unembed
-from analysis.questions.experiment import Report
+from analysis.progress import Report
 from analysis.questions.text_sweep import batch_rows
 from analysis.scores.lags import by_lag, by_slot, item_log_probabilities, recall_measures
 from analysis.text.lists import Lists

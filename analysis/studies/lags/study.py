@@ -7,11 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
-import polars as pl
-
 from analysis.errors import UserError
 from analysis.interventions import Head, Method, random_sets
 from analysis.questions.asked import Profile
+from analysis.questions.halves import heads_by_score
 from analysis.questions.judgement import Evidence
 from analysis.questions.study import Recall, TextStudy
 from analysis.studies.atlas.study import AtlasStudy
@@ -213,12 +212,8 @@ def induction_ranking(induction: Evidence) -> tuple[str, ...]:
     Returns:
         Names such as `L1H4`.
     """
-    rows = induction["head_scores"].filter(
-        pl.col("sequence") % 2 == 0, score="induction", data="repeated"
-    )
-    means = rows.group_by("layer", "head").agg(pl.col("value").mean())
-    ranked = means.sort("value", "layer", "head", descending=True)
-    return tuple(str(Head(layer, head)) for layer, head in ranked.select("layer", "head").rows())
+    ranked = heads_by_score(induction["head_scores"], "induction", "repeated")
+    return tuple(str(head) for head, _ in ranked)
 
 
 def set_sizes(n_heads: int) -> list[int]:

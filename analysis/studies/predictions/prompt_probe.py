@@ -31,8 +31,9 @@ from analysis.interventions import (
 from analysis.interventions.heads import parse_heads
 from analysis.interventions.passes.predictions import differences, predictions
 from analysis.models.load import Model, hidden_states, unembed
+from analysis.progress import Report
 from analysis.questions.effect_rows import condition_rows
-from analysis.questions.experiment import Experiment, Report
+from analysis.questions.experiment import Experiment
 from analysis.questions.rows import Labels
 from analysis.text.prompts import Prompt, check_length, prompt_tokens
 from analysis.text.sources import read_source, windows
@@ -122,9 +123,6 @@ class PromptProbe(Experiment):
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Run the prompt as it is and under the intervention.
-
-        Args:
-            report: Told the progress.
 
         Returns:
             `prompts`, `patterns` of the head (`ablated` ones only where they differ),

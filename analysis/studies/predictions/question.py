@@ -19,9 +19,10 @@ from analysis.interventions import NOTHING, Head, Metrics, endings, opening
 from analysis.interventions.heads import parse_heads
 from analysis.interventions.passes.predictions import differences, predictions
 from analysis.models.load import Model, unembed
+from analysis.progress import Report
 from analysis.questions.effect_rows import condition_rows
-from analysis.questions.experiment import Experiment, Report
-from analysis.questions.rows import Labels, absence
+from analysis.questions.experiment import Experiment
+from analysis.questions.rows import Labels, absence, interval_columns
 from analysis.statistics.resampling import bootstrap
 from analysis.text.prompts import PROMPTS, prompt_tokens
 from analysis.text.sources import read_source, windows
@@ -113,9 +114,6 @@ class PredictionTables(Experiment):
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Predict after every prompt under every condition.
 
-        Args:
-            report: Told the progress.
-
         Returns:
             `predictions`, `prompts`, `ablations`, `ablation_effects`, `ablation_means` and, where
             prompts do not fit the context, `absences`.
@@ -175,23 +173,11 @@ class PredictionTables(Experiment):
         scoped = effects.with_columns(scope=scope)
         frames: list[pl.DataFrame] = []
         for (name, condition), rows in scoped.group_by("scope", "condition", maintain_order=True):
-            estimate = bootstrap(rows.select(METRICS).to_numpy(), self.seed)
-            frames.append(
-                pl.DataFrame(
-                    {
-                        "model": self.card.model,
-                        "text": pl.Series([None] * len(METRICS), dtype=pl.String),
-                        "condition": condition,
-                        "scope": name,
-                        "metric": METRICS,
-                        "value": estimate.mean,
-                        "lower": estimate.lower,
-                        "upper": estimate.upper,
-                        "n": pl.Series(estimate.n, dtype=pl.Int32),
-                    }
-                )
-            )
-        return pl.concat(frames).with_columns(pl.col("lower", "upper").fill_nan(None))
+            found = interval_columns(bootstrap(rows.select(METRICS).to_numpy(), self.seed))
+            about = {"condition": pl.lit(condition), "scope": pl.lit(name)}
+            frames.append(found.with_columns(**about, metric=pl.Series(METRICS)))
+        subject = {"model": pl.lit(self.card.model), "text": pl.lit(None, pl.String)}
+        return pl.concat(frames).with_columns(**subject)
 
     def _gaps(self) -> list[pl.DataFrame]:
         """Rows of `absences`: prompts that the model cannot hold."""

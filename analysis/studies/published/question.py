@@ -1,7 +1,7 @@
 """Result files as questions to the store, so that a file is stored once whatever its name."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -11,14 +11,12 @@ import polars as pl
 
 from analysis.errors import UserError
 from analysis.files import opened
+from analysis.progress import Report
 
 from .formats import Published, read_published
 
 LARGEST_FILE = 64 * 2**20
 """Bytes of a file that is read."""
-
-Report = Callable[[int, int, str], None]
-"""Told (done, total, what) while rows are read; there is nothing to tell."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import polars as pl
 
 from analysis.interventions import Head
-from analysis.questions.experiment import Report
-from analysis.questions.judgement import Evidence, Judgement, Statement, decided
+from analysis.progress import Report
+from analysis.questions.judgement import Evidence, Group, Judgement, Statement, answers_of, decided
+from analysis.statistics.resampling import Interval
 
 FIGURES = {
     "value_redundant_attention_*": "04_previous_token_redundancy#index_in_attention",
     "value_redundant_predictions_*": "04_previous_token_redundancy#index_in_predictions",
     "value_redundant_*": "04_previous_token_redundancy#methods_table",
 }
-"""The cell that shows each claim, by its name or a pattern of names; the first that fits."""
 
 CHAPTER = "04_previous_token_redundancy"
 
@@ -26,9 +26,6 @@ REDUNDANT = 0.5
 
 OTHER_METHODS = {"mean_value": "replaced by their mean", "mask_key": "hidden"}
 """Other ways to take a value away, in words."""
-
-Figure = tuple[float, float, float]
-"""An estimate and the ends of its 95 % interval."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,24 +52,12 @@ class RedundancyClaims(Judgement):
 
     evidence: RedundancyEvidence
 
-    def runs(self) -> list[str]:
-        """The runs that are judged."""
-        groups = (self.evidence.methods, self.evidence.others)
-        return [run for group in groups for answer in group.values() for run in answer.runs]
-
-    def question(self) -> dict[str, Any]:
-        """The runs that are judged, by their role."""
-        roles = {
-            "methods": {name: answer.runs for name, answer in self.evidence.methods.items()},
-            "others": {name: answer.runs for name, answer in self.evidence.others.items()},
-        }
-        return {**super().question(), "parameters": {"evidence": roles}}
+    def groups(self) -> dict[str, Group]:
+        """What is judged, by its role."""
+        return answers_of(self.evidence)
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Judge every claim.
-
-        Args:
-            report: Told the progress.
 
         Returns:
             `claims`; one whose index is undefined on every sequence has no row.
@@ -110,7 +95,7 @@ class RedundancyClaims(Judgement):
                     statistic=_statistic(metric),
                     chapter=CHAPTER,
                 )
-                yield from self._judged(said, mine.get(1), _worst(figures), whose)
+                yield from self._judged(said, mine.get(1), largest(figures), whose)
         for method, words in OTHER_METHODS.items():
             figures = indices(self.evidence.methods[method], layer, "redundancy")
             said = Statement(
@@ -121,10 +106,10 @@ class RedundancyClaims(Judgement):
                 chapter=CHAPTER,
             )
             offsets = [figure for lag, figure in figures.items() if lag > 1]
-            yield from self._judged(said, figures.get(1), _worst(offsets), "the other offsets")
+            yield from self._judged(said, figures.get(1), largest(offsets), "the other offsets")
 
     def _judged(
-        self, said: Statement, found: Figure | None, control: Figure | None, whose: str
+        self, said: Statement, found: Interval | None, control: Interval | None, whose: str
     ) -> Iterator[dict[str, Any]]:
         """The claim, where both numbers are defined."""
         if found is not None and control is not None:
@@ -132,7 +117,7 @@ class RedundancyClaims(Judgement):
             yield decided(said, found, control, (REDUNDANT, note), self.runs())
 
 
-def indices(answer: Evidence, layer: int | None, metric: str) -> dict[int, Figure]:
+def indices(answer: Evidence, layer: int | None, metric: str) -> dict[int, Interval]:
     """The index of `B(all)` at one place, by lag.
 
     Args:
@@ -151,15 +136,12 @@ def indices(answer: Evidence, layer: int | None, metric: str) -> dict[int, Figur
         condition="A+B(all)",
     )
     columns = rows.sort("lag").select("lag", "value", "lower", "upper")
-    return {lag: (value, lower, upper) for lag, value, lower, upper in columns.iter_rows()}
+    return {lag: Interval(*found) for lag, *found in columns.iter_rows()}
 
 
-def _worst(controls: list[Figure]) -> Figure | None:
+def largest(controls: Sequence[Interval]) -> Interval | None:
     """The largest of each number: one with a smaller estimate may reach higher."""
-    if not controls:
-        return None
-    estimates, lowers, uppers = zip(*controls, strict=True)
-    return max(estimates), max(lowers), max(uppers)
+    return Interval(*map(max, zip(*controls, strict=True))) if controls else None
 
 
 def _statistic(metric: str) -> str:

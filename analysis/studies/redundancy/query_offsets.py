@@ -15,7 +15,7 @@ from torch import Tensor
 from analysis.attention import Taps, Where
 from analysis.interventions import NOTHING, Intervention, Method, taps
 from analysis.models.load import Model, hidden_states
-from analysis.questions.experiment import Report
+from analysis.progress import Report
 from analysis.questions.rows import Labels, head_profiles
 
 from .question import AtPosition
@@ -55,9 +55,6 @@ class QueryOffsets(AtPosition):
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Watch every head under each condition.
-
-        Args:
-            report: Told the progress.
 
         Returns:
             `head_profiles`: `query_offset`, attention by offset, its `data` the condition, and

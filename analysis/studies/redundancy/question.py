@@ -27,8 +27,8 @@ from analysis.interventions import (
 from analysis.interventions.heads import parse_heads
 from analysis.interventions.passes.sweep import on_device
 from analysis.models.load import Model
-from analysis.questions.experiment import Report
-from analysis.questions.rows import Labels
+from analysis.progress import Report
+from analysis.questions.rows import Labels, interval_columns
 from analysis.questions.text_sweep import TextSweep
 from analysis.statistics.resampling import Estimate, bootstrap, ratio_of_sums
 
@@ -110,9 +110,6 @@ class ValueRedundancy(AtPosition):
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Compare the conditions.
-
-        Args:
-            report: Told the progress.
 
         Returns:
             `comparisons`: aggregates of all, and the index on every sequence at the head's own
@@ -231,8 +228,7 @@ class ValueRedundancy(AtPosition):
         }
         rows = pl.concat(frames, how="diagonal").filter(pl.col("value").is_not_nan())
         return rows.with_columns(
-            pl.col("lower", "upper").fill_nan(None),
-            **{name: pl.lit(value, pl.String) for name, value in constants.items()},
+            **{name: pl.lit(value, pl.String) for name, value in constants.items()}
         )
 
     def _pooled(self, indices: Sequence[Key], found: dict[Key, np.ndarray]) -> pl.DataFrame:
@@ -259,15 +255,7 @@ class ValueRedundancy(AtPosition):
 
 
 def _aggregates(keys: Sequence[Key], estimate: Estimate) -> pl.DataFrame:
-    rows = pl.DataFrame(
-        {
-            "place": np.arange(len(keys)),
-            "value": estimate.mean,
-            "lower": estimate.lower,
-            "upper": estimate.upper,
-            "n": estimate.n,
-        }
-    )
+    rows = interval_columns(estimate).with_row_index("place")
     return _keyed(keys, rows.with_columns(sequence=pl.lit(None, pl.Int32)))
 
 

@@ -11,11 +11,11 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from analysis.questions.experiment import Report
+from analysis.progress import Report
 from analysis.questions.judgement import Bar, Evidence, Judgement, Statement, decided, judged
 from analysis.questions.rows import absence
 from analysis.statistics.comparisons import permutation_p, wilson
-from analysis.statistics.resampling import bootstrap
+from analysis.statistics.resampling import Interval, mean_interval
 from analysis.studies.kinds.claims import per_head
 
 from .curves import ZERO_QUERY
@@ -30,7 +30,6 @@ FIGURES = {
     "retrieval_*_valid": "08_retrieval_heads#retrieval_claims_chart",
     "retrieval_uniform_is_query_zeroing": "08_retrieval_heads#curves_by_method",
 }
-"""The cell that shows each claim, by its name or a pattern of names; the first that fits."""
 
 CHAPTER = "08_retrieval_heads"
 AREA = 0.1
@@ -89,9 +88,6 @@ class RetrievalClaims(Judgement):
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Draw the curves, and judge them.
-
-        Args:
-            report: Told the progress.
 
         Returns:
             `claims`; `retrieval_curves` and `ranking_checks` where something is testable,
@@ -170,8 +166,7 @@ class RetrievalClaims(Judgement):
         )
         ends = wilson(int(right.sum()), len(right))
         note = f"n = {len(right)}; control: one of the records at random"
-        estimate = (float(right.mean()), *ends)
-        control = (chance, chance, chance)
+        estimate, control = Interval(float(right.mean()), *ends), Interval.exactly(chance)
         return decided(said, estimate, control, (chance + MARGIN, note), self.runs())
 
     def _against(self, ranking: str) -> Iterator[dict[str, Any]]:
@@ -182,7 +177,7 @@ class RetrievalClaims(Judgement):
                 continue
             top = area(levels, self._curves.top_lost(ranking, levels))
             drawn = area(levels, self._curves.drawn_lost(family, ranking, levels))
-            between = bootstrap((top - drawn.mean(0))[:, None], self.seed)
+            between = mean_interval(top - drawn.mean(0), self.seed)
             draws = drawn.mean(1)
             p = permutation_p(float(top.mean()), draws)
             said = Statement(
@@ -198,13 +193,8 @@ class RetrievalClaims(Judgement):
                 f"permutation p {p:.3f}"
             )
             band = np.quantile(draws - draws.mean(), (0.025, 0.975))
-            yield decided(
-                said,
-                (float(between.mean[0]), float(between.lower[0]), float(between.upper[0])),
-                (0.0, float(band[0]), float(band[1])),
-                (AREA, note),
-                self.runs(),
-            )
+            around = Interval(0.0, float(band[0]), float(band[1]))
+            yield decided(said, between, around, (AREA, note), self.runs())
 
     def _specific(self, ranking: str) -> dict[str, Any]:
         """Is text without questions spared?"""
@@ -256,8 +246,8 @@ class RetrievalClaims(Judgement):
         )
         spread = 1.96 / np.sqrt(max(1, n_heads - 1))
         note = f"n = {n_heads} heads, {row['n']} questions; control: unrelated rankings"
-        ends = (row["value"], row["lower"], row["upper"])
-        yield decided(said, ends, (0.0, -spread, spread), (VALID, note), self.runs())
+        ends = Interval(row["value"], row["lower"], row["upper"])
+        yield decided(said, ends, Interval(0.0, -spread, spread), (VALID, note), self.runs())
 
     def _kinds(self) -> Iterator[dict[str, Any]]:
         """`uniform` is query zeroing, and is not `zero`."""

@@ -16,8 +16,9 @@ from analysis.attention import Edit, Site, Where
 from analysis.errors import UserError
 from analysis.interventions import Condition, Intervention, Method, Pooling
 from analysis.interventions.heads import parse_heads
+from analysis.progress import Report
 from analysis.questions.effect_rows import condition_rows
-from analysis.questions.experiment import Experiment, Report
+from analysis.questions.experiment import Experiment
 from analysis.questions.rows import Labels
 from analysis.questions.text_sweep import UNIT, batch_rows
 from analysis.studies.retrieval.answering.decoding import Scope
@@ -136,9 +137,6 @@ class SetCurves(Experiment):
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Ask every question under every set.
-
-        Args:
-            report: Told the progress.
 
         Returns:
             `ablations` and `retrieval_outcomes`.

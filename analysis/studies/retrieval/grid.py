@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import polars as pl
 
-from analysis.questions.experiment import Report
+from analysis.progress import Report
 from analysis.questions.judgement import Evidence, Judgement
 from analysis.questions.rows import absence
 
@@ -33,9 +33,6 @@ class RetrievalCell(Judgement):
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Draw the cell's curves.
-
-        Args:
-            report: Told the progress.
 
         Returns:
             `retrieval_curves`, or `absences` where the model does not answer well enough.
@@ -62,11 +59,6 @@ class RetrievalCell(Judgement):
                 n_tokens=pl.lit(n_tokens, pl.Int32),
             )
         }
-
-    def runs(self) -> list[str]:
-        """The runs that are read."""
-        answers = (self.base, *self.curves.values())
-        return [run for answer in answers for run in answer.runs]
 
     def question(self) -> dict[str, Any]:
         """The runs that are read, and the sets that they are read by."""

@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from analysis.errors import UserError
 from analysis.files import regular_bytes
-from analysis.questions.experiment import Experiment, Report
+from analysis.questions.experiment import Experiment
 from analysis.questions.rows import absence
-from analysis.studies.retrieval.answering.baseline import Baseline, baselines
+from analysis.studies.retrieval.answering.baseline import Baseline
 from analysis.studies.retrieval.answering.items import record_items
 from analysis.studies.retrieval.answering.jsonl import LARGEST, Refused, fitting, read_items
 from analysis.studies.retrieval.answering.prompts import Prompt, prompt
@@ -138,34 +138,6 @@ class RecordQuestions(Asking):
         return tuple(
             prompt(item, self.vocabulary, bos=self.bos) for items in found for item in items
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class RetrievalItems(RecordQuestions):
-    """Does the model answer questions about generated records at all?"""
-
-    version: ClassVar[int] = 1
-
-    split: str
-    """A value of `Split`: heads are detected on `train` and tested on `test`."""
-
-    @property
-    def split_name(self) -> str:
-        """The split."""
-        return self.split
-
-    def run(self, report: Report) -> dict[str, pl.DataFrame]:
-        """Ask every question.
-
-        Args:
-            report: Told the progress.
-
-        Returns:
-            `retrieval_items`.
-        """
-        found = baselines(self.loaded_model(), self.prompts, self.vocabulary)
-        report(1, 1, "answers")
-        return {"retrieval_items": self.item_rows(found)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,8 @@ from jaxtyping import Float
 
 from analysis.errors import UserError
 from analysis.interventions import Head
-from analysis.questions.experiment import Report
+from analysis.progress import Report
+from analysis.questions.halves import heads_by_score
 from analysis.questions.judgement import Evidence
 from analysis.questions.rows import Labels, absence, head_scores, model_scores
 from analysis.scores import retrieval as scores
@@ -39,9 +40,6 @@ class HeadDetection(Asking):
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Ask every question and score every head.
-
-        Args:
-            report: Told the progress.
 
         Returns:
             `retrieval_items`; `head_scores` (of single items for all facts together, and in
@@ -182,13 +180,10 @@ def ranking(answer: Evidence, score: str) -> list[Head]:
         UserError: The score has no rows on even items.
     """
     known = answer["head_scores"] if "head_scores" in answer else pl.DataFrame()
-    if known.height:
-        known = known.filter(pl.col("sequence") % 2 == 0, score=score, data=EVERY)
-    if not known.height:
+    means = heads_by_score(known, score, EVERY) if known.height else []
+    if not means:
         raise UserError(f"expected scores of {score}, found none ({_reason(answer, score)})")
-    means = known.group_by("layer", "head").agg(pl.col("value").mean())
-    ranked = means.sort("value", "layer", "head", descending=[True, False, False])
-    return [Head(*head) for head in ranked.select("layer", "head").rows()]
+    return [head for head, _ in sorted(means, key=lambda each: (-each[1], each[0]))]
 
 
 def validity_row(
@@ -239,9 +234,9 @@ def _check_row(check: Check, score: str, measure: str, size: int | None) -> dict
         "score": score,
         "measure": measure,
         "size": size,
-        "value": check.value,
-        "lower": check.lower,
-        "upper": check.upper,
+        "value": check.interval.estimate,
+        "lower": check.interval.lower,
+        "upper": check.interval.upper,
         "chance": check.chance,
         "n": check.n,
     }

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from analysis.interventions import Head, Method
-from analysis.questions.experiment import Report
+from analysis.progress import Report
 from analysis.questions.judgement import (
     Bar,
     Evidence,
@@ -20,6 +20,7 @@ from analysis.questions.judgement import (
     decided,
     judged,
 )
+from analysis.statistics.resampling import Interval
 
 from .conditions import OTHER_HEADS
 from .data import BOS_FIRST, BOS_MOVED, WORD_FIRST
@@ -37,7 +38,6 @@ FIGURES = {
     "sink_massive": "03_bos_sink#massive",
     "no_op_sink": "03_bos_sink#claims_chart",
 }
-"""The cell that shows each claim, by its name or a pattern of names; the first that fits."""
 
 CHAPTER = "03_bos_sink"
 
@@ -103,9 +103,6 @@ class SinkClaims(Judgement):
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Judge every claim.
 
-        Args:
-            report: Told the progress.
-
         Returns:
             `claims`, one row each; claims that the model's data cannot test have none.
         """
@@ -132,12 +129,10 @@ class SinkClaims(Judgement):
         )
         values, bar = finding.values, finding.bar
         if finding.larger:
-            row = judged(said, values, bar, self.seed, self.runs())
-        else:
-            # Smaller is larger with the signs turned, which leaves one rule for all verdicts.
-            turned = replace(bar, threshold=-bar.threshold, control=-bar.control)
-            row = _turned(judged(said, -values, turned, self.seed, self.runs()))
-        return {k: None if isinstance(v, float) and np.isnan(v) else v for k, v in row.items()}
+            return judged(said, values, bar, self.seed, self.runs())
+        # Smaller is larger with the signs turned, which leaves one rule for all verdicts.
+        turned = replace(bar, threshold=-bar.threshold, control=-bar.control)
+        return _turned(judged(said, -values, turned, self.seed, self.runs()))
 
     def _no_op(self, parts: Sequence[Verdict]) -> dict[str, Any]:
         """All parts together: the interval runs from what holds to what may still hold."""
@@ -151,19 +146,17 @@ class SinkClaims(Judgement):
             chapter=CHAPTER,
         )
         bar = len(parts) - 0.5, "all are needed; the upper end counts the undecided ones"
-        return decided(said, (held, held, possible), (0.0, 0.0, 0.0), bar, self.runs())
+        return decided(
+            said, Interval(held, held, possible), Interval.exactly(0.0), bar, self.runs()
+        )
 
 
 def _turned(row: dict[str, Any]) -> dict[str, Any]:
     """A row whose numbers have the other sign, and whose verdict stays."""
-    signs = {name: -row[name] for name in ("estimate", "control", "threshold")}
-    ends = {
-        "lower": -row["upper"],
-        "upper": -row["lower"],
-        "control_lower": -row["control_upper"],
-        "control_upper": -row["control_lower"],
-    }
-    return {**row, **signs, **ends}
+    ends = {"lower": "upper", "control_lower": "control_upper"}
+    sources = {name: name for name in ("estimate", "control", "threshold")}
+    sources |= ends | {upper: lower for lower, upper in ends.items()}
+    return {**row, **{n: None if row[s] is None else -row[s] for n, s in sources.items()}}
 
 
 def _mass_findings(measured: Measured) -> list[Finding]:

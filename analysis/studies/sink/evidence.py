@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 
 from analysis.interventions import Head, Method
+from analysis.questions.halves import EVEN, ODD, odd_values, strongest_head
 from analysis.questions.judgement import Evidence
 
 from .conditions import OTHER_HEADS
@@ -23,23 +24,19 @@ class Measured:
 
     def strongest(self, score: str, data: str) -> Head:
         """The head with the largest mean over the even sequences."""
-        even = self._half("head_scores", 0).filter(score=score, data=data)
-        means = even.group_by("layer", "head").agg(pl.col("value").mean())
-        layer, head, _ = means.sort("value", "layer", "head").row(-1)
-        return Head(layer, head)
+        return strongest_head(self._sink["head_scores"], score, data)
 
     def odd(self, score: str, data: str, head: Head, column: str = "value") -> np.ndarray:
         """A head's values on the odd sequences that can test it, by sequence."""
-        where = {"score": score, "data": data, "layer": head.layer, "head": head.head}
-        return self._half("head_scores", 1).filter(**where).sort("sequence")[column].to_numpy()
+        return odd_values(self._sink["head_scores"], score, data, head, column)
 
     def effect(self, family: str, method: Method, scope: str) -> np.ndarray:
         """KL(base || ablated) on the odd sequences, averaged over the conditions of a family."""
         conditions = self._sink["ablations"].filter(
             pl.col("method").str.starts_with(method.value), family=family
         )["condition"]
-        rows = self._half("ablation_effects", 1).filter(
-            pl.col("condition").is_in(conditions.to_list()), scope=scope
+        rows = self._sink["ablation_effects"].filter(
+            ODD, pl.col("condition").is_in(conditions.to_list()), scope=scope
         )
         means = rows.group_by("sequence").agg(pl.col("kl_base_ablated").mean())
         return means.sort("sequence")["kl_base_ablated"].to_numpy()
@@ -47,13 +44,15 @@ class Measured:
     def massive_layer(self) -> int:
         """The layer with the largest ratio of norms on the even sequences."""
         named = pl.col("score").str.extract(r"^residual_norm_ratio L(\d+)$").cast(pl.Int32)
-        rows = self._half("model_scores", 0).with_columns(layer=named).drop_nulls("layer")
+        even = self._sink["model_scores"].filter(EVEN)
+        rows = even.with_columns(layer=named).drop_nulls("layer")
         means = rows.filter(data=self.main).group_by("layer").agg(pl.col("value").mean())
         return int(means.sort("value", "layer")["layer"][-1])
 
     def ratio(self, name: str, layer: int) -> np.ndarray:
         """A ratio of norms on the odd sequences."""
-        rows = self._half("model_scores", 1).filter(score=f"{name} L{layer}", data=self.main)
+        scores = self._sink["model_scores"]
+        rows = scores.filter(ODD, score=f"{name} L{layer}", data=self.main)
         return rows.sort("sequence")["value"].to_numpy()
 
     @property
@@ -66,7 +65,3 @@ class Measured:
     def top(self) -> str:
         """The heads that are ablated together, by name."""
         return self._sink["ablations"].filter(family="top")["heads"][0].replace(",", ", ")
-
-    def _half(self, table: str, odd: int) -> pl.DataFrame:
-        frame = self._sink[table]
-        return frame.filter(pl.col("sequence").is_not_null(), pl.col("sequence") % 2 == odd)

@@ -13,14 +13,16 @@ from torch import Tensor
 
 from analysis import scores
 from analysis.errors import UserError
-from analysis.interventions import Head, Method
+from analysis.interventions import Method
 from analysis.interventions.averages import Measurement
+from analysis.interventions.heads import heads_of
 from analysis.interventions.passes.predictions import Metrics
 from analysis.interventions.passes.sweep import sweep
 from analysis.models.load import Model
-from analysis.questions.effect_rows import effect_rows
-from analysis.questions.experiment import Experiment, Report, stage
-from analysis.questions.head_rows import head_effects
+from analysis.progress import Report, stage
+from analysis.questions.effect_rows import effect_rows, head_effects
+from analysis.questions.experiment import Experiment
+from analysis.questions.halves import strongest_first
 from analysis.questions.rows import Labels, absence, head_scores, layer_profiles, model_scores
 from analysis.questions.stream import Score, chance, stream_scores
 from analysis.questions.text_sweep import batch_rows
@@ -111,9 +113,6 @@ class BosSink(Experiment):
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Measure everything about the sink that the model's data can test.
-
-        Args:
-            report: Told the progress.
 
         Returns:
             `head_scores`, and where there is text `head_effects`, `layer_profiles`,
@@ -208,9 +207,7 @@ class BosSink(Experiment):
 
     def _plan(self, masses: np.ndarray) -> Plan:
         """Heads by their mass on the even sequences, and random positions of the first half."""
-        n_layers, n_heads = self.card.n_layers, self.card.n_heads
-        every = tuple(Head(layer, h) for layer in range(n_layers) for h in range(n_heads))
-        order = np.argsort(-masses[::2].mean(0).reshape(-1), kind="stable")
+        every, order = heads_of(self.card), strongest_first(masses)
         places = range(1, self.n_tokens // 2)
         rng = Random(f"positions/{self.seed}")
         return Plan(

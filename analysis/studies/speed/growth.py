@@ -7,8 +7,8 @@ from statistics import median
 import numpy as np
 import polars as pl
 
-from analysis.interventions.passes.sweep import Report
 from analysis.models.load import Model
+from analysis.progress import Report
 from analysis.studies.speed.contenders.counts import sweep_flops
 from analysis.studies.speed.contenders.models import SIZES, SMALL, Size, random_model
 from analysis.studies.speed.contenders.tasks import Task, Work, our_sweep, sampled_heads, tokens

@@ -9,7 +9,8 @@ import torch
 
 from analysis.errors import UserError
 from analysis.models.card import ModelCard
-from analysis.questions.experiment import Experiment, Report
+from analysis.progress import Report
+from analysis.questions.experiment import Experiment
 from analysis.studies.speed.contenders.counts import passes_flops, sweep_flops
 from analysis.studies.speed.contenders.models import (
     REFERENCE,

@@ -148,7 +148,7 @@ def test_scores_agree_with_what_ablating_each_head_costs(question, answer):
     assert back == row
     above = validity(values[:, 4:], costs[:, 4:], 0)
     assert above is not None
-    assert above.value > max(0.5, row["value"])
+    assert above.interval.estimate > max(0.5, row["value"])
 
 
 def test_stability_of_a_clear_ranking(answer):

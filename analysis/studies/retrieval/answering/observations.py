@@ -1,6 +1,6 @@
 """What every head looks at while the model answers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from analysis.attention import Where
 from analysis.models.load import Model
+from analysis.progress import Report
 from analysis.text.tokens import Vocabulary
 
 from .baseline import (
@@ -24,9 +25,6 @@ from .baseline import (
 from .conversation import Conversation
 from .items import MAX_NEW
 from .prompts import Prompt
-
-Report = Callable[[int, int, str], None]
-"""Told (done, total, what)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ where that leaves open whether the answer is right is it decoded.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,6 +26,7 @@ from analysis.interventions.passes.staircase import Staircase, joining_order, la
 from analysis.interventions.passes.sweep import chunks
 from analysis.interventions.passes.tails import tails
 from analysis.models.load import Model, hidden_states, unembed
+from analysis.progress import Report
 
 from .answers import correct
 from .baseline import refuse_long
@@ -33,8 +34,6 @@ from .decoding import Applied, decode
 from .prompts import Prompt
 from .settled import said_first, settled_ids, spoken
 from .trials import Group, Trial, asked_alike
-
-Report = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,8 @@ from statistics import median
 import numpy as np
 import torch
 
-from analysis.interventions.passes.sweep import Report
 from analysis.models.load import Model
+from analysis.progress import Report
 from analysis.statistics.comparisons import spearman
 
 from .peers import PEERS, UnavailableError
