@@ -94,8 +94,8 @@ def label_bars():
 @app.cell
 def choose_score(scores):
     score = mo.ui.dropdown(
-        [label.name for label in LABELS if not scores.filter(score=label.score).is_empty()],
-        value=LABELS[0].name,
+        [each.label for each in LABELS if not scores.filter(score=each.name).is_empty()],
+        value=LABELS[0].label,
         label="score",
     )
     score
@@ -104,14 +104,14 @@ def choose_score(scores):
 
 @app.cell
 def grid(score, scores):
-    label = next(label for label in LABELS if label.name == score.value)
-    shown = scores.filter(pl.col("sequence").is_null(), score=label.score, data=label.data)
+    chosen = next(each for each in LABELS if each.label == score.value)
+    shown = scores.filter(pl.col("sequence").is_null(), score=chosen.name, data=chosen.data)
     top = shown.sort("value").row(-1, named=True)
     head_grid(
         shown,
-        label.neutral,
-        f"L{top['layer']}H{top['head']} leads as {label.name} head, at {top['value']:.2f}",
-        f"Score {label.score} of every head on {label.data}: mean over {top['n']} sequences; "
+        chosen.neutral,
+        f"L{top['layer']}H{top['head']} leads as {chosen.label} head, at {top['value']:.2f}",
+        f"Score {chosen.name} of every head on {chosen.data}: mean over {top['n']} sequences; "
         "the tooltip has the 95 % interval and chance.",
     )
 

@@ -123,7 +123,7 @@ def ranked_chart(compared_score, scores_by_model):
     told = ", ".join(f"{n} of {every} in {model}" for model, n, every in earning.iter_rows())
     ranked_heads(
         ranked,
-        next(label.neutral for label in LABELS if label.name == compared_score.value),
+        next(each.neutral for each in LABELS if each.label == compared_score.value),
         f"Heads that earn the label {compared_score.value}: {told}",
         "The score of every head of every model, the strongest first, with 95 % intervals over "
         "sequences.",

@@ -12,9 +12,11 @@ from importlib import import_module
 from inspect import getmembers, isabstract, isclass
 from pathlib import Path
 from pkgutil import walk_packages
+from types import SimpleNamespace
 from typing import Any
 
 import analysis
+from analysis.scores.registry import registered
 from store import StoreError, lock_problems, write_lock
 
 from . import canary
@@ -35,6 +37,19 @@ def all_experiments() -> list[type[Any]]:
     return sorted(found, key=lambda kind: kind.__name__)
 
 
+def all_scores() -> list[Any]:
+    """Scores that are found by the registry, where no source names them: each has a version."""
+    return [
+        SimpleNamespace(
+            __name__=score.function.__name__,
+            __module__=score.function.__module__,
+            version=score.version,
+        )
+        for score in registered()
+        if score.data == "text"
+    ]
+
+
 def renew(vouched: Collection[str] = ()) -> None:
     """Write the lock and the answers that it renews itself by.
 
@@ -44,12 +59,14 @@ def renew(vouched: Collection[str] = ()) -> None:
     Raises:
         StoreError: An answer moved, or may have, and the version was not raised.
     """
-    experiments = all_experiments()
+    experiments = [*all_experiments(), *all_scores()]
     problems = lock_problems(LOCK, experiments, PACKAGES)
     if not problems:
         return
     before, now = canary.kept(), canary.answers()
     same = {name for name in problems if canary.alike(before.get(name), now.get(name))}
+    if canary.alike(before.get("TextScores"), now.get("TextScores")):
+        same |= {score.__name__ for score in all_scores()}
     write_lock(LOCK, experiments, PACKAGES, vouched={*vouched, *same})
     lines = (f"  {json.dumps(name)}: {json.dumps(told)}" for name, told in now.items())
     canary.PATH.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")

@@ -3,7 +3,7 @@
 from analysis.interventions.passes.endings import Endings, Opening, endings, opening
 from analysis.interventions.passes.predictions import Metrics
 from analysis.interventions.passes.slow_sweep import slow_sweep
-from analysis.interventions.passes.sweep import Source, sweep
+from analysis.interventions.passes.sweep import Source, methods_of, stand_in_source, sweep
 from analysis.interventions.passes.tapping import Block, block_taps, taps
 
 from .attribution import estimated_loss_change
@@ -11,7 +11,7 @@ from .averages import Measurement
 from .direct import DirectEffects, direct_effects
 from .draws import HeadSet, layer_matched_sets, random_sets
 from .effects import METRICS, Effects
-from .kinds import Condition, Head, Intervention, Method, check
+from .kinds import Condition, Head, Intervention, Method, Needs, check
 from .stand_ins import NOTHING, Means, Pooling, StandIns, derangement, means, read_z
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Measurement",
     "Method",
     "Metrics",
+    "Needs",
     "Opening",
     "Pooling",
     "Source",
@@ -41,10 +42,12 @@ __all__ = [
     "estimated_loss_change",
     "layer_matched_sets",
     "means",
+    "methods_of",
     "opening",
     "random_sets",
     "read_z",
     "slow_sweep",
+    "stand_in_source",
     "sweep",
     "taps",
 ]

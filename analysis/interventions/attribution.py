@@ -38,7 +38,7 @@ def estimated_loss_change(
     Args:
         model: The model.
         ids: Sequences of one length, at least 2 tokens, without padding.
-        method: `zero`, `mean` or `resample`.
+        method: One that replaces z.
         source: Where stand-ins come from.
         max_rows: Sequences in one batch.
         report: Told how many sequences are done.
@@ -53,9 +53,10 @@ def estimated_loss_change(
         Nanda 2023, "Attribution Patching: Activation Patching At Industrial Scale".
     """
     if not method.at_z:
+        known = ", ".join(each.value for each in Method if each.at_z)
         raise UserError(
-            f"expected zero, mean or resample to estimate from a gradient, got {method.value}; "
-            "run the sweep"
+            f"expected one of {known} to estimate from a gradient, got {method.value}; run the "
+            "sweep"
         )
     if ids.shape[1] < 2:
         raise UserError(f"expected at least 2 tokens, got {ids.shape[1]}; use longer sequences")

@@ -4,45 +4,72 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from analysis.attention import Site
 from analysis.errors import UserError
 from analysis.models.card import ModelCard
 
 from .heads import Head
 
 
+class Needs(Enum):
+    """What must be measured before a method can put it in."""
+
+    NOTHING = "nothing"
+    """The method knows what to put in."""
+
+    MEANS = "means"
+    """Means over a reference set."""
+
+    DONORS = "donors"
+    """What heads read on other sequences."""
+
+
 class Method(Enum):
     """What stands in for a head, or for what it reads. No default: the choice is the science."""
 
-    ZERO = "zero"
+    ZERO = "zero", Site.Z, Needs.NOTHING
     """z is 0: the head writes exactly nothing."""
 
-    MEAN = "mean"
+    MEAN = "mean", Site.Z, Needs.MEANS
     """z is its mean over a reference set."""
 
-    RESAMPLE = "resample"
+    RESAMPLE = "resample", Site.Z, Needs.DONORS
     """z is what the head read on another sequence."""
 
-    UNIFORM = "uniform"
+    UNIFORM = "uniform", Site.PATTERN, Needs.NOTHING
     """The pattern is uniform over visible keys: the head writes the mean of the visible values."""
 
-    ZERO_VALUE = "zero_value"
+    ZERO_VALUE = "zero_value", Site.V, Needs.NOTHING
     """The pattern is unchanged; values at some keys are 0, in the head's own copy."""
 
-    MEAN_VALUE = "mean_value"
+    MEAN_VALUE = "mean_value", Site.V, Needs.MEANS
     """The pattern is unchanged; values at some keys are their mean over a reference set."""
 
-    MASK_KEY = "mask_key"
+    MASK_KEY = "mask_key", Site.SCORES, Needs.NOTHING
     """Some keys are invisible and the pattern is renormalised; a query left with no key reads 0."""
+
+    def __new__(cls, value: str, site: Site, needs: Needs) -> "Method":
+        """A member is called by its first value alone: `Method("zero")`."""
+        member = object.__new__(cls)
+        member._value_ = value
+        member.site, member.needs = site, needs
+        return member
+
+    _value_: str
+    site: Site
+    """Where it acts."""
+    needs: Needs
+    """What it puts in, if that is measured first."""
 
     @property
     def of_queries(self) -> bool:
         """Whether positions are those of queries; otherwise they are those of keys."""
-        return self in {Method.ZERO, Method.MEAN, Method.RESAMPLE, Method.UNIFORM}
+        return self.site in {Site.Z, Site.PATTERN}
 
     @property
     def at_z(self) -> bool:
-        """Whether z itself is replaced, so that nothing else of the layer is needed."""
-        return self in {Method.ZERO, Method.MEAN, Method.RESAMPLE}
+        """Whether z itself is replaced: a gradient by z estimates it, and no layer runs anew."""
+        return self.site is Site.Z
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,14 +83,6 @@ class Intervention:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "heads", tuple(Head(*head) for head in self.heads))
-
-    @property
-    def site(self) -> str:
-        """Where it acts: `z`, `pattern`, `v` or `scores`."""
-        if self.method.at_z:
-            return "z"
-        sites = {Method.UNIFORM: "pattern", Method.MASK_KEY: "scores"}
-        return sites.get(self.method, "v")
 
     @property
     def first_layer(self) -> int:
@@ -120,7 +139,7 @@ def check(interventions: Iterable[Intervention], card: ModelCard, n_pos: int) ->
                     f"expected positions from 0 to {n_pos - 1}, the last of a sequence of "
                     f"{n_pos} tokens, got {position}; choose positions inside it"
                 )
-        if one.method is not Method.MASK_KEY:
+        if one.method.site is not Site.SCORES:  # what is hidden has no stand-in
             _claim(one, n_pos, of_queries if one.method.of_queries else of_keys)
 
 

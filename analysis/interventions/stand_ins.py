@@ -43,9 +43,8 @@ class StandIns:
     """What interventions may put in place of what is there."""
 
     means: Means | None
-    """For `mean` and `mean_value`."""
     donors: Float[Tensor, "layer batch head pos d_head"] | None
-    """For `resample`: what every head reads on another sequence, for each row of the batch."""
+    """What every head reads on another sequence, for each row of the batch."""
 
 
 NOTHING = StandIns(means=None, donors=None)

@@ -6,13 +6,12 @@ from typing import Any
 
 import polars as pl
 
-from analysis import scores
 from analysis.interventions import Method
 from analysis.overview.documented import members, section, summary
 from analysis.questions.asked import SIZES, Profile
 from analysis.questions.experiment import Question
 from analysis.questions.judgement import Verdict
-from analysis.scores import retrieval as retrieval_scores
+from analysis.scores.registry import functions, registered
 from analysis.statistics.comparisons import (
     holm,
     mcnemar_p,
@@ -41,12 +40,13 @@ def score_meanings() -> pl.DataFrame:
     """What each score of a head is, as the function that computes it says.
 
     Returns:
-        Columns `function`, `what it is and gives`, with unit and range, and `source`.
+        Columns `function`, `what it is and gives`, with unit and range, `source`, and `score`, as
+        rows of `head_scores` are called; scores of the atlas first, what else is scored behind.
     """
-    found: list[Callable[..., Any]] = [getattr(scores, name) for name in scores.__all__]
-    public = (getattr(retrieval_scores, name) for name in vars(retrieval_scores))
-    found += [one for one in public if getattr(one, "__module__", "") == retrieval_scores.__name__]
-    return _meanings(one for one in found if callable(one) and not one.__name__.startswith("_"))
+    atlas = {score.function: score.name for score in registered()}
+    every = dict.fromkeys((*atlas, *functions()))
+    names = pl.DataFrame({"function": [f.__name__ for f in atlas], "score": list(atlas.values())})
+    return _meanings(every).join(names, on="function", how="left", maintain_order="left")
 
 
 def test_meanings() -> pl.DataFrame:

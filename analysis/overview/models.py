@@ -48,15 +48,15 @@ def head_values(scores: Mapping[str, pl.DataFrame], name: str) -> pl.DataFrame:
 
     Args:
         scores: Rows of `head_scores` by model.
-        name: Of one of `LABELS`.
+        name: Label of one of `LABELS`.
 
     Returns:
         Columns `model`, `rank` (from 1, within the model), `head` (as `L1H4`), `value`, `lower`,
         `upper`, `n`, `chance` and `earned`: whether the head earns the label.
     """
-    label = next(label for label in LABELS if label.name == name)
+    score = next(score for score in LABELS if score.label == name)
     frames = [
-        rows.filter(pl.col("sequence").is_null(), score=label.score, data=label.data)
+        rows.filter(pl.col("sequence").is_null(), score=score.name, data=score.data)
         .with_columns(head=pl.format("L{}H{}", "layer", "head"), model=pl.lit(model))
         .join(_earned(rows, name), on="head", how="left")
         .sort("value", "head", descending=[True, False])
@@ -84,15 +84,15 @@ def best_heads(scores: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
         like, null for a share) and `heads`, how many heads of the model earn the label.
     """
     frames: list[pl.DataFrame] = []
-    for label in LABELS:
-        every = head_values(scores, label.name)
+    for score in LABELS:
+        every = head_values(scores, score.label)
         earning = every.group_by("model").agg(heads=pl.col("earned").sum().cast(pl.Int32))
         first = every.filter(rank=1).join(earning, on="model", maintain_order="left")
         frames.append(
             first.with_columns(
-                label=pl.lit(label.name),
-                threshold=pl.lit(label.threshold),
-                neutral=pl.lit(label.neutral, pl.Float64),
+                label=pl.lit(score.label),
+                threshold=pl.lit(score.threshold),
+                neutral=pl.lit(score.neutral, pl.Float64),
             )
         )
     return pl.concat(frames)

@@ -22,7 +22,7 @@ def condition_rows(conditions: Sequence[Condition], labels: Labels) -> pl.DataFr
                 "text": labels.columns()["text"],
                 "condition": condition.name,
                 "family": condition.family,
-                "site": _joined(one.site for one in condition.interventions),
+                "site": _joined(one.method.site.value for one in condition.interventions),
                 "method": _joined(one.method.value for one in condition.interventions),
                 "heads": _joined(str(h) for one in condition.interventions for h in one.heads),
                 "size": len({h for one in condition.interventions for h in one.heads}),

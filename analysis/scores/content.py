@@ -4,6 +4,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from .positional import uniform_pattern
+from .registry import Given, HeadScore
+
 
 def duplicate_token_score(
     pattern: Float[Tensor, "batch head query key"], tokens: Int[Tensor, "batch query"]
@@ -44,20 +47,44 @@ def delimiter_score(
 
 
 def delimiter_ratio(
-    pattern: Float[Tensor, "batch head query key"],
-    uniform: Float[Tensor, "1 1 query key"],
-    is_delimiter: Bool[Tensor, "batch key"],
+    pattern: Float[Tensor, "batch head query key"], is_delimiter: Bool[Tensor, "batch key"]
 ) -> Float[Tensor, "batch head"]:
     """Attention mass on delimiters over what uniform causal attention would give them.
 
     Args:
         pattern: Post-softmax attention.
-        uniform: Uniform causal attention of the same size.
         is_delimiter: Whether each key holds one.
 
     Returns:
         The ratio, 1 for uniform attention; NaN for a sequence without delimiters.
     """
-    rows = uniform.to(pattern).expand(pattern.shape[0], -1, -1, -1)
-    mass = delimiter_score(rows, is_delimiter)
+    uniform = uniform_pattern(pattern.shape[-1]).to(pattern)
+    mass = delimiter_score(uniform.expand(pattern.shape[0], -1, -1, -1), is_delimiter)
     return delimiter_score(pattern, is_delimiter) / mass.where(mass > 0, torch.nan)
+
+
+SCORES = (
+    HeadScore(
+        name="duplicate_token",
+        function=duplicate_token_score,
+        given=(Given.TOKENS,),
+        data="text",
+        untested="no sequence of the text holds a token twice",
+        label="duplicate token",
+        threshold=0.2,
+        column=3,
+        version=0,
+    ),
+    HeadScore(
+        name="delimiter",
+        function=delimiter_ratio,
+        given=(Given.IS_DELIMITER,),
+        data="text",
+        untested="the text holds no token for . , ; : ! ? or newline",
+        label="delimiter",
+        threshold=2.0,
+        neutral=1.0,
+        column=5,
+        version=0,
+    ),
+)

@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from .registry import HeadScore
+
 
 def attention_between(
     pattern: Float[Tensor, "batch head query key"],
@@ -47,3 +49,28 @@ def successor_score(
     if len(positions) < 3:
         raise ValueError(f"expected at least 3 items, got {len(positions)}")
     return pattern[..., positions[2:], positions[1:-1]].mean(-1)
+
+
+SCORES = (
+    HeadScore(
+        name="successor",
+        function=successor_score,
+        data="signal",
+        also=("ordinal", "control"),
+        label="successor",
+        threshold=0.1,
+        neutral=0.0,
+        column=6,
+        version=0,
+    ),
+    HeadScore(
+        name="s_inhibition",
+        function=attention_between,
+        data="gifts",
+        label="S-inhibition",
+        threshold=0.2,
+        control=("attention_to_s1", "gifts"),
+        column=7,
+        version=0,
+    ),
+)

@@ -5,6 +5,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from .registry import HeadScore
+
 
 def uniform_pattern(n_pos: int) -> Float[Tensor, "1 1 query key"]:
     """Attention that is equal over everything visible: what every chance level is measured on.
@@ -99,3 +101,27 @@ def _skewed(
         (batch, head, n_pos, n_offsets), (stride[0], stride[1], n_pos + 1, 1)
     )
     return backwards.flip(-1)
+
+
+SCORES = (
+    HeadScore(
+        name="previous_token",
+        function=previous_token_score,
+        data="text",
+        also=("random",),
+        label="previous token",
+        threshold=0.4,
+        column=1,
+        version=0,
+    ),
+    HeadScore(
+        name="bos",
+        function=bos_score,
+        data="text",
+        also=("random",),
+        label="BOS sink",
+        threshold=0.4,
+        column=4,
+        version=0,
+    ),
+)

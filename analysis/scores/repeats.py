@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .registry import HeadScore
+
 
 def induction_score(
     pattern: Float[Tensor, "batch head query key"], n_bos: int
@@ -67,3 +69,18 @@ def _stripe(n_pos: int, n_bos: int) -> tuple[Tensor, Tensor]:
         raise ValueError(f"expected {n_bos} + 2 L positions with L >= 2, got {n_pos}")
     query = torch.arange(n_bos + block_len, n_bos + 2 * block_len - 1)
     return query, query - block_len + 1
+
+
+SCORES = (
+    HeadScore(
+        name="induction",
+        function=induction_score,
+        data="repeated",
+        also=("shuffled",),
+        label="induction",
+        threshold=0.4,
+        control=("induction", "shuffled"),
+        column=2,
+        version=0,
+    ),
+)

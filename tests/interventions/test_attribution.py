@@ -245,7 +245,9 @@ def test_weights_that_need_no_gradient_do_not_matter(saved):
 
 def test_what_cannot_be_estimated_is_refused(saved):
     model = load_model(str(saved("llama")))
-    with pytest.raises(UserError, match=r"expected zero, mean or resample .* got uniform; run the"):
+    with pytest.raises(
+        UserError, match=r"expected one of zero, mean, resample .* got uniform; run the"
+    ):
         estimated_loss_change(model, IDS, Method.UNIFORM, NO_SOURCE, 4, silent)
     with pytest.raises(UserError, match="expected donors"):
         estimated_loss_change(model, IDS, Method.RESAMPLE, NO_SOURCE, 4, silent)

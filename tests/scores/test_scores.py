@@ -121,7 +121,7 @@ def test_every_score_equals_a_slow_loop(seed):
         (scores.offset_profile(pattern, N_POS), profile_loop(pattern, N_POS)),
         (scores.duplicate_token_score(pattern, tokens), duplicate_loop(pattern, tokens)),
         (scores.delimiter_score(pattern, marked), delimiter_loop(pattern, marked)),
-        (scores.delimiter_ratio(pattern, uniform, marked), ratio),
+        (scores.delimiter_ratio(pattern, marked), ratio),
         (scores.attention_between(pattern, QUERY, KEY), between),
         (scores.successor_score(pattern, ITEMS), items_loop(pattern, ITEMS.tolist())),
         (scores.induction_score(pattern, 1), lag_loop(pattern, 1, 0)[..., 0]),
@@ -231,7 +231,7 @@ def test_uniform_attention_scores_chance_in_closed_form():
         (scores.duplicate_token_score(uniform, REPEATED), harmonic(later)),
         (scores.duplicate_token_score(uniform, tokens), duplicate),
         (scores.successor_score(uniform, ITEMS), harmonic([6, 9])),
-        (scores.delimiter_ratio(uniform, uniform, MARKED), 1.0),
+        (scores.delimiter_ratio(uniform, MARKED), 1.0),
         *(
             (scores.offset_profile(uniform, 4)[..., d], harmonic(list(range(d, N_POS))))
             for d in range(4)

@@ -28,9 +28,7 @@ EVERY: dict[str, Score] = {
     "profile": lambda p, _: scores.offset_profile(p, 4),
     "duplicate_token": lambda p, rows: scores.duplicate_token_score(p, TOKENS[rows]),
     "delimiter": lambda p, rows: scores.delimiter_score(p, DELIMITERS[rows]),
-    "delimiter_ratio": lambda p, rows: scores.delimiter_ratio(
-        p, scores.uniform_pattern(N_POS), DELIMITERS[rows]
-    ),
+    "delimiter_ratio": lambda p, rows: scores.delimiter_ratio(p, DELIMITERS[rows]),
     "between": lambda p, rows: scores.attention_between(p, QUERY[rows], KEY[rows]),
     "successor": lambda p, _: scores.successor_score(p, ITEMS),
     "induction": lambda p, _: scores.induction_score(p, 1),
@@ -82,7 +80,7 @@ def test_a_row_that_cannot_test_a_score_is_nan_and_alone():
     assert not found[1:].isnan().any()
     marked = DELIMITERS.clone()
     marked[1] = False
-    ratio = scores.delimiter_ratio(pattern, scores.uniform_pattern(N_POS), marked)
+    ratio = scores.delimiter_ratio(pattern, marked)
     assert ratio[1].isnan().all()
     assert not ratio[[0, 2]].isnan().any()
 

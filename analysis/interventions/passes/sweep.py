@@ -1,6 +1,6 @@
 """What many conditions change in a model's predictions, fast: the sweep."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +11,15 @@ from torch import Tensor
 from analysis.errors import UserError
 from analysis.interventions.averages import Averages, Measurement, same
 from analysis.interventions.effects import Effects
-from analysis.interventions.kinds import Condition, Method, check
-from analysis.interventions.stand_ins import Means, StandIns, read_z
+from analysis.interventions.kinds import Condition, Method, Needs, check
+from analysis.interventions.stand_ins import (
+    Means,
+    Pooling,
+    StandIns,
+    derangement,
+    means,
+    read_z,
+)
 from analysis.models.load import Model
 from analysis.progress import Report
 
@@ -25,9 +32,8 @@ class Source:
     """Where stand-ins come from."""
 
     means: Means | None
-    """For `mean` and `mean_value`."""
     donor_of: Int[np.ndarray, " sequence"] | None
-    """For `resample`: another sequence for each, all of them together a derangement."""
+    """Another sequence for each, all of them together a derangement."""
 
     def stand_ins(
         self, model: Model, ids: Int[np.ndarray, "sequence pos"], rows: slice
@@ -117,12 +123,44 @@ def prepared(
     return Averages(conditions, measurement, (n_sequences, n_pos))
 
 
+def stand_in_source(
+    model: Model,
+    methods: Collection[Method],
+    reference: Int[np.ndarray, "row pos"],
+    pooling: Pooling,
+    n_sequences: int,
+    seed: int,
+) -> Source:
+    """Where stand-ins of some methods come from; what none of them needs is not measured.
+
+    Args:
+        model: The model.
+        methods: What will be applied.
+        reference: Token ids that means are taken over.
+        pooling: Over what they are taken.
+        n_sequences: Sequences that the methods will be applied on.
+        seed: Of the derangement that donors are taken by.
+
+    Returns:
+        The source.
+    """
+    needs = {method.needs for method in methods}
+    return Source(
+        means=means(model, reference, pooling) if Needs.MEANS in needs else None,
+        donor_of=derangement(n_sequences, seed) if Needs.DONORS in needs else None,
+    )
+
+
+def methods_of(conditions: Sequence[Condition]) -> set[Method]:
+    """The methods of some conditions."""
+    return {one.method for condition in conditions for one in condition.interventions}
+
+
 def in_use(source: Source, conditions: Sequence[Condition]) -> Source:
     """The source without donors that nobody asks for, since they cost a pass."""
-    methods = {one.method for condition in conditions for one in condition.interventions}
-    if Method.RESAMPLE not in methods:
-        return Source(means=source.means, donor_of=None)
-    return source
+    if any(method.needs is Needs.DONORS for method in methods_of(conditions)):
+        return source
+    return Source(means=source.means, donor_of=None)
 
 
 def chunks(n: int, size: int) -> Iterator[slice]:

@@ -1,6 +1,6 @@
 """From interventions to taps of the one attention function: the slow, plain way to apply them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -9,8 +9,11 @@ from torch import Tensor
 
 from analysis.attention import Edit, Site, Taps, Where
 from analysis.errors import UserError
-from analysis.interventions.kinds import Intervention, Method
+from analysis.interventions.kinds import Intervention, Method, Needs
 from analysis.interventions.stand_ins import Means, StandIns
+
+_ATTENDING = {Site.SCORES, Site.PATTERN}
+"""Acting at either takes both: what is visible is known by the scores alone."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ def taps(interventions: Sequence[Intervention], stand_ins: StandIns, n_rows: int
 
     Args:
         interventions: Checked against the model before; none changes nothing.
-        stand_ins: What `mean`, `mean_value` and `resample` put in.
+        stand_ins: What methods put in that need means or donors.
         n_rows: Rows of the batch.
 
     Returns:
@@ -44,13 +47,9 @@ def block_taps(blocks: Sequence[Block], stand_ins: StandIns) -> Taps:
     """The same for a batch whose blocks of rows have interventions of their own."""
     work = _Work(blocks, stand_ins)
     wanted = [one for block in blocks for one in block.interventions]
-    methods = {one.method for one in wanted if one.heads and one.positions != ()}
-    edits: dict[Site, Edit] = {}
-    if any(method.at_z for method in methods):
-        edits[Site.Z] = work.edit_z
-    if not methods.isdisjoint({Method.ZERO_VALUE, Method.MEAN_VALUE}):
-        edits[Site.V] = work.edit_v
-    if not methods.isdisjoint({Method.UNIFORM, Method.MASK_KEY}):
+    sites = {one.method.site for one in wanted if one.heads and one.positions != ()}
+    edits: dict[Site, Edit] = {site: work.replacing(site) for site in sites & {Site.Z, Site.V}}
+    if sites & _ATTENDING:
         edits[Site.SCORES], edits[Site.PATTERN] = work.edit_scores, work.edit_pattern
     return Taps(edits=edits)
 
@@ -66,54 +65,42 @@ class _Work:
     )
     """By first row of the chunk at hand: from its scores to its pattern."""
 
-    def edit_z(
-        self, where: Where, z: Float[Tensor, "batch head query d_head"]
-    ) -> Float[Tensor, "batch head query d_head"]:
-        edited = z
-        for one, rows, donors in self._at(where):
-            if not one.method.at_z:
-                continue
-            edited = z.clone() if edited is z else edited
-            new = self._stand_in(one, where.layer, z[rows], donors)
-            heads, positions = _index(one, where.layer, z)
-            edited[rows][:, heads[:, None], positions] = new
-        return edited
+    def replacing(self, site: Site) -> Edit:
+        """What puts stand-ins in the place of z, or of values."""
+
+        def edit(
+            where: Where, tensor: Float[Tensor, "batch head pos d_head"]
+        ) -> Float[Tensor, "batch head pos d_head"]:
+            edited = tensor
+            for one, rows, donors in self._at(where, {site}):
+                edited = tensor.clone() if edited is tensor else edited
+                heads, positions = _index(one, where.layer, tensor)
+                new = self._stand_in(one, where.layer, tensor[rows], donors)
+                edited[rows][:, heads[:, None], positions] = new
+            return edited
+
+        return edit
 
     def _stand_in(
-        self, one: Intervention, layer: int, z: Tensor, donors: slice
+        self, one: Intervention, layer: int, tensor: Tensor, donors: slice
     ) -> Float[Tensor, "*batch head position d_head"] | float:
-        """What replaces z of one intervention's heads and positions."""
-        if one.method is Method.ZERO:
+        """What replaces z or values of one intervention's heads and positions."""
+        if one.method.needs is Needs.NOTHING:
             return 0.0
-        heads, positions = _index(one, layer, z)
-        if one.method is Method.MEAN:
-            average = _mean(self.stand_ins.means, z.shape[2])
-            return _at_positions(average.z[layer], heads, positions).to(z.dtype)
+        heads, positions = _index(one, layer, tensor)
+        if one.method.needs is Needs.MEANS:
+            average = _mean(self.stand_ins.means, tensor.shape[2])
+            own = average.z if one.method.at_z else average.v
+            return _at_positions(own[layer], heads, positions).to(tensor.dtype)
         every = self.stand_ins.donors
         given = None if every is None or layer >= len(every) else every[layer, donors]
-        if given is None or given.shape != z.shape:
+        if given is None or given.shape != tensor.shape:
             found = "none" if given is None else f"some of shape {tuple(given.shape)}"
             raise UserError(
-                f"expected donors of shape {tuple(z.shape)} to resample layer {layer}, got "
+                f"expected donors of shape {tuple(tensor.shape)} to resample layer {layer}, got "
                 f"{found}; read them from a derangement of the same sequences"
             )
-        return given[:, heads[:, None], positions].to(z.dtype)
-
-    def edit_v(
-        self, where: Where, v: Float[Tensor, "batch head key d_head"]
-    ) -> Float[Tensor, "batch head key d_head"]:
-        edited = v
-        for one, rows, _ in self._at(where):
-            if one.method not in {Method.ZERO_VALUE, Method.MEAN_VALUE}:
-                continue
-            edited = v.clone() if edited is v else edited
-            heads, positions = _index(one, where.layer, v)
-            new: Tensor | float = 0.0
-            if one.method is Method.MEAN_VALUE:
-                average = _mean(self.stand_ins.means, v.shape[2])
-                new = _at_positions(average.v[where.layer], heads, positions).to(v.dtype)
-            edited[rows][:, heads[:, None], positions] = new
-        return edited
+        return given[:, heads[:, None], positions].to(tensor.dtype)
 
     def edit_scores(
         self, where: Where, scores: Float[Tensor, "batch head query key"]
@@ -121,12 +108,11 @@ class _Work:
         """Note what is visible; hide masked keys."""
         hidden = torch.finfo(scores.dtype).min
         visible, edited = scores > hidden / 2, scores
-        for one, rows, _ in self._at(where):
-            if one.method is Method.MASK_KEY:
-                edited = edited.clone() if edited is scores else edited
-                heads, keys = _index(one, where.layer, scores.transpose(-1, -2))
-                for tensor, masked in ((visible, False), (edited, hidden)):
-                    tensor[rows].transpose(-1, -2)[:, heads[:, None], keys] = masked
+        for one, rows, _ in self._at(where, {Site.SCORES}):
+            edited = edited.clone() if edited is scores else edited
+            heads, keys = _index(one, where.layer, scores.transpose(-1, -2))
+            for tensor, masked in ((visible, False), (edited, hidden)):
+                tensor[rows].transpose(-1, -2)[:, heads[:, None], keys] = masked
         self.visible[where.rows.start] = visible
         return edited
 
@@ -135,9 +121,7 @@ class _Work:
     ) -> Float[Tensor, "batch head query key"]:
         """Make patterns uniform; a query that masking left without a key attends to nothing."""
         visible, edited = self.visible.pop(where.rows.start), pattern
-        for one, rows, _ in self._at(where):
-            if one.site not in {"pattern", "scores"}:
-                continue
+        for one, rows, _ in self._at(where, _ATTENDING):
             edited = edited.clone() if edited is pattern else edited
             heads, queries = _index(one, where.layer, pattern)
             if one.method is Method.UNIFORM:
@@ -148,8 +132,10 @@ class _Work:
                 edited[rows][:, heads] *= visible[rows][:, heads]
         return edited
 
-    def _at(self, where: Where) -> Iterator[tuple[Intervention, slice, slice]]:
-        """Interventions in this layer, their rows in the chunk at hand, and these rows' donors."""
+    def _at(
+        self, where: Where, sites: Collection[Site]
+    ) -> Iterator[tuple[Intervention, slice, slice]]:
+        """Interventions at some sites here, their rows in the chunk at hand, and these' donors."""
         for block in self.blocks:
             start = max(block.rows.start, where.rows.start)
             stop = min(block.rows.stop, where.rows.stop)
@@ -158,7 +144,7 @@ class _Work:
             rows = slice(start - where.rows.start, stop - where.rows.start)
             shift = block.donors.start - block.rows.start
             for one in block.interventions:
-                if one.in_layer(where.layer):
+                if one.method.site in sites and one.in_layer(where.layer):
                     yield one, rows, slice(start + shift, stop + shift)
 
 

@@ -4,27 +4,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from random import Random
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
 
-from analysis import scores
 from analysis.interventions.heads import parse_heads
 from analysis.models.load import Model
 from analysis.progress import Report, stage
 from analysis.questions.experiment import Experiment
 from analysis.questions.rows import Labels, absence, head_profiles, head_scores
 from analysis.questions.stream import Score, chance, stream_scores
+from analysis.scores.positional import bos_score, offset_profile
+from analysis.scores.registry import Given, HeadScore, registered
 from analysis.text.sources import read_source, windows
 from analysis.text.tokens import NO_TOKENIZER, Tokens, Vocabulary, delimiter_ids
 
-_UNTESTED = {
-    "delimiter": "the text holds no token for . , ; : ! ? or newline",
-    "duplicate_token": "no sequence of the text holds a token twice",
-}
+_ON_TEXT = sorted(
+    (score for score in registered() if score.data == "text"),
+    key=lambda score: "random" not in score.also,
+)
+"""Registered scores of text, those of the place alone first."""
 NO_BOS = "position 0 holds an ordinary token: see position_0"
 
 
@@ -86,6 +88,11 @@ class TextScores(Experiment):
         """Text with and without BOS, where the model has a tokenizer, and random tokens."""
         return [found for found in (self._text, self._bare, self._random) if found is not None]
 
+    def question(self) -> dict[str, Any]:
+        """What the answer is stored under, with the scores that are later than the first."""
+        asked, later = super().question(), {s.name: s.version for s in _ON_TEXT if s.version}
+        return asked | {"parameters": asked["parameters"] | ({"scores": later} if later else {})}
+
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Score every head.
 
@@ -95,8 +102,7 @@ class TextScores(Experiment):
         model = self.loaded_model()
         frames = [self._random_frames(model, stage(report, "random tokens", 0, 3))]
         if self._text is None:
-            names = ("previous_token", "bos", "duplicate_token", "delimiter")
-            gaps = [absence(self.card, name, "text", NO_TOKENIZER) for name in names]
+            gaps = [absence(self.card, each.name, "text", NO_TOKENIZER) for each in _ON_TEXT]
             return {**frames[0], "absences": pl.concat(gaps)}
         frames.append(self._text_frames(model, self._text, stage(report, "text", 1, 3)))
         if self._bare is None:
@@ -108,52 +114,49 @@ class TextScores(Experiment):
 
     def _random_frames(self, model: Model, report: Report) -> dict[str, pl.DataFrame]:
         labels = Labels(card=self.card, tokens=self._random, data="random", seed=self.seed)
-        functions = self._positional()
+        functions = self._functions(self._random, [s for s in _ON_TEXT if "random" in s.also])
         found = stream_scores(model, self._random.ids, functions, report)
         return self._tables(found, functions, labels, self._random.ids.shape)
 
     def _text_frames(self, model: Model, text: Tokens, report: Report) -> dict[str, pl.DataFrame]:
         labels = Labels(card=self.card, tokens=text, data="text", seed=self.seed)
-        is_delimiter = torch.from_numpy(np.isin(text.ids, delimiter_ids(self.vocabulary)))
-        functions = {**self._positional(), **self._content(text, is_delimiter)}
+        functions = self._functions(text, _ON_TEXT)
         picture = Picture(parse_heads(self.pictured, self.card), self.n_pictured)
         found = stream_scores(model, text.ids, functions, report, watchers=[picture])
         frames = self._tables(found, functions, labels, text.ids.shape)
         frames |= picture.tables(self.card.model, text, self.vocabulary)
         measured = set(frames["head_scores"]["score"])
         gaps = [
-            absence(self.card, score, "text", reason)
-            for score, reason in _UNTESTED.items()
-            if score not in measured
+            absence(self.card, each.name, "text", each.untested)
+            for each in sorted(_ON_TEXT, key=lambda score: score.name)
+            if self._called(each) not in measured
         ]
         return {**frames, "absences": pl.concat(gaps)} if gaps else frames
 
     def _bare_frames(self, model: Model, bare: Tokens, report: Report) -> dict[str, pl.DataFrame]:
         labels = Labels(card=self.card, tokens=bare, data="text", seed=self.seed)
-        functions: dict[str, Score] = {"position_0": lambda p, _: scores.bos_score(p)}
+        functions: dict[str, Score] = {"position_0": lambda p, _: bos_score(p)}
         found = stream_scores(model, bare.ids, functions, report)
         return self._tables(found, functions, labels, bare.ids.shape)
 
-    def _positional(self) -> dict[str, Score]:
-        """Scores of the place alone; position 0 is called BOS only when it holds one."""
-        first = "bos" if self.bos else "position_0"
-        return {
-            "previous_token": lambda p, _: scores.previous_token_score(p),
-            first: lambda p, _: scores.bos_score(p),
-            "offset": lambda p, _: scores.offset_profile(p, self.n_offsets),
-        }
+    def _functions(self, tokens: Tokens, scored: Sequence[HeadScore]) -> dict[str, Score]:
+        """Scores as they are measured on some rows, and the profile."""
+        found = {self._called(score): self._measured(score, tokens) for score in scored}
+        return {**found, "offset": lambda p, _: offset_profile(p, self.n_offsets)}
 
-    def _content(self, text: Tokens, is_delimiter: Tensor) -> dict[str, Score]:
-        ids = torch.from_numpy(text.ids)
-        uniform = scores.uniform_pattern(text.ids.shape[1])
-        return {
-            "duplicate_token": lambda p, rows: scores.duplicate_token_score(
-                p, ids[rows].to(p.device)
-            ),
-            "delimiter": lambda p, rows: scores.delimiter_ratio(
-                p, uniform, is_delimiter[rows].to(p.device)
-            ),
-        }
+    def _called(self, score: HeadScore) -> str:
+        """Position 0 is called BOS only when it holds one."""
+        return "position_0" if score.name == "bos" and not self.bos else score.name
+
+    def _measured(self, score: HeadScore, tokens: Tokens) -> Score:
+        given = [self._given(each, tokens) for each in score.given]
+        return lambda p, rows: score.function(p, *(each[rows].to(p.device) for each in given))
+
+    def _given(self, what: Given, tokens: Tokens) -> Tensor:
+        """What a score takes, of all rows."""
+        if what is Given.TOKENS:
+            return torch.from_numpy(tokens.ids)
+        return torch.from_numpy(np.isin(tokens.ids, delimiter_ids(self.vocabulary)))
 
     def _tables(
         self,

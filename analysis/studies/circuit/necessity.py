@@ -17,11 +17,9 @@ from analysis.interventions import (
     Intervention,
     Method,
     Pooling,
-    StandIns,
-    derangement,
+    Source,
     layer_matched_sets,
-    means,
-    read_z,
+    stand_in_source,
     taps,
 )
 from analysis.models.load import Model
@@ -88,7 +86,9 @@ class CircuitNecessity(CircuitExperiment):
             the induction heads' scores) and `head_scores` (their scores as they are).
         """
         model = self.loaded_model()
-        known = StandIns(means=means(model, self.reference.ids, Pooling.PER_POSITION), donors=None)
+        reference, per_position = self.reference.ids, Pooling.PER_POSITION
+        n_sequences = len(self.repeated.ids)
+        source = stand_in_source(model, METHODS, reference, per_position, n_sequences, self.seed)
         conditions = self.conditions()
         both = (
             (self.repeated, "repeated", conditions),
@@ -96,7 +96,7 @@ class CircuitNecessity(CircuitExperiment):
         )
         frames = [
             self._frames(
-                self._measure(model, tokens, asked, known, stage(report, data, i, len(both))),
+                self._measure(model, tokens, asked, source, stage(report, data, i, len(both))),
                 (tokens, data, asked),
             )
             for i, (tokens, data, asked) in enumerate(both)
@@ -127,18 +127,16 @@ class CircuitNecessity(CircuitExperiment):
         model: Model,
         tokens: Tokens,
         conditions: Sequence[Condition],
-        known: StandIns,
+        source: Source,
         report: Report,
     ) -> Outcome:
         """Every condition on all sequences, a batch of them at a time."""
         n_sequences, n_pos = tokens.ids.shape
-        donor_of = derangement(n_sequences, self.seed)
         copiers, found = self.heads.copiers, list[tuple[np.ndarray, ...]]()
         for rows in batches(n_sequences, n_pos):
-            donors = torch.from_numpy(tokens.ids[donor_of[rows]].astype(np.int64))
             with torch.inference_mode():
                 start = self.start(model, tokens, rows)
-                stand_ins = replace(known, donors=read_z(model, donors.to(model.device)))
+                stand_ins = source.stand_ins(model, tokens.ids, rows)
                 base = start.reading(0, Taps(), copiers)
                 changed: list[Reading] = []
                 for i, condition in enumerate(conditions):

@@ -11,15 +11,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from analysis.attention import Site
+from analysis.attention import Edit, Site, Where
 from analysis.errors import UserError
 from analysis.interventions import (
     Condition,
     Head,
     Intervention,
     Method,
-    derangement,
-    read_z,
+    Pooling,
+    StandIns,
+    stand_in_source,
+    taps,
 )
 from analysis.models.load import Model
 from analysis.models.projections import surroundings
@@ -64,28 +66,6 @@ class Path:
         return Condition(name=self.name, family=self.family, interventions=(one,))
 
 
-def contribution_change(
-    model: Model,
-    sender: Head,
-    z: Float[Tensor, "row head pos d_head"],
-    donor_z: Float[Tensor, "row head pos d_head"] | None,
-) -> Float[Tensor, "row pos d_model"]:
-    """What leaves the residual stream when a head's contribution is taken out or exchanged.
-
-    Args:
-        model: A model whose layers add what attention writes as it is.
-        sender: The head.
-        z: What the heads of its layer read.
-        donor_z: What they read on the rows that stand in; None to take the contribution out.
-
-    Returns:
-        The donor's z W_O, or nothing, minus the head's own.
-    """
-    own = z[:, sender.head]
-    new = torch.zeros_like(own) if donor_z is None else donor_z[:, sender.head]
-    return (new - own) @ model.W_O(sender.layer)[sender.head]
-
-
 def check_adds(model: Model) -> None:
     """Make sure that every layer adds what its attention writes to the residual stream as it is.
 
@@ -104,15 +84,15 @@ def check_adds(model: Model) -> None:
 class Patched:
     """Sequences, and what a receiver's layer reads when a sender's contribution is changed."""
 
-    def __init__(self, start: Start, donors: Float[Tensor, "layer row head pos d_head"]) -> None:
+    def __init__(self, start: Start, stand_ins: StandIns) -> None:
         """Keep what all paths share.
 
         Args:
             start: The sequences.
-            donors: What every head reads on the rows that stand in for them.
+            stand_ins: What may take the place of what heads read on them.
         """
         self._start = start
-        self._donors = donors
+        self._stand_ins = stand_ins
         self._streams: dict[tuple[int, Head, Method], Tensor] = {}
         self._changes: dict[str, Tensor] = {}
         self._inputs: dict[int, dict[Site, Tensor]] = {}
@@ -123,9 +103,11 @@ class Patched:
         """The changed residual stream that enters the receiver's layer."""
         key = path.receiver.layer, path.sender, path.method
         if key not in self._streams:
-            layer, base = path.sender.layer, self._start.base
-            donor_z = self._donors[layer] if path.method is Method.RESAMPLE else None
-            change = contribution_change(self._start.model, path.sender, base.z[layer], donor_z)
+            (layer, head), base = path.sender, self._start.base
+            z, acting = base.z[layer], path.condition().interventions
+            edit: Edit = taps(acting, self._stand_ins, len(z)).edits[Site.Z]
+            changed = edit(Where(layer, slice(0, len(z))), z)[:, head] - z[:, head]
+            change = changed @ self._start.model.W_O(layer)[head]
             # Paths with one stream come side by side: one is enough to keep.
             self._streams = {key: base.resid_pre[path.receiver.layer] + change}
             self._changes = {}
@@ -238,15 +220,15 @@ class PathPatching(CircuitExperiment):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Changes of scores (path, sequence) and of losses (path, scope, sequence); NaN if none."""
         n_sequences, n_pos = tokens.ids.shape
-        donor_of = derangement(n_sequences, self.seed)
+        source = stand_in_source(
+            model, METHODS, tokens.ids, Pooling.PER_POSITION, n_sequences, self.seed
+        )
         scores = np.full((len(paths), n_sequences), np.nan)
         losses = np.full((len(paths), len(SCOPES), n_sequences), np.nan)
         for rows in batches(n_sequences, n_pos):
-            donors = torch.from_numpy(tokens.ids[donor_of[rows]].astype(np.int64))
             with torch.inference_mode():
-                patched = Patched(
-                    self.start(model, tokens, rows), read_z(model, donors.to(model.device))
-                )
+                stand_ins = source.stand_ins(model, tokens.ids, rows)
+                patched = Patched(self.start(model, tokens, rows), stand_ins)
                 for i, path in enumerate(paths):
                     if path.into in _SCORED:
                         scores[i, rows] = patched.score_change(path)

@@ -16,9 +16,7 @@ from analysis.interventions import (
     Method,
     Metrics,
     Pooling,
-    Source,
-    derangement,
-    means,
+    stand_in_source,
     sweep,
 )
 from analysis.interventions.heads import parse_heads
@@ -87,16 +85,13 @@ class AblationSweep(TextSweep):
             `ablations`, `ablation_effects` and `ablation_means`.
         """
         model = self.loaded_model()
-        method = Method(self.method)
-        average = None
-        if method in {Method.MEAN, Method.MEAN_VALUE}:
-            average = means(model, self.reference.ids, Pooling(self.pooling))
-        donors = derangement(len(self.tokens.ids), self.seed) if method is Method.RESAMPLE else None
+        methods, reference = {Method(self.method)}, self.reference.ids
+        pooling, n_sequences = Pooling(self.pooling), len(self.tokens.ids)
         effects = sweep(
             model,
             self.tokens.ids,
             self.conditions(),
-            Source(means=average, donor_of=donors),
+            stand_in_source(model, methods, reference, pooling, n_sequences, self.seed),
             Measurement(
                 scopes={"all": np.ones(self.tokens.ids.shape, dtype=bool)},
                 metrics=Metrics.FULL,

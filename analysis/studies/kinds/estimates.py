@@ -15,11 +15,9 @@ from analysis.interventions import (
     Intervention,
     Method,
     Pooling,
-    Source,
-    derangement,
     direct_effects,
     estimated_loss_change,
-    means,
+    stand_in_source,
 )
 from analysis.progress import Report, stage
 from analysis.questions.effect_rows import effect_rows
@@ -69,7 +67,7 @@ class GradientEstimates(DirectEffects):
     version: ClassVar[int] = 1
 
     method: str
-    """`zero`, `mean` (per position) or `resample`."""
+    """A value of `Method`, of those that replace z; means are those of each position."""
 
     @property
     def n_passes(self) -> int:
@@ -82,13 +80,11 @@ class GradientEstimates(DirectEffects):
         Returns:
             `ablations`, `ablation_effects` and `ablation_means` of the family `estimate`.
         """
-        model, method, ids = self.loaded_model(), Method(self.method), self.tokens
-        average = None
-        if method is Method.MEAN:
-            average = means(model, self.reference.ids, Pooling.PER_POSITION)
-        donors = derangement(len(ids.ids), self.seed) if method is Method.RESAMPLE else None
-        source = Source(means=average, donor_of=donors)
+        model, method, ids = self.loaded_model(), Method(self.method), self.tokens.ids
+        source = stand_in_source(
+            model, {method}, self.reference.ids, Pooling.PER_POSITION, len(ids), self.seed
+        )
         part = stage(report, "one gradient", 0, 1)
         rows = batch_rows(self.n_tokens, model.device.type)
-        found = estimated_loss_change(model, ids.ids, method, source, rows, part)
+        found = estimated_loss_change(model, ids, method, source, rows, part)
         return self.rows("estimate", method, {"loss_change": found})

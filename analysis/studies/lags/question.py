@@ -15,10 +15,10 @@ from analysis.interventions import (
     Condition,
     Intervention,
     Method,
+    Needs,
     Pooling,
     Source,
-    derangement,
-    means,
+    stand_in_source,
 )
 from analysis.interventions.heads import parse_heads
 from analysis.models.card import ModelCard
@@ -116,12 +116,17 @@ class LagProfiles(Experiment):
 
     def data(self) -> Sequence[Tokens]:
         """The permutations that are measured, and the reference set of a mean."""
-        measured = [self.lists.tokens]
-        return [*measured, self.reference.tokens] if self._averages else measured
+        averages = any(method.needs is Needs.MEANS for method in self._methods)
+        return [self.lists.tokens, *([self.reference.tokens] if averages else [])]
 
     @property
-    def _averages(self) -> bool:
-        return Method(self.method) is Method.MEAN and any(self.sets)
+    def _methods(self) -> set[Method]:
+        return {Method(self.method)} if any(self.sets) else set()
+
+    def source(self, model: Model) -> Source:
+        """Where stand-ins come from."""
+        ids, pooling = self.reference.tokens.ids, Pooling.PER_POSITION
+        return stand_in_source(model, self._methods, ids, pooling, self.n_permutations, self.seed)
 
     def units(self) -> Sequence[Experiment]:
         """Random sets of one size together, since their draws give one band."""
@@ -169,7 +174,7 @@ class LagProfiles(Experiment):
         model = self.loaded_model()
         conditions = self.conditions()
         lists = self.lists
-        found = recall(model, lists, conditions, self._source(model), report)
+        found = recall(model, lists, conditions, self.source(model), report)
         labels = Labels(card=self.card, tokens=lists.tokens, data=self.shown, seed=self.seed)
         described = condition_rows(conditions, labels)
         measures = measure_rows(found, described, labels)
@@ -189,11 +194,3 @@ class LagProfiles(Experiment):
             "lag_profiles": profiles.with_columns(**constants),
             "lag_measures": measures.with_columns(**constants),
         }
-
-    def _source(self, model: Model) -> Source:
-        average = donors = None
-        if self._averages:
-            average = means(model, self.reference.tokens.ids, Pooling.PER_POSITION)
-        if Method(self.method) is Method.RESAMPLE:
-            donors = derangement(self.n_permutations, self.seed)
-        return Source(means=average, donor_of=donors)

@@ -21,6 +21,7 @@ from analysis.interventions import (
     Intervention,
     Method,
     Metrics,
+    Needs,
     Pooling,
     StandIns,
     check,
@@ -41,8 +42,6 @@ from analysis.text.tokens import Tokens
 
 from .measures import TARGET, Outcome, Place, prediction_rows, prompt_rows
 
-_AVERAGED = {Method.MEAN, Method.MEAN_VALUE}
-
 
 @dataclass(frozen=True, kw_only=True)
 class PromptProbe(Experiment):
@@ -59,8 +58,8 @@ class PromptProbe(Experiment):
     head: str
     """Such as `L1H2`."""
     method: str
-    """A value of `Method`. `resample` puts in what the head reads on one window of the generated
-    text, as long as the prompt."""
+    """A value of `Method`. The donor is one window of the generated text, as long as the
+    prompt."""
     positions: tuple[int, ...] | None
     """Of queries or keys, as the method says; None for all."""
     pooling: str
@@ -85,10 +84,10 @@ class PromptProbe(Experiment):
     @cached_property
     def reference(self) -> Tokens | None:
         """Windows of generated text, for methods that put in something of another text."""
-        method, n_tokens = Method(self.method), self.tokens.ids.size
-        if method is not Method.RESAMPLE and method not in _AVERAGED:
+        needs, n_tokens = Method(self.method).needs, self.tokens.ids.size
+        if needs is Needs.NOTHING:
             return None
-        n_rows = 1 if method is Method.RESAMPLE else self.n_reference
+        n_rows = 1 if needs is Needs.DONORS else self.n_reference
         return windows(
             read_source("reference", self.seed, 2 * n_rows * n_tokens),
             self.vocabulary,
@@ -167,7 +166,7 @@ class PromptProbe(Experiment):
         """What the method puts in."""
         if self.reference is None:
             return NOTHING
-        if Method(self.method) is Method.RESAMPLE:
+        if Method(self.method).needs is Needs.DONORS:
             return StandIns(means=None, donors=read_z(model, _on(model, self.reference)))
         average = means(model, self.reference.ids, Pooling(self.pooling))
         return StandIns(means=average, donors=None)

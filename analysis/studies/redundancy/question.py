@@ -21,8 +21,8 @@ from analysis.interventions import (
     Pooling,
     StandIns,
     endings,
-    means,
     opening,
+    stand_in_source,
 )
 from analysis.interventions.heads import parse_heads
 from analysis.interventions.passes.sweep import on_device
@@ -116,10 +116,15 @@ class ValueRedundancy(AtPosition):
             layer and in the predictions.
         """
         model = self.loaded_model()
-        average = None
-        if Method(self.method) is Method.MEAN_VALUE:
-            average = means(model, self.reference.ids, Pooling.PER_POSITION)
-        stand_ins = StandIns(means=average, donors=None)
+        source = stand_in_source(
+            model,
+            {Method(self.method)},
+            self.reference.ids,
+            Pooling.PER_POSITION,
+            len(self.tokens.ids),
+            self.seed,
+        )
+        stand_ins = StandIns(means=source.means, donors=None)
 
         def measure(t: int, rows: np.ndarray) -> Measured:
             with torch.inference_mode():

@@ -14,7 +14,7 @@ import torch
 
 from analysis.attention import Edit, Site, Where
 from analysis.errors import UserError
-from analysis.interventions import Condition, Intervention, Method, Pooling
+from analysis.interventions import Condition, Intervention, Method, Needs, Pooling
 from analysis.interventions.heads import parse_heads
 from analysis.progress import Report
 from analysis.questions.effect_rows import condition_rows
@@ -45,7 +45,7 @@ class SetCurves(Experiment):
     method: str
     """A value of `Method`, or `zero_query`."""
     pooling: str
-    """A value of `Pooling`, for `mean`: over other items of the same kind."""
+    """A value of `Pooling`: over what means are taken of other items of the same kind."""
     scope: str
     """A value of `Scope`: when heads are replaced."""
     family: str
@@ -76,9 +76,14 @@ class SetCurves(Experiment):
         """What the questions are called, and where they come from."""
 
     @property
+    def replacing(self) -> Method:
+        """What stands in, or what comes to the same."""
+        return Method.UNIFORM if self.method == ZERO_QUERY else Method(self.method)
+
+    @property
     def takes_means(self) -> bool:
         """Whether the method replaces by means over other questions."""
-        return self.method in {Method.MEAN.value, Method.MEAN_VALUE.value}
+        return self.replacing.needs is Needs.MEANS
 
     @property
     def n_passes(self) -> int:
@@ -123,11 +128,10 @@ class SetCurves(Experiment):
         Raises:
             UserError: A head is not of this model.
         """
-        method = Method.UNIFORM if self.method == ZERO_QUERY else Method(self.method)
         found: list[Condition] = []
         for i, names in enumerate(self.sets):
             heads = parse_heads(names, self.card)
-            one = Intervention(method=method, heads=heads, positions=None)
+            one = Intervention(method=self.replacing, heads=heads, positions=None)
             draw = None if self.first_draw is None else self.first_draw + i
             which = "" if draw is None else f" {self.family} {draw}"
             name = f"{self.method} {','.join(names)}{which}" if names else "base"

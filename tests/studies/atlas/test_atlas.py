@@ -5,16 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analysis.scores.registry import HeadScore
 from analysis.studies.atlas.claims import Verdict, verdict
-from analysis.studies.atlas.views import LABELS, Label, atlas, bars, label_counts
+from analysis.studies.atlas.views import LABELS, atlas, bars, label_counts
 from analysis.tables import beside, named, strongest
 
 SHARES = st.floats(-1, 1)
 
 
-def row(label: Label | tuple[str, str], value: float, **changes) -> dict[str, object]:
+def row(label: HeadScore | tuple[str, str], value: float, **changes) -> dict[str, object]:
     """An aggregate row of a label's score, with an interval of .02 around the value."""
-    score, data = label if isinstance(label, tuple) else (label.score, label.data)
+    score, data = label if isinstance(label, tuple) else (label.name, label.data)
     place = {"score": score, "data": data, "layer": 1, "head": 4, "sequence": None, "n": 64}
     ends = {"value": value, "lower": value - 0.01, "upper": value + 0.01, "chance": 0.0}
     return {**place, **ends, **changes}
@@ -25,7 +26,7 @@ def rows(*found: dict[str, object]) -> pl.DataFrame:
     return pl.DataFrame(list(found), schema_overrides=types)
 
 
-def with_control(label: Label, value: float, bar: float, **changes) -> pl.DataFrame:
+def with_control(label: HeadScore, value: float, bar: float, **changes) -> pl.DataFrame:
     """A head's score, and a control or a chance level whose upper end is the bar."""
     if label.control is None:
         return rows(row(label, value, chance=bar, **changes))
@@ -37,7 +38,7 @@ def labels_of(frame: pl.DataFrame) -> list[str]:
     return found.split(", ") if found else []
 
 
-@pytest.mark.parametrize("label", LABELS, ids=lambda label: label.name)
+@pytest.mark.parametrize("label", LABELS, ids=lambda label: label.label)
 @pytest.mark.parametrize(
     ("above_bar", "above_control", "earned"),
     [(True, True, True), (False, True, False), (True, False, False), (False, False, False)],
@@ -48,16 +49,16 @@ def test_a_label_needs_its_lower_end_above_the_bar_and_the_control(
     value = label.threshold + (0.02 if above_bar else 0.005)
     lower = value - 0.01
     control = lower - 0.005 if above_control else lower + 0.005
-    assert labels_of(with_control(label, value, control)) == ([label.name] if earned else [])
+    assert labels_of(with_control(label, value, control)) == ([label.label] if earned else [])
 
 
-@pytest.mark.parametrize("label", LABELS, ids=lambda label: label.name)
+@pytest.mark.parametrize("label", LABELS, ids=lambda label: label.label)
 def test_a_bar_must_be_exceeded_not_met(label):
     frame = with_control(label, label.threshold + 1, 0.0, lower=label.threshold)
     assert labels_of(frame) == []
 
 
-@pytest.mark.parametrize("label", LABELS, ids=lambda label: label.name)
+@pytest.mark.parametrize("label", LABELS, ids=lambda label: label.label)
 def test_one_sequence_earns_no_label(label):
     """A head without an interval has no lower end."""
     frame = with_control(label, label.threshold + 5, 0.0, lower=None, upper=None)
@@ -86,7 +87,7 @@ def test_every_head_has_one_row_in_order_with_its_scores():
     )
     found = atlas(frame)
     assert found["head"].to_list() == ["L0H0", "L0H2", "L0H10", "L1H0", "L1H2", "L1H10"]
-    assert found.columns == ["head", "labels", *(label.name for label in LABELS)]
+    assert found.columns == ["head", "labels", *(label.label for label in LABELS)]
     assert found["previous token"].to_list() == pytest.approx([0.0, 0.2, 1.0] * 2)
     assert found["induction"].to_list() == [None, 0.9, None, None, None, None]
     assert found["labels"].to_list() == [
@@ -105,18 +106,18 @@ def test_a_head_can_earn_every_label():
     pairs = [(label, label.control) for label in LABELS]
     found = [row(label, label.threshold + 0.5) for label, _ in pairs]
     found += [row(control, 0.0) for _, control in pairs if control is not None]
-    assert labels_of(rows(*found)) == [label.name for label in LABELS]
+    assert labels_of(rows(*found)) == [label.label for label in LABELS]
 
 
 def test_no_labels_name_is_part_of_anothers():
     """Counting looks for names in joined text."""
-    names = [label.name for label in LABELS]
+    names = [label.label for label in LABELS]
     assert not [(a, b) for a in names for b in names if a != b and a in b]
 
 
 def test_the_bars_are_told():
     told = bars()
-    assert told["label"].to_list() == [label.name for label in LABELS]
+    assert told["label"].to_list() == [label.label for label in LABELS]
     assert told["interval above"].to_list() == [label.threshold for label in LABELS]
     assert dict(zip(told["label"], told["and above"], strict=True))["induction"] == (
         "induction on shuffled"

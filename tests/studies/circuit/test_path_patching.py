@@ -10,7 +10,7 @@ import torch
 
 from analysis.attention import Site, Taps
 from analysis.errors import UserError
-from analysis.interventions import read_z
+from analysis.interventions import StandIns, read_z
 from analysis.models.load import hidden_states, load_model
 from analysis.scores import induction_score
 from analysis.studies.circuit.passes import put_heads
@@ -131,7 +131,8 @@ def test_one_input_of_one_head_sees_the_change(saved, into, method):
         assert torch.equal(kept[site][:, others], base[site][:, others])
 
     with torch.inference_mode():
-        patched = Patched(asked.start(model, asked.repeated, slice(0, 6)), donors)
+        stand_ins = StandIns(means=None, donors=donors)
+        patched = Patched(asked.start(model, asked.repeated, slice(0, 6)), stand_ins)
         if into != "v":
             expected = (induction_score(pattern, 1) - induction_score(base_pattern, 1))[:, 2]
             found = patched.score_change(path)

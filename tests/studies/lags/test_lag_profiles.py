@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from analysis.errors import UserError
-from analysis.interventions import Pooling, StandIns, derangement, means, read_z, taps
+from analysis.interventions import Method, Pooling, StandIns, derangement, means, read_z, taps
 from analysis.models.card import read_card
 from analysis.models.load import load_model
 from analysis.questions.asked import Asked, Profile
@@ -91,7 +91,7 @@ def test_recall_takes_both_heads_of_the_circuit_and_no_other(listed):
         assert (start - value > 1) == needed, condition
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [method.value for method in Method])
 @pytest.mark.parametrize("design", ["probe", "serial"])
 def test_stacked_conditions_are_single_plain_passes(worded, design, method):
     sets = ((), ("L0H1",), ("L1H2",), ("L0H0", "L1H3", "L1H0"))
@@ -100,7 +100,7 @@ def test_stacked_conditions_are_single_plain_passes(worded, design, method):
     )
     model, lists = load_model(str(worded)), question.lists
     conditions = question.conditions()
-    found = recall(model, lists, conditions, question._source(model), silent)
+    found = recall(model, lists, conditions, question.source(model), silent)
     ids = torch.from_numpy(lists.tokens.ids).long()
     donors = read_z(model, ids[torch.from_numpy(derangement(5, question.seed))])
     average = means(model, question.reference.tokens.ids, Pooling.PER_POSITION)

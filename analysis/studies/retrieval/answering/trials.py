@@ -12,12 +12,11 @@ from torch import Tensor
 from analysis.attention import Edit, Site
 from analysis.interventions import (
     Condition,
-    Method,
     Pooling,
+    Source,
     StandIns,
-    derangement,
-    means,
-    read_z,
+    methods_of,
+    stand_in_source,
 )
 from analysis.models.load import Model
 from analysis.text.tokens import Vocabulary
@@ -40,10 +39,10 @@ class Trial:
     vocabulary: Vocabulary
     scope: Scope
     reference: tuple[Prompt, ...]
-    """Other prompts, that `mean` and `mean_value` average over."""
+    """Other prompts, that means are taken over."""
     pooling: Pooling
     seed: int
-    """Of the derangement that `resample` takes donors by."""
+    """Of the derangement that donors are taken by."""
     max_rows: int
     """Prompts times conditions in one batch, which bounds memory."""
     edits_of: EditsOf | None = None
@@ -78,9 +77,7 @@ class Group:
     n_prompt: int
     followed: np.ndarray
     """Ids (row, pos) of what stand-ins are read on, as long as prompt and answer ever are."""
-    stand_ins: StandIns
-    """Without donors."""
-    donor_of: np.ndarray | None
+    source: Source
 
     @cached_property
     def prompts(self) -> list[Prompt]:
@@ -104,10 +101,7 @@ class Group:
 
     def donors(self, rows: slice) -> StandIns:
         """Stand-ins of some rows, for all positions of prompt and answer."""
-        if self.donor_of is None:
-            return self.stand_ins
-        ids = torch.from_numpy(self.followed[self.donor_of[rows]]).to(self.model.device)
-        return StandIns(means=self.stand_ins.means, donors=read_z(self.model, ids))
+        return self.source.stand_ins(self.model, self.followed, rows)
 
     def acting(self, condition: Condition) -> Condition:
         """The condition in the trial's scope."""
@@ -123,19 +117,21 @@ def asked_alike(
     some = [trial.prompts[place] for place in places]
     n_prompt = len(some[0].ids)
     n_pos = n_prompt + max(MAX_NEW, *(len(asked.answer) for asked in some))
-    methods = {one.method for condition in conditions for one in condition.interventions}
-    average = None
-    if not methods.isdisjoint({Method.MEAN, Method.MEAN_VALUE}):
-        average = means(model, _followed(trial.reference, n_pos), trial.pooling)
-    donor_of = derangement(len(places), trial.seed) if Method.RESAMPLE in methods else None
+    source = stand_in_source(
+        model,
+        methods_of(conditions),
+        _followed(trial.reference, n_pos),
+        trial.pooling,
+        len(places),
+        trial.seed,
+    )
     return Group(
         model=model,
         trial=trial,
         places=places,
         n_prompt=n_prompt,
         followed=_followed(some, n_pos),
-        stand_ins=StandIns(means=average, donors=None),
-        donor_of=donor_of,
+        source=source,
     )
 
 
