@@ -14,12 +14,11 @@ from torch import Tensor, nn
 
 from analysis.errors import UserError
 from analysis.files import reading
-from analysis.models import published
+from analysis.models import checkpoint, published
 from analysis.models.card import ModelCard
 from analysis.models.load import Model
 from analysis.outputs import write_text
 from analysis.settings import json_object
-from analysis.training import checkpoint
 
 from .decomposed import Components, Decomposition
 from .importance import ImportanceFunction

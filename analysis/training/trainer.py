@@ -14,6 +14,7 @@ from torch import nn
 
 from analysis.errors import UserError
 from analysis.files import LARGE, regular_bytes
+from analysis.models import checkpoint
 from analysis.models.llama_simple_mlp import LlamaSimpleMLPConfig, LlamaSimpleMLPForCausalLM
 from analysis.models.load import load_model
 from analysis.outputs import (
@@ -24,12 +25,11 @@ from analysis.outputs import (
     write_text,
 )
 from analysis.progress import Report
+from analysis.training.evaluation import ABILITIES, Made, Subject, card, evaluate
 
-from . import checkpoint
 from .abilities import abilities, token_losses
 from .corpus import Corpus
 from .device import check_device
-from .evaluation import ABILITIES, Made, Subject, card, evaluate
 from .mixture import Mixture, phase_at
 from .tokenizer import BOS, VOCAB_SIZE, train_tokenizer
 

@@ -13,9 +13,10 @@ import torch
 from polars.testing import assert_frame_equal
 
 from analysis.errors import UserError
+from analysis.models import checkpoint
 from analysis.models.card import read_card
 from analysis.models.load import load_model
-from analysis.training import checkpoint, mixture, trainer
+from analysis.training import mixture, trainer
 from book import computing
 from store import Store, StoreError, compact, damages, parts, prune, snapshot
 from store.beneath import Folder

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from analysis.errors import UserError
+from analysis.models import checkpoint
 from analysis.outputs import (
     MARK,
     check_free,
@@ -15,7 +16,6 @@ from analysis.outputs import (
     remove_own_folder,
     write_text,
 )
-from analysis.training import checkpoint
 from store import Store, StoreError, check_apart
 from tests.commands.test_cli import invoke, refused
 

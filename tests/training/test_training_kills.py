@@ -9,8 +9,8 @@ from random import Random
 import pytest
 import torch
 
+from analysis.models import checkpoint
 from analysis.models.load import load_model
-from analysis.training import checkpoint
 from tests.store.test_store_processes import heard, process, tell
 
 from .test_training import corpus_folder
