@@ -13,6 +13,7 @@ from .theme import (
     ORANGE,
     SHARE,
     data_color,
+    layered,
 )
 
 _TOP = (ORANGE, "#b34757", "#7a5ba6", "#3f8f6b", "#b98a3c")
@@ -58,12 +59,8 @@ def lag_profile(rows: pl.DataFrame, what: str, title: str, description: str) -> 
         y=alt.Y("value:Q", title=unit, scale=scale)
     )
     zero = alt.Chart(pl.DataFrame({"lag": [0]})).mark_rule(color=GREY, strokeDash=[4, 4])
-    return alt.LayerChart(
-        layer=[zero.encode(x=x), band.add_params(chosen), line],
-        width=520,
-        height=240,
-        title=title,
-        description=description,
+    return layered(
+        [zero.encode(x=x), band.add_params(chosen), line], (520, 240), title, description
     )
 
 
@@ -122,13 +119,7 @@ def _profile(rows: pl.DataFrame, x_title: str, title: str, description: str) -> 
         .mark_line(color=GREY, strokeDash=[4, 4])
         .encode(x=x, y=alt.Y("chance:Q", title="mean attention"))
     )
-    return alt.LayerChart(
-        layer=[expected, band.add_params(chosen), line],
-        width=520,
-        height=220,
-        title=title,
-        description=description,
-    )
+    return layered([expected, band.add_params(chosen), line], (520, 220), title, description)
 
 
 def training_losses(rows: pl.DataFrame, title: str, description: str) -> alt.FacetChart:
@@ -206,9 +197,7 @@ def contribution_lines(
         opacity=alt.condition(chosen, alt.value(1), alt.value(0.1)),
         tooltip=["pair:N", "lag:Q", alt.Tooltip("value:Q", format=".3f")],
     ).add_params(chosen)
-    return alt.LayerChart(
-        layer=[band, lines], width=480, height=260, title=title, description=description
-    )
+    return layered([band, lines], (480, 260), title, description)
 
 
 def curves(
@@ -251,10 +240,9 @@ def curves(
         y=alt.Y("value:Q", title=names[1], scale=scale)
     )
     known = rows["lower"].is_not_null().any()
-    return alt.LayerChart(
-        layer=[rule.add_params(chosen), line] if known else [line.add_params(chosen)],
-        width=520,
-        height=240,
-        title=title,
-        description=description,
+    return layered(
+        [rule.add_params(chosen), line] if known else [line.add_params(chosen)],
+        (520, 240),
+        title,
+        description,
     )

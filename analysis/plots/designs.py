@@ -10,6 +10,7 @@ from .theme import (
     ORANGE,
     SHARE,
     in_order,
+    layered,
 )
 
 
@@ -71,13 +72,7 @@ def value_norms(rows: pl.DataFrame, title: str, description: str) -> alt.LayerCh
     )
     ends = pl.DataFrame({"mass": [0.0, 1.0], "value": [1.0, 1.0]})
     equal = alt.Chart(ends).mark_line(color=GREY, strokeDash=[4, 4]).encode(x=x, y="value:Q")
-    return alt.LayerChart(
-        layer=[equal, rule, point, label],
-        width=420,
-        height=280,
-        title=title,
-        description=description,
-    )
+    return layered([equal, rule, point, label], (420, 280), title, description)
 
 
 def residual_norms(rows: pl.DataFrame, title: str, description: str) -> alt.LayerChart:
@@ -113,9 +108,7 @@ def residual_norms(rows: pl.DataFrame, title: str, description: str) -> alt.Laye
         legend=alt.Legend(symbolType="stroke", symbolOpacity=1),
     )
     line = base.mark_line(point=alt.OverlayMarkDef(size=14)).encode(y=y, strokeDash=dash)
-    return alt.LayerChart(
-        layer=[band, line], width=480, height=260, title=title, description=description
-    )
+    return layered([band, line], (480, 260), title, description)
 
 
 def resting_place(rows: pl.DataFrame, title: str, description: str) -> alt.LayerChart:

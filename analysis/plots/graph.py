@@ -5,7 +5,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from .theme import BLUE, GREY, ORANGE
+from .theme import BLUE, GREY, ORANGE, layered
 
 _ROLES = {"previous-token head": "#7a5ba6", "induction head": BLUE, "other head": GREY}
 _SIGNS = {"lowers the score": BLUE, "raises the score": ORANGE}
@@ -46,9 +46,7 @@ def circuit_graph(
     )
     layers = [*_edge_layers(edges, unit, x, y), *_node_layers(drawn, x, y)]
     width, height = max(320, min(680, 76 * n_heads)), max(180, min(640, 96 * n_layers))
-    return alt.LayerChart(
-        layer=layers, width=width, height=height, title=title, description=description
-    )
+    return layered(layers, (width, height), title, description)
 
 
 def _whole(count: int) -> dict[str, Any]:

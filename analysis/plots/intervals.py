@@ -12,6 +12,7 @@ from .theme import (
     SHARE,
     VERDICTS,
     data_color,
+    layered,
 )
 
 _SMALLEST = 0.001
@@ -57,13 +58,7 @@ def against_control(
     )
     ends = pl.DataFrame({"control": [0.0, 1.0], "value": [0.0, 1.0]})
     diagonal = alt.Chart(ends).mark_line(color=GREY, strokeDash=[4, 4]).encode(x=x, y=y)
-    return alt.LayerChart(
-        layer=[diagonal, upright, across, points, labels],
-        width=380,
-        height=380,
-        title=title,
-        description=description,
-    )
+    return layered([diagonal, upright, across, points, labels], (380, 380), title, description)
 
 
 def losses(rows: pl.DataFrame, title: str, description: str) -> alt.LayerChart:
@@ -84,9 +79,7 @@ def losses(rows: pl.DataFrame, title: str, description: str) -> alt.LayerChart:
     rule = base.mark_rule().encode(x=alt.X("lower:Q", title="loss, nats per token"), x2="upper:Q")
     point = base.mark_circle(size=70).encode(x=x, tooltip=["data:N", "copy:N", *INTERVAL])
     guess = alt.Chart(rows.head(1)).mark_rule(color=GREY, strokeDash=[4, 4]).encode(x="chance:Q")
-    return alt.LayerChart(
-        layer=[guess, rule, point], width=460, height=110, title=title, description=description
-    )
+    return layered([guess, rule, point], (460, 110), title, description)
 
 
 def by_data(rows: pl.DataFrame, title: str, description: str) -> alt.LayerChart:

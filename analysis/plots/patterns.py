@@ -56,10 +56,7 @@ def prompt_pattern(
     Returns:
         Queries downward, keys to the right; the tooltip names the tokens.
     """
-    named = tokens.select("position", "token")
-    shown = rows.select("kind", "query", "key", weight=pl.col("weight").round(4))
-    shown = shown.join(named.rename({"position": "query", "token": "query token"}), on="query")
-    shown = shown.join(named.rename({"position": "key", "token": "key token"}), on="key")
+    shown = _with_tokens(rows, tokens)
     names = {"example": "as it is", "ablated": "under the intervention"}
     squares = [
         alt.Chart(shown.filter(kind=kind), title=name, width=260, height=260)
@@ -93,10 +90,7 @@ def pattern_pair(
     Returns:
         Queries downward, keys to the right; the example's tooltip names its tokens.
     """
-    named = tokens.select("position", "token")
-    shown = rows.select("kind", "query", "key", weight=pl.col("weight").round(4))
-    shown = shown.join(named.rename({"position": "query", "token": "query token"}), on="query")
-    shown = shown.join(named.rename({"position": "key", "token": "key token"}), on="key")
+    shown = _with_tokens(rows, tokens)
     axis = alt.Axis(values=list(range(0, tokens.height, 4)), labelAngle=0)
 
     def square(kind: str, name: str, names: list[str]) -> alt.Chart:
@@ -116,3 +110,14 @@ def pattern_pair(
         square("example", "first sequence", ["query token:N", "key token:N"]),
     ]
     return alt.HConcatChart(hconcat=squares, title=title, description=description)
+
+
+def _with_tokens(rows: pl.DataFrame, tokens: pl.DataFrame) -> pl.DataFrame:
+    """Cells of patterns, with the tokens that they lie between."""
+    shown = rows.select("kind", "query", "key", weight=pl.col("weight").round(4))
+    for end in ("query", "key"):
+        shown = shown.join(
+            tokens.select(pl.col("position").alias(end), pl.col("token").alias(f"{end} token")),
+            on=end,
+        )
+    return shown

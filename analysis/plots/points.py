@@ -11,6 +11,7 @@ from .theme import (
     MEASURED,
     ORANGE,
     SHARE,
+    layered,
     model_color,
 )
 
@@ -52,13 +53,7 @@ def effect_against_effect(
         .encode(x=x, y=y, text="name:N")
     )
     diagonal = alt.Chart(ends).mark_line(color=GREY, strokeDash=[4, 4]).encode(x=x, y=y)
-    return alt.LayerChart(
-        layer=[diagonal, upright, level, points, labels],
-        width=380,
-        height=300,
-        title=title,
-        description=description,
-    )
+    return layered([diagonal, upright, level, points, labels], (380, 300), title, description)
 
 
 def component_heads(rows: pl.DataFrame, unit: str, title: str, description: str) -> alt.Chart:
@@ -139,13 +134,7 @@ def heads_against_sum(rows: pl.DataFrame, title: str, description: str) -> alt.L
         *(alt.Tooltip(f"{n}:Q", format=".3f") for n in ("value", "total")),
     ]
     points = alt.Chart(rows).mark_circle(size=40).encode(x=x, y=y, color=color, tooltip=tooltip)
-    return alt.LayerChart(
-        layer=[line.encode(x=x, y=y), points],
-        width=380,
-        height=300,
-        title=title,
-        description=description,
-    )
+    return layered([line.encode(x=x, y=y), points], (380, 300), title, description)
 
 
 def best_by_label(best: pl.DataFrame, title: str, description: str) -> alt.VConcatChart:

@@ -51,6 +51,15 @@ EFFECT = (
 """Tooltip of an effect, of which a hundredth can matter."""
 
 
+def layered(
+    layers: list[alt.Chart], size: tuple[int, int], title: str, description: str
+) -> alt.LayerChart:
+    """Charts one over the other, of a width and a height."""
+    return alt.LayerChart(
+        layer=layers, width=size[0], height=size[1], title=title, description=description
+    )
+
+
 def in_order(rows: pl.DataFrame, column: str) -> list[str]:
     """Different values, as they first appear."""
     return rows[column].unique(maintain_order=True).to_list()

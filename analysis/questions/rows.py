@@ -1,6 +1,6 @@
 """From arrays over sequences to the tidy rows of the store's tables."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,6 +115,12 @@ def model_scores(
         both = pl.concat([every, each.with_columns(chance=pl.lit(expected))], how="diagonal")
         frames.append(_finished(both, {**labels.columns(), "score": score}, _MODEL_SCORES))
     return pl.concat(frames)
+
+
+def joined(frames: Sequence[Mapping[str, pl.DataFrame]]) -> dict[str, pl.DataFrame]:
+    """Tables of several answers, the rows of each one after the other."""
+    tables = dict.fromkeys(table for frame in frames for table in frame)
+    return {t: pl.concat([frame[t] for frame in frames if t in frame]) for t in tables}
 
 
 def absence(card: ModelCard, score: str, data: str, reason: str) -> pl.DataFrame:

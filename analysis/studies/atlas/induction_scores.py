@@ -14,7 +14,7 @@ from analysis import scores
 from analysis.models.load import Model
 from analysis.progress import Report, stage
 from analysis.questions.experiment import Experiment
-from analysis.questions.rows import Labels, head_profiles, head_scores, model_scores
+from analysis.questions.rows import Labels, head_profiles, head_scores, joined, model_scores
 from analysis.questions.stream import Score, chance, stream_scores, token_losses
 from analysis.text.repeats import repeated_tokens
 from analysis.text.tokens import Tokens
@@ -67,7 +67,7 @@ class InductionScores(Experiment):
             self._frames(model, data, tokens, stage(report, data, i, len(both)))
             for i, (data, tokens) in enumerate(both)
         ]
-        return {table: pl.concat([frame[table] for frame in frames]) for table in frames[0]}
+        return joined(frames)
 
     def _frames(
         self, model: Model, data: str, tokens: Tokens, report: Report

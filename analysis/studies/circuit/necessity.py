@@ -25,7 +25,7 @@ from analysis.interventions import (
 from analysis.models.load import Model
 from analysis.progress import Report, stage
 from analysis.questions.effect_rows import head_effects, loss_effects, scattered
-from analysis.questions.rows import Labels, head_scores
+from analysis.questions.rows import Labels, head_scores, joined
 from analysis.text.tokens import Tokens
 
 from .heads import SCOPES, CircuitExperiment
@@ -101,7 +101,7 @@ class CircuitNecessity(CircuitExperiment):
             )
             for i, (tokens, data, asked) in enumerate(both)
         ]
-        return {table: pl.concat([frame[table] for frame in frames]) for table in frames[0]}
+        return joined(frames)
 
     def conditions(self) -> list[Condition]:
         """What is ablated on the repeated block."""

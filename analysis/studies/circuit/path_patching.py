@@ -27,7 +27,7 @@ from analysis.models.load import Model
 from analysis.models.projections import surroundings
 from analysis.progress import Report, stage
 from analysis.questions.effect_rows import condition_rows, head_effects, loss_effects
-from analysis.questions.rows import Labels, absence
+from analysis.questions.rows import Labels, absence, joined
 from analysis.text.tokens import Tokens
 
 from .heads import SCOPES, CircuitExperiment
@@ -177,7 +177,7 @@ class PathPatching(CircuitExperiment):
             told = stage(report, "shuffled" if control else "repeated", i, len(both))
             scores, losses = self._measure(model, tokens, paths, told)
             frames.append(self._frames(paths, tokens, scores, losses))
-        return {table: pl.concat([frame[table] for frame in frames]) for table in frames[0]}
+        return joined(frames)
 
     def paths(self, *, control: bool) -> list[Path]:
         """What is patched.

@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from analysis.studies.redundancy.views import aggregates
+from analysis.studies.redundancy.views import aggregates, removals
 
 from .choice import LARGEST
 from .claims import POOLED, WHOLE, ComponentEvidence
@@ -81,18 +81,7 @@ def sweep_rows(comparisons: pl.DataFrame, scope: str) -> pl.DataFrame:
     Returns:
         Rows of two curves, KL in nats.
     """
-    rows = aggregates(comparisons).filter(pl.col("layer").is_null(), metric="kl")
-    series = {
-        ("base", f"B({scope})"): "values zeroed",
-        ("A", f"A+B({scope})"): "values zeroed, components ablated",
-    }
-    frames = [
-        rows.filter(reference=reference, condition=condition).with_columns(
-            at=pl.col("lag"), series=pl.lit(words), role=pl.lit(words)
-        )
-        for (reference, condition), words in series.items()
-    ]
-    return pl.concat(frames).select(_CURVE).sort("at", maintain_order=True)
+    return removals(comparisons, scope, "values zeroed", "values zeroed, components ablated")
 
 
 def highest(answers: Mapping[str, pl.DataFrame], scope: str) -> float:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -22,12 +21,11 @@ from analysis.interventions import (
 from analysis.interventions.heads import parse_heads
 from analysis.progress import Report
 from analysis.questions.effect_rows import effect_rows
-from analysis.questions.experiment import Experiment
-from analysis.questions.text_sweep import UNIT, TextSweep, batch_rows
+from analysis.questions.text_sweep import SetSweep, TextSweep, batch_rows
 
 
 @dataclass(frozen=True, kw_only=True)
-class AblationSweep(TextSweep):
+class AblationSweep(TextSweep, SetSweep):
     """What does replacing each of some sets of heads do to predictions on text?"""
 
     version: ClassVar[int] = 1
@@ -38,17 +36,6 @@ class AblationSweep(TextSweep):
     """A value of `Pooling`: over what the means are taken, for methods that use them."""
     positions: tuple[int, ...] | None
     """Of queries or keys, as the method says; None for all."""
-    family: str
-    """What the sets are for: `single`, `top`, `random`, `layer_matched`."""
-    sets: tuple[tuple[str, ...], ...]
-    """Heads such as `L1H4`, replaced together."""
-    first_draw: int | None
-    """Number of the first set among random draws; None where nothing was drawn."""
-
-    @property
-    def n_passes(self) -> int:
-        """One pass a set at most, of which the layers below its first head are saved."""
-        return 1 + len(self.sets)
 
     def conditions(self) -> tuple[Condition, ...]:
         """One condition a set.
@@ -66,17 +53,6 @@ class AblationSweep(TextSweep):
             name = f"{self.method}{place} {','.join(names)}{which}"
             found.append(Condition(name=name, family=self.family, interventions=(one,), draw=draw))
         return tuple(found)
-
-    def units(self) -> Sequence[Experiment]:
-        """Up to `UNIT` sets at a time."""
-        return [
-            replace(
-                self,
-                sets=self.sets[start : start + UNIT],
-                first_draw=None if self.first_draw is None else self.first_draw + start,
-            )
-            for start in range(0, len(self.sets), UNIT)
-        ]
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Measure every set.

@@ -27,6 +27,7 @@ from analysis.progress import Report
 from analysis.questions.effect_rows import condition_rows
 from analysis.questions.experiment import Experiment
 from analysis.questions.rows import Labels
+from analysis.questions.text_sweep import SetSweep
 from analysis.text.lists import Design, ListQuestion, Lists, Shown, shown_lists
 from analysis.text.tokens import Tokens
 
@@ -61,7 +62,7 @@ class Layers(Enum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LagProfiles(Experiment):
+class LagProfiles(SetSweep):
     """How probable is every item of a list, by its lag from the one that is shown again?
 
     All conditions go over the same permutations, so that they are paired. Means are those of each
@@ -81,12 +82,6 @@ class LagProfiles(Experiment):
     """A value of `Method`; of no effect on sets without heads."""
     layers: str
     """A value of `Layers`: where the sets' heads lie."""
-    family: str
-    """What the sets are for: `base`, `top`, `random`."""
-    sets: tuple[tuple[str, ...], ...]
-    """Heads such as `L1H4`, replaced together; none leaves the model as it is."""
-    first_draw: int | None
-    """Number of the first set among random draws; None where nothing was drawn."""
 
     @property
     def n_passes(self) -> int:

@@ -12,6 +12,7 @@ import polars as pl
 from analysis.errors import UserError
 from analysis.files import opened
 from analysis.progress import Report
+from analysis.questions.rows import joined
 
 from .formats import Published, read_published
 
@@ -111,6 +112,4 @@ class PublishedFiles:
         Returns:
             The tables of each file.
         """
-        found = [file.run(report) for file in self.files]
-        names = dict.fromkeys(name for tables in found for name in tables)
-        return {name: pl.concat([t[name] for t in found if name in t]) for name in names}
+        return joined([file.run(report) for file in self.files])

@@ -67,19 +67,22 @@ def sweep_rows(comparisons: pl.DataFrame, scope: str) -> pl.DataFrame:
     Returns:
         Rows of two curves.
     """
-    head = comparisons["head"][0]
+    after = f"values ablated, {comparisons['head'][0]} zeroed at t"
+    return removals(comparisons, scope, "values ablated", after)
+
+
+def removals(comparisons: pl.DataFrame, scope: str, alone: str, after: str) -> pl.DataFrame:
+    """The two curves of what removing a value changes in the predictions, so called."""
     rows = _at(aggregates(comparisons), None).filter(metric="kl")
-    series = {
-        ("base", f"B({scope})"): "values ablated",
-        ("A", f"A+B({scope})"): f"values ablated, {head} zeroed at t",
-    }
+    series = {("base", f"B({scope})"): alone, ("A", f"A+B({scope})"): after}
     frames = [
         rows.filter(reference=reference, condition=condition).with_columns(
             series=pl.lit(words), role=pl.lit(words)
         )
         for (reference, condition), words in series.items()
     ]
-    return pl.concat(frames).select(pl.col("lag").alias("at"), *_CURVE[1:]).sort("at")
+    curves = pl.concat(frames).select(pl.col("lag").alias("at"), *_CURVE[1:])
+    return curves.sort("at", maintain_order=True)
 
 
 def comparison_rows(comparisons: pl.DataFrame, metric: str, lag: int) -> pl.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
@@ -18,9 +18,8 @@ from analysis.interventions import Condition, Intervention, Method, Needs, Pooli
 from analysis.interventions.heads import parse_heads
 from analysis.progress import Report
 from analysis.questions.effect_rows import condition_rows
-from analysis.questions.experiment import Experiment
 from analysis.questions.rows import Labels
-from analysis.questions.text_sweep import UNIT, batch_rows
+from analysis.questions.text_sweep import SetSweep, batch_rows
 from analysis.studies.retrieval.answering.decoding import Scope
 from analysis.studies.retrieval.answering.items import record_items
 from analysis.studies.retrieval.answering.outcomes import Outcomes, outcomes
@@ -38,7 +37,7 @@ N_REFERENCE = 32
 
 
 @dataclass(frozen=True, kw_only=True)
-class SetCurves(Experiment):
+class SetCurves(SetSweep):
     """How many questions are still answered with each of some sets of heads replaced?"""
 
     bos: bool
@@ -48,12 +47,6 @@ class SetCurves(Experiment):
     """A value of `Pooling`: over what means are taken of other items of the same kind."""
     scope: str
     """A value of `Scope`: when heads are replaced."""
-    family: str
-    """What the sets are for: `base`, `top`, `random`, `layer_matched`."""
-    sets: tuple[tuple[str, ...], ...]
-    """Heads such as `L1H4`, replaced together; none for the model as it is."""
-    first_draw: int | None
-    """Number of the first set among random draws; None where nothing was drawn."""
 
     @cached_property
     @abstractmethod
@@ -84,22 +77,6 @@ class SetCurves(Experiment):
     def takes_means(self) -> bool:
         """Whether the method replaces by means over other questions."""
         return self.replacing.needs is Needs.MEANS
-
-    @property
-    def n_passes(self) -> int:
-        """One pass a set at most."""
-        return 1 + len(self.sets)
-
-    def units(self) -> Sequence[Experiment]:
-        """Up to `UNIT` sets at a time."""
-        return [
-            replace(
-                self,
-                sets=self.sets[start : start + UNIT],
-                first_draw=None if self.first_draw is None else self.first_draw + start,
-            )
-            for start in range(0, len(self.sets), UNIT)
-        ]
 
     @cached_property
     def tokens(self) -> Tokens:

@@ -23,7 +23,14 @@ from analysis.progress import Report, stage
 from analysis.questions.effect_rows import effect_rows, head_effects
 from analysis.questions.experiment import Experiment
 from analysis.questions.halves import strongest_first
-from analysis.questions.rows import Labels, absence, head_scores, layer_profiles, model_scores
+from analysis.questions.rows import (
+    Labels,
+    absence,
+    head_scores,
+    joined,
+    layer_profiles,
+    model_scores,
+)
 from analysis.questions.stream import Score, chance, stream_scores
 from analysis.questions.text_sweep import batch_rows
 from analysis.text.sources import read_source, windows
@@ -127,7 +134,7 @@ class BosSink(Experiment):
         frames = [self._resting(model, stage(report, "random blocks", 0, 8))]
         if not self._designs:
             frames.append({"absences": absence(self.card, "sink_mass", "text", NO_TOKENIZER)})
-            return _joined(frames)
+            return joined(frames)
         if not self.bos:
             frames.append({"absences": absence(self.card, "attention_to_middle", "text", NO_BOS)})
         masses = self._masses(model, stage(report, "attention", 1, 8))
@@ -138,7 +145,7 @@ class BosSink(Experiment):
             self._moving(model, plan),
             self._effects(model, plan, lambda n, of, what: report(2 * of + 6 * n, 8 * of, what)),
         ]
-        return _joined(frames)
+        return joined(frames)
 
     def _check(self) -> None:
         n_heads = self.card.n_layers * self.card.n_heads
@@ -291,8 +298,3 @@ def resting_scores(first: Tensor, second: Tensor) -> dict[str, Score]:
         "sink_mass_second_copy": lambda p, rows: mean(p, second, rows),
         "resting": lambda p, rows: mean(p, first, rows) - mean(p, second, rows),
     }
-
-
-def _joined(frames: Sequence[dict[str, pl.DataFrame]]) -> dict[str, pl.DataFrame]:
-    tables = dict.fromkeys(table for frame in frames for table in frame)
-    return {t: pl.concat([frame[t] for frame in frames if t in frame]) for t in tables}

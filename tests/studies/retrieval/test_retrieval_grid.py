@@ -49,6 +49,6 @@ def test_a_question_that_nobody_asks_is_named(tmp_path):
 
 
 def test_a_length_beyond_the_context_is_refused(tiny):
-    asked = module.RetrievalAsked.of(Asked(model="reference"))
+    asked = module.RetrievalStudy(Asked(model="reference"))
     with pytest.raises(UserError, match=r"expected lengths up to 502, .* got 512; choose shorter"):
         asked.cell(lambda _: None, "employees", 512, ())
