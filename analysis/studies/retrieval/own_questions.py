@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis.interventions import Pooling
+from analysis.questions.halves import EVEN
 from analysis.questions.judgement import Evidence
 from analysis.questions.study import Recall
 from analysis.studies.retrieval.answering.decoding import Scope
@@ -49,7 +50,7 @@ class OwnQuestions:
         """
         base = recall(self._curves("base", ((),)))
         testable = bool(answerable({ABOUT: base}))
-        plan = self.study.plan(scores if testable else None)
+        plan = self.study.plan(scores if testable else None, EVEN)
         top = [tuple(map(str, heads)) for heads in plan.tops()]
         drawn = [tuple(map(str, heads)) for heads in plan.drawn(RANDOM)]
         families = {"top": top, RANDOM: drawn} if testable else {}

@@ -13,7 +13,6 @@ from jaxtyping import Float
 from analysis.errors import UserError
 from analysis.interventions import Head
 from analysis.progress import Report
-from analysis.questions.halves import heads_by_score
 from analysis.questions.judgement import Evidence
 from analysis.questions.rows import Labels, absence, head_scores, model_scores
 from analysis.scores import retrieval as scores
@@ -30,6 +29,8 @@ NDCG = "qr_ndcg"
 """How well the QR score ranks the documents of a context."""
 EVERY = "all"
 """The data that scores of single items are kept of: all facts together."""
+MEASURED = pl.col("sequence").is_not_null()
+"""Rows of single items, of all of them."""
 
 PerHead = Float[np.ndarray, "item layer head"]
 
@@ -166,24 +167,28 @@ def item_values(answer: Evidence, score: str) -> tuple[list[Head], Float[np.ndar
     return [Head(*head) for head in heads], values
 
 
-def ranking(answer: Evidence, score: str) -> list[Head]:
-    """Heads by their mean over the even items, the highest first; equal ones by layer and head.
+def ranking(answer: Evidence, score: str, chosen: pl.Expr) -> list[Head]:
+    """Heads by their mean over some items, the highest first; equal ones by layer and head.
 
     Args:
         answer: Of `RetrievalScores`.
         score: One of `SCORES`.
+        chosen: Which items: all that were measured, where the heads are ablated on other ones.
 
     Returns:
         All heads.
 
     Raises:
-        UserError: The score has no rows on even items.
+        UserError: The score has no rows on these items.
     """
     known = answer["head_scores"] if "head_scores" in answer else pl.DataFrame()
-    means = heads_by_score(known, score, EVERY) if known.height else []
-    if not means:
+    if known.height:
+        known = known.filter(MEASURED & chosen, score=score, data=EVERY)
+    if not known.height:
         raise UserError(f"expected scores of {score}, found none ({_reason(answer, score)})")
-    return [head for head, _ in sorted(means, key=lambda each: (-each[1], each[0]))]
+    means = known.group_by("layer", "head").agg(pl.col("value").mean())
+    ranked = means.sort("value", "layer", "head", descending=[True, False, False])
+    return [Head(*head) for head in ranked.select("layer", "head").rows()]
 
 
 def validity_row(

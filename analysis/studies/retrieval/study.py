@@ -6,8 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+import polars as pl
+
 from analysis.errors import UserError
-from analysis.interventions import Method, Pooling
+from analysis.interventions import HeadSet, Method, Pooling
 from analysis.interventions.heads import heads_of
 from analysis.questions.asked import Profile
 from analysis.questions.judgement import Evidence
@@ -22,7 +24,7 @@ from .claims import FIGURES, RetrievalClaims, RetrievalEvidence
 from .curves import ZERO_QUERY, RetrievalCurves
 from .grid import RetrievalCell
 from .measures import answerable
-from .rankings import RetrievalScores, ranking
+from .rankings import MEASURED, RetrievalScores, ranking
 from .sets import FAMILIES, SetPlan, levels_up_to
 
 RANKINGS = ("summed_attention", "retrieval_score", "qr_score")
@@ -171,14 +173,16 @@ class RetrievalStudy(TextStudy):
             first_draw=0 if family in FAMILIES else None,
         )
 
-    def plan(self, scores: Evidence | None) -> SetPlan:
+    def plan(self, scores: Evidence | None, chosen: pl.Expr = MEASURED) -> SetPlan:
         """Which heads are replaced.
 
         Args:
             scores: Answer of `RetrievalScores`; None for a plan without rankings.
+            chosen: Items that heads are ranked on: all, where those that judge are others.
         """
-        card = self.asked.card
-        rankings = {} if scores is None else {n: tuple(ranking(scores, n)) for n in RANKINGS}
+        card, rankings = self.asked.card, dict[str, HeadSet]()
+        if scores is not None:
+            rankings = {name: tuple(ranking(scores, name, chosen)) for name in RANKINGS}
         return SetPlan(
             rankings=rankings,
             heads=heads_of(card),

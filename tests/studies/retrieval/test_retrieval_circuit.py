@@ -19,6 +19,7 @@ from analysis.studies.retrieval.answering.items import MAX_NEW
 from analysis.studies.retrieval.answering.prompts import Prompt, null_prompt, prompt
 from analysis.studies.retrieval.questions import Asking
 from analysis.studies.retrieval.rankings import (
+    MEASURED,
     NDCG,
     SCORES,
     HeadDetection,
@@ -111,7 +112,7 @@ def test_without_the_copier_the_right_record_is_chosen_by_chance(question):
 
 @pytest.mark.parametrize("score", [*SCORES, NDCG])
 def test_every_score_ranks_the_copier_first(answer, score):
-    assert ranking(answer, score)[0] == COPIER
+    assert ranking(answer, score, MEASURED)[0] == COPIER
     means = answer["head_scores"].filter(pl.col("sequence").is_null(), score=score, data="all")
     by_head = {Head(*row[:2]): row[2] for row in means.select("layer", "head", "value").rows()}
     assert by_head[COPIER] == max(by_head.values())
@@ -225,4 +226,4 @@ def test_nothing_answered_is_a_stated_result(tmp_path_factory):
     assert set(found["absences"]["score"]) == {*SCORES, NDCG}
     assert set(found["absences"]["reason"]) == {"0 of 6 answered correctly: no scores"}
     with pytest.raises(UserError, match="0 of 6 answered correctly"):
-        ranking(found, "qr_score")
+        ranking(found, "qr_score", MEASURED)

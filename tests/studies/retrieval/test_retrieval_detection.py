@@ -11,8 +11,10 @@ import torch
 from analysis.attention import Taps
 from analysis.errors import UserError
 from analysis.models.load import hidden_states, load_model
+from analysis.questions.halves import EVEN
 from analysis.studies.retrieval.answering.conversation import Conversation
 from analysis.studies.retrieval.rankings import (
+    MEASURED,
     SCORES,
     FileRetrievalScores,
     RetrievalScores,
@@ -113,13 +115,14 @@ def test_scores_of_items_and_of_facts(detection, answer):
         np.testing.assert_allclose(
             means.sort("layer", "head")["value"].to_numpy(), values.mean(0), atol=1e-12
         )
-        ranked = ranking(answer, score)
-        assert sorted(ranked) == heads
-        even = rows.filter(pl.col("sequence") % 2 == 0, score=score, data="all")
-        by_head = even.group_by("layer", "head").agg(pl.col("value").mean())
-        best = by_head["value"].max()
-        first = by_head.filter(layer=ranked[0].layer, head=ranked[0].head)["value"].item()
-        assert first == best
+        for chosen in (MEASURED, EVEN):
+            ranked = ranking(answer, score, chosen)
+            assert sorted(ranked) == heads
+            on = rows.filter(MEASURED & chosen, score=score, data="all")
+            by_head = on.group_by("layer", "head").agg(pl.col("value").mean())
+            best = by_head["value"].max()
+            first = by_head.filter(layer=ranked[0].layer, head=ranked[0].head)["value"].item()
+            assert first == best
     facts = rows.filter(pl.col("data") != "all")
     assert facts["sequence"].null_count() == facts.height
     assert set(facts["data"]) <= set(FACTS)
@@ -151,7 +154,7 @@ def test_a_prompt_without_room_for_its_answer_is_refused():
 
 def test_rankings_and_validity_say_what_they_miss(answer):
     with pytest.raises(UserError, match="expected scores of nothing, found none"):
-        ranking(answer, "nothing")
+        ranking(answer, "nothing", MEASURED)
     with pytest.raises(UserError, match="ask RetrievalScores"):
         item_values(Answer({}, "RetrievalScores", ()), "qr_score")
     with pytest.raises(UserError, match="expected effects of the 32 heads"):
@@ -179,8 +182,8 @@ def test_a_users_own_questions_are_asked_and_the_refused_counted(tmp_path):
     found = Answer(asked.run(silent), "FileRetrievalScores", ("run",))
     assert found["retrieval_items"]["correct"].all()
     assert set(found["retrieval_items"]["split"]) == {"file"}
-    assert ranking(found, "retrieval_score")[0] == (1, 0)
-    assert ranking(found, "summed_attention")[0] == (1, 0)
+    assert ranking(found, "retrieval_score", MEASURED)[0] == (1, 0)
+    assert ranking(found, "summed_attention", MEASURED)[0] == (1, 0)
     gaps = found["absences"].filter(score="retrieval_items")
     assert gaps["data"].to_list() == ["line 7", "line 8, item x", "item long"]
     (alone,) = found["absences"].filter(score="qr_ndcg")["reason"]
