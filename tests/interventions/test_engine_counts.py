@@ -8,7 +8,8 @@ from analysis.components.ablation import Part
 from analysis.components.decomposed import Components, Decomposition
 from analysis.components.fitting.training import LAYERS, decomposed_layers
 from analysis.interventions import Head, Measurement, Method, Metrics, endings, opening, sweep
-from analysis.interventions.passes.staircase import layer_calls, trace
+from analysis.interventions.passes.layers import layer_calls
+from analysis.interventions.passes.staircase import trace
 from analysis.interventions.stand_ins import NOTHING
 from analysis.studies.circuit.passes import Start
 from analysis.studies.circuit_components.passes import ComponentPasses

@@ -18,7 +18,8 @@ from analysis.interventions.kinds import Condition, check
 from analysis.interventions.stand_ins import StandIns
 from analysis.models.load import Model
 
-from .staircase import LayerCall, Trace, layer_calls, through, trace, written
+from .layers import LayerCall, layer_calls, through, written
+from .staircase import Trace, trace
 from .tapping import Block, block_taps
 
 

@@ -10,7 +10,8 @@ from analysis.errors import UserError
 from analysis.interventions.kinds import Condition, check
 from analysis.models.load import Model
 
-from .staircase import Staircase, joining_order, layer_calls, trace
+from .layers import layer_calls
+from .staircase import Staircase, joining_order, trace
 from .sweep import Source, chunks, in_use, on_device
 
 

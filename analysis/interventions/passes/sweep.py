@@ -23,8 +23,9 @@ from analysis.interventions.stand_ins import (
 from analysis.models.load import Model
 from analysis.progress import Report
 
+from .layers import layer_calls
 from .predictions import Predictions, differences, predictions
-from .staircase import Staircase, joining_order, layer_calls, trace
+from .staircase import Staircase, joining_order, trace
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,8 @@ from analysis.attention import Site, Taps
 from analysis.interventions.kinds import Condition
 
 from .endings import later_queries
-from .staircase import Staircase, layer_inputs, through
+from .layers import layer_inputs, through
+from .staircase import Staircase
 
 
 def tails(

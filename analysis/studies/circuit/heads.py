@@ -13,7 +13,8 @@ import torch
 from analysis.errors import UserError
 from analysis.interventions import Head
 from analysis.interventions.heads import parse_heads
-from analysis.interventions.passes.staircase import layer_calls, trace
+from analysis.interventions.passes.layers import layer_calls
+from analysis.interventions.passes.staircase import trace
 from analysis.models.load import Model
 from analysis.questions.experiment import Experiment
 from analysis.questions.halves import heads_by_score

@@ -13,13 +13,8 @@ from analysis import scores
 from analysis.attention import Edit, Site, Taps, Where
 from analysis.batches import rows_at_once
 from analysis.interventions import Head
-from analysis.interventions.passes.staircase import (
-    EnoughError,
-    LayerCall,
-    Trace,
-    layer_inputs,
-    through,
-)
+from analysis.interventions.passes.layers import EnoughError, LayerCall, layer_inputs, through
+from analysis.interventions.passes.staircase import Trace
 from analysis.models.load import Model, unembed
 
 TOKENS_PER_BATCH = 4_096

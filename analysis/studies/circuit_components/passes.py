@@ -16,7 +16,7 @@ from analysis.batches import rows_at_once
 from analysis.components.ablation import Part
 from analysis.components.decomposed import Components, Decomposition, Mask, masked
 from analysis.interventions import Head
-from analysis.interventions.passes.staircase import through
+from analysis.interventions.passes.layers import through
 from analysis.models.load import unembed
 from analysis.progress import Report
 from analysis.studies.circuit.passes import TOKENS_PER_BATCH, Start

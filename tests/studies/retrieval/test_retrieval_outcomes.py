@@ -21,7 +21,8 @@ from analysis.interventions import (
     read_z,
     taps,
 )
-from analysis.interventions.passes.staircase import Staircase, joining_order, layer_calls, trace
+from analysis.interventions.passes.layers import layer_calls
+from analysis.interventions.passes.staircase import Staircase, joining_order, trace
 from analysis.interventions.passes.tails import tails
 from analysis.models.card import read_card
 from analysis.models.load import Model, hidden_states, load_model

@@ -20,7 +20,7 @@ from analysis.attention import Edit, Site, Taps, Where
 from analysis.errors import UserError
 from analysis.interventions import Intervention, StandIns, check, taps
 from analysis.interventions.passes.endings import later_queries
-from analysis.interventions.passes.staircase import LayerCall, first
+from analysis.interventions.passes.layers import LayerCall, first
 from analysis.models.load import Model, hidden_states, unembed
 
 

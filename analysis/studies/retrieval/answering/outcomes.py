@@ -22,7 +22,8 @@ from analysis.interventions import (
     StandIns,
     check,
 )
-from analysis.interventions.passes.staircase import Staircase, joining_order, layer_calls, trace
+from analysis.interventions.passes.layers import layer_calls
+from analysis.interventions.passes.staircase import Staircase, joining_order, trace
 from analysis.interventions.passes.sweep import chunks
 from analysis.interventions.passes.tails import tails
 from analysis.models.load import Model, hidden_states, unembed
