@@ -14,8 +14,6 @@ from analysis.text.tokens import Tokens
 from .experiment import Experiment
 from .rows import Labels
 
-UNIT = 64
-"""Conditions that are stored together: what an interruption can lose."""
 _TOKENS_AT_ONCE = {"cpu": 2_048, "cuda": 65_536}
 """Tokens stacked in one batch: what a CPU's caches hold, and what keeps a GPU busy."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
@@ -14,12 +14,12 @@ import torch
 
 from analysis.attention import Edit, Site, Where
 from analysis.errors import UserError
-from analysis.interventions import Condition, Intervention, Method, Needs, Pooling
-from analysis.interventions.heads import parse_heads
+from analysis.interventions import Condition, Method, Needs, Pooling
 from analysis.questions.effect_rows import condition_rows
-from analysis.questions.experiment import Experiment, Report
+from analysis.questions.experiment import Report
+from analysis.questions.head_sets import HeadSets
 from analysis.questions.rows import Labels
-from analysis.questions.text_sweep import UNIT, batch_rows
+from analysis.questions.text_sweep import batch_rows
 from analysis.studies.retrieval.answering.decoding import Scope
 from analysis.studies.retrieval.answering.items import record_items
 from analysis.studies.retrieval.answering.outcomes import Outcomes, outcomes
@@ -37,22 +37,17 @@ N_REFERENCE = 32
 
 
 @dataclass(frozen=True, kw_only=True)
-class SetCurves(Experiment):
-    """How many questions are still answered with each of some sets of heads replaced?"""
+class SetCurves(HeadSets):
+    """How many questions are still answered with each of some sets of heads replaced?
+
+    The method may be `zero_query`, too.
+    """
 
     bos: bool
-    method: str
-    """A value of `Method`, or `zero_query`."""
     pooling: str
     """A value of `Pooling`: over what means are taken of other items of the same kind."""
     scope: str
     """A value of `Scope`: when heads are replaced."""
-    family: str
-    """What the sets are for: `base`, `top`, `random`, `layer_matched`."""
-    sets: tuple[tuple[str, ...], ...]
-    """Heads such as `L1H4`, replaced together; none for the model as it is."""
-    first_draw: int | None
-    """Number of the first set among random draws; None where nothing was drawn."""
 
     @cached_property
     @abstractmethod
@@ -84,22 +79,6 @@ class SetCurves(Experiment):
         """Whether the method replaces by means over other questions."""
         return self.replacing.needs is Needs.MEANS
 
-    @property
-    def n_passes(self) -> int:
-        """One pass a set at most."""
-        return 1 + len(self.sets)
-
-    def units(self) -> Sequence[Experiment]:
-        """Up to `UNIT` sets at a time."""
-        return [
-            replace(
-                self,
-                sets=self.sets[start : start + UNIT],
-                first_draw=None if self.first_draw is None else self.first_draw + start,
-            )
-            for start in range(0, len(self.sets), UNIT)
-        ]
-
     @cached_property
     def tokens(self) -> Tokens:
         """The questions as they are fed, each with its answer behind it."""
@@ -120,23 +99,6 @@ class SetCurves(Experiment):
         """The questions, and what means are taken over."""
         other = [self._tokens(self.reference)] if self.reference else []
         return [self.tokens, *other]
-
-    def conditions(self) -> tuple[Condition, ...]:
-        """One condition a set.
-
-        Raises:
-            UserError: A head is not of this model.
-        """
-        found: list[Condition] = []
-        for i, names in enumerate(self.sets):
-            heads = parse_heads(names, self.card)
-            one = Intervention(method=self.replacing, heads=heads, positions=None)
-            draw = None if self.first_draw is None else self.first_draw + i
-            which = "" if draw is None else f" {self.family} {draw}"
-            name = f"{self.method} {','.join(names)}{which}" if names else "base"
-            acting = (one,) if heads else ()
-            found.append(Condition(name=name, family=self.family, interventions=acting, draw=draw))
-        return tuple(found)
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Ask every question under every set.
