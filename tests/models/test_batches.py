@@ -21,14 +21,14 @@ from analysis.allocator import freed_memory_returned
 from analysis.batches import limit_tokens
 from analysis.studies.speed.contenders.models import Size, random_model
 from analysis.studies.speed.contenders.tasks import Work, our_sweep, sampled_heads, our_scores
-from analysis.experiments import ablation_sweep
+from analysis.questions import text_sweep
 
 def peak_mb():
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
 
 torch.set_num_threads(1)
-ablation_sweep._TOKENS_AT_ONCE["cpu"] = 16_384
+text_sweep._TOKENS_AT_ONCE["cpu"] = 16_384
 model = random_model(Size(2, 8, 512, 64), "cpu")
 ids = np.random.default_rng(0).integers(1, 64, (64, 256))
 work = Work(ids=ids, heads=sampled_heads(model.card, 2), scale=1.0, batch=64)
