@@ -14,8 +14,6 @@ from analysis.text.tokens import Tokens
 from .experiment import Experiment
 from .rows import Labels
 
-UNIT = 64
-"""Conditions that are stored together: what an interruption can lose."""
 _TOKENS_AT_ONCE = {"cpu": 2_048, "cuda": 65_536}
 """Tokens stacked in one batch: what a CPU's caches hold, and what keeps a GPU busy."""
 
@@ -82,31 +80,3 @@ class TextSweep(Experiment):
     def labels(self) -> Labels:
         """What all rows say alike."""
         return Labels(card=self.card, tokens=self.tokens, data="text", seed=self.seed)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SetSweep(Experiment):
-    """A question about sets of heads, each replaced together."""
-
-    family: str
-    """What the sets are for: `base`, `single`, `top`, `random`, `layer_matched`."""
-    sets: tuple[tuple[str, ...], ...]
-    """Heads such as `L1H4`, replaced together; none for the model as it is."""
-    first_draw: int | None
-    """Number of the first set among random draws; None where nothing was drawn."""
-
-    @property
-    def n_passes(self) -> int:
-        """One pass a set at most, of which the layers below its first head are saved."""
-        return 1 + len(self.sets)
-
-    def units(self) -> Sequence[Experiment]:
-        """Up to `UNIT` sets at a time."""
-        return [
-            replace(
-                self,
-                sets=self.sets[start : start + UNIT],
-                first_draw=None if self.first_draw is None else self.first_draw + start,
-            )
-            for start in range(0, len(self.sets), UNIT)
-        ]

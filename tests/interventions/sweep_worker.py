@@ -48,9 +48,9 @@ def work(root: str, model: str, text: str) -> None:
 
 def main() -> None:
     """One fork a line."""
-    from analysis.questions import text_sweep  # noqa: PLC0415 - to set what a unit holds
+    from analysis.questions import head_sets  # noqa: PLC0415 - to set what a unit holds
 
-    text_sweep.UNIT = 1
+    head_sets.UNIT = 1
     torch.set_num_threads(1)
     forks(work)
 

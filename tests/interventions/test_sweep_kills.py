@@ -7,7 +7,7 @@ import threading
 
 from polars.testing import assert_frame_equal
 
-from analysis.questions import text_sweep
+from analysis.questions import head_sets
 from store import Store, damages, run_key
 from tests.questions.test_experiments import prose_file
 from tests.store.test_store_processes import heard, process, tell
@@ -21,7 +21,7 @@ N_KILLS = 12
 def test_kills_at_random_moments_lose_no_finished_condition(
     worded, prose_file, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(text_sweep, "UNIT", 1)
+    monkeypatch.setattr(head_sets, "UNIT", 1)
     asked = question(str(worded), str(prose_file))
     by_name = {unit.sets[0][0]: run_key(unit) for unit in asked.units()}
     rng, kills, finished = random.Random(0), 0, set[str]()

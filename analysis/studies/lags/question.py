@@ -12,22 +12,20 @@ import polars as pl
 
 from analysis.errors import UserError
 from analysis.interventions import (
-    Condition,
-    Intervention,
+    HeadSet,
     Method,
     Needs,
     Pooling,
     Source,
     stand_in_source,
 )
-from analysis.interventions.heads import parse_heads
 from analysis.models.card import ModelCard
 from analysis.models.load import Model
 from analysis.progress import Report
 from analysis.questions.effect_rows import condition_rows
 from analysis.questions.experiment import Experiment
+from analysis.questions.head_sets import HeadSets
 from analysis.questions.rows import Labels
-from analysis.questions.text_sweep import SetSweep
 from analysis.text.lists import Design, ListQuestion, Lists, Shown, shown_lists
 from analysis.text.tokens import Tokens
 
@@ -62,7 +60,7 @@ class Layers(Enum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LagProfiles(SetSweep):
+class LagProfiles(HeadSets):
     """How probable is every item of a list, by its lag from the one that is shown again?
 
     All conditions go over the same permutations, so that they are paired. Means are those of each
@@ -71,6 +69,7 @@ class LagProfiles(SetSweep):
     """
 
     version: ClassVar[int] = 1
+    untouched: ClassVar[str] = "nothing ablated"
 
     design: str
     """A value of `Design`."""
@@ -78,8 +77,6 @@ class LagProfiles(SetSweep):
     """A value of `Shown`."""
     n_words: int
     n_permutations: int
-    method: str
-    """A value of `Method`; of no effect on sets without heads."""
     layers: str
     """A value of `Layers`: where the sets' heads lie."""
 
@@ -116,7 +113,7 @@ class LagProfiles(SetSweep):
 
     @property
     def _methods(self) -> set[Method]:
-        return {Method(self.method)} if any(self.sets) else set()
+        return {self.replacing} if any(self.sets) else set()
 
     def source(self, model: Model) -> Source:
         """Where stand-ins come from."""
@@ -131,33 +128,19 @@ class LagProfiles(SetSweep):
         groups = [tuple(names for names in self.sets if len(names) == size) for size in sizes]
         return [replace(self, sets=group) for group in groups]
 
-    def conditions(self) -> tuple[Condition, ...]:
-        """One condition a set.
+    def heads(self, names: Sequence[str]) -> HeadSet:
+        """A set's heads.
 
         Raises:
             UserError: A head is not of this model, or not in these layers.
         """
-        found: list[Condition] = []
-        allowed = Layers(self.layers).of(self.card)
-        for i, names in enumerate(self.sets):
-            heads = parse_heads(names, self.card)
-            if outside := [str(head) for head in heads if head.layer not in allowed]:
-                raise UserError(
-                    f"expected heads of layers {allowed.start} to {allowed.stop - 1} "
-                    f"({self.layers}), got {', '.join(outside)}; choose others"
-                )
-            draw = None if self.first_draw is None else self.first_draw + i
-            one = Intervention(method=Method(self.method), heads=heads, positions=None)
-            which = "" if draw is None else f" {self.family} {draw}"
-            found.append(
-                Condition(
-                    name=f"{self.method} {','.join(names)}{which}" if names else "nothing ablated",
-                    family=self.family,
-                    interventions=(one,) if names else (),
-                    draw=draw,
-                )
+        heads, allowed = super().heads(names), Layers(self.layers).of(self.card)
+        if outside := [str(head) for head in heads if head.layer not in allowed]:
+            raise UserError(
+                f"expected heads of layers {allowed.start} to {allowed.stop - 1} "
+                f"({self.layers}), got {', '.join(outside)}; choose others"
             )
-        return tuple(found)
+        return heads
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Measure every set.

@@ -14,12 +14,12 @@ import torch
 
 from analysis.attention import Edit, Site, Where
 from analysis.errors import UserError
-from analysis.interventions import Condition, Intervention, Method, Needs, Pooling
-from analysis.interventions.heads import parse_heads
+from analysis.interventions import Condition, Method, Needs, Pooling
 from analysis.progress import Report
 from analysis.questions.effect_rows import condition_rows
+from analysis.questions.head_sets import HeadSets
 from analysis.questions.rows import Labels
-from analysis.questions.text_sweep import SetSweep, batch_rows
+from analysis.questions.text_sweep import batch_rows
 from analysis.studies.retrieval.answering.decoding import Scope
 from analysis.studies.retrieval.answering.items import record_items
 from analysis.studies.retrieval.answering.outcomes import Outcomes, outcomes
@@ -37,12 +37,13 @@ N_REFERENCE = 32
 
 
 @dataclass(frozen=True, kw_only=True)
-class SetCurves(SetSweep):
-    """How many questions are still answered with each of some sets of heads replaced?"""
+class SetCurves(HeadSets):
+    """How many questions are still answered with each of some sets of heads replaced?
+
+    The method may be `zero_query`, too.
+    """
 
     bos: bool
-    method: str
-    """A value of `Method`, or `zero_query`."""
     pooling: str
     """A value of `Pooling`: over what means are taken of other items of the same kind."""
     scope: str
@@ -98,23 +99,6 @@ class SetCurves(SetSweep):
         """The questions, and what means are taken over."""
         other = [self._tokens(self.reference)] if self.reference else []
         return [self.tokens, *other]
-
-    def conditions(self) -> tuple[Condition, ...]:
-        """One condition a set.
-
-        Raises:
-            UserError: A head is not of this model.
-        """
-        found: list[Condition] = []
-        for i, names in enumerate(self.sets):
-            heads = parse_heads(names, self.card)
-            one = Intervention(method=self.replacing, heads=heads, positions=None)
-            draw = None if self.first_draw is None else self.first_draw + i
-            which = "" if draw is None else f" {self.family} {draw}"
-            name = f"{self.method} {','.join(names)}{which}" if names else "base"
-            acting = (one,) if heads else ()
-            found.append(Condition(name=name, family=self.family, interventions=acting, draw=draw))
-        return tuple(found)
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Ask every question under every set.
