@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 
 from analysis.batches import rows_at_once
+from analysis.scores.stream import TOKENS_PER_BATCH
 
 from .experiment import Experiment
-from .stream import TOKENS_PER_BATCH
 
 _SIZE = 768
 

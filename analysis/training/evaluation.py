@@ -16,7 +16,7 @@ from analysis.interventions import Head
 from analysis.models.load import Model
 from analysis.progress import Report
 from analysis.questions.halves import strongest_first
-from analysis.questions.stream import Score, stream_scores
+from analysis.scores.stream import Score, stream_scores
 from analysis.statistics.comparisons import wilson
 from analysis.statistics.resampling import mean_interval
 from analysis.text.repeats import repeated_tokens

@@ -31,8 +31,8 @@ from analysis.questions.rows import (
     layer_profiles,
     model_scores,
 )
-from analysis.questions.stream import Score, chance, stream_scores
 from analysis.questions.text_sweep import batch_rows
+from analysis.scores.stream import Score, chance, stream_scores
 from analysis.text.sources import read_source, windows
 from analysis.text.tokens import NO_TOKENIZER, Tokens, delimiter_ids
 

@@ -25,8 +25,8 @@ from analysis.interventions import (
 from analysis.memory import check_fits
 from analysis.models.card import ModelCard
 from analysis.models.load import Model
-from analysis.questions.stream import Score, stream_scores
 from analysis.questions.text_sweep import batch_rows
+from analysis.scores.stream import Score, stream_scores
 
 from .models import SEED
 
