@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from analysis.batches import rows_at_once
-from analysis.scores.stream import TOKENS_PER_BATCH
+from analysis.interventions.passes.stream import TOKENS_PER_BATCH
 
 from .experiment import Experiment
 

@@ -13,10 +13,10 @@ from tokenizers import Tokenizer
 from analysis import scores
 from analysis.errors import UserError
 from analysis.interventions import Head
+from analysis.interventions.passes.stream import Score, stream_scores
 from analysis.models.load import Model
 from analysis.progress import Report
 from analysis.questions.halves import strongest_first
-from analysis.scores.stream import Score, stream_scores
 from analysis.statistics.comparisons import wilson
 from analysis.statistics.resampling import mean_interval
 from analysis.text.repeats import repeated_tokens

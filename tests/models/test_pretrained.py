@@ -88,8 +88,8 @@ def test_text_is_predicted_better_than_chance_by_the_model_that_is_scored(storie
     """So that a broken model cannot pass the tests above."""
     from transformers import AutoTokenizer  # noqa: PLC0415
 
+    from analysis.interventions.passes.stream import stream_scores, token_losses  # noqa: PLC0415
     from analysis.models.load import load_model  # noqa: PLC0415
-    from analysis.scores.stream import stream_scores, token_losses  # noqa: PLC0415
 
     story = "Once upon a time, there was a little girl named Lily. She loved to play outside."
     ids = AutoTokenizer.from_pretrained(stories260k).encode(story, add_special_tokens=False)

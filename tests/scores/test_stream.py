@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from analysis import attention, scores
 from analysis.attention import Taps
+from analysis.interventions.passes import stream
+from analysis.interventions.passes.stream import chance, stream_scores, token_losses
 from analysis.models.load import load_model
-from analysis.scores import stream
-from analysis.scores.stream import chance, stream_scores, token_losses
 from tests.models.architectures import VOCAB
 
 IDS = np.random.default_rng(0).integers(2, VOCAB, (5, 13)).astype(np.int32)
@@ -131,7 +131,7 @@ import numpy as np, torch
 from analysis import scores
 from analysis.memory import freed_memory_returned
 from analysis.attention import Taps
-from analysis.scores.stream import stream_scores
+from analysis.interventions.passes.stream import stream_scores
 from analysis.models.llama_simple_mlp import LlamaSimpleMLPConfig, LlamaSimpleMLPForCausalLM
 from analysis.models.load import hidden_states, load_model
 

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from analysis import scores
 from analysis.attention import Site, Taps, Where
+from analysis.interventions.passes.stream import Score, chance, stream_scores
 from analysis.models.load import Model, last_logits
 from analysis.progress import Report, stage
 from analysis.questions.experiment import Experiment
 from analysis.questions.rows import Labels, absence, head_scores, model_scores
-from analysis.scores.stream import Score, chance, stream_scores
 from analysis.text import words
 from analysis.text.english import Gift, Split, gift
 from analysis.text.tokens import Tokens

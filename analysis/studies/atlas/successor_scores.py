@@ -11,11 +11,11 @@ import polars as pl
 import torch
 
 from analysis import scores
+from analysis.interventions.passes.stream import Score, chance, stream_scores
 from analysis.models.load import Model
 from analysis.progress import Report, stage
 from analysis.questions.experiment import Experiment
 from analysis.questions.rows import Labels, absence, head_scores
-from analysis.scores.stream import Score, chance, stream_scores
 from analysis.text import words
 from analysis.text.tokens import Tokens, Vocabulary
 

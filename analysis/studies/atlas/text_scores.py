@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from analysis.interventions.heads import parse_heads
+from analysis.interventions.passes.stream import Score, chance, stream_scores
 from analysis.models.load import Model
 from analysis.progress import Report, stage
 from analysis.questions.experiment import Experiment
 from analysis.questions.rows import Labels, absence, head_profiles, head_scores
 from analysis.scores.positional import bos_score, offset_profile
 from analysis.scores.registry import Given, HeadScore, registered
-from analysis.scores.stream import Score, chance, stream_scores
 from analysis.text.sources import read_source, windows
 from analysis.text.tokens import NO_TOKENIZER, Tokens, Vocabulary, delimiter_ids
 

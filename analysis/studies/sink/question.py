@@ -17,6 +17,7 @@ from analysis.interventions import Method
 from analysis.interventions.averages import Measurement
 from analysis.interventions.heads import heads_of
 from analysis.interventions.passes.predictions import Metrics
+from analysis.interventions.passes.stream import Score, chance, stream_scores
 from analysis.interventions.passes.sweep import sweep
 from analysis.models.load import Model
 from analysis.progress import Report, stage
@@ -32,7 +33,6 @@ from analysis.questions.rows import (
     model_scores,
 )
 from analysis.questions.text_sweep import batch_rows
-from analysis.scores.stream import Score, chance, stream_scores
 from analysis.text.sources import read_source, windows
 from analysis.text.tokens import NO_TOKENIZER, Tokens, delimiter_ids
 

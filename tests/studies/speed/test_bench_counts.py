@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from analysis.scores.stream import stream_scores
+from analysis.interventions.passes.stream import stream_scores
 from analysis.studies import speed as bench
 from analysis.studies.speed import growth
 from analysis.studies.speed.contenders import counts, models, peers, tasks

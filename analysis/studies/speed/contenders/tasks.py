@@ -22,11 +22,11 @@ from analysis.interventions import (
     Source,
     sweep,
 )
+from analysis.interventions.passes.stream import Score, stream_scores
 from analysis.memory import check_fits
 from analysis.models.card import ModelCard
 from analysis.models.load import Model
 from analysis.questions.text_sweep import batch_rows
-from analysis.scores.stream import Score, stream_scores
 
 from .models import SEED
 

@@ -12,8 +12,7 @@ from analysis.batches import rows_at_once
 from analysis.memory import freed_memory_returned
 from analysis.models.load import Model, hidden_states, unembed
 from analysis.progress import Report
-
-from . import uniform_pattern
+from analysis.scores import uniform_pattern
 
 Score = Callable[[Tensor, slice], Tensor]
 """From patterns (batch, head, query, key) and their rows in the data to (batch, head, ...)."""
