@@ -8,7 +8,8 @@ import polars as pl
 import pytest
 import torch
 
-from analysis import documented, scores
+from analysis import scores
+from analysis.overview import documented
 from analysis.overview.methods import score_meanings
 from analysis.scores.registry import Given, HeadScore, functions, registered
 from analysis.studies.atlas import text_scores, views
