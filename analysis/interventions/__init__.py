@@ -2,7 +2,6 @@
 
 from analysis.interventions.passes.endings import Endings, Opening, endings, opening
 from analysis.interventions.passes.predictions import Metrics
-from analysis.interventions.passes.slow_sweep import slow_sweep
 from analysis.interventions.passes.sweep import Source, methods_of, stand_in_source, sweep
 from analysis.interventions.passes.tapping import Block, block_taps, taps
 
@@ -46,7 +45,6 @@ __all__ = [
     "opening",
     "random_sets",
     "read_z",
-    "slow_sweep",
     "stand_in_source",
     "sweep",
     "taps",

@@ -24,12 +24,12 @@ from analysis.interventions import (
 from analysis.interventions.passes import predictions
 from analysis.interventions.passes.layers import layer_calls
 from analysis.interventions.passes.predictions import Metrics
-from analysis.interventions.passes.slow_sweep import slow_sweep
 from analysis.interventions.passes.staircase import n_layer_rows
 from analysis.interventions.passes.sweep import Source, sweep
 from analysis.models.load import load_model
 from tests.models.architectures import SUPPORTED
 
+from .slow_sweep import slow_sweep
 from .sweep_cases import (
     ATTENDING,
     EVERYWHERE,

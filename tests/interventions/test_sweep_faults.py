@@ -11,11 +11,11 @@ from torch import nn
 from analysis.errors import UserError
 from analysis.interventions import Head, Method, Pooling, means
 from analysis.interventions.passes.predictions import Metrics
-from analysis.interventions.passes.slow_sweep import slow_sweep
 from analysis.interventions.passes.sweep import Source, sweep
 from analysis.models.load import load_model
 from tests.models.architectures import VOCAB
 
+from .slow_sweep import slow_sweep
 from .sweep_cases import EVERYWHERE, IDS, LEAN, NO_SOURCE, SINGLE, measurement, one, silent
 
 

@@ -56,8 +56,8 @@ def sweep(
 ) -> Effects:
     """Measure what conditions change, each from the first layer that it touches.
 
-    The same numbers as `slow_sweep` to the precision of the type: see `staircase` for how
-    conditions share layers and `predictions` for how logits are compared.
+    The same numbers as a whole pass for each condition, to the precision of the type: see
+    `staircase` for how conditions share layers, and `predictions` for how logits are compared.
 
     Args:
         model: The model.

@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from analysis.attention import Where
 from analysis.batches import rows_at_once
 from analysis.errors import UserError
 from analysis.models.load import Model, unembed
@@ -39,36 +38,6 @@ class Baseline:
     differ; None without a wrong one."""
     answer_rank: int
     """Rank of the right answer's first token, from 1."""
-
-
-def baselines(model: Model, prompts: Sequence[Prompt], vocabulary: Vocabulary) -> list[Baseline]:
-    """Let the model answer every prompt.
-
-    Args:
-        model: The model.
-        prompts: Of any lengths.
-        vocabulary: Its tokenizer.
-
-    Returns:
-        Answers in the order of the prompts.
-
-    Raises:
-        UserError: A prompt leaves no room for its answer, or logits are not finite.
-    """
-    found: dict[int, Baseline] = {}
-    stop = ending_ids(vocabulary)
-    for places in batches(prompts, model):
-        some = [prompts[i] for i in places]
-        begin, talk = opened(model, some)
-        logits = answer_logits(model, some, talk.follow(answered_tails(some, begin), None), begin)
-        said = talk.answers(questions(model, some, begin), MAX_NEW, stop, _unseen)
-        for i, new, row in zip(places, said, logits, strict=True):
-            found[i] = baseline(prompts[i], new, row, vocabulary)
-    return [found[i] for i in range(len(prompts))]
-
-
-def _unseen(_where: Where, _pattern: Tensor) -> None:
-    """Nobody looks."""
 
 
 def batches(prompts: Sequence[Prompt], model: Model) -> Iterator[list[int]]:

@@ -12,11 +12,17 @@ from analysis.attention import Taps
 from analysis.interventions.averages import Measurement
 from analysis.interventions.effects import Effects
 from analysis.interventions.kinds import Condition
+from analysis.interventions.passes.sweep import (
+    Source,
+    chunks,
+    in_use,
+    on_device,
+    prepared,
+    refuse_unpredictable,
+)
+from analysis.interventions.passes.tapping import taps
 from analysis.models.load import Model
 from analysis.progress import Report
-
-from .sweep import Source, chunks, in_use, on_device, prepared, refuse_unpredictable
-from .tapping import taps
 
 
 def slow_sweep(
@@ -27,7 +33,7 @@ def slow_sweep(
     measurement: Measurement,
     report: Report,
 ) -> Effects:
-    """Measure what `sweep` measures, plainly: what it is tested and timed against.
+    """Measure what `sweep` measures, plainly: what it is tested against.
 
     Args:
         model: The model.
