@@ -210,7 +210,7 @@ def compute_by(engine: Engine, plan: Plan) -> None:
         store.catalog.refresh()
 
 
-def delivered(root: Path, most_tokens: int | None, unit: Experiment) -> str:
+def delivered(root: Path | str, most_tokens: int | None, unit: Experiment) -> str:
     """Compute a unit for the writer of a store.
 
     Args:
@@ -225,7 +225,7 @@ def delivered(root: Path, most_tokens: int | None, unit: Experiment) -> str:
 
     limit_tokens(most_tokens)
     try:
-        return deliver(root, unit)
+        return deliver(Path(root), unit)
     except UserError:
         return ""
 

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import sys
-from base64 import b64encode
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from analysis.errors import UserError
 from analysis.memory import memory_bytes
@@ -113,15 +111,26 @@ def _serve(
             assert child.stdin and child.stdout
             while True:
                 for unit in waiting.popleft():
-                    # a copy, since a unit that was looked at carries its model's text with it
-                    job = pickle.dumps((function, replace(unit)))
-                    child.stdin.write(f"{b64encode(job).decode()}\n")
+                    child.stdin.write(f"{_job(function, unit)}\n")
                     child.stdin.flush()
                     done.put(_answer(child.stdout.readline()))
     except IndexError:
         return  # none waits
     except (OSError, KeyboardInterrupt):
         done.put(_ended())
+
+
+def _job(function: Function, unit: Experiment) -> str:
+    """What a process is told: names of the function and of the unit's class, and their values."""
+    inner: Any = getattr(function, "func", function)
+    arguments: tuple[Any, ...] = getattr(function, "args", ())
+    asked = {one.name: getattr(unit, one.name) for one in fields(unit) if one.compare}
+    names = {"function": _name(inner), "unit": _name(type(unit))}
+    return json.dumps({**names, "arguments": arguments, "fields": asked}, default=os.fspath)
+
+
+def _name(one: Any) -> str:
+    return f"{one.__module__}:{one.__qualname__}"
 
 
 def _answer(line: str) -> str | Exception:

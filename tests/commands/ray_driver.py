@@ -23,10 +23,10 @@ from tests.store.store_fakes import Scores
 N_WORKERS = 2
 
 
-def counted(root: Path, unit: Scores) -> str:
+def counted(root: Path | str, unit: Scores) -> str:
     """Compute a unit, and leave a mark of it."""
-    (root / f"computed-{unit.seed}-{uuid4().hex}").touch()
-    return deliver(root, unit)
+    (Path(root) / f"computed-{unit.seed}-{uuid4().hex}").touch()
+    return deliver(Path(root), unit)
 
 
 def fatal(root: Path, kills: int, unit: Scores) -> str:
