@@ -113,14 +113,14 @@ class Asked:
 
     @classmethod
     def of(cls: type[A], model: str, options: Mapping[str, Any]) -> A:
-        """A request from a notebook's command line.
+        """What a notebook's command line asks for.
 
         Args:
             model: What `load_model` takes.
             options: `text` and `profile`, where they are given.
 
         Returns:
-            The request, with defaults for the rest.
+            Model, text and size, with defaults for the rest.
         """
         profile = Profile(options.get("profile") or Profile.QUICK)
         return cls(model=model, text=str(options.get("text") or "reference"), profile=profile)
