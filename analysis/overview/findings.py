@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import Any
 
 import polars as pl
 
@@ -81,7 +82,7 @@ class Unknown:
         raise UnknownError
 
 
-def _answers(study: type[Study], asked: Asked, recall: Recall) -> Iterator[Evidence]:
+def _answers(study: type[Study[Any]], asked: Asked, recall: Recall) -> Iterator[Evidence]:
     """What a study finds; nothing of a model that has nothing it could be asked about."""
     found = study.of(asked)
     if found is not None:

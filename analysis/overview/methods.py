@@ -20,7 +20,7 @@ from analysis.statistics.comparisons import (
     wilson,
 )
 from analysis.statistics.resampling import bootstrap, ratio_of_sums
-from analysis.studies import studies
+from analysis.studies import STUDIES, studies
 
 TESTS = (
     bootstrap,
@@ -40,13 +40,14 @@ def score_meanings() -> pl.DataFrame:
     """What each score of a head is, as the function that computes it says.
 
     Returns:
-        Columns `function`, `what it is and gives`, with unit and range, `source`, and `score`, as
-        rows of `head_scores` are called; scores of the atlas first, what else is scored behind.
+        Columns `score`, as rows of `head_scores` are called, `function`, `what it is and gives`,
+        with unit and range, and `source`; scores of the atlas first, what else is scored behind.
     """
     atlas = {score.function: score.name for score in registered()}
     every = dict.fromkeys((*atlas, *functions()))
     names = pl.DataFrame({"function": [f.__name__ for f in atlas], "score": list(atlas.values())})
-    return _meanings(every).join(names, on="function", how="left", maintain_order="left")
+    told = _meanings(every).join(names, on="function", how="left", maintain_order="left")
+    return told.select("score", pl.exclude("score"))
 
 
 def test_meanings() -> pl.DataFrame:
@@ -115,17 +116,23 @@ def _kinds(kind: type[Question]) -> list[type[Question]]:
 
 
 def size_table() -> pl.DataFrame:
-    """How large experiments are: columns `size`, one for each profile, and `meaning`."""
-    tables = [SIZES, *(study.SIZES for study in studies() if study.SIZES)]
-    return pl.concat(_sizes(table) for table in tables)
+    """How large experiments are.
+
+    Returns:
+        Columns `study` (`all` for what several share), `size`, one for each profile, and `meaning`.
+    """
+    own = {room: study.SIZES for room, study in zip(STUDIES, studies(), strict=True)}
+    tables: dict[str, Mapping[Profile, Any]] = {"all": SIZES, **own}
+    return pl.concat(_sizes(room, table) for room, table in tables.items() if table)
 
 
-def _sizes(table: Mapping[Profile, Any]) -> pl.DataFrame:
+def _sizes(room: str, table: Mapping[Profile, Any]) -> pl.DataFrame:
     told = members(type(table[Profile.QUICK]))
     return pl.DataFrame(
         {
+            "study": room.replace("_", " "),
             "size": field.name.replace("_", " "),
-            **{p.value: str(getattr(table[p], field.name)).strip("()") for p in Profile},
+            **{p.value: str(getattr(table[p], field.name)).strip("(),") for p in Profile},
             "meaning": told.get(field.name, ""),
         }
         for field in fields(table[Profile.QUICK])

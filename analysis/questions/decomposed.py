@@ -14,10 +14,10 @@ from analysis.precision import Precision
 
 from .asked import Asked
 from .experiment import Experiment
-from .study import TextStudy
+from .study import TextStudy, Z
 from .text_sweep import TextSweep
 
-S = TypeVar("S", bound="DecomposedStudy")
+S = TypeVar("S", bound="DecomposedStudy[Any]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ class DecomposedText(Decomposed, TextSweep):
 
 
 @dataclass(frozen=True)
-class DecomposedStudy(TextStudy):
+class DecomposedStudy(TextStudy[Z]):
     """A study of the components of a model that has a decomposition."""
 
     decomposition: str

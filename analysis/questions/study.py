@@ -5,19 +5,21 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from .asked import Asked, Profile
 from .experiment import Question
 from .judgement import Evidence
 
-S = TypeVar("S", bound="Study")
+S = TypeVar("S", bound="Study[Any]")
+Z = TypeVar("Z")
+"""Sizes of a study alone; None where it has none."""
 Recall = Callable[[Question], Evidence]
 """Answers a question, from a store or by computing it."""
 
 
 @dataclass(frozen=True)
-class Study(ABC):
+class Study(ABC, Generic[Z]):
     """One question about a model, at a reader's sizes."""
 
     SIZES: ClassVar[Mapping[Profile, Any]] = {}
@@ -33,6 +35,11 @@ class Study(ABC):
         """The study of a model, or None where the model has nothing that could be asked about."""
         return cls(asked)
 
+    @property
+    def sizes(self) -> Z:
+        """Those of the profile."""
+        return self.SIZES[self.asked.profile]
+
     @abstractmethod
     def findings(self, recall: Recall) -> Iterator[Evidence]:
         """Ask everything.
@@ -46,7 +53,7 @@ class Study(ABC):
 
 
 @dataclass(frozen=True)
-class TextStudy(Study):
+class TextStudy(Study[Z]):
     """A study of a model that reads text."""
 
     @classmethod

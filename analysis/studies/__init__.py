@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from analysis.questions.study import Study
@@ -24,6 +24,6 @@ STUDIES = (
 """Asked of a model, in the order of its claims. `published` asks files, `speed` machines."""
 
 
-def studies() -> list[type[Study]]:
+def studies() -> list[type[Study[Any]]]:
     """The study of every room, in the order of `STUDIES`."""
     return [import_module(f"{__name__}.{room}.study").STUDY for room in STUDIES]

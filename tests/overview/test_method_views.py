@@ -77,7 +77,9 @@ def test_nothing_that_is_explained_lacks_an_explanation():
     assert "Olsson" in row["source"]
     assert method_views.test_meanings().height == len(method_views.TESTS)
     sizes = method_views.size_table()
-    assert sizes.columns == ["size", "tiny", "quick", "full", "meaning"]
+    assert sizes.columns == ["study", "size", "tiny", "quick", "full", "meaning"]
+    assert not sizes.select("study", "size").is_duplicated().any()
+    assert sizes["meaning"].str.len_chars().min() > 5
     questions = method_views.question_meanings(["BosSink", "TextScores", "BosSink", "sql"])
     assert questions.select("experiment", "runs").rows() == [("BosSink", 2), ("TextScores", 1)]
     assert questions["question"].str.len_chars().min() > 10

@@ -44,16 +44,11 @@ SIZES = {
 
 
 @dataclass(frozen=True)
-class AtlasStudy(Study):
+class AtlasStudy(Study[AtlasSizes]):
     """What does every head look at?"""
 
     SIZES = SIZES
     FIGURES = FIGURES
-
-    @property
-    def sizes(self) -> AtlasSizes:
-        """The profile's sizes."""
-        return SIZES[self.asked.profile]
 
     def text_scores(self) -> TextScores:
         """What heads look at in text and on random tokens."""

@@ -22,7 +22,7 @@ S = TypeVar("S", bound="CircuitStudy")
 
 
 @dataclass(frozen=True)
-class CircuitStudy(Study):
+class CircuitStudy(Study[None]):
     """Is there an induction circuit, which heads is it made of, and is each of them needed?"""
 
     FIGURES = FIGURES

@@ -34,7 +34,7 @@ SIZES = {
 
 
 @dataclass(frozen=True)
-class CircuitComponentStudy(DecomposedStudy):
+class CircuitComponentStudy(DecomposedStudy[EffectSizes]):
     """Which components of two layers does an induction circuit need?"""
 
     SIZES = SIZES
@@ -51,7 +51,7 @@ class CircuitComponentStudy(DecomposedStudy):
             decomposition=self.decomposition,
             previous=str(heads.previous),
             copiers=(str(heads.copiers[0]),),
-            n_draws=SIZES[self.asked.profile].n_matched_sets,
+            n_draws=self.sizes.n_matched_sets,
         )
 
     def claims(self, heads: CircuitHeads, effects: Evidence) -> ComponentEffectClaims:

@@ -52,16 +52,11 @@ SIZES = {
 
 
 @dataclass(frozen=True)
-class ComponentRedundancyStudy(DecomposedStudy):
+class ComponentRedundancyStudy(DecomposedStudy[PairSizes]):
     """Is the value a few tokens back all that a pair of components was for?"""
 
     SIZES = SIZES
     FIGURES = FIGURES
-
-    @property
-    def sizes(self) -> PairSizes:
-        """The profile's sizes."""
-        return SIZES[self.asked.profile]
 
     def pair_choice(self, head: Head) -> PairChoice:
         """Which components make a previous-token head look one back."""

@@ -16,7 +16,7 @@ from .quality import DecompositionQuality, MeasuredQuality
 
 
 @dataclass(frozen=True)
-class ComponentStudy(DecomposedStudy):
+class ComponentStudy(DecomposedStudy[None]):
     """How good is a decomposition, and what are its components?"""
 
     def quality(self) -> Decomposed:

@@ -48,16 +48,11 @@ SIZES = {
 
 
 @dataclass(frozen=True)
-class KindStudy(TextStudy):
+class KindStudy(TextStudy[KindSizes]):
     """Do different kinds of ablation agree on which heads matter?"""
 
     SIZES = SIZES
     FIGURES = FIGURES
-
-    @property
-    def sizes(self) -> KindSizes:
-        """The profile's sizes."""
-        return SIZES[self.asked.profile]
 
     def kinds(self) -> dict[str, AblationSweep]:
         """Every head alone, under every kind of ablation."""

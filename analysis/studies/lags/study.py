@@ -30,12 +30,15 @@ class LagSizes:
     """How many lists one profile measures."""
 
     n_words: int
+    """In a list."""
     n_permutations: int
+    """Orders of each list."""
     n_longer: int
     """Permutations of lists of other lengths."""
     everywhere: bool
     """Whether random sets of all sizes stand beside the heads in every case; otherwise of all
-    sizes in `PLAIN`, and of the judged one in cases that differ from it in one respect."""
+    sizes where probed lists lose heads of any layer to zeros, and of the judged size in what
+    differs from that in one respect."""
 
 
 PLAIN = Case(Design.PROBE.value, Method.ZERO.value, Layers.ALL.value)
@@ -49,16 +52,11 @@ LENGTHS = (10, 30, 100, 300)
 
 
 @dataclass(frozen=True)
-class LagStudy(TextStudy):
+class LagStudy(TextStudy[LagSizes]):
     """How does recall of a list depend on lag, and which heads does it take?"""
 
     SIZES = SIZES
     FIGURES = FIGURES
-
-    @cached_property
-    def sizes(self) -> LagSizes:
-        """The profile's sizes."""
-        return SIZES[self.asked.profile]
 
     @cached_property
     def n_words(self) -> int:

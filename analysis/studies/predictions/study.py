@@ -19,7 +19,7 @@ MAX_CONTEXT = 64
 
 
 @dataclass(frozen=True)
-class PredictionStudy(TextStudy):
+class PredictionStudy(TextStudy[None]):
     """What does a model predict after a prompt, and without a head?"""
 
     def tables(self, head: str) -> PredictionTables:

@@ -43,16 +43,11 @@ SIZES = {
 
 
 @dataclass(frozen=True)
-class RedundancyStudy(TextStudy):
+class RedundancyStudy(TextStudy[RedundancySizes]):
     """Is the value a few tokens back all that a previous-token head carried?"""
 
     SIZES = SIZES
     FIGURES = FIGURES
-
-    @property
-    def sizes(self) -> RedundancySizes:
-        """The profile's sizes."""
-        return SIZES[self.asked.profile]
 
     def value_redundancy(self, head: Head, method: str) -> ValueRedundancy:
         """Whether a value a few tokens back is all that a head carried."""

@@ -51,6 +51,7 @@ class RetrievalSizes:
     n_draws: int
     """Random orders of heads."""
     levels: tuple[int, ...]
+    """Heads replaced together, up to a third of the model's."""
     lengths: tuple[int, ...]
     """Of the needle heat map and the grid; those that the model's context holds."""
     n_per_length: int
@@ -89,16 +90,11 @@ SIZES = {
 
 
 @dataclass(frozen=True)
-class RetrievalStudy(TextStudy):
+class RetrievalStudy(TextStudy[RetrievalSizes]):
     """Which heads fetch an answer from its context, and does the model need them?"""
 
     SIZES = SIZES
     FIGURES = FIGURES
-
-    @property
-    def sizes(self) -> RetrievalSizes:
-        """The profile's sizes."""
-        return SIZES[self.asked.profile]
 
     @property
     def n_tokens(self) -> int:

@@ -32,7 +32,7 @@ SIZES = {
 
 
 @dataclass(frozen=True)
-class SinkStudy(TextStudy):
+class SinkStudy(TextStudy[SinkSizes]):
     """Is the sink at position 0 the BOS token, does it carry anything, and is it needed?"""
 
     SIZES = SIZES
@@ -46,7 +46,7 @@ class SinkStudy(TextStudy):
             **asked.text_rows(sizes.n_blocks, n_tokens),
             moved_to=n_tokens // 4,
             n_top=max(1, min(N_SINKS, card.n_layers * card.n_heads // 2)),
-            n_draws=SIZES[asked.profile].n_places,
+            n_draws=self.sizes.n_places,
             block_len=sizes.block_len,
         )
 
