@@ -1,10 +1,11 @@
-"""The only module that touches marimo's private API (pinned: marimo 0.25.2).
+"""The only module that touches the private API of marimo (pinned: 0.25.2), and of altair.
 
-Three things have no public way. `App.run()` returns outputs without their cells, so `run_cells`
+Four things have no public way. `App.run()` returns outputs without their cells, so `run_cells`
 repeats its eight lines, keeps the cell ids and can run chosen cells only. And marimo turns what
 it nests (a chart in a stack, a frame in a tab) into markup for its own front end, so
 `keep_objects` leaves a placeholder there and keeps the real object for the renderer. And marimo
-guesses what words of a command line mean, so `arguments_of` asks it what it would read.
+guesses what words of a command line mean, so `arguments_of` asks it what it would read. And both
+look the same things up again for every state of a page, so `remembered` keeps them.
 `tests/book/test_book_compat.py` holds both against the public API.
 """
 
@@ -16,13 +17,17 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
+from altair.utils import schemapi
+from altair.utils.schemapi import SchemaBase
 from marimo._ast.app import App, InternalApp
 from marimo._ast.names import SETUP_CELL_NAME
 from marimo._cli.parse_args import parse_args
 from marimo._config.config import DEFAULT_CONFIG, MarimoConfig
 from marimo._config.manager import MarimoConfigManager
+from marimo._entrypoints import registry as executors
 from marimo._output.formatting import FORMATTERS, OPINIONATED_FORMATTERS
 from marimo._output.hypertext import Html
 from marimo._output.md import _md  # pyright: ignore[reportPrivateUsage]
@@ -292,3 +297,27 @@ def keep_objects() -> Generator[None]:
         markdown.__init__, element._initialize, html.__format__ = made, started, formatted
         _objects.clear()
         _elements.clear()
+
+
+@contextmanager
+def remembered() -> Generator[None]:
+    """Inside, what is installed and which classes altair has is looked up once.
+
+    marimo asks for installed executors in every run of a notebook, and altair goes through all of
+    its classes for every column that a chart names by a string.
+    """
+    installed, table = executors.get_entry_points, schemapi._FromDict  # pyright: ignore[reportPrivateUsage]
+    known: dict[type, Any] = {}
+
+    def once(classes: Iterable[type[SchemaBase]]) -> Any:
+        first, *others = classes
+        if first not in known:
+            known[first] = table([first, *others])
+        return known[first]
+
+    modules: tuple[Any, Any] = (executors, schemapi)
+    modules[0].get_entry_points, modules[1]._FromDict = cache(installed), once
+    try:
+        yield
+    finally:
+        modules[0].get_entry_points, modules[1]._FromDict = installed, table

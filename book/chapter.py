@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ._compat import SETUP, CellRun, keep_objects, load_app, notebook_cells
+from ._compat import SETUP, CellRun, keep_objects, load_app, notebook_cells, remembered
 from .dataflow import is_prose, is_test, refuse_unseen
 from .errors import BookError
 from .layout import Shown, code_fold, figure, foot, state_blocks
@@ -61,7 +61,7 @@ def compile_chapter(
         BookError: A cell fails, or shows what has no static form; notebook and cell are named.
     """
     sys.argv = [str(notebook), *arguments]
-    with keep_objects():
+    with keep_objects(), remembered():
         try:
             return _compiled(notebook, tick)
         except BookError as error:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager, nullcontext
 from html import escape
 from typing import TYPE_CHECKING, Any, cast
 
@@ -26,8 +28,20 @@ def is_chart(value: object) -> bool:
 def chart_spec(chart: object) -> Json:
     """The chart's spec with all of its rows, whatever transformer or cap the notebook has set."""
     library: Any = sys.modules["altair"]
+    checked = library.utils.schemapi.DEBUG_MODE
     with library.data_transformers.enable("default", max_rows=None):
-        return cast("Any", chart).to_dict()
+        return cast("Any", chart).to_dict(validate=checked)
+
+
+@contextmanager
+def unchecked() -> Generator[None]:
+    """Inside, charts are not held against the schema of Vega-Lite, which takes half of their time.
+
+    For other rows of a chart that has been held against it.
+    """
+    library: Any = sys.modules.get("altair")
+    with nullcontext() if library is None else library.utils.schemapi.debug_mode(False):
+        yield
 
 
 def chart_html(spec: Json, page: Page, *, inner: bool) -> str:

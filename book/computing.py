@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from book.terminal import say
 from store import INCOMING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 
     import polars as pl
 
@@ -187,7 +188,6 @@ def compute_by(engine: Engine, plan: Plan) -> None:
     Raises:
         UserError: A part that was announced is not there, or not sound.
     """
-    from analysis.questions.cost import passes  # noqa: PLC0415 - imports torch
     from store import accept, terminal_bar  # noqa: PLC0415
 
     store, tried = plan.store, set[str]()
@@ -197,8 +197,7 @@ def compute_by(engine: Engine, plan: Plan) -> None:
         tried |= units.keys()
         with terminal_bar("computing") as report:
             function = partial(delivered, store.root, token_limit())
-            longest_first = sorted(units.values(), key=lambda unit: -passes([unit])[1])
-            parts = engine.map_units(function, longest_first)
+            parts = engine.map_units(function, longest_first(units.values()))
             for index, name in enumerate(parts):
                 if name and not accept(store, [name]):
                     raise UserError(
@@ -208,6 +207,19 @@ def compute_by(engine: Engine, plan: Plan) -> None:
                 store.catalog.refresh_now_and_then()
                 report(index + 1, len(units), "")
         store.catalog.refresh()
+
+
+def longest_first(units: Collection[Experiment]) -> list[Experiment]:
+    """Units in the order in which they are begun: by the tokens of all that go together."""
+    from analysis.questions.cost import passes  # noqa: PLC0415 - imports torch
+
+    def group(unit: Experiment) -> Hashable:
+        return unit if unit.together is None else unit.together
+
+    tokens: Counter[Hashable] = Counter()
+    for unit in units:
+        tokens[group(unit)] += passes([unit])[1]
+    return sorted(units, key=lambda unit: -tokens[group(unit)])
 
 
 def delivered(root: Path | str, most_tokens: int | None, unit: Experiment) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from ._compat import SETUP, CellError, CellRun, run_cells, setup_values
+from .charts import unchecked
 from .controls import choice_text, choices, chosen, set_to
 from .dataflow import Dataflow, shows
 from .errors import BookError
@@ -203,11 +204,12 @@ class StateRuns:
         self._tick(done, total)
         for key in list(self.outcomes):
             show(self._cells[key[0]], key[1], self.base)
-        for group in self.plan.groups:
-            for state in self.plan.combinations(group):
-                self._run_state(group, state, show)
-                done += 1
-                self._tick(done, total)
+        with unchecked():
+            for group in self.plan.groups:
+                for state in self.plan.combinations(group):
+                    self._run_state(group, state, show)
+                    done += 1
+                    self._tick(done, total)
 
     def _run_state(
         self,

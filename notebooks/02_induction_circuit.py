@@ -10,7 +10,8 @@ with app.setup:
     from analysis.plots.bars import ablation_strip, composition_strip, place_bars
     from analysis.plots.curves import curves, induction_lag, offset_profile
     from analysis.plots.grids import head_grid, path_grid
-    from analysis.plots.intervals import against_control, claim_intervals, losses
+    from analysis.plots.intervals import claim_intervals, losses
+    from analysis.plots.points import one_against_other
     from analysis.studies.atlas.study import AtlasStudy
     from analysis.studies.circuit import views
     from analysis.studies.circuit.heads import circuit_heads
@@ -215,13 +216,14 @@ def induction_text():
 
 @app.cell
 def induction_against_shuffled(copier, copying):
-    against_control(
+    one_against_other(
         copying,
         ("induction score", "induction score, second copy shuffled"),
         f"{copier['name']} scores {copier['value']:.2f} when the block is repeated, "
         f"{copier['control']:.2f} when it is shuffled",
         f"Induction score of every head on a repeated block against the shuffled control, with "
         f"95 % intervals over {copier['n']} sequences. Below the diagonal the control is larger.",
+        "control",
     )
 
 
@@ -276,13 +278,14 @@ def previous_text():
 
 @app.cell
 def previous_against_random(looking_back, previous):
-    against_control(
+    one_against_other(
         looking_back,
         ("previous-token score, text", "previous-token score, random tokens"),
         f"{previous['name']} scores {previous['value']:.2f} in text, "
         f"{previous['control']:.2f} on random tokens",
         f"Previous-token score of every head in text against random tokens, with 95 % intervals "
         f"over {previous['n']} sequences. On the diagonal, position alone decides.",
+        "control",
     )
 
 

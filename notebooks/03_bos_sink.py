@@ -8,7 +8,7 @@ with app.setup:
     import polars as pl
 
     from analysis.plots.designs import residual_norms, resting_place, two_by_two, value_norms
-    from analysis.plots.differences import attention_moved, sink_effects
+    from analysis.plots.differences import attention_moved, condition_effects
     from analysis.plots.grids import head_grid
     from analysis.plots.intervals import claim_intervals
     from analysis.studies.sink import views
@@ -207,8 +207,9 @@ def removal_text(sink):
 
 @app.cell
 def value_effects(unused, values):
-    sink_effects(
+    condition_effects(
         values,
+        "base",
         f"Without the value at position 0 the strongest sinks change predictions by "
         f"{unused['value']:.4f} nats",
         "KL(base || values zeroed) over the second half of the sequences, with 95 % intervals over "
@@ -218,8 +219,9 @@ def value_effects(unused, values):
 
 @app.cell
 def key_effects(keys, needed):
-    sink_effects(
+    condition_effects(
         keys,
+        "base",
         f"Without attention to position 0 the strongest sinks change predictions by "
         f"{needed['value']:.3f} nats",
         "KL(base || key masked) over the positions after the masked one, with 95 % intervals over "

@@ -9,7 +9,7 @@ with app.setup:
 
     from analysis.plots.grids import agreement_grid, effect_grid
     from analysis.plots.levels import cumulative_curve
-    from analysis.plots.points import effect_against_effect
+    from analysis.plots.points import one_against_other
     from analysis.studies.kinds.claims import KindEvidence
     from analysis.studies.kinds.study import KindStudy
     from analysis.tables import effects_beside, judged_claims, single_effects
@@ -170,9 +170,9 @@ def pair(first, kinds, second):
         single_effects({second.value: kinds[second.value]}, "kl_base_ablated"),
     )
     larger = both.filter(pl.col("value") > pl.col("other")).height
-    effect_against_effect(
+    one_against_other(
         both,
-        (f"{second.value}, nats", f"{first.value}, nats"),
+        (f"{first.value}, nats", f"{second.value}, nats"),
         f"{first.value} is the larger effect for {larger} of {both.height} heads",
         "KL(base || ablated) of every head alone, with 95 % intervals over the same sequences. "
         "On the dashed line both kinds cost the same.",
@@ -233,9 +233,9 @@ def direct_and_total(direct, kinds):
     own = single_effects({"direct": direct}, "logit_change")
     repair = effects_beside(total, own)
     repaired = repair.filter(pl.col("other").abs() > pl.col("value").abs()).height
-    effect_against_effect(
+    one_against_other(
         repair,
-        ("direct effect on the logit", "total effect on the logit"),
+        ("total effect on the logit", "direct effect on the logit"),
         f"For {repaired} of {repair.height} heads the direct effect is larger than the total one",
         "Change of the logit of the base's most probable token when a head writes nothing: by its "
         "own path through the frozen final norm (across), and in all (upward). Above the dashed "
@@ -248,9 +248,9 @@ def estimated(agreements, estimate, kinds):
     exact = single_effects({"exact": kinds["zero"]}, "loss_change")
     guessed = single_effects({"estimate": estimate}, "loss_change")
     rank = agreements.filter(kind="zero", other="one gradient").row(0, named=True)
-    effect_against_effect(
+    one_against_other(
         effects_beside(exact, guessed),
-        ("estimate from one gradient, nats", "exact loss change, nats"),
+        ("exact loss change, nats", "estimate from one gradient, nats"),
         f"One gradient ranks the heads with a Spearman correlation of {rank['value']:.2f}",
         f"Loss change of zeroing every head: the first-order estimate of one backward pass against "
         f"the sweep. Rank correlation {rank['value']:.2f} ({rank['lower']:.2f} to "

@@ -382,6 +382,7 @@ def pair_tables(masks, tables):
     largest = moved_by.filter(group="crafted prompts").sort("value").row(-1, named=True)
     condition_effects(
         moved_by,
+        "baseline",
         f"Predictions move most under {largest['condition']}, by {largest['value']:.2f} nats",
         "KL(baseline || condition) of the prediction at t, with 95 % intervals over "
         f"{largest['n']} crafted prompts and {moved_by['n'].min()} samples of text.",

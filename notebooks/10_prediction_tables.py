@@ -95,6 +95,7 @@ def effects_chart(effects, subject):
     alone = shown.row(by_predicate=pl.col("condition") == f"zero {subject} at t", named=True)
     condition_effects(
         effects,
+        "target",
         f"Without {subject} at t predictions move by {alone['value']:.2f} nats; "
         f"under {largest['condition']} by {largest['value']:.1f}",
         "KL(target || ablated) of the prediction at t, with 95 % intervals over "

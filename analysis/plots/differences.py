@@ -6,7 +6,6 @@ import polars as pl
 from .theme import (
     BLUE,
     GREY,
-    KL,
     ORANGE,
     SHARE,
     in_order,
@@ -19,40 +18,6 @@ _PLACES = {
     "delimiter": "#b98a3c",
     "other": GREY,
 }
-
-
-def sink_effects(rows: pl.DataFrame, title: str, description: str) -> alt.LayerChart:
-    """What removing position 0 from some heads changes, beside its controls.
-
-    Args:
-        rows: Columns `condition`, `group`, `value`, `lower`, `upper` and `n`: KL in nats.
-        title: The finding.
-        description: The caption.
-
-    Returns:
-        A point a condition with its 95 % interval.
-    """
-    name = "KL(base || ablated), nats"
-    groups = rows["group"].unique(maintain_order=True).to_list()
-    color = alt.Scale(domain=groups, range=[BLUE, ORANGE, GREY][: len(groups)])
-    base = alt.Chart(rows, height=alt.Step(20)).encode(
-        y=alt.Y(
-            "condition:N",
-            title=None,
-            scale=alt.Scale(domain=in_order(rows, "condition")),
-            axis=alt.Axis(labelLimit=260),
-        ),
-        color=alt.Color("group:N", title=None, scale=color),
-    )
-    rule = base.mark_rule().encode(x=alt.X("lower:Q", title=name), x2="upper:Q")
-    tooltip = [
-        "condition:N",
-        *(alt.Tooltip(f"{c}:Q", format=".4f") for c in ("value", "lower", "upper")),
-    ]
-    point = base.mark_circle(size=60).encode(
-        x=alt.X("value:Q", title=name, scale=alt.Scale(domainMin=0)), tooltip=tooltip
-    )
-    return alt.LayerChart(layer=[rule, point], width=420, title=title, description=description)
 
 
 def attention_moved(rows: pl.DataFrame, title: str, description: str) -> alt.Chart:
@@ -120,37 +85,42 @@ def race_seconds(rows: pl.DataFrame, title: str, description: str) -> alt.LayerC
     return alt.LayerChart(layer=[rule, middle, laps], title=title, description=description)
 
 
-def condition_effects(rows: pl.DataFrame, title: str, description: str) -> alt.LayerChart:
-    """Mean effect of every condition on predictions at t.
+def condition_effects(
+    rows: pl.DataFrame, base: str, title: str, description: str
+) -> alt.LayerChart:
+    """The mean effect of every condition on predictions.
 
     Args:
         rows: Columns `condition`, `group`, `value`, `lower`, `upper` and `n`: KL in nats.
+        base: What the condition is compared with, such as `target`.
         title: The finding.
         description: The caption.
 
     Returns:
-        A point a condition and group with its 95 % interval.
+        A point a condition with its 95 % interval; one below the other where groups share a
+        condition.
     """
-    conditions = rows["condition"].unique(maintain_order=True).to_list()
-    groups = rows["group"].unique(maintain_order=True).to_list()
-    color = alt.Scale(domain=groups, range=[BLUE, ORANGE][: len(groups)])
-    base = alt.Chart(rows, height=alt.Step(16)).encode(
+    unit = f"KL({base} || ablated), nats"
+    conditions, groups = in_order(rows, "condition"), in_order(rows, "group")
+    color = alt.Scale(domain=groups, range=[BLUE, ORANGE, GREY][: len(groups)])
+    every = alt.Chart(rows, height=alt.Step(18)).encode(
         y=alt.Y(
             "condition:N",
             title=None,
             scale=alt.Scale(domain=conditions),
             axis=alt.Axis(labelLimit=260),
         ),
-        yOffset=alt.YOffset("group:N", scale=alt.Scale(domain=groups)),
         color=alt.Color("group:N", title=None, scale=color),
     )
-    rule = base.mark_rule().encode(x=alt.X("lower:Q", title=KL), x2="upper:Q")
+    if rows.height > len(conditions):
+        every = every.encode(yOffset=alt.YOffset("group:N", scale=alt.Scale(domain=groups)))
+    rule = every.mark_rule().encode(x=alt.X("lower:Q", title=unit), x2="upper:Q")
     tooltip = [
         *("condition:N", "group:N"),
         *(alt.Tooltip(f"{name}:Q", format=".4f") for name in ("value", "lower", "upper")),
-        alt.Tooltip("n:Q", title="prompts"),
+        alt.Tooltip("n:Q", title="n"),
     ]
-    point = base.mark_circle(size=50).encode(
-        x=alt.X("value:Q", title=KL, scale=alt.Scale(domainMin=0)), tooltip=tooltip
+    point = every.mark_circle(size=50).encode(
+        x=alt.X("value:Q", title=unit, scale=alt.Scale(domainMin=0)), tooltip=tooltip
     )
     return alt.LayerChart(layer=[rule, point], width=420, title=title, description=description)

@@ -19,48 +19,6 @@ _SMALLEST = 0.001
 """Nats below which a divergence is drawn on a linear axis."""
 
 
-def against_control(
-    rows: pl.DataFrame, names: tuple[str, str], title: str, description: str
-) -> alt.LayerChart:
-    """Every head's score against the same head's control.
-
-    Args:
-        rows: Columns `name` (`L1H4`), `value`, `lower`, `upper`, `control`, `control_lower` and
-            `control_upper`.
-        names: Titles of the score and of the control.
-        title: The finding.
-        description: The caption.
-
-    Returns:
-        A point a head with both intervals; on the dashed line score and control are equal.
-    """
-    score, control = names
-    x = alt.X("control:Q", title=control, scale=SHARE)
-    y = alt.Y("value:Q", title=score, scale=SHARE)
-    base = alt.Chart(rows)
-    tooltip = [
-        alt.Tooltip("name:N", title="head"),
-        *(alt.Tooltip(f"{column}:Q", format=".3f") for column in ("value", "lower", "upper")),
-        *(
-            alt.Tooltip(f"{column}:Q", format=".3f")
-            for column in ("control", "control_lower", "control_upper")
-        ),
-    ]
-    upright = base.mark_rule(color=BLUE).encode(x=x, y=alt.Y("lower:Q", title=score), y2="upper:Q")
-    across = base.mark_rule(color=ORANGE).encode(
-        y=y, x=alt.X("control_lower:Q", title=control), x2="control_upper:Q"
-    )
-    points = base.mark_circle(color=BLUE, size=40).encode(x=x, y=y, tooltip=tooltip)
-    labels = (
-        base.transform_filter("datum.value > 0.3 || datum.control > 0.3")
-        .mark_text(align="left", dx=6, fontSize=10)
-        .encode(x=x, y=y, text="name:N")
-    )
-    ends = pl.DataFrame({"control": [0.0, 1.0], "value": [0.0, 1.0]})
-    diagonal = alt.Chart(ends).mark_line(color=GREY, strokeDash=[4, 4]).encode(x=x, y=y)
-    return layered([diagonal, upright, across, points, labels], (380, 380), title, description)
-
-
 def losses(rows: pl.DataFrame, title: str, description: str) -> alt.LayerChart:
     """Loss on the first and on the second copy, for the repeated and the shuffled block.
 

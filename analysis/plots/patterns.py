@@ -6,9 +6,10 @@ import polars as pl
 from .theme import (
     BLUE,
     HEAT,
-    KL,
     ORANGE,
 )
+
+_KL = "KL(target || ablated), nats"
 
 
 def effects_along(rows: pl.DataFrame, t: int, title: str, description: str) -> alt.Chart:
@@ -26,7 +27,7 @@ def effects_along(rows: pl.DataFrame, t: int, title: str, description: str) -> a
     named = rows.with_columns(place=pl.format("{} {}", "position", "token"))
     tooltip = [
         alt.Tooltip("place:N", title="after"),
-        alt.Tooltip("kl_base_ablated:Q", format=".4f", title=KL),
+        alt.Tooltip("kl_base_ablated:Q", format=".4f", title=_KL),
         alt.Tooltip("loss_change:Q", format=".4f", title="change of the loss, nats"),
         alt.Tooltip("top1_changed:Q", title="predicts another token"),
     ]
@@ -35,7 +36,7 @@ def effects_along(rows: pl.DataFrame, t: int, title: str, description: str) -> a
         .mark_bar()
         .encode(
             x=alt.X("place:N", title=None, sort=None, axis=alt.Axis(labelAngle=-60)),
-            y=alt.Y("kl_base_ablated:Q", title=KL, scale=alt.Scale(domainMin=0)),
+            y=alt.Y("kl_base_ablated:Q", title=_KL, scale=alt.Scale(domainMin=0)),
             color=alt.condition(f"datum.position == {t}", alt.value(ORANGE), alt.value(BLUE)),
             tooltip=tooltip,
         )

@@ -16,44 +16,43 @@ from .theme import (
 )
 
 
-def effect_against_effect(
-    rows: pl.DataFrame, names: tuple[str, str], title: str, description: str
+def one_against_other(
+    rows: pl.DataFrame, names: tuple[str, str], title: str, description: str, other: str = "other"
 ) -> alt.LayerChart:
-    """Every head's effect by one measure against another.
+    """One number of every head against another of the same head.
 
     Args:
         rows: Columns `name`, `value`, `lower`, `upper`, `other`, `other_lower`, `other_upper`.
-        names: What `other` (to the right) and `value` (upward) are, with their unit.
+        names: What `value` (upward) and `other` (to the right) are, with their unit.
         title: The finding.
         description: The caption.
+        other: What the column `other` is called here, such as `control`.
 
     Returns:
         A point a head with both intervals; on the dashed line both are equal.
     """
-    across, up = names
-    x, y = alt.X("other:Q", title=across), alt.Y("value:Q", title=up)
+    up, across = names
+    x, y = alt.X(f"{other}:Q", title=across), alt.Y("value:Q", title=up)
     base = alt.Chart(rows)
-    columns = ("value", "lower", "upper", "other", "other_lower", "other_upper")
+    columns = ("value", "lower", "upper", other, f"{other}_lower", f"{other}_upper")
     tooltip = ["name:N", *(alt.Tooltip(f"{column}:Q", format=".4f") for column in columns)]
     upright = base.mark_rule(color=BLUE, opacity=0.5).encode(
         x=x, y=alt.Y("lower:Q", title=up), y2="upper:Q"
     )
     level = base.mark_rule(color=ORANGE, opacity=0.5).encode(
-        y=y, x=alt.X("other_lower:Q", title=across), x2="other_upper:Q"
+        y=y, x=alt.X(f"{other}_lower:Q", title=across), x2=f"{other}_upper:Q"
     )
     points = base.mark_circle(color=BLUE, size=40).encode(x=x, y=y, tooltip=tooltip)
-    values = [*rows["value"].to_list(), *rows["other"].to_list()]
-    ends = pl.DataFrame(
-        {axis: [min(0.0, *values), max(0.0, *values)] for axis in ("other", "value")}
-    )
+    values = [*rows["value"].to_list(), *rows[other].to_list()]
+    ends = pl.DataFrame({axis: [min(0.0, *values), max(0.0, *values)] for axis in (other, "value")})
     large = 0.3 * max(map(abs, values))
     labels = (
-        base.transform_filter(f"max(abs(datum.value), abs(datum.other)) > {large}")
+        base.transform_filter(f"max(abs(datum.value), abs(datum.{other})) > {large}")
         .mark_text(align="left", dx=6, fontSize=10)
         .encode(x=x, y=y, text="name:N")
     )
     diagonal = alt.Chart(ends).mark_line(color=GREY, strokeDash=[4, 4]).encode(x=x, y=y)
-    return layered([diagonal, upright, level, points, labels], (380, 300), title, description)
+    return layered([diagonal, upright, level, points, labels], (380, 340), title, description)
 
 
 def component_heads(rows: pl.DataFrame, unit: str, title: str, description: str) -> alt.Chart:

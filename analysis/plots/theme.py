@@ -65,10 +65,6 @@ def in_order(rows: pl.DataFrame, column: str) -> list[str]:
     return rows[column].unique(maintain_order=True).to_list()
 
 
-KL = "KL(target || ablated), nats"
-"""Title of an axis."""
-
-
 def symmetric_end(rows: pl.DataFrame) -> float:
     """The end of a domain that is symmetric around no effect."""
     ends = rows.select(pl.max_horizontal(pl.col("value", "lower", "upper").abs()).max()).item()

@@ -21,46 +21,35 @@ class Phase:
 
     share: float
     """Of all steps, in (0, 1]."""
-    n_rows: int
-    n_tokens: int
     mixture: dict[str, float]
     """Weights of the kinds of rows: prose, english, records, repeats; gifts and records with
     invented names of people and states; gifts, records and lists in many more wordings; gifts and
     records whose people and states are any words of the vocabulary; such records of firms that are
     called alike; and lists and questions among any words."""
+    n_rows: int = 8
+    n_tokens: int = 512
     answer_weight: float = 1.0
     """How much more than other tokens those count that answer a question or name a receiver."""
 
 
 PHASES = (
-    Phase(
-        share=2.03 / 19.5,
-        n_rows=32,
-        n_tokens=64,
-        mixture={"prose": 0.4, "repeats": 0.6},
-    ),
+    Phase(share=2.03 / 19.5, mixture={"prose": 0.4, "repeats": 0.6}, n_rows=32, n_tokens=64),
     Phase(
         share=1.75 / 19.5,
+        mixture={"prose": 0.25, "english": 0.2, "records": 0.3, "repeats": 0.25},
         n_rows=16,
         n_tokens=256,
-        mixture={"prose": 0.25, "english": 0.2, "records": 0.3, "repeats": 0.25},
     ),
     Phase(
         share=3.22 / 19.5,
-        n_rows=8,
-        n_tokens=512,
         mixture={"prose": 0.15, "english": 0.3, "records": 0.35, "repeats": 0.2},
     ),
     Phase(
         share=0.5 / 19.5,
-        n_rows=8,
-        n_tokens=512,
         mixture={"prose": 0.1, "english": 0.3, "records": 0.4, "repeats": 0.2},
     ),
     Phase(
         share=2.5 / 19.5,
-        n_rows=8,
-        n_tokens=512,
         mixture={
             "prose": 0.1,
             "english": 0.2,
@@ -72,8 +61,6 @@ PHASES = (
     ),
     Phase(
         share=4 / 19.5,
-        n_rows=8,
-        n_tokens=512,
         mixture={
             "prose": 0.1,
             "english": 0.1,
@@ -87,8 +74,6 @@ PHASES = (
     ),
     Phase(
         share=2.4 / 19.5,
-        n_rows=8,
-        n_tokens=512,
         mixture={
             "prose": 0.1,
             "english": 0.1,
@@ -102,8 +87,6 @@ PHASES = (
     ),
     Phase(
         share=1.1 / 19.5,
-        n_rows=8,
-        n_tokens=512,
         mixture={
             "prose": 0.1,
             "english": 0.1,
@@ -118,8 +101,6 @@ PHASES = (
     ),
     Phase(
         share=2 / 19.5,
-        n_rows=8,
-        n_tokens=512,
         mixture={
             "prose": 0.1,
             "english": 0.1,
@@ -218,31 +199,20 @@ class Mixture:
         return self.tokenizer.encode(text).ids
 
     def _english(self, rng: Random, length: int) -> Row:
-        row: Row = []
-        while len(row) < length:
-            row += self._plain(self._ids(english.paragraph(rng)))
-        return row[:length]
+        return _filled(length, lambda: self._plain(self._ids(english.paragraph(rng))))
 
     def _invented_gifts(self, rng: Random, length: int) -> Row:
-        row: Row = []
-        while len(row) < length:
-            row += self._gift(english.gift_among(rng, english.Split.TRAIN, words.INVENTED))
-        return row[:length]
+        return _filled(length, lambda: self._gift(_gift_among(rng, words.INVENTED)))
 
     def _varied_gifts(self, rng: Random, length: int) -> Row:
-        row: Row = []
-        while len(row) < length:
-            row += self._gift(english.varied_gift(rng, words.INVENTED))
-        return row[:length]
+        return _filled(length, lambda: self._gift(english.varied_gift(rng, words.INVENTED)))
 
     def _any_gifts(self, rng: Random, length: int) -> Row:
-        row: Row = []
-        while len(row) < length:
-            if rng.random() < 0.3:
-                row += self._gift(english.gift_among(rng, english.Split.TRAIN, self._words))
-            else:
-                row += self._gift(english.varied_gift(rng, self._words))
-        return row[:length]
+        def gift() -> english.Gift:
+            one_kind = _gift_among if rng.random() < 0.3 else english.varied_gift
+            return one_kind(rng, self._words)
+
+        return _filled(length, lambda: self._gift(gift()))
 
     def _any_records(self, rng: Random, length: int, alike: float, wording: Sequence[str]) -> Row:
         variety = replace(
@@ -251,16 +221,14 @@ class Mixture:
         return self._records(rng, length, variety)
 
     def _any_lists(self, rng: Random, length: int) -> Row:
-        row: Row = []
-        while len(row) < length:
+        def some() -> Row:
             said = rng.choices(self._words, k=rng.randrange(1, 7))
-            kind = rng.choice(tuple(words.SEQUENCES))
-            n_items = rng.randrange(3, 1 + min(len(words.SEQUENCES[kind]) + 3, 20))
-            first, *others = english.items(rng, kind, n_items)
+            first, *others = english.items(rng, *_sequence(rng))
             opening = " ".join(said) + rng.choice((": ", " ", ", ", ". ")) + first
             pieces = [(f", {item}", True) for item in others]
-            row += self._encoded([(opening, False), *pieces, (".\n", False)])
-        return row[:length]
+            return self._encoded([(opening, False), *pieces, (".\n", False)])
+
+        return _filled(length, some)
 
     @cached_property
     def _words(self) -> tuple[str, ...]:
@@ -272,12 +240,10 @@ class Mixture:
         return tuple(word for word in kept if word not in held_out)
 
     def _varied_lists(self, rng: Random, length: int) -> Row:
-        row: Row = []
-        while len(row) < length:
-            kind = rng.choice(tuple(words.SEQUENCES))
-            n_items = rng.randrange(3, 1 + min(len(words.SEQUENCES[kind]) + 3, 20))
-            row += self._plain(self._ids(english.varied_list(rng, kind, n_items) + ".\n"))
-        return row[:length]
+        def some() -> str:
+            return english.varied_list(rng, *_sequence(rng)) + ".\n"
+
+        return _filled(length, lambda: self._plain(self._ids(some())))
 
     def _gift(self, gift: english.Gift) -> Row:
         return self._encoded([(gift.prompt, False), (f" {gift.io}", True), (".\n", False)])
@@ -312,3 +278,21 @@ class Mixture:
             text = joint.join(rng.choices(pool, k=1 + n // len(joint)))
             block = self.tokenizer.encode(" " + text + joint.rstrip()).ids
         return self._plain(shown_again(rng, block, length))
+
+
+def _filled(length: int, some: Callable[[], Row]) -> Row:
+    """A row of one thing after the other."""
+    row: Row = []
+    while len(row) < length:
+        row += some()
+    return row[:length]
+
+
+def _gift_among(rng: Random, people: Sequence[str]) -> english.Gift:
+    return english.gift_among(rng, english.Split.TRAIN, people)
+
+
+def _sequence(rng: Random) -> tuple[str, int]:
+    """A kind of list, and how many items it has."""
+    kind = rng.choice(tuple(words.SEQUENCES))
+    return kind, rng.randrange(3, 1 + min(len(words.SEQUENCES[kind]) + 3, 20))

@@ -332,7 +332,7 @@ def test_the_command_plans_and_shares(asked, tmp_path):
     assert "supported" in ended.output
     assert "nothing to compute" in invoke(*places, "--dry-run").output
     merged = invoke("merge", tmp_path / "store", "--store", tmp_path / "merged")
-    assert merged.output.endswith("new runs\n")
+    assert merged.stdout.endswith("new runs\n")
     assert "nothing to compute" in invoke(*places[:-1], tmp_path / "merged", "--dry-run").output
     assert "choose one way to compute" in refused(*places, "--workers", 2)
     for wrong in ("0/2", "3/2", "1", "1/x"):

@@ -97,7 +97,7 @@ def test_positions_cost_their_own_rows_of_the_layers_behind_them(model, method, 
     assert cost([alone] * 3) == 3 * expected
 
 
-def test_components_cost_the_layers_from_the_first_one_read(model):
+def test_components_cost_the_layers_from_the_first_one_ablated(model):
     """A component more than the model itself: its weight's two thin products, and no remainder."""
     generator, parts = torch.Generator().manual_seed(0), {}
     for name in decomposed_layers(model, LAYERS):
@@ -109,16 +109,19 @@ def test_components_cost_the_layers_from_the_first_one_read(model):
         base = trace(model, tokens, range(SIZE.n_layers))
         start = Start(model, layer_calls(model, tokens[:1]), tokens, base, 1)
     last = SIZE.n_layers - 1
-    cut = (Part(f"model.layers.{last}.self_attn.q_proj", 1),)
     decomposition = Decomposition.of(model, parts)
 
-    def cost(first: int, sets) -> int:
-        passes = ComponentPasses(decomposition, start, first, last)
+    def cut(layer: int) -> tuple[Part]:
+        return (Part(f"model.layers.{layer}.self_attn.q_proj", 1),)
+
+    def cost(sets) -> int:
+        passes = ComponentPasses(decomposition, start, 0, last)
         with torch.inference_mode():
+            assert passes.base.shape[0] == 1  # the model as it is, once for all sets
             return counted_flops(lambda: passes.read(sets))
 
-    for first in range(1, last):
-        assert cost(first - 1, [cut]) - cost(first, [cut]) == N_ROWS * block(N_POS)
+    for layer in range(last):
+        assert cost([cut(layer)]) - cost([cut(layer + 1)]) == N_ROWS * block(N_POS)
     thin = 2 * 2 * SIZE.d_model * N_PARTS * N_POS * N_ROWS
-    assert cost(1, [cut]) - cost(1, [()]) == thin
-    assert cost(1, [cut] * 4) == 4 * cost(1, [cut])
+    assert cost([cut(0)]) - cost([()]) == thin
+    assert cost([cut(0)] * 4) == 4 * cost([cut(0)])

@@ -29,6 +29,7 @@ def predicting(request, saved):
 @torch.no_grad()
 def test_differences_are_those_of_the_distributions(predicting, metrics, at_once, monkeypatch):
     monkeypatch.setattr(predictions, "LOGIT_ELEMENTS", at_once)
+    monkeypatch.setattr(predictions, "BLOCK_ELEMENTS", at_once)
     monkeypatch.setattr(predictions, "_MIN_TOKENS", 13)
     generator = torch.Generator().manual_seed(0)
     hidden = torch.randn(2, 11, 32, generator=generator)

@@ -201,6 +201,7 @@ def test_chunks_change_nothing(llama, metrics, monkeypatch):
     monkeypatch.setattr(predictions, "_MIN_TOKENS", 5)
     for max_rows, at_once in [(1, 50), (3, 2**22), (5, 1000), (13, 300)]:
         monkeypatch.setattr(predictions, "LOGIT_ELEMENTS", at_once)
+        monkeypatch.setattr(predictions, "BLOCK_ELEMENTS", at_once)
         found = sweep(llama, IDS, SINGLE, NO_SOURCE, measurement(metrics, max_rows), silent)
         for metric, values in found.values.items():
             np.testing.assert_allclose(values, expected.values[metric], rtol=0, atol=1e-6)

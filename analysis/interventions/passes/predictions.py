@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
-from math import log
 
 import torch
 from jaxtyping import Float, Int
@@ -15,6 +14,9 @@ from analysis.models.load import Model, unembed
 
 LOGIT_ELEMENTS = 2**22
 """Logits exist for this many positions times tokens at a time (16 MiB in float32)."""
+
+BLOCK_ELEMENTS = 2**18
+"""Two distributions are compared for this many at a time, so that they stay in a core's cache."""
 
 _MIN_TOKENS = 256
 
@@ -98,8 +100,8 @@ def differences(
     capped = model.card.config.get("final_logit_softcapping") is not None
     if metrics is Metrics.LEAN and not capped:
         return _lean(model, base, ablated)
-    found = [_full(model, base, hidden) for hidden in ablated]
-    return {name: torch.stack([each[name] for each in found]) for name in metrics.value}
+    found = _full(model, base, ablated)
+    return {name: found[name] for name in metrics.value}
 
 
 def _lean(
@@ -126,37 +128,47 @@ def _lean(
 
 
 def _full(
-    model: Model, base: Predictions, ablated: Float[Tensor, "position d_model"]
-) -> dict[str, Float[Tensor, " position"]]:
+    model: Model, base: Predictions, ablated: Float[Tensor, "condition position d_model"]
+) -> dict[str, Float[Tensor, "condition position"]]:
     """Every metric, from both distributions of a few positions at a time."""
-    step = max(1, LOGIT_ELEMENTS // model.card.vocab)
-    blocks: list[dict[str, Tensor]] = []
-    for start in range(0, len(ablated), step):
+    step = max(1, BLOCK_ELEMENTS // model.card.vocab)
+    blocks: list[list[dict[str, Tensor]]] = []
+    for start in range(0, len(base.hidden), step):
         at = slice(start, start + step)
-        logits = unembed(model, base.hidden[at]), unembed(model, ablated[at])
-        blocks.append(_compare(*logits, base.tokens[:, at]))
-    return {name: torch.cat([block[name] for block in blocks]) for name in METRICS}
+        logits, tokens = unembed(model, base.hidden[at]), base.tokens[:, at]
+        log_p = logits.log_softmax(-1)
+        before = log_p, log_p.exp(), logits.gather(1, tokens[:1].T)[:, 0]
+        blocks.append(
+            [_compare(*before, unembed(model, hidden), tokens) for hidden in ablated[:, at]]
+        )
+    return {
+        name: torch.cat([torch.stack([one[name] for one in block]) for block in blocks], 1)
+        for name in METRICS
+    }
 
 
 def _compare(
-    base: Float[Tensor, "position d_vocab"],
+    log_p: Float[Tensor, "position d_vocab"],
+    p: Float[Tensor, "position d_vocab"],
+    peak: Float[Tensor, " position"],
     ablated: Float[Tensor, "position d_vocab"],
     tokens: Int[Tensor, "two position"],
 ) -> dict[str, Float[Tensor, " position"]]:
     """Both divergences, their middle, and what happens to the base's token and the next."""
-    log_p, log_q = base.log_softmax(-1), ablated.log_softmax(-1)
-    p, q = log_p.exp(), log_q.exp()
-    log_middle = torch.logaddexp(log_p, log_q) - log(2)
-    to_middle = p * (log_p - log_middle) + q * (log_q - log_middle)
+    log_q = ablated.log_softmax(-1)
+    q, change = log_q.exp(), log_p - log_q
+    both = p + q
+    log_middle = (both / 2).clamp_(min=torch.finfo(both.dtype).tiny).log_()
+    to_middle = (log_p - log_middle).mul_(p).add_(log_middle.neg_().add_(log_q).mul_(q))
     top1, following = tokens[0][:, None], tokens[1][:, None]
     kept = ablated.gather(1, top1)[:, 0]
     return {
-        "kl_base_ablated": (p * (log_p - log_q)).sum(-1),
-        "kl_ablated_base": (q * (log_q - log_p)).sum(-1),
+        "kl_base_ablated": (p * change).sum(-1),
+        "kl_ablated_base": -(q * change).sum(-1),
         "js": to_middle.sum(-1) / 2,
         "top1_changed": (ablated.amax(-1) > kept).to(kept.dtype),
-        "loss_change": (log_p - log_q).gather(1, following)[:, 0],
-        "logit_change": kept - base.gather(1, top1)[:, 0],
+        "loss_change": change.gather(1, following)[:, 0],
+        "logit_change": kept - peak,
     }
 
 

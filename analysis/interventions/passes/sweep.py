@@ -27,6 +27,9 @@ from .layers import layer_calls
 from .predictions import Predictions, differences, predictions
 from .staircase import Staircase, joining_order, trace
 
+_BESIDE = 8
+"""Conditions that a batch has room for, if there are as many: they share the base's predictions."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
@@ -81,7 +84,8 @@ def sweep(
     used, done = in_use(source, conditions), 0
     with torch.inference_mode():
         calls = layer_calls(model, on_device(model, ids[:1]))
-        for rows in chunks(len(ids), measurement.max_rows):
+        n_beside = min(max(1, len(acting)), _BESIDE, measurement.max_rows)
+        for rows in chunks(len(ids), measurement.max_rows // n_beside):
             base = trace(model, on_device(model, ids[rows]), joints)
             for i in idle:
                 averages.add(i, rows, same(measurement.metrics, base.hidden))

@@ -1,7 +1,8 @@
 """Passes over a random block shown twice, with other components ablated in every few rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from random import Random
 
 import numpy as np
@@ -15,6 +16,7 @@ from analysis.attention import Taps, Where
 from analysis.batches import rows_at_once
 from analysis.components.ablation import Part
 from analysis.components.decomposed import Components, Decomposition, Mask, masked
+from analysis.components.geometry import projections
 from analysis.interventions import Head
 from analysis.interventions.passes.layers import through
 from analysis.models.load import unembed
@@ -29,6 +31,9 @@ Column = tuple[str, Head | None]
 
 LOSS: Column = ("loss", None)
 """On the second copy, nats per token."""
+
+_LOSSES_AT_ONCE = 256
+"""Positions whose logits exist together."""
 
 N_NEAREST = 10
 """Matched components are drawn among so many whose norm is nearest."""
@@ -68,15 +73,23 @@ class ComponentPasses:
             Ablated minus base.
         """
         step = rows_at_once(TOKENS_PER_BATCH, self.start.tokens.numel())
-        base, found = self.read([()]), list[np.ndarray]()
+        found: list[np.ndarray] = []
         for begin in range(0, len(sets), step):
-            found.append(self.read(sets[begin : begin + step]) - base)
+            found.append(self.read(sets[begin : begin + step]) - self.base)
             report(min(begin + step, len(sets)), len(sets), "")
         return np.concatenate(found)
+
+    @cached_property
+    def base(self) -> Float[np.ndarray, "set sequence column"]:
+        """Scores and losses of the model as it is, the only set."""
+        return self.read([()])
 
     def read(self, sets: Sequence[Parts]) -> Float[np.ndarray, "set sequence column"]:
         """Scores and losses with each set ablated in rows of its own."""
         start, model = self.start, self.start.model
+        names = {part.layer for parts in sets for part in parts}
+        places = {name: at for (at, _), name in projections(self.decomposition).items()}
+        first = min((places[name] for name in names), default=self.previous)
         found: dict[int, list[Tensor]] = {self.previous: [], self.copier: []}
 
         def watch(where: Where, pattern: Tensor) -> None:
@@ -87,20 +100,24 @@ class ComponentPasses:
                 else scores.induction_score(pattern, start.n_bos)
             )
 
-        stream = start.base.resid_pre[self.previous].repeat(len(sets), 1, 1)
-        with masked(self.decomposition, self._masks(sets)):
-            for at in range(self.previous, len(model.layers)):
+        stream = start.base.resid_pre[first].repeat(len(sets), 1, 1)
+        with masked(self.decomposition, self._masks(sets, names)):
+            for at in range(first, len(model.layers)):
                 taps = Taps(watch=watch if at in found else None)
                 stream = through(model, at, start.calls[at], stream, taps)
-        read = [torch.cat(each) for each in found.values()]
+        read = [torch.cat(each) for each in found.values() if each]
         every = torch.cat([*read, self._losses(stream)[:, None]], dim=1)
-        return every.unflatten(0, (len(sets), -1)).double().cpu().numpy()
+        values = every.unflatten(0, (len(sets), -1)).double().cpu().numpy()
+        if first == self.previous:
+            return values
+        before = self.base[..., : len(self.columns) - values.shape[-1]]
+        return np.concatenate([before.repeat(len(sets), axis=0), values], axis=-1)
 
-    def _masks(self, sets: Sequence[Parts]) -> dict[str, Mask]:
+    def _masks(self, sets: Sequence[Parts], names: Iterable[str]) -> dict[str, Mask]:
         """Masks of 1 but for each set's components in its rows."""
         n_rows, model = len(self.start.tokens), self.start.model
         masks: dict[str, Mask] = {}
-        for name in {part.layer for parts in sets for part in parts}:
+        for name in names:
             kept = torch.ones(len(sets), 1, self.decomposition.components[name].n)
             for i, parts in enumerate(sets):
                 kept[i, 0, [part.component for part in parts if part.layer == name]] = 0
@@ -114,8 +131,16 @@ class ComponentPasses:
         cut = (stream.shape[1] + start.n_bos) // 2
         hidden = model.final_norm(stream[:, cut:-1])
         ids = start.tokens[:, cut + 1 :].repeat(len(stream) // len(start.tokens), 1)
-        rows = zip(hidden, ids, strict=True)
-        return torch.stack([F.cross_entropy(unembed(model, row), each) for row, each in rows])
+        blocks = zip(
+            hidden.flatten(0, 1).split(_LOSSES_AT_ONCE),
+            ids.flatten().split(_LOSSES_AT_ONCE),
+            strict=True,
+        )
+        losses = [
+            F.cross_entropy(unembed(model, some), following, reduction="none")
+            for some, following in blocks
+        ]
+        return torch.cat(losses).unflatten(0, ids.shape).mean(1)
 
 
 def frobenius(parts: Components) -> Float[Tensor, " component"]:

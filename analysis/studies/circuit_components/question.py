@@ -85,6 +85,14 @@ class ComponentEffects(Decomposed, CircuitExperiment):
         """The even blocks, that components are chosen on, and the odd ones."""
         return [replace(self.repeated, ids=self.repeated.ids[::2]), self.tested_on]
 
+    @property
+    def n_passes(self) -> int:
+        """At most: every component of both layers' attention alone."""
+        layers = {self.heads.previous.layer, self.heads.copiers[0].layer}
+        decomposition, _ = self.loaded()
+        found = projections(decomposition).items()
+        return 1 + sum(decomposition.components[n].n for (at, _), n in found if at in layers)
+
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Ablate.
 
@@ -103,7 +111,7 @@ class ComponentEffects(Decomposed, CircuitExperiment):
             swept = self._swept(halves, importance, report)
             rest = tuple(part for part, mean in importance.items() if mean <= SWEPT)
             together = self._together(halves[1], swept, rest, report)
-            (base,) = halves[1].read([()])
+            (base,) = halves[1].base
         columns, heads = halves[1].columns, (self.heads.previous, self.heads.copiers[0])
         places = {name: place for place, name in projections(decomposition).items()}
         labels = Labels(card=self.card, tokens=self.tested_on, data="repeated", seed=self.seed)

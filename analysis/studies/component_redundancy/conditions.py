@@ -32,7 +32,7 @@ PUBLISHED = f"{ABLATED}, as published"
 NOWHERE = "nowhere"
 """Said in place of a head where nothing is cut."""
 MOST_KEPT = 2**26
-"""Masks of adversaries are kept for the next question if they hold no more numbers: 256 MiB."""
+"""What was found is kept for the next question if it holds no more numbers: 256 MiB."""
 
 
 @dataclass(frozen=True, kw_only=True)

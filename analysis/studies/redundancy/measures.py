@@ -78,6 +78,11 @@ class Read:
     def __getitem__(self, condition: int) -> tuple[Tensor, Tensor]:
         return self.attn_out[condition], self.logits[condition]
 
+    @property
+    def size(self) -> int:
+        """Numbers that it holds."""
+        return self.attn_out.numel() + self.logits.numel()
+
 
 def read(model: Model, ended: Endings) -> Read:
     """What was read at the last position, in double precision."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -23,7 +23,7 @@ from analysis.questions.text_sweep import batch_rows
 from analysis.studies.retrieval.answering.decoding import Scope
 from analysis.studies.retrieval.answering.items import record_items
 from analysis.studies.retrieval.answering.outcomes import Outcomes, outcomes
-from analysis.studies.retrieval.answering.prompts import Prompt, prompt
+from analysis.studies.retrieval.answering.prompts import Prompt, prompts
 from analysis.studies.retrieval.answering.trials import Trial
 from analysis.text.english import Split
 from analysis.text.tokens import Tokens
@@ -84,16 +84,8 @@ class SetCurves(HeadSets):
         """The questions as they are fed, each with its answer behind it."""
         return self._tokens(self.prompts)
 
-    def _tokens(self, prompts: Sequence[Prompt]) -> Tokens:
-        longest = max(len(asked.ids) + len(asked.answer) for asked in prompts)
-        rows = [[*asked.ids, *asked.answer] for asked in prompts]
-        filled = [row + [-1] * (longest - len(row)) for row in rows]
-        return Tokens(
-            np.array(filled, dtype=np.int32),
-            *self.origin,
-            self.bos,
-            self.vocabulary.hash,
-        )
+    def _tokens(self, asked: tuple[Prompt, ...]) -> Tokens:
+        return _fed(asked, self.origin, self.bos, self.vocabulary.hash)
 
     def data(self) -> Sequence[Tokens]:
         """The questions, and what means are taken over."""
@@ -201,7 +193,7 @@ class RetrievalCurves(SetCurves):
             seed=self.seed,
             bos=self.bos,
         )
-        return tuple(prompt(item, self.vocabulary, bos=self.bos) for item in items)
+        return prompts(items, self.vocabulary, bos=self.bos)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,6 +234,15 @@ class FileRetrievalCurves(SetCurves, FileQuestions):
     def origin(self) -> tuple[str, str]:
         """What the questions are called, and where they come from."""
         return f"{self.split_name} questions", self.source
+
+
+@lru_cache(maxsize=64)
+def _fed(asked: tuple[Prompt, ...], origin: tuple[str, str], bos: bool, vocabulary: str) -> Tokens:
+    """Questions with their answers behind them; many experiments ask the same ones."""
+    rows = [[*one.ids, *one.answer] for one in asked]
+    longest = max(map(len, rows))
+    filled = [row + [-1] * (longest - len(row)) for row in rows]
+    return Tokens(np.array(filled, dtype=np.int32), *origin, bos, vocabulary)
 
 
 def zero_queries(condition: Condition) -> Mapping[Site, Edit]:

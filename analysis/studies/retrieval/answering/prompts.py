@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from analysis.errors import UserError
 from analysis.text.tokens import Vocabulary
@@ -35,6 +36,18 @@ class Prompt:
     """Token ids of a space and the answer, behind the question."""
     wrong: tuple[int, ...] | None
     """Token ids of a space and what the named wrong record, the first, answers; None without."""
+
+
+def prompts(items: Sequence[Item], vocabulary: Vocabulary, *, bos: bool) -> tuple[Prompt, ...]:
+    """Tokenise several items, as `prompt` does; many experiments ask the same ones."""
+    return _prompts(tuple(items), vocabulary, vocabulary.hash, bos)
+
+
+@lru_cache(maxsize=64)
+def _prompts(
+    items: tuple[Item, ...], vocabulary: Vocabulary, _tokenizer: str, bos: bool
+) -> tuple[Prompt, ...]:
+    return tuple(prompt(item, vocabulary, bos=bos) for item in items)
 
 
 def prompt(item: Item, vocabulary: Vocabulary, *, bos: bool) -> Prompt:
