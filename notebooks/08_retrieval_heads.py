@@ -262,8 +262,8 @@ def grid_answer(evidence, store, study):
 
 
 @app.cell
-def choose_size(plan):
-    sizes = {str(n): n for n in (0, *plan.levels)}
+def choose_size(cells, plan):
+    sizes = {str(n): n for n in views.grid_sizes(cells)}
     size = mo.ui.dropdown(sizes, value=str(plan.levels[:2][-1]), label="heads replaced")
     size
     return (size,)

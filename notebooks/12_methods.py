@@ -143,12 +143,9 @@ def retrieval_checked(asked, store):
 def checks_chart(ranking_evidence, retrieval_answer):
     checks = methods.check_rows([ranking_evidence.scores or {}, retrieval_answer])
     mo.stop(checks.is_empty(), mo.md("**Not testable.** No head was ranked on this model."))
-    halves = checks.filter(check="split half").sort("value")
-    valid = checks.filter(check="validity").sort("value")
     ranking_checks(
         checks,
-        f"Two halves of the items agree at {halves['value'][0]:.2f} or more; the costs of single "
-        f"heads at {valid['value'][-1]:.2f} at most",
+        methods.checks_title(checks),
         "Checks of each ranking of heads with their 95 % ranges: Spearman correlations (split "
         "half, validity) and Jaccard overlaps of top heads; grey: unrelated rankings.",
     )

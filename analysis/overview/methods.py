@@ -201,3 +201,22 @@ def check_rows(answers: Iterable[Answer]) -> pl.DataFrame:
         .otherwise(pl.format("{} of top {}", "measure", "size")),
     )
     return rows.select(wanted)
+
+
+def checks_title(checks: pl.DataFrame) -> str:
+    """The finding of `check_rows`: of those checks that could be made."""
+    said = [
+        f"{about} at {value:.2f} {bound}"
+        for check, about, bound, value in (
+            ("split half", "two halves of the items agree", "or more", pl.col("value").min()),
+            (
+                "validity",
+                "rankings agree with the costs of single heads",
+                "at most",
+                pl.col("value").max(),
+            ),
+        )
+        for value in checks.filter(check=check).select(value).drop_nulls().to_series().to_list()
+    ]
+    found = "; ".join(said) or "no ranking has two halves to compare"
+    return found[0].upper() + found[1:]

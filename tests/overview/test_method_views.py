@@ -227,6 +227,7 @@ def test_controls_and_checks_are_counted():
     )  # fmt: skip
     found = method_views.check_rows([{"ranking_checks": checks}, {}])
     assert found["check"].to_list() == ["jaccard of top 4", "split half"]
+    assert method_views.checks_title(found) == "Two halves of the items agree at 0.90 or more"
     assert method_views.check_rows([{}]).is_empty()
 
 

@@ -145,6 +145,12 @@ def needle(answers: Iterable[Answer]) -> pl.DataFrame:
     return pl.DataFrame(shown)
 
 
+def grid_sizes(cells: Iterable[Answer]) -> list[int]:
+    """How many top heads were replaced in the grid, ascending; 0 is the model as it is."""
+    frames = [cell["retrieval_curves"] for cell in cells if "retrieval_curves" in cell]
+    return pl.concat(frames).filter(family="top")["size"].unique().sort().to_list()
+
+
 def grid(cells: Iterable[Answer], ranking: str, size: int) -> pl.DataFrame:
     """What is answered in every cell of the grid with some top heads replaced.
 
