@@ -15,11 +15,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AttentionInterface
-from transformers.masking_utils import (
-    AttentionMaskInterface,
-    eager_mask,
-)
 
 from analysis.precision import wide
 
@@ -209,5 +204,28 @@ def _softmax(
     return torch.cat([scores, column], dim=-1).softmax(-1, dtype=dtype)[..., :-1]
 
 
-AttentionInterface.register(NAME, attention)
-AttentionMaskInterface.register(NAME, eager_mask)
+def rotate(
+    x: Float[Tensor, "batch head pos d_head"],
+    angle: Float[Tensor, "batch_or_one pos half"],
+    *,
+    adjacent: bool,
+) -> Float[Tensor, "batch head pos d_head"]:
+    """Rotate queries or keys by their position's angles (RoPE over the whole head).
+
+    Args:
+        x: Queries or keys.
+        angle: Radians for each pair of coordinates.
+        adjacent: Whether coordinate 2i pairs with 2i + 1; otherwise i pairs with i + d_head / 2.
+
+    Returns:
+        The rotated vectors, of the same norms.
+
+    Source:
+        Su et al. 2021, "RoFormer: Enhanced Transformer with Rotary Position Embedding".
+    """
+    cos, sin = angle.cos()[:, None].to(x.dtype), angle.sin()[:, None].to(x.dtype)
+    if adjacent:
+        a, b = x[..., 0::2], x[..., 1::2]
+        return torch.stack([a * cos - b * sin, a * sin + b * cos], dim=-1).flatten(-2)
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)

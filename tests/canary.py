@@ -68,15 +68,18 @@ def alike(one: Told | None, other: Told | None) -> bool:
     )
 
 
-def answers() -> dict[str, Told]:
+def answers(root: Path | None = None) -> dict[str, Told]:
     """Ask everything of the reference model, in the tiny size.
+
+    Args:
+        root: A store that may know the answers; a new one by default.
 
     Returns:
         What is told of each experiment's answers, those of all its questions after each other.
     """
     frames: dict[str, dict[str, list[pl.DataFrame]]] = defaultdict(lambda: defaultdict(list))
     with TemporaryDirectory() as folder:
-        store, seen = Store.open(Path(folder) / "store"), list[Experiment]()
+        store, seen = Store.open(root or Path(folder) / "store"), list[Experiment]()
 
         def recall(asked: Experiment) -> Answer:
             answer = store.recall(asked)

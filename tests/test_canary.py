@@ -31,8 +31,8 @@ def test_rounding_and_runs_are_no_other_answer():
     assert canary.alike(*told)
 
 
-def test_the_answers_of_the_reference_model_are_those_that_the_lock_was_written_with():
-    now, kept = canary.answers(), canary.kept()
+def test_the_answers_of_the_reference_model_are_those_that_the_lock_was_written_with(real_book):
+    now, kept = canary.answers(real_book.store), canary.kept()
     assert now.keys() == kept.keys()
     assert not [name for name in now if not canary.alike(now[name], kept[name])]
 

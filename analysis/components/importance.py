@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from analysis.models.llama_simple_mlp import rotate
+from analysis.attention import rotate
 
 from .decomposed import Components
 

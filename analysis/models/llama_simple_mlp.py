@@ -31,6 +31,8 @@ from transformers.utils.output_capturing import (
     capture_outputs,
 )
 
+from analysis.attention import rotate
+
 
 class LlamaSimpleMLPConfig(PreTrainedConfig):
     """Sizes of a `LlamaSimpleMLP`; the defaults are those of the reference model."""
@@ -70,33 +72,6 @@ class RMSNorm(nn.Module):
         wide = x.float()
         unit = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps)
         return (unit * self.weight.float()).to(x.dtype)
-
-
-def rotate(
-    x: Float[Tensor, "batch head pos d_head"],
-    angle: Float[Tensor, "batch_or_one pos half"],
-    *,
-    adjacent: bool,
-) -> Float[Tensor, "batch head pos d_head"]:
-    """Rotate queries or keys by their position's angles (RoPE over the whole head).
-
-    Args:
-        x: Queries or keys.
-        angle: Radians for each pair of coordinates.
-        adjacent: Whether coordinate 2i pairs with 2i + 1; otherwise i pairs with i + d_head / 2.
-
-    Returns:
-        The rotated vectors, of the same norms.
-
-    Source:
-        Su et al. 2021, "RoFormer: Enhanced Transformer with Rotary Position Embedding".
-    """
-    cos, sin = angle.cos()[:, None].to(x.dtype), angle.sin()[:, None].to(x.dtype)
-    if adjacent:
-        a, b = x[..., 0::2], x[..., 1::2]
-        return torch.stack([a * cos - b * sin, a * sin + b * cos], dim=-1).flatten(-2)
-    a, b = x.chunk(2, dim=-1)
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
 
 
 class ResidualWriter(nn.Linear):

@@ -1,24 +1,28 @@
-"""Load a causal language model and switch it to the instrumented attention function."""
+"""Load a causal language model and switch it to the instrumented attention function.
+
+What imports transformers waits until a model is loaded: most of what is asked is known already.
+"""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, PreTrainedModel
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-from transformers.utils import logging
 
-from analysis.attention import NAME, Site, Taps, Where
+from analysis.attention import Site, Taps, Where
 from analysis.errors import UserError, reason
 from analysis.precision import Precision, narrow, wide
 
-from . import llama_simple_mlp, published
 from .card import ModelCard, read_card
 from .linear import Linear, with_products
 from .placement import AUTO, fetched, spread
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _OUTPUT_PROJECTIONS = ("o_proj", "c_proj", "out_proj", "dense")
 _LAYER_LISTS = ("layers", "h", "blocks")
@@ -87,16 +91,16 @@ def load_model(name: str, device: str = "cpu", precision: Precision = Precision.
 @lru_cache(maxsize=1)
 def _load(name: str, device: str, precision: Precision, _model: str) -> Model:
     """Load once for all experiments that ask the same weights in a row."""
+    from .network import causal_classes, weighed  # noqa: PLC0415 - imports transformers
+
     card = read_card(name)
-    causal = {*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()}
-    causal.add(llama_simple_mlp.LlamaSimpleMLPForCausalLM.__name__)
-    if card.architecture not in causal:
+    if card.architecture not in causal_classes():
         raise UserError(
             f"expected a causal language model, {name} is a {card.architecture}; "
             "choose a model with a ...ForCausalLM class"
         )
     try:
-        net, missing = _weighed(card)
+        net, missing = weighed(card)
         early = precision is Precision.FLOAT32 and device != AUTO
         if early:
             nn.Module.to(net, device)
@@ -123,31 +127,6 @@ def _load(name: str, device: str, precision: Precision, _model: str) -> Model:
     return model
 
 
-def _weighed(card: ModelCard) -> tuple[PreTrainedModel, list[str]]:
-    """The model with its weights, and the names of those that were not found."""
-    if published.is_published(card.folder):
-        target = published.parts(card.folder).target
-        if sum(tensor.numel() for tensor in target.values()) < card.n_params:
-            raise UserError(
-                f"expected the {card.n_params} weights of the target in {card.folder}, found "
-                "fewer; copy the whole run folder"
-            )
-        config = llama_simple_mlp.LlamaSimpleMLPConfig(**card.config)
-        net = llama_simple_mlp.LlamaSimpleMLPForCausalLM(config)
-        loaded = net.load_state_dict(target, strict=False)
-        return net, sorted(loaded.missing_keys)
-    logging.disable_progress_bar()
-    found: Any = AutoModelForCausalLM.from_pretrained(
-        card.folder,
-        dtype=torch.float32,
-        attn_implementation="eager",
-        trust_remote_code=False,
-        use_safetensors=True,
-        output_loading_info=True,
-    )
-    return found[0], sorted(found[1]["missing_keys"])
-
-
 def instrument(net: PreTrainedModel, card: ModelCard) -> Model:
     """Switch a model to our attention function and make sure that it is really used.
 
@@ -161,6 +140,8 @@ def instrument(net: PreTrainedModel, card: ModelCard) -> Model:
     Raises:
         UserError: Some layer keeps its own attention, so that an ablation would change nothing.
     """
+    from .network import switch  # noqa: PLC0415 - imports transformers
+
     seen: list[int] = []
 
     def count(where: Where, z: Tensor) -> Tensor:
@@ -173,7 +154,7 @@ def instrument(net: PreTrainedModel, card: ModelCard) -> Model:
         "choose an architecture that supports set_attn_implementation"
     )
     try:
-        net.set_attn_implementation(NAME)
+        switch(net)
         probe = torch.zeros(1, 2, dtype=torch.long, device=next(net.parameters()).device)
         with torch.no_grad():
             net(probe, use_cache=False, taps=Taps(edits={Site.Z: count}))

@@ -1,8 +1,10 @@
 """Tests and ranks: shares of right answers, changed pairs, chosen sets beside random ones."""
 
+from importlib import import_module
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import binomtest, rankdata
 
 
 def wilson(n_right: int, n: int) -> tuple[float, float]:
@@ -23,7 +25,7 @@ def wilson(n_right: int, n: int) -> tuple[float, float]:
     """
     if not 0 <= n_right <= n or n < 1:
         raise ValueError(f"expected a share of at least 1, got {n_right} of {n}")
-    interval = binomtest(n_right, n).proportion_ci(method="wilson")
+    interval = _scipy().binomtest(n_right, n).proportion_ci(method="wilson")
     return float(interval.low), float(interval.high)
 
 
@@ -42,7 +44,7 @@ def mcnemar_p(n_lost: int, n_won: int) -> float:
         Proportions or Percentages", with the binomial distribution itself.
     """
     n = n_lost + n_won
-    return float(binomtest(n_lost, n).pvalue) if n else 1.0
+    return float(_scipy().binomtest(n_lost, n).pvalue) if n else 1.0
 
 
 def spearman(estimated: Float[np.ndarray, " n"], exact: Float[np.ndarray, " n"]) -> float:
@@ -59,7 +61,7 @@ def spearman(estimated: Float[np.ndarray, " n"], exact: Float[np.ndarray, " n"])
     Source:
         Spearman 1904, "The Proof and Measurement of Association between Two Things".
     """
-    a, b = (ranks - ranks.mean() for ranks in (rankdata(estimated), rankdata(exact)))
+    a, b = (ranks - ranks.mean() for ranks in (ranked(estimated), ranked(exact)))
     size = np.sqrt((a @ a) * (b @ b))
     return float(a @ b / size) if size > 0 else np.nan
 
@@ -102,3 +104,13 @@ def holm(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
     return adjusted
+
+
+def ranked(values: Float[np.ndarray, "*row place"]) -> Float[np.ndarray, "*row place"]:
+    """Ranks along the last axis, from 1; equal values share the mean of theirs."""
+    return _scipy().rankdata(values, axis=-1)
+
+
+def _scipy() -> Any:
+    """Imported late: a stored answer needs none of it, and it takes half a second."""
+    return import_module("scipy.stats")

@@ -6,11 +6,15 @@ import re
 import sys
 from importlib.metadata import version
 
+import altair as alt
 import marimo as mo
 import polars as pl
 import pytest
+from altair.utils.schemapi import SchemaValidationError
+from marimo._entrypoints import registry as executors
 
 from book import _compat
+from book.charts import chart_spec, unchecked
 
 from .book_sample import NOTEBOOKS, write_notebook
 
@@ -134,3 +138,29 @@ def _told(notebook, options):
     finally:
         sys.argv = argv
         sys.modules.pop(notebook.stem, None)
+
+
+def test_what_is_looked_up_once_is_what_is_found_again():
+    rows = pl.DataFrame({"name": ["a", "b"], "value": [1.0, 2.0]})
+
+    def spec() -> dict[str, object]:
+        chart = alt.Chart(rows).mark_bar().encode(x="value:Q", y="name:N", tooltip=["name:N"])
+        return chart_spec(chart)
+
+    plain = spec()
+    with _compat.remembered():
+        assert spec() == spec() == plain
+        names = [executors.get_entry_points("marimo.cell.executor") for _ in range(2)]
+    assert names[0] is names[1]
+    assert list(names[0]) == list(executors.get_entry_points("marimo.cell.executor"))
+
+
+def test_charts_are_held_against_the_schema_but_where_it_is_said():
+    chart = alt.Chart(pl.DataFrame({"value": [1.0]})).mark_bar().encode(x="value:Q")
+    chart.width = "wide"
+    with pytest.raises(SchemaValidationError):
+        chart_spec(chart)
+    with unchecked():
+        assert chart_spec(chart)["width"] == "wide"
+    with pytest.raises(SchemaValidationError):
+        chart_spec(chart)

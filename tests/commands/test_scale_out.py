@@ -15,8 +15,9 @@ from psutil import Process
 
 from analysis.errors import UserError
 from analysis.overview.findings import findings
+from analysis.questions import cost
 from analysis.questions.cost import Cost
-from book.computing import Plan, compute_by, compute_share
+from book.computing import Plan, compute_by, compute_share, longest_first
 from book.local_engine import WORTH_S, LocalEngine, grouped, n_processes
 from book.ray_engine import RETRIES, ray_engine
 from store import Store, StoreError, accept, damages, deliver, merge, run_key
@@ -273,6 +274,18 @@ def test_units_that_share_work_follow_each_other_in_one_process():
     units = [Sharing(seed=s, together="a" if s in {1, 3} else None) for s in range(5)]
     groups = [[unit.seed for unit in group] for group in grouped(units)]
     assert groups == [[0], [1, 3], [2], [4]]
+
+
+def test_what_goes_together_is_begun_by_all_of_its_tokens(monkeypatch):
+    @dataclass(frozen=True, kw_only=True)
+    class Sharing(Scores):
+        together: str | None = None
+
+    monkeypatch.setattr(cost, "passes", lambda units: (1, sum(unit.seed for unit in units)))
+    units = [Sharing(seed=n, together="a" if n < 6 else None) for n in (4, 8, 5, 6)]
+    assert [unit.seed for unit in longest_first(units)] == [4, 5, 8, 6]
+    alone = [Sharing(seed=n) for n in (4, 8, 5, 6)]
+    assert [unit.seed for unit in longest_first(alone)] == [8, 6, 5, 4]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from copy import deepcopy
 
 import pytest
@@ -292,3 +294,12 @@ def test_an_unknown_device_is_refused(saved):
         with pytest.raises(UserError, match=device) as error:
             load_model(str(saved("llama")), device)
         assert_one_line(error)
+
+
+def test_what_is_known_already_is_told_without_transformers():
+    script = (
+        "import sys; from analysis.studies import studies; list(studies());"
+        "import analysis.overview.findings;"
+        "slow = {'transformers', 'scipy.stats'} & sys.modules.keys(); assert not slow, slow"
+    )
+    subprocess.run([sys.executable, "-P", "-c", script], check=True)

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import numpy as np
 import polars as pl
 from jaxtyping import Float
-from scipy.stats import rankdata
 
 from analysis.progress import Report
 from analysis.questions.halves import ODD, strongest_first
@@ -23,7 +22,7 @@ from analysis.questions.judgement import (
     decided,
     judged,
 )
-from analysis.statistics.comparisons import holm, permutation_p, spearman
+from analysis.statistics.comparisons import holm, permutation_p, ranked, spearman
 from analysis.statistics.resampling import N_RESAMPLES, Interval, central, mean_interval
 
 FIGURES = {
@@ -252,7 +251,7 @@ def correlations(
     first: Float[np.ndarray, "draw head"], second: Float[np.ndarray, "draw head"]
 ) -> Float[np.ndarray, " draw"]:
     """Spearman correlations row by row, as `spearman` has them: NaN where all of one are equal."""
-    ranks = [rankdata(a, axis=1) for a in (first, second)]
+    ranks = [ranked(a) for a in (first, second)]
     a, b = (r - r.mean(1, keepdims=True) for r in ranks)
     size = np.sqrt((a * a).sum(1) * (b * b).sum(1))
     return np.divide((a * b).sum(1), size, out=np.full(len(size), np.nan), where=size > 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import ClassVar
 
 import polars as pl
@@ -27,7 +27,7 @@ from analysis.questions.experiment import Experiment
 from analysis.questions.head_sets import HeadSets
 from analysis.questions.rows import Labels
 from analysis.text.lists import Design, ListQuestion, Lists, Shown, shown_lists
-from analysis.text.tokens import Tokens
+from analysis.text.tokens import Tokens, Vocabulary
 
 from .measures import drawn_profile, measure_rows, profile_rows
 from .recall import recall
@@ -94,7 +94,7 @@ class LagProfiles(HeadSets):
             n_permutations=2 * self.n_permutations,
             seed=self.seed,
         )
-        return shown_lists(self.vocabulary, self.card.n_ctx, asked)
+        return _shown(self.vocabulary, self.vocabulary.hash, self.card.n_ctx, asked)
 
     @property
     def lists(self) -> Lists:
@@ -172,3 +172,9 @@ class LagProfiles(HeadSets):
             "lag_profiles": profiles.with_columns(**constants),
             "lag_measures": measures.with_columns(**constants),
         }
+
+
+@lru_cache(maxsize=32)
+def _shown(vocabulary: Vocabulary, _tokenizer: str, n_ctx: int, asked: ListQuestion) -> Lists:
+    """Lists that many experiments ask; a folder may get another tokenizer."""
+    return shown_lists(vocabulary, n_ctx, asked)

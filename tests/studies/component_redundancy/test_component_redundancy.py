@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from polars.testing import assert_frame_equal
 
 from analysis.attention import Taps
 from analysis.components import ablation
@@ -16,6 +17,7 @@ from analysis.errors import UserError
 from analysis.interventions import NOTHING, Head, Method, taps
 from analysis.models.load import hidden_states
 from analysis.questions.asked import Asked
+from analysis.studies.component_redundancy import question as redundancy
 from analysis.studies.component_redundancy import views
 from analysis.studies.component_redundancy.choice import LARGEST, MATCHED, PairChoice, matched_pairs
 from analysis.studies.component_redundancy.claims import by_sequence
@@ -297,3 +299,36 @@ def test_a_model_without_a_decomposition_is_not_asked(worded, run):
         assert one.question()["model"]["transform"]["decomposition"] == one.weights
         assert "decomposition" not in one.question()["parameters"]
     assert len({str(one.question()) for one in experiments}) == 4
+
+
+def test_what_is_read_without_masks_is_read_once_for_all_who_ask_the_same(question, monkeypatch):
+    ended: list[bool] = []
+    plain = ComponentRedundancy._ended
+
+    def counted(self, ablation, draws, start):
+        ended.append(any(draws))
+        return plain(self, ablation, draws, start)
+
+    def run_anew(other: ComponentRedundancy) -> tuple[dict[str, pl.DataFrame], int]:
+        ended.clear()
+        return other.run(silent), ended.count(False)
+
+    monkeypatch.setattr(ComponentRedundancy, "_ended", counted)
+    redundancy._unmasked.cache_clear()
+    n_groups = len(list(question.groups()))
+    assert run_anew(question)[1] == n_groups
+    same = replace(question, components=IDLE)
+    shared, n_read = run_anew(same)
+    assert n_read == 0
+    redundancy._unmasked.cache_clear()
+    alone, n_read = run_anew(same)
+    assert n_read == n_groups
+    for table, rows in alone.items():
+        assert_frame_equal(shared[table], rows)
+    for change in ({"method": "mask_key"}, {"head": "L0H1"}, {"max_lag": 2}, {"seed": 4}):
+        assert run_anew(replace(question, **change))[1] >= n_groups - 1, change
+    monkeypatch.setattr(redundancy, "MOST_KEPT", 0)
+    for _ in range(2):
+        assert run_anew(replace(question, seed=5))[1] > 0, "too large to be kept"
+    assert replace(question, components=IDLE).together == question.together is not None
+    assert asked(question, Mode.STOCHASTIC).together is None

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import DynamicCache
 
 from analysis.attention import Taps, Where
 from analysis.models.load import Model, unembed
@@ -24,6 +23,8 @@ class Conversation:
             model: The model, as it is.
             contexts: Rows of one length, at least 1, without padding.
         """
+        from transformers import DynamicCache  # noqa: PLC0415 - slow to import
+
         self._model, self._cache = model, DynamicCache()
         self._feed(contexts, None)
 

@@ -1,17 +1,21 @@
 """The models that are timed: random weights of stated sizes, and the reference model."""
 
+from __future__ import annotations
+
 from copy import deepcopy
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel
-from transformers.utils import logging
 
 from analysis.errors import UserError
 from analysis.models.linear import with_products
 from analysis.models.load import Model, load_model
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 REFERENCE = "reference"
 SEED = 0
@@ -83,6 +87,9 @@ def random_model(size: Size, device: str) -> Model:
     Returns:
         The instrumented model; the same weights for the same size.
     """
+    from transformers import AutoModelForCausalLM, LlamaConfig  # noqa: PLC0415 - slow to import
+    from transformers.utils import logging  # noqa: PLC0415
+
     config = LlamaConfig(
         vocab_size=size.d_vocab,
         hidden_size=size.d_model,
