@@ -240,7 +240,7 @@ COMMENT ON COLUMN ablations.heads IS 'Query heads, as L1H4,L2H0; of families tha
 COMMENT ON COLUMN ablations.size IS 'Number of heads, or of components';
 COMMENT ON COLUMN ablations.positions IS 'Query or key positions, comma separated, or all; relative to a position t where it differs, as t-1';
 COMMENT ON COLUMN ablations.receiver IS 'The one input that sees the change, as L3H4.k; NULL where everything downstream does';
-COMMENT ON COLUMN ablations.scope IS 'prefill, decode, or both';
+COMMENT ON COLUMN ablations.scope IS 'prefill, decode, or prefill+decode';
 COMMENT ON COLUMN ablations.baseline IS 'What effects are measured against';
 COMMENT ON COLUMN ablations.draw IS 'Number of the random draw, from 0; NULL where nothing was drawn';
 
