@@ -32,7 +32,8 @@ PUBLISHED = f"{ABLATED}, as published"
 NOWHERE = "nowhere"
 """Said in place of a head where nothing is cut."""
 MOST_KEPT = 2**26
-"""What was found is kept for the next question if it holds no more numbers: 256 MiB."""
+"""What was found is kept for the next question if it holds no more numbers: 256 MiB of masks, or
+twice that of what is read in double precision."""
 
 
 @dataclass(frozen=True, kw_only=True)
