@@ -22,6 +22,11 @@ COLORS = {
 """One colour a role: what is measured, a variant, its control."""
 
 VERDICTS = {"supported": "#2f7d4f", "undecided": "#b8860b", "not supported": "#b23a48"}
+VERDICT_SCALE = alt.Scale(domain=list(VERDICTS), range=list(VERDICTS.values()))
+VERDICT_COLOR = alt.Color(
+    "verdict:N", title=None, scale=VERDICT_SCALE, legend=alt.Legend(orient="top")
+)
+"""Of charts whose legend has no room beside them."""
 
 INTERVAL = (
     alt.Tooltip("value:Q", format=".3f"),
