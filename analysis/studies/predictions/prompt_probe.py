@@ -31,6 +31,7 @@ from analysis.interventions import (
 )
 from analysis.interventions.heads import parse_heads
 from analysis.interventions.passes.predictions import differences, predictions
+from analysis.interventions.passes.sweep import on_device
 from analysis.models.load import Model, hidden_states, unembed
 from analysis.progress import Report
 from analysis.questions.effect_rows import condition_rows
@@ -129,7 +130,7 @@ class PromptProbe(Experiment):
         """
         done = self.condition.interventions
         model = self.loaded_model()
-        ids = _on(model, self.tokens)
+        ids = on_device(model, self.tokens.ids)
         with torch.inference_mode():
             tapping = taps(done, self._stand_ins(model), 1)
             base, pattern = self._pass(model, ids, Taps())
@@ -167,7 +168,7 @@ class PromptProbe(Experiment):
         if self.reference is None:
             return NOTHING
         if Method(self.method).needs is Needs.DONORS:
-            return StandIns(means=None, donors=read_z(model, _on(model, self.reference)))
+            return StandIns(means=None, donors=read_z(model, on_device(model, self.reference.ids)))
         average = means(model, self.reference.ids, Pooling(self.pooling))
         return StandIns(means=average, donors=None)
 
@@ -213,7 +214,3 @@ class PromptProbe(Experiment):
             **{name: pl.col(name) for name in found if name != "loss_change"},
             loss_change=pl.when(pl.col("at") < len(rows) - 1).then("loss_change"),
         )
-
-
-def _on(model: Model, tokens: Tokens) -> Tensor:
-    return torch.from_numpy(tokens.ids.astype(np.int64)).to(model.device)

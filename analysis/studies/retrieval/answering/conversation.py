@@ -10,6 +10,8 @@ from transformers import DynamicCache
 from analysis.attention import Taps, Where
 from analysis.models.load import Model, unembed
 
+from .decoding import finished
+
 Watch = Callable[[Where, Tensor], None]
 """Sees patterns (row, head, query, key) of the queries at hand, over the keys of all positions."""
 
@@ -72,7 +74,7 @@ class Conversation:
                 break
         self._cache.crop(-(questions.shape[1] + new.shape[1] - 1))
         ends = set(stop)
-        return [_until(row, ends) for row in new.tolist()]
+        return [finished(row, ends) for row in new.tolist()]
 
     def _feed(
         self, tokens: Int[Tensor, "row pos"], watch: Watch | None
@@ -93,9 +95,3 @@ class Conversation:
         finally:
             handle.remove()
         return kept[0]
-
-
-def _until(ids: list[int], ends: set[int]) -> tuple[int, ...]:
-    """Up to and with the first id that ends a row."""
-    end = next((i + 1 for i, token in enumerate(ids) if token in ends), len(ids))
-    return tuple(ids[:end])
