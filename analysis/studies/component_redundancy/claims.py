@@ -184,27 +184,21 @@ def layer_of(head: str) -> int:
 
 def figure(answer: Evidence, metric: str) -> Interval | None:
     """A number of A in the predictions, with its interval; None where it has none."""
-    rows = answer["comparisons"].filter(
-        pl.col("sequence").is_null(),
-        pl.col("layer").is_null(),
-        pl.col("lower").is_not_null(),
-        reference="base",
-        condition="A",
-        metric=metric,
-    )
+    every = _of_a(answer, metric)
+    rows = every.filter(pl.col("sequence").is_null(), pl.col("lower").is_not_null())
     return None if rows.is_empty() else Interval(*rows.select("value", "lower", "upper").row(0))
 
 
 def by_sequence(answer: Evidence, metric: str) -> Float[np.ndarray, " sequence"]:
     """A number of A in the predictions on every sequence, in order; empty if it has none."""
-    rows = answer["comparisons"].filter(
-        pl.col("sequence").is_not_null(),
-        pl.col("layer").is_null(),
-        reference="base",
-        condition="A",
-        metric=metric,
-    )
+    rows = _of_a(answer, metric).filter(pl.col("sequence").is_not_null())
     return rows.sort("sequence")["value"].to_numpy()
+
+
+def _of_a(answer: Evidence, metric: str) -> pl.DataFrame:
+    """Rows of a number of A in the predictions."""
+    rows = answer["comparisons"].filter(reference="base", condition="A", metric=metric)
+    return rows.filter(pl.col("layer").is_null())
 
 
 def specificity(answers: Sequence[Evidence], layer: int) -> Float[np.ndarray, " sequence"]:

@@ -38,7 +38,7 @@ from analysis.questions.effect_rows import condition_rows
 from analysis.questions.experiment import Experiment
 from analysis.questions.rows import Labels
 from analysis.text.prompts import Prompt, check_length, prompt_tokens
-from analysis.text.sources import read_source, windows
+from analysis.text.sources import text_rows
 from analysis.text.tokens import Tokens
 
 from .measures import TARGET, Outcome, Place, prediction_rows, prompt_rows
@@ -89,14 +89,8 @@ class PromptProbe(Experiment):
         if needs is Needs.NOTHING:
             return None
         n_rows = 1 if needs is Needs.DONORS else self.n_reference
-        return windows(
-            read_source("reference", self.seed, 2 * n_rows * n_tokens),
-            self.vocabulary,
-            n_sequences=n_rows,
-            n_tokens=n_tokens,
-            bos=self.bos,
-            seed=self.seed,
-        )
+        shape = n_rows, n_tokens
+        return text_rows("reference", self.vocabulary, shape, bos=self.bos, seed=self.seed, room=2)
 
     def data(self) -> Sequence[Tokens]:
         """The prompt, and the windows that stand in."""
