@@ -200,7 +200,7 @@ class CircuitClaims(Judgement):
     def _writes(self) -> dict[str, Any]:
         copier = self.heads.copiers[0]
         found = {
-            data: _sequences(
+            data: sequences(
                 self.second_copy["head_scores"].filter(score="direct_logit", data=data), copier
             )
             for data in ("repeated", "shuffled")
@@ -237,10 +237,10 @@ def _names(answer: Evidence, **where: object) -> list[str]:
 
 def _score_changes(answer: Evidence, condition: str, head: Head) -> np.ndarray:
     """Changes of a head's induction score, by sequence."""
-    return _sequences(answer["head_effects"].filter(condition=condition), head)
+    return sequences(answer["head_effects"].filter(condition=condition), head)
 
 
-def _sequences(rows: pl.DataFrame, head: Head) -> np.ndarray:
+def sequences(rows: pl.DataFrame, head: Head) -> np.ndarray:
     """One head's values, by sequence."""
     own = rows.filter(pl.col("sequence").is_not_null(), layer=head.layer, head=head.head)
     return own.sort("sequence")["value"].to_numpy()

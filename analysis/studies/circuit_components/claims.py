@@ -14,7 +14,7 @@ from analysis.interventions import Head
 from analysis.questions.judgement import Evidence, Judgement, Statement
 from analysis.statistics.comparisons import permutation_p
 from analysis.statistics.resampling import Interval, central, mean_interval, ratio_of_sums
-from analysis.studies.circuit.claims import COPYING_BY_PATH, NEEDED
+from analysis.studies.circuit.claims import COPYING_BY_PATH, NEEDED, sequences
 
 from .measures import MATCHED, SUM, TOP, condition, judged_size
 
@@ -134,11 +134,8 @@ class ComponentEffectClaims(Judgement):
 
     def _share(self, score: str) -> np.ndarray:
         """A share of the induction head's, by sequence."""
-        layer, head = Head.parse(self.copier)
-        rows = self.effects["head_scores"].filter(
-            pl.col("sequence").is_not_null(), score=score, layer=layer, head=head
-        )
-        return rows.sort("sequence")["value"].to_numpy()
+        rows = self.effects["head_scores"].filter(score=score)
+        return sequences(rows, Head.parse(self.copier))
 
     def _claim(
         self,

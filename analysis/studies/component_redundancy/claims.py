@@ -11,6 +11,7 @@ import polars as pl
 from jaxtyping import Float
 
 from analysis.components.ablation import Mode
+from analysis.interventions import Head
 from analysis.questions.judgement import Bar, Evidence, Group, Judgement, Statement, answers_of
 from analysis.statistics.resampling import Interval
 from analysis.studies.redundancy.claims import REDUNDANT, indices, largest
@@ -79,7 +80,7 @@ class ComponentRedundancyClaims(Judgement):
 
     def _redundant(self) -> Iterator[dict[str, Any]]:
         """Whether R is large at offset 1, against other offsets and against random pairs."""
-        layer = layer_of(self.evidence.head)
+        layer = Head.parse(self.evidence.head).layer
         places = {
             "attention": (layer, f"the attention output of layer {layer}"),
             "predictions": (None, "the predictions"),
@@ -111,7 +112,7 @@ class ComponentRedundancyClaims(Judgement):
 
     def _specific(self) -> Iterator[dict[str, Any]]:
         """Whether offset 1 is special to the head, to the pair within it, and to the pair."""
-        found, layer = self.evidence, layer_of(self.evidence.head)
+        found, layer = self.evidence, Head.parse(self.evidence.head).layer
         whole, within, zeroed = (
             specificity([answer], layer)
             for answer in (found.modes[WHOLE], found.within[WHOLE], found.zeroed)
@@ -175,11 +176,6 @@ class ComponentRedundancyClaims(Judgement):
             )
             note = "control: all masks 1, on more sequences"
             yield self.decided(said, adversarial, plain, (0.0, note))
-
-
-def layer_of(head: str) -> int:
-    """The layer of a head such as `L1H4`."""
-    return int(head[1:].split("H", maxsplit=1)[0])
 
 
 def figure(answer: Evidence, metric: str) -> Interval | None:
