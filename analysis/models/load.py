@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, Cache, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging
 
@@ -235,9 +235,17 @@ def last_logits(
 
 
 def hidden_states(
-    model: Model, tokens: Int[Tensor, "batch pos"], taps: Taps
+    model: Model, tokens: Int[Tensor, "batch pos"], taps: Taps, cache: Cache | None = None
 ) -> Float[Tensor, "batch pos d_model"]:
-    """What the unembedding reads, after the final norm, without computing any logits."""
+    """What the unembedding reads, after the final norm, without computing any logits.
+
+    Args:
+        model: The model.
+        tokens: Token ids.
+        taps: What is observed and replaced.
+        cache: Keys and values of positions before these, which theirs are added to.
+    """
+    earlier = {} if cache is None else {"past_key_values": cache}
     kept: list[Tensor] = []
 
     def keep(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor]:
@@ -246,7 +254,7 @@ def hidden_states(
 
     handle = model.unembedding.register_forward_pre_hook(keep)
     try:
-        model.net(tokens, use_cache=False, taps=taps)
+        model.net(tokens, use_cache=cache is not None, taps=taps, **earlier)
     finally:
         handle.remove()
     return kept[0]

@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from analysis.attention import Taps, Where
-from analysis.models.load import Model, unembed
+from analysis.models.load import Model, hidden_states, unembed
 
 from .decoding import finished
 
@@ -80,18 +80,5 @@ class Conversation:
         self, tokens: Int[Tensor, "row pos"], watch: Watch | None
     ) -> Float[Tensor, "row pos d_model"]:
         """Hidden states of further positions, whose keys and values are kept; no logits."""
-        kept: list[Tensor] = []
-
-        def keep(_module: torch.nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor]:
-            kept.append(args[0])
-            return (args[0][:, :0],)
-
-        handle = self._model.unembedding.register_forward_pre_hook(keep)
-        try:
-            with torch.inference_mode():
-                self._model.net(
-                    tokens, use_cache=True, past_key_values=self._cache, taps=Taps(watch=watch)
-                )
-        finally:
-            handle.remove()
-        return kept[0]
+        with torch.inference_mode():
+            return hidden_states(self._model, tokens, Taps(watch=watch), self._cache)
