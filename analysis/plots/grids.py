@@ -3,16 +3,7 @@
 import altair as alt
 import polars as pl
 
-from .theme import (
-    ACCURACY,
-    EFFECT,
-    GREY,
-    HEAT,
-    INTERVAL,
-    MEASURED,
-    VERDICT_COLOR,
-    symmetric_end,
-)
+from .theme import ACCURACY, EFFECT, GREY, HEAT, INTERVAL, MEASURED, VERDICT_COLOR, symmetric_end
 
 _DIVERGING = ["#c0653a", "#f7f7f7", "#3b6ea8"]
 

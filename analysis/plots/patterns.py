@@ -3,11 +3,7 @@
 import altair as alt
 import polars as pl
 
-from .theme import (
-    BLUE,
-    HEAT,
-    ORANGE,
-)
+from .theme import BLUE, HEAT, ORANGE
 
 _KL = "KL(target || ablated), nats"
 _TOKENS = ("query token:N", "key token:N")
