@@ -31,14 +31,19 @@ def _keep_freed_memory() -> None:
     _set(_TRIM_THRESHOLD, 512 * _MIB)
 
 
+def give_back() -> None:
+    """Give what was freed so far back to the machine, where the C library knows how."""
+    trim = getattr(_libc, "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 @contextmanager
 def freed_memory_returned() -> Generator[None]:
     """Have freed blocks of 1 MiB and more given back at once, and those that were kept before."""
     _set(_MMAP_THRESHOLD, _MIB)
     _set(_TRIM_THRESHOLD, _MIB)
-    trim = getattr(_libc, "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+    give_back()
     try:
         yield
     finally:

@@ -6,6 +6,10 @@ Report = Callable[[int, int, str], None]
 """Told (done, total, what) while something runs."""
 
 
+def silent(_done: int, _total: int, _what: str) -> None:
+    """A report to nobody: of parts whose progress is shown as a whole."""
+
+
 def stage(report: Report, what: str, index: int, count: int) -> Report:
     """Report stage `index` of `count` as its share of the whole.
 

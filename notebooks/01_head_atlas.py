@@ -8,7 +8,7 @@ with app.setup:
     import polars as pl
 
     from analysis.interventions.heads import parse_heads
-    from analysis.plots.curves import offset_profile
+    from analysis.plots.curves import attention_profile
     from analysis.plots.grids import head_grid
     from analysis.plots.intervals import by_data
     from analysis.plots.patterns import pattern_pair
@@ -147,8 +147,9 @@ def profile(asked, head, text):
     at = parse_heads([head.value], asked.card)[0]._asdict()
     profiles = text["head_profiles"].filter(profile="offset", **at)
     peak = profiles.filter(pl.col("lag") > 0, data="text").sort("value").row(-1, named=True)
-    offset_profile(
+    attention_profile(
         profiles,
+        "tokens back",
         f"{head.value} peaks {peak['lag']} back in text, at {peak['value']:.2f}",
         f"Mean attention of {head.value} to the token d back, in text and on random tokens, "
         f"with 95 % bands over {peak['n']} sequences; dashed: uniform attention.",

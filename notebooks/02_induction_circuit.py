@@ -8,7 +8,7 @@ with app.setup:
     import polars as pl
 
     from analysis.plots.bars import ablation_strip, composition_strip, place_bars
-    from analysis.plots.curves import curves, induction_lag, offset_profile
+    from analysis.plots.curves import attention_profile, curves
     from analysis.plots.grids import head_grid, path_grid
     from analysis.plots.intervals import claim_intervals, losses
     from analysis.plots.points import one_against_other
@@ -242,8 +242,9 @@ def lags(copier_name, induction):
     )
     peak = around.filter(data="repeated").sort("value").row(-1, named=True)
     place = f"{peak['lag']:+d} tokens from" if peak["lag"] else "at"
-    induction_lag(
+    attention_profile(
         around,
+        "tokens after the target (0 is the target)",
         f"{copier_name.value} peaks {place} the target, with {peak['value']:.2f}",
         f"Mean attention of {copier_name.value} to the tokens around the induction target, with "
         f"95 % bands over {peak['n']} sequences. A head that copies from another distance "
@@ -293,8 +294,9 @@ def previous_against_random(looking_back, previous):
 def offsets(previous, text):
     back = named(text["head_profiles"]).filter(profile="offset", name=previous["name"])
     near = back.filter(pl.col("lag") <= 16)
-    offset_profile(
+    attention_profile(
         near,
+        "tokens back",
         f"{previous['name']} puts {previous['value']:.2f} of its attention one back",
         f"Mean attention of {previous['name']} by distance, with 95 % bands over "
         f"{previous['n']} sequences; dashed: uniform attention.",

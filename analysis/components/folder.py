@@ -4,16 +4,13 @@ Tensors carry the published names, so that one loader reads both kinds of folder
 """
 
 import copy
-import hashlib
 import json
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from analysis.errors import UserError
-from analysis.files import reading
 from analysis.models import checkpoint, published
 from analysis.models.card import ModelCard
 from analysis.models.load import Model
@@ -49,14 +46,7 @@ def folder_hash(folder: Path) -> str:
             f"expected {WEIGHTS} (ours) or {published.CONFIG} (a published run) in {folder}, "
             "found neither; make one with headbook decompose"
         )
-    stat = path.stat()
-    return _hash(path.resolve(), stat.st_size, stat.st_mtime_ns)
-
-
-@lru_cache
-def _hash(path: Path, _size: int, _changed: int) -> str:
-    with reading(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return published.file_hash(path)
 
 
 def narrowed(

@@ -17,7 +17,8 @@ from analysis.interventions.passes.tapping import taps
 from analysis.models.load import Model, hidden_states, unembed
 from analysis.progress import Report
 
-from .kinds import Condition, Head, Intervention, Method
+from .heads import heads_of
+from .kinds import Condition, Intervention, Method
 from .stand_ins import StandIns
 
 
@@ -62,8 +63,7 @@ def estimated_loss_change(
         raise UserError(f"expected at least 2 tokens, got {ids.shape[1]}; use longer sequences")
     card = model.card
     found = np.empty((card.n_layers, card.n_heads, len(ids)))
-    heads = tuple(Head(at, head) for at in range(card.n_layers) for head in range(card.n_heads))
-    every = Intervention(method=method, heads=heads, positions=None)
+    every = Intervention(method=method, heads=heads_of(card), positions=None)
     used = in_use(source, [Condition(name="", family="", interventions=(every,))])
     for rows in chunks(len(ids), max_rows):
         stand_ins = used.stand_ins(model, ids, rows)

@@ -86,7 +86,7 @@ def head_contributions(
     Returns:
         Contributions through the frozen norms.
     """
-    with _kept_input(model.final_norm) as inputs:
+    with kept_input(model.final_norm) as inputs:
         base = trace(model, tokens, range(model.card.n_layers))
     top1 = torch.stack([unembed(model, row).argmax(-1) for row in base.hidden])
     directions = model.W_U[torch.stack([top1, tokens.roll(-1, 1)])]
@@ -127,7 +127,7 @@ def frozen(
 
 
 @contextmanager
-def _kept_input(module: nn.Module) -> Generator[list[Tensor]]:
+def kept_input(module: nn.Module) -> Generator[list[Tensor]]:
     """What a module is called with."""
     inputs: list[Tensor] = []
     hook = module.register_forward_pre_hook(lambda _module, args: inputs.append(args[0]))

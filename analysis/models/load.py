@@ -22,7 +22,7 @@ from .linear import Linear, with_products
 from .placement import AUTO, fetched, spread
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import Cache, PreTrainedModel
 
 _OUTPUT_PROJECTIONS = ("o_proj", "c_proj", "out_proj", "dense")
 _LAYER_LISTS = ("layers", "h", "blocks")
@@ -216,9 +216,17 @@ def last_logits(
 
 
 def hidden_states(
-    model: Model, tokens: Int[Tensor, "batch pos"], taps: Taps
+    model: Model, tokens: Int[Tensor, "batch pos"], taps: Taps, cache: Cache | None = None
 ) -> Float[Tensor, "batch pos d_model"]:
-    """What the unembedding reads, after the final norm, without computing any logits."""
+    """What the unembedding reads, after the final norm, without computing any logits.
+
+    Args:
+        model: The model.
+        tokens: Token ids.
+        taps: What is observed and replaced.
+        cache: Keys and values of positions before these, which theirs are added to.
+    """
+    earlier = {} if cache is None else {"past_key_values": cache}
     kept: list[Tensor] = []
 
     def keep(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor]:
@@ -227,7 +235,7 @@ def hidden_states(
 
     handle = model.unembedding.register_forward_pre_hook(keep)
     try:
-        model.net(tokens, use_cache=False, taps=taps)
+        model.net(tokens, use_cache=cache is not None, taps=taps, **earlier)
     finally:
         handle.remove()
     return kept[0]

@@ -73,11 +73,15 @@ def _file_hash(path: Path, _size: int, _changed: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def weights_hash(folder: Path) -> str:
-    """SHA-256 of the newest weights' file, read once as long as it stays as it is."""
-    path = newest_weights(folder)
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, read once as long as it stays as it is."""
     stat = path.stat()
     return _file_hash(path.resolve(), stat.st_size, stat.st_mtime_ns)
+
+
+def weights_hash(folder: Path) -> str:
+    """SHA-256 of the newest weights' file."""
+    return file_hash(newest_weights(folder))
 
 
 def target_config(folder: Path) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from .theme import (
     DECADES,
     GREY,
     INTERVAL,
+    MEASURED,
+    MODEL_COLORS,
     ORANGE,
     SHARE,
     data_color,
@@ -22,8 +24,6 @@ _AXES = {
     "log_odds": ("mean log odds, nats", alt.Scale(zero=False)),
 }
 """What is drawn, and on which scale: probabilities share [0, 1], its lower end stretched."""
-_COLORS = (BLUE, ORANGE, "#3f8f6b", "#7a5ba6", "#b98a3c", "#b34757", "#3f93a3")
-_EFFECT = tuple(tooltip for tooltip in INTERVAL if tooltip.shorthand != "chance:Q")
 
 
 def lag_profile(rows: pl.DataFrame, what: str, title: str, description: str) -> alt.LayerChart:
@@ -73,38 +73,23 @@ def _color(names: list[str]) -> alt.Color:
     return alt.Color("series:N", title=None, scale=scale, legend=legend)
 
 
-def offset_profile(rows: pl.DataFrame, title: str, description: str) -> alt.LayerChart:
-    """Mean attention of one head by distance, on text and on random tokens.
+def attention_profile(
+    rows: pl.DataFrame, unit: str, title: str, description: str
+) -> alt.LayerChart:
+    """Mean attention of one head by distance, or around a target.
 
     Args:
-        rows: Rows of `head_profiles` of one head, profile `offset`.
+        rows: Rows of `head_profiles` of one head, profile `offset` or `induction_lag`.
+        unit: What a lag counts, such as `tokens back`.
         title: The finding.
         description: The caption.
 
     Returns:
-        Lines with 95 % bands, and chance dashed.
+        Lines with 95 % bands, one for each data set, and chance dashed.
     """
-    return _profile(rows, "tokens back", title, description)
-
-
-def induction_lag(rows: pl.DataFrame, title: str, description: str) -> alt.LayerChart:
-    """Mean attention of one head around the induction target.
-
-    Args:
-        rows: Rows of `head_profiles` of one head, profile `induction_lag`.
-        title: The finding.
-        description: The caption.
-
-    Returns:
-        Lines with 95 % bands for the repeated and the shuffled block, and chance dashed.
-    """
-    return _profile(rows, "tokens after the target (0 is the target)", title, description)
-
-
-def _profile(rows: pl.DataFrame, x_title: str, title: str, description: str) -> alt.LayerChart:
     color = data_color(rows["data"].unique(maintain_order=True).to_list())
     chosen = alt.selection_point(fields=["data"], bind="legend")
-    x = alt.X("lag:Q", title=x_title, axis=alt.Axis(tickMinStep=1))
+    x = alt.X("lag:Q", title=unit, axis=alt.Axis(tickMinStep=1))
     y = alt.Y("value:Q", title="mean attention", scale=SHARE)
     base = alt.Chart(rows).encode(
         x=x,
@@ -222,7 +207,7 @@ def curves(
     """
     roles = rows["role"].unique(maintain_order=True).to_list()
     palette = [role for role in roles if not role.startswith("other")]
-    shades = dict(zip(palette, _COLORS, strict=False))
+    shades = dict(zip(palette, MODEL_COLORS, strict=False))
     colors = alt.Scale(domain=roles, range=[shades.get(role, GREY) for role in roles])
     scale = alt.Scale(zero=False) if domain is None else alt.Scale(domain=domain, clamp=True)
     chosen = alt.selection_point(fields=["role"], bind="legend")
@@ -231,7 +216,7 @@ def curves(
         color=alt.Color("role:N", title=None, scale=colors, legend=alt.Legend(labelLimit=320)),
         detail="series:N",
         opacity=alt.condition(chosen, alt.value(1), alt.value(0.15)),
-        tooltip=["series:N", alt.Tooltip("at:Q", title=names[0]), *_EFFECT],
+        tooltip=["series:N", alt.Tooltip("at:Q", title=names[0]), *MEASURED],
     )
     rule = base.mark_rule(opacity=0.5).encode(
         y=alt.Y("lower:Q", title=names[1], scale=scale), y2="upper:Q"

@@ -3,16 +3,7 @@
 import altair as alt
 import polars as pl
 
-from .theme import (
-    ACCURACY,
-    EFFECT,
-    GREY,
-    HEAT,
-    INTERVAL,
-    MEASURED,
-    VERDICTS,
-    symmetric_end,
-)
+from .theme import ACCURACY, EFFECT, GREY, HEAT, INTERVAL, MEASURED, VERDICT_COLOR, symmetric_end
 
 _DIVERGING = ["#c0653a", "#f7f7f7", "#3b6ea8"]
 
@@ -57,7 +48,7 @@ def agreement_grid(rows: pl.DataFrame, title: str, description: str) -> alt.Laye
         y=alt.Y("kind:N", title=None, sort=None),
         tooltip=["kind:N", "other:N", *EFFECT[:3]],
     )
-    scale = alt.Scale(domain=[-1, 0, 1], range=["#c0653a", "#f7f7f7", "#3b6ea8"])
+    scale = alt.Scale(domain=[-1, 0, 1], range=_DIVERGING)
     cells = base.mark_rect().encode(color=alt.Color("value:Q", title="Spearman", scale=scale))
     numbers = base.mark_text(fontSize=11).encode(
         text=alt.Text("value:Q", format=".2f"),
@@ -160,7 +151,7 @@ def head_grid(
         return _grid(rows, HEAT).properties(title=title, description=description)
     farthest = max(*(abs(value - neutral) for value in rows["value"].to_list()), 1e-9)
     domain = [neutral - farthest, neutral, neutral + farthest]
-    scale = alt.Scale(domain=domain, range=["#c0653a", "#f7f7f7", "#3b6ea8"])
+    scale = alt.Scale(domain=domain, range=_DIVERGING)
     return _grid(rows, scale).properties(title=title, description=description)
 
 
@@ -200,12 +191,6 @@ def verdict_grid(rows: pl.DataFrame, title: str, description: str) -> alt.LayerC
         shown=pl.Series([f"{value:.3g}" for value in rows["estimate"].fill_null(float("nan"))]),
     )
     numbers = ("estimate", "lower", "upper", "control", "threshold")
-    color = alt.Color(
-        "verdict:N",
-        title=None,
-        scale=alt.Scale(domain=list(VERDICTS), range=list(VERDICTS.values())),
-        legend=alt.Legend(orient="top"),
-    )
     base = alt.Chart(rows, width=max(160, 110 * n_models), height=20 * n_claims).encode(
         x=alt.X("model:N", title=None, sort=None, axis=alt.Axis(labelAngle=0, orient="top")),
         y=alt.Y("claim:N", title=None, sort=None, axis=alt.Axis(labelLimit=280)),
@@ -214,7 +199,7 @@ def verdict_grid(rows: pl.DataFrame, title: str, description: str) -> alt.LayerC
             *(alt.Tooltip(f"{name}:Q", format=".3f") for name in numbers),
         ],
     )
-    cells = base.mark_rect(stroke="white", strokeWidth=1.5).encode(color=color)
+    cells = base.mark_rect(stroke="white", strokeWidth=1.5).encode(color=VERDICT_COLOR)
     texts = base.mark_text(fontSize=11).encode(text="shown:N", color=alt.value("white"))
     return alt.LayerChart(layer=[cells, texts], title=title, description=description)
 
@@ -243,9 +228,8 @@ def share_map(
             *ACCURACY,
         ],
     )
-    scale = alt.Scale(domain=[0, 1], scheme="blues")
     cells = base.mark_rect(stroke=GREY, strokeWidth=0.3).encode(
-        color=alt.Color("accuracy:Q", title="share answered", scale=scale)
+        color=alt.Color("accuracy:Q", title="share answered", scale=HEAT)
     )
     numbers = base.mark_text(fontSize=11).encode(
         text=alt.Text("accuracy:Q", format=".2f"),

@@ -10,6 +10,8 @@ from .theme import (
     MEASURED,
     ORANGE,
     SHARE,
+    VERDICT_COLOR,
+    VERDICT_SCALE,
     VERDICTS,
     data_color,
     layered,
@@ -74,11 +76,7 @@ def claim_intervals(claims: pl.DataFrame, title: str, description: str) -> alt.V
     Returns:
         One row a claim.
     """
-    color = alt.Color(
-        "verdict:N",
-        title=None,
-        scale=alt.Scale(domain=list(VERDICTS), range=list(VERDICTS.values())),
-    )
+    color = alt.Color("verdict:N", title=None, scale=VERDICT_SCALE)
     shape = alt.Shape(
         "verdict:N",
         title=None,
@@ -144,12 +142,6 @@ def verdict_margins(rows: pl.DataFrame, title: str, description: str) -> alt.Lay
     Returns:
         A bar a claim, on a scale that spreads small margins.
     """
-    color = alt.Color(
-        "verdict:N",
-        title=None,
-        scale=alt.Scale(domain=list(VERDICTS), range=list(VERDICTS.values())),
-        legend=alt.Legend(orient="top"),
-    )
     numbers = ("margin", "estimate", "lower", "upper", "threshold", "control")
     tooltip = [alt.Tooltip(f"{name}:Q", format=".3f") for name in numbers]
     shown = rows.with_columns(pl.col("claim").str.replace_all("_", " "))
@@ -162,7 +154,7 @@ def verdict_margins(rows: pl.DataFrame, title: str, description: str) -> alt.Lay
         y=alt.Y("claim:N", title=None, sort=None, axis=alt.Axis(labelLimit=280)),
         tooltip=["claim:N", "verdict:N", "nearest:N", *tooltip],
     )
-    bars = base.mark_bar(height=11).encode(color=color)
+    bars = base.mark_bar(height=11).encode(color=VERDICT_COLOR)
     half = pl.DataFrame({"margin": [1.0]})
     line = alt.Chart(half).mark_rule(color=GREY, strokeDash=[4, 4]).encode(x="margin:Q")
     return alt.LayerChart(layer=[bars, line], title=title, description=description)

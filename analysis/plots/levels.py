@@ -9,8 +9,10 @@ from .theme import (
     EFFECT,
     GREY,
     INTERVAL,
+    MODEL_COLORS,
     ORANGE,
     SHARE,
+    in_order,
     model_color,
 )
 
@@ -21,7 +23,6 @@ _SAID = {
     "imported files": "#7a5ba6",
     "ours": ORANGE,
 }
-_COLORS = (BLUE, ORANGE, "#3f8f6b", "#7a5ba6", "#b98a3c", "#b34757")
 
 
 def cumulative_curve(rows: pl.DataFrame, unit: str, title: str, description: str) -> alt.LayerChart:
@@ -103,7 +104,7 @@ def ranked_heads(
     Returns:
         A line for each model with 95 % intervals; a click in the legend keeps one.
     """
-    names = rows["model"].unique(maintain_order=True).to_list()
+    names = in_order(rows, "model")
     chosen = alt.selection_point(fields=["model"], bind="legend")
     scale = SHARE if neutral is None else alt.Scale(zero=False)
     base = alt.Chart(rows, width=520, height=240).encode(
@@ -155,13 +156,8 @@ def accuracy_curves(rows: pl.DataFrame, title: str, description: str) -> alt.Fac
         y=alt.Y("accuracy:Q", title="share answered", scale=SHARE)
     )
     layers = alt.LayerChart(layer=[band, rule, line], data=rows, width=230, height=170)
-    columns = alt.Facet("panel:N", title=None, sort=_once(rows["panel"]))
+    columns = alt.Facet("panel:N", title=None, sort=in_order(rows, "panel"))
     return layers.facet(columns, columns=2).properties(title=title, description=description)
-
-
-def _once(names: pl.Series) -> list[str]:
-    """Different names in the order in which they come."""
-    return names.unique(maintain_order=True).to_list()
 
 
 def method_curves(rows: pl.DataFrame, title: str, description: str) -> alt.LayerChart:
@@ -175,8 +171,8 @@ def method_curves(rows: pl.DataFrame, title: str, description: str) -> alt.Layer
     Returns:
         A line for each method with Wilson intervals; `zero_query` is dashed.
     """
-    methods = rows["method"].unique(maintain_order=True).to_list()
-    colors = alt.Scale(domain=methods, range=list(_COLORS[: len(methods)]))
+    methods = in_order(rows, "method")
+    colors = alt.Scale(domain=methods, range=list(MODEL_COLORS[: len(methods)]))
     base = alt.Chart(rows, width=460, height=240).encode(
         x=alt.X("size:Q", title="heads replaced", axis=alt.Axis(tickMinStep=1)),
         color=alt.Color("method:N", title=None, scale=colors),

@@ -3,13 +3,10 @@
 import altair as alt
 import polars as pl
 
-from .theme import (
-    BLUE,
-    HEAT,
-    ORANGE,
-)
+from .theme import BLUE, HEAT, ORANGE
 
 _KL = "KL(target || ablated), nats"
+_TOKENS = ("query token:N", "key token:N")
 
 
 def effects_along(rows: pl.DataFrame, t: int, title: str, description: str) -> alt.Chart:
@@ -59,18 +56,9 @@ def prompt_pattern(
     """
     shown = _with_tokens(rows, tokens)
     names = {"example": "as it is", "ablated": "under the intervention"}
+    axes = (alt.Axis(labelAngle=0, labelOverlap=True), alt.Axis(labelOverlap=True))
     squares = [
-        alt.Chart(shown.filter(kind=kind), title=name, width=260, height=260)
-        .mark_rect()
-        .encode(
-            x=alt.X("key:O", title="key position", axis=alt.Axis(labelAngle=0, labelOverlap=True)),
-            y=alt.Y("query:O", title="query position", axis=alt.Axis(labelOverlap=True)),
-            color=alt.Color("weight:Q", title="attention", scale=HEAT),
-            tooltip=[
-                *("query:O", "key:O", "query token:N", "key token:N"),
-                alt.Tooltip("weight:Q", format=".3f"),
-            ],
-        )
+        _square(shown.filter(kind=kind), name, axes, _TOKENS)
         for kind, name in names.items()
         if kind in set(rows["kind"])
     ]
@@ -93,24 +81,27 @@ def pattern_pair(
     """
     shown = _with_tokens(rows, tokens)
     axis = alt.Axis(values=list(range(0, tokens.height, 4)), labelAngle=0)
-
-    def square(kind: str, name: str, names: list[str]) -> alt.Chart:
-        return (
-            alt.Chart(shown.filter(kind=kind), title=name, width=260, height=260)
-            .mark_rect()
-            .encode(
-                x=alt.X("key:O", axis=axis, title="key position"),
-                y=alt.Y("query:O", axis=axis, title="query position"),
-                color=alt.Color("weight:Q", title="attention", scale=HEAT),
-                tooltip=["query:O", "key:O", *names, alt.Tooltip("weight:Q", format=".3f")],
-            )
-        )
-
     squares = [
-        square("mean", "mean over sequences", []),
-        square("example", "first sequence", ["query token:N", "key token:N"]),
+        _square(shown.filter(kind="mean"), "mean over sequences", (axis, axis), ()),
+        _square(shown.filter(kind="example"), "first sequence", (axis, axis), _TOKENS),
     ]
     return alt.HConcatChart(hconcat=squares, title=title, description=description)
+
+
+def _square(
+    rows: pl.DataFrame, title: str, axes: tuple[alt.Axis, alt.Axis], named: tuple[str, ...]
+) -> alt.Chart:
+    """One pattern, with axes of keys and of queries."""
+    return (
+        alt.Chart(rows, title=title, width=260, height=260)
+        .mark_rect()
+        .encode(
+            x=alt.X("key:O", title="key position", axis=axes[0]),
+            y=alt.Y("query:O", title="query position", axis=axes[1]),
+            color=alt.Color("weight:Q", title="attention", scale=HEAT),
+            tooltip=["query:O", "key:O", *named, alt.Tooltip("weight:Q", format=".3f")],
+        )
+    )
 
 
 def _with_tokens(rows: pl.DataFrame, tokens: pl.DataFrame) -> pl.DataFrame:

@@ -22,15 +22,31 @@ COLORS = {
 """One colour a role: what is measured, a variant, its control."""
 
 VERDICTS = {"supported": "#2f7d4f", "undecided": "#b8860b", "not supported": "#b23a48"}
-
-INTERVAL = (
-    alt.Tooltip("value:Q", format=".3f"),
-    alt.Tooltip("lower:Q", format=".3f", title="95 % from"),
-    alt.Tooltip("upper:Q", format=".3f", title="to"),
-    alt.Tooltip("chance:Q", format=".3f"),
-    alt.Tooltip("n:Q", title="sequences"),
+VERDICT_SCALE = alt.Scale(domain=list(VERDICTS), range=list(VERDICTS.values()))
+VERDICT_COLOR = alt.Color(
+    "verdict:N", title=None, scale=VERDICT_SCALE, legend=alt.Legend(orient="top")
 )
+"""Of charts whose legend has no room beside them."""
+
+
+def _told(value: str, form: str, counted: str) -> tuple[alt.Tooltip, ...]:
+    """Tooltip of a number with its interval, and of how much of what it rests on."""
+    return (
+        alt.Tooltip(f"{value}:Q", format=form),
+        alt.Tooltip("lower:Q", format=form, title="95 % from"),
+        alt.Tooltip("upper:Q", format=form, title="to"),
+        alt.Tooltip("n:Q", title=counted),
+    )
+
+
+MEASURED = _told("value", ".3f", "sequences")
+"""Tooltip of what has no chance level."""
+INTERVAL = (*MEASURED[:3], alt.Tooltip("chance:Q", format=".3f"), MEASURED[3])
 """Tooltip of an aggregate row."""
+EFFECT = _told("value", ".4f", "sequences")
+"""Tooltip of an effect, of which a hundredth can matter."""
+ACCURACY = _told("accuracy", ".3f", "n")
+"""Tooltip of a share of questions."""
 
 MODEL_COLORS = (BLUE, ORANGE, "#3f8f6b", "#7a5ba6", "#b98a3c", "#b34757", "#3f93a3")
 """Of the models, in order; more of them than these begin again."""
@@ -40,15 +56,6 @@ def data_color(kinds: list[str]) -> alt.Color:
     """Colour by data set, with a legend in the order of `kinds`."""
     scale = alt.Scale(domain=kinds, range=[COLORS[kind] for kind in kinds])
     return alt.Color("data:N", title=None, scale=scale)
-
-
-EFFECT = (
-    alt.Tooltip("value:Q", format=".4f"),
-    alt.Tooltip("lower:Q", format=".4f", title="95 % from"),
-    alt.Tooltip("upper:Q", format=".4f", title="to"),
-    alt.Tooltip("n:Q", title="sequences"),
-)
-"""Tooltip of an effect, of which a hundredth can matter."""
 
 
 def layered(
@@ -71,10 +78,6 @@ def symmetric_end(rows: pl.DataFrame) -> float:
     return 1.05 * max(ends or 0.0, 1e-9)
 
 
-MEASURED = tuple(tooltip for tooltip in INTERVAL if tooltip.shorthand != "chance:Q")
-"""Tooltip of what has no chance level."""
-
-
 DECADES = alt.Axis(values=[10.0**place for place in range(-6, 1)], format="~g")
 """Of mean importances on a logarithmic axis."""
 
@@ -88,12 +91,3 @@ def model_color(names: list[str]) -> alt.Color:
     shades = [MODEL_COLORS[i % len(MODEL_COLORS)] for i in range(len(names))]
     scale = alt.Scale(domain=names, range=shades)
     return alt.Color("model:N", title=None, scale=scale, legend=None)
-
-
-ACCURACY = (
-    alt.Tooltip("accuracy:Q", format=".3f"),
-    alt.Tooltip("lower:Q", format=".3f", title="95 % from"),
-    alt.Tooltip("upper:Q", format=".3f", title="to"),
-    alt.Tooltip("n:Q", title="n"),
-)
-"""Tooltip of a share of questions."""

@@ -1,15 +1,16 @@
 """From evidence to a verdict: a claim's estimate, interval, control and threshold."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from enum import Enum
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import polars as pl
 
 from analysis.models.card import ModelCard
+from analysis.progress import Report
 from analysis.statistics.resampling import Interval, mean_interval
 
 from .experiment import Question
@@ -74,11 +75,58 @@ def answers_of(holder: Any) -> dict[str, Group]:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Bar:
+    """What a statistic is compared with, fixed before it is measured."""
+
+    threshold: float
+    """The interval must lie beyond it."""
+    control: np.ndarray
+    """The same statistic, one value a sequence, where the effect must be absent."""
+    control_name: str
+    """What the control is, in words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statement:
+    """A claim in words."""
+
+    claim: str
+    """Short name, stable over runs."""
+    statement: str
+    """A sentence that could be false."""
+    statistic: str
+    """Which number decides."""
+
+
+def n_known(values: np.ndarray) -> int:
+    """How many sequences can test a statistic."""
+    return int((~np.isnan(values)).sum())
+
+
+@dataclass(frozen=True, kw_only=True)
 class Judgement(Question):
     """Claims about what experiments measured; its evidence is in its fields."""
 
+    chapter: ClassVar[str]
+    """The notebook that argues the claims."""
+
     card: ModelCard
     """The model that they were about."""
+
+    def run(self, report: Report) -> dict[str, pl.DataFrame]:
+        """Judge every claim.
+
+        Returns:
+            `claims`, one row each; those that the model's data cannot test have none, and there
+            is no table without any.
+        """
+        rows = list(self.claims())
+        report(1, 1, "")
+        return {"claims": pl.DataFrame(rows, infer_schema_length=None)} if rows else {}
+
+    def claims(self) -> Iterable[dict[str, Any]]:
+        """Rows of `claims`."""
+        return ()
 
     def groups(self) -> dict[str, Group]:
         """What is judged, by its role."""
@@ -114,93 +162,51 @@ class Judgement(Question):
         """The model; texts are those of the evidence."""
         return {"models": self.card.row()}
 
+    def judged(self, said: Statement, values: np.ndarray, bar: Bar) -> dict[str, Any]:
+        """A row of `claims` about a mean over sequences.
 
-@dataclass(frozen=True, kw_only=True)
-class Bar:
-    """What a statistic is compared with, fixed before it is measured."""
+        Args:
+            said: The claim.
+            values: The statistic, one value a sequence.
+            bar: What it is compared with.
 
-    threshold: float
-    """The interval must lie beyond it."""
-    control: np.ndarray
-    """The same statistic, one value a sequence, where the effect must be absent."""
-    control_name: str
-    """What the control is, in words."""
+        Returns:
+            The row, its verdict computed from bootstrap intervals.
+        """
+        found, control = (mean_interval(each, self.seed) for each in (values, bar.control))
+        note = f"n = {n_known(values)}; control: {bar.control_name}"
+        return self.decided(said, found, control, (bar.threshold, note))
 
+    def decided(
+        self, said: Statement, estimate: Interval, control: Interval, bar: tuple[float, str]
+    ) -> dict[str, Any]:
+        """A row of `claims` whose intervals are known.
 
-@dataclass(frozen=True, kw_only=True)
-class Statement:
-    """A claim in words."""
+        Args:
+            said: The claim.
+            estimate: Its estimate; what is not a number becomes NULL.
+            control: The same of the control.
+            bar: The threshold, and a note of n and of what the control is.
 
-    claim: str
-    """Short name, stable over runs."""
-    statement: str
-    """A sentence that could be false."""
-    statistic: str
-    """Which number decides."""
-    chapter: str
-    """The notebook that argues it."""
-
-
-def judged(
-    said: Statement, values: np.ndarray, bar: Bar, seed: int, evidence: Sequence[str]
-) -> dict[str, Any]:
-    """A row of `claims` about a mean over sequences.
-
-    Args:
-        said: The claim.
-        values: The statistic, one value a sequence.
-        bar: What it is compared with.
-        seed: Of the bootstraps.
-        evidence: Runs that it was derived from.
-
-    Returns:
-        The row, its verdict computed from bootstrap intervals.
-    """
-    found, control = mean_interval(values, seed), mean_interval(bar.control, seed)
-    note = f"n = {n_known(values)}; control: {bar.control_name}"
-    return decided(said, found, control, (bar.threshold, note), evidence)
-
-
-def n_known(values: np.ndarray) -> int:
-    """How many sequences can test a statistic."""
-    return int((~np.isnan(values)).sum())
-
-
-def decided(
-    said: Statement,
-    estimate: Interval,
-    control: Interval,
-    bar: tuple[float, str],
-    evidence: Sequence[str],
-) -> dict[str, Any]:
-    """A row of `claims` whose intervals are known.
-
-    Args:
-        said: The claim.
-        estimate: Its estimate; what is not a number becomes NULL.
-        control: The same of the control.
-        bar: The threshold, and a note of n and of what the control is.
-        evidence: Runs that it was derived from.
-
-    Returns:
-        The row with its verdict.
-    """
-    threshold, note = bar
-    numbers = {
-        "estimate": estimate.estimate,
-        "lower": estimate.lower,
-        "upper": estimate.upper,
-        "control": control.estimate,
-        "control_lower": control.lower,
-        "control_upper": control.upper,
-    }
-    return {
-        "claim": said.claim,
-        "statement": said.statement,
-        "statistic": f"{said.statistic} ({note})",
-        **{name: None if np.isnan(number) else number for name, number in numbers.items()},
-        "threshold": threshold,
-        "verdict": verdict(estimate[1:], threshold, control[1:]).value,
-        "chapter": said.chapter,
-        "evidence": json.dumps(list(evidence)),
-    }
+        Returns:
+            The row with its verdict.
+        """
+        threshold, note = bar
+        numbers = {
+            "estimate": estimate.estimate,
+            "lower": estimate.lower,
+            "upper": estimate.upper,
+            "control": control.estimate,
+            "control_lower": control.lower,
+            "control_upper": control.upper,
+        }
+        return {
+            "claim": said.claim,
+            "statement": said.statement,
+            "statistic": f"{said.statistic} ({note})",
+            **{name: None if np.isnan(number) else number for name, number in numbers.items()},
+            "threshold": threshold,
+            "verdict": verdict(estimate[1:], threshold, control[1:]).value,
+            "chapter": self.chapter,
+            "evidence": json.dumps(self.runs()),
+        }

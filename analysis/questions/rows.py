@@ -30,6 +30,11 @@ class Labels:
         return {"model": self.card.model, "text": text, "data": self.data}
 
 
+def literals(columns: Mapping[str, str | None]) -> dict[str, pl.Expr]:
+    """Columns of one text each; NULL for None."""
+    return {name: pl.lit(value, pl.String) for name, value in columns.items()}
+
+
 def interval_columns(estimate: Estimate) -> pl.DataFrame:
     """Columns `value`, `lower`, `upper` and `n`, a row for each column; ends may be NULL."""
     ends = {"lower": estimate.lower, "upper": estimate.upper, "n": estimate.n}
@@ -155,9 +160,7 @@ def _finished(
     rows: pl.DataFrame, constants: Mapping[str, str | None], columns: tuple[str, ...]
 ) -> pl.DataFrame:
     """Add what all rows share, order and type the columns, and drop what was not measured."""
-    known = rows.with_columns(
-        **{name: pl.lit(value, pl.String) for name, value in constants.items()}
-    )
+    known = rows.with_columns(**literals(constants))
     typed = known.select(columns).cast({c: t for c, t in _TYPES.items() if c in columns})
     measured = typed.filter(pl.col("value").is_not_nan())
     return measured.with_columns(pl.col("lower", "upper", "chance").fill_nan(None))
@@ -170,6 +173,5 @@ def layer_profiles(
     n_sequences, n_layers, n_pos = values.shape
     layer, position = np.indices((n_layers, n_pos)).reshape(2, -1)
     rows = interval_columns(bootstrap(values.reshape(n_sequences, -1), labels.seed))
-    shared = {name: pl.lit(value, pl.String) for name, value in labels.columns().items()}
     places = {"layer": pl.Series(layer), "position": pl.Series(position)}
-    return rows.with_columns(**places, **shared, profile=pl.lit(profile))
+    return rows.with_columns(**places, **literals(labels.columns()), profile=pl.lit(profile))

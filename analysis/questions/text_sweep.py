@@ -8,7 +8,7 @@ from functools import cached_property
 
 from analysis.batches import rows_at_once
 from analysis.errors import UserError
-from analysis.text.sources import read_source, windows
+from analysis.text.sources import text_rows
 from analysis.text.tokens import Tokens
 
 from .experiment import Experiment
@@ -45,16 +45,8 @@ class TextSweep(Experiment):
 
     @cached_property
     def _windows(self) -> Tokens:
-        n_rows = 2 * self.n_sequences
-        source = read_source(self.text, self.seed, n_rows * self.n_tokens)
-        rows = windows(
-            source,
-            self.vocabulary,
-            n_sequences=n_rows,
-            n_tokens=self.n_tokens,
-            bos=self.bos,
-            seed=self.seed,
-        )
+        shape = 2 * self.n_sequences, self.n_tokens
+        rows = text_rows(self.text, self.vocabulary, shape, bos=self.bos, seed=self.seed, room=1)
         if len(rows.ids) < 4:
             raise UserError(
                 f"expected at least 4 rows of {self.n_tokens} tokens in {self.text}, found "

@@ -67,6 +67,24 @@ def read_source(name: str, seed: int, n_tokens: int) -> Source:
     return Source(name, digest.hexdigest(), kept, found.said)
 
 
+def text_rows(
+    text: str, vocabulary: Vocabulary, shape: tuple[int, int], *, bos: bool, seed: int, room: int
+) -> Tokens:
+    """Read a text and choose rows of it, as `read_source` and `windows` do.
+
+    Args:
+        text: What `read_source` takes.
+        vocabulary: The model's tokenizer.
+        shape: Rows wanted, and their length with the BOS.
+        bos: Whether each row starts with the tokenizer's BOS.
+        seed: Of the generated text, and of the choice of rows.
+        room: How many times as many tokens are read as the rows hold.
+    """
+    n_rows, n_tokens = shape
+    source = read_source(text, seed, room * n_rows * n_tokens)
+    return windows(source, vocabulary, n_sequences=n_rows, n_tokens=n_tokens, bos=bos, seed=seed)
+
+
 def windows(
     source: Source,
     vocabulary: Vocabulary,

@@ -15,7 +15,7 @@ from analysis.errors import UserError
 from analysis.interventions import Head
 from analysis.interventions.passes.stream import Score, stream_scores
 from analysis.models.load import Model
-from analysis.progress import Report
+from analysis.progress import Report, silent
 from analysis.questions.halves import strongest_first
 from analysis.statistics.comparisons import wilson
 from analysis.statistics.resampling import mean_interval
@@ -130,13 +130,13 @@ def _bigram_loss(subject: Subject) -> Figure:
 
 def _previous_token_head(subject: Subject) -> Figure:
     score: dict[str, Score] = {"score": lambda p, _: scores.previous_token_score(p)}
-    return _strongest(stream_scores(subject.model, subject.prose, score, _silent)["score"])
+    return _strongest(stream_scores(subject.model, subject.prose, score, silent)["score"])
 
 
 def _induction_head(subject: Subject) -> Figure:
     score: dict[str, Score] = {"score": lambda p, _: scores.induction_score(p, 1)}
     found = [
-        stream_scores(subject.model, rows, score, _silent)["score"]
+        stream_scores(subject.model, rows, score, silent)["score"]
         for rows in subject.repeats("induction head")
     ]
     return _strongest(np.concatenate(found))
@@ -146,10 +146,6 @@ def _strongest(values: np.ndarray) -> Figure:
     """The head that is strongest on the even sequences, measured on the odd ones."""
     head = Head(*divmod(int(strongest_first(values)[0]), values.shape[2]))
     return {**mean(values[1::2, head.layer, head.head]), "head": str(head)}
-
-
-def _silent(_done: int, _total: int, _what: str) -> None:
-    """One figure is seconds of work; progress is shown by figures."""
 
 
 @dataclass(frozen=True)

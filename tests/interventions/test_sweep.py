@@ -24,7 +24,6 @@ from analysis.interventions import (
 from analysis.interventions.passes import predictions
 from analysis.interventions.passes.layers import layer_calls
 from analysis.interventions.passes.predictions import Metrics
-from analysis.interventions.passes.staircase import n_layer_rows
 from analysis.interventions.passes.sweep import Source, sweep
 from analysis.models.load import load_model
 from tests.models.architectures import SUPPORTED
@@ -230,6 +229,12 @@ def counted_rows(modules, run) -> int:
             hooks.callback(module.register_forward_hook(count).remove)
         run()
     return rows["all"]
+
+
+def n_layer_rows(conditions, n_layers, n_sequences) -> int:
+    """How many rows pass through a layer, over all layers, the base's own included."""
+    walked = sum(max(0, n_layers - condition.first_layer) for condition in conditions)
+    return n_sequences * (n_layers + walked)
 
 
 @pytest.mark.parametrize("max_rows", [3, 12, 1000])

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from analysis.errors import UserError
 from analysis.text.repeats import log_uniform, shown_again
-from analysis.text.sources import read_source, windows
+from analysis.text.sources import text_rows
 from analysis.text.tokens import Vocabulary
 
 LAYERS = r".*\.(q_proj|k_proj|v_proj|o_proj)"
@@ -84,15 +84,8 @@ class Rows:
         self.text, self.vocabulary, self.recipe, self.name = text, vocabulary, recipe, name
         n_wanted = min(recipe.n_steps * recipe.n_rows, MAX_ROWS) + N_EVALUATED
         seed = Random(f"decompose/{recipe.seed}").randrange(2**32)
-        source = read_source(text, seed, n_wanted * recipe.n_tokens)
-        drawn = windows(
-            source,
-            vocabulary,
-            n_sequences=n_wanted,
-            n_tokens=recipe.n_tokens,
-            bos=bool(vocabulary.bos),
-            seed=seed,
-        )
+        shape = n_wanted, recipe.n_tokens
+        drawn = text_rows(text, vocabulary, shape, bos=bool(vocabulary.bos), seed=seed, room=1)
         n_kept = min(N_EVALUATED, len(drawn.ids) // 2)
         if n_kept == 0:
             raise UserError(

@@ -82,15 +82,6 @@ def joining_order(condition: Condition) -> tuple[int, bool]:
     return condition.first_layer, not _attends(condition, condition.first_layer)
 
 
-def n_layer_rows(conditions: Sequence[Condition], n_layers: int, n_sequences: int) -> int:
-    """How many rows pass through a layer, over all layers, the base's own included.
-
-    Donors come on top: another `n_layers * n_sequences` if anything is resampled.
-    """
-    walked = sum(max(0, n_layers - condition.first_layer) for condition in conditions)
-    return n_sequences * (n_layers + walked)
-
-
 @dataclass(frozen=True)
 class Staircase:
     """Rows of a base from which conditions branch off."""

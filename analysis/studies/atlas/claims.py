@@ -9,18 +9,8 @@ import numpy as np
 import polars as pl
 
 from analysis.interventions import Head
-from analysis.progress import Report
 from analysis.questions.halves import EVEN, odd_values, strongest_head
-from analysis.questions.judgement import (
-    Bar,
-    Evidence,
-    Judgement,
-    Statement,
-    Verdict,
-    decided,
-    judged,
-    verdict,
-)
+from analysis.questions.judgement import Bar, Evidence, Judgement, Statement, Verdict, verdict
 from analysis.statistics.resampling import N_RESAMPLES, Interval
 
 FIGURES = {
@@ -34,9 +24,6 @@ FIGURES = {
 __all__ = ["Evidence", "HeadClaims", "Verdict", "verdict"]
 
 
-CHAPTER = "02_induction_circuit"
-
-
 @dataclass(frozen=True, kw_only=True)
 class HeadClaims(Judgement):
     """Has the model a previous-token head and an induction head?
@@ -46,18 +33,15 @@ class HeadClaims(Judgement):
     """
 
     version: ClassVar[int] = 3
+    chapter: ClassVar[str] = "02_induction_circuit"
 
     text: Evidence
     """Answer of `TextScores`."""
     induction: Evidence
     """Answer of `InductionScores`."""
 
-    def run(self, report: Report) -> dict[str, pl.DataFrame]:
-        """Judge every claim.
-
-        Returns:
-            `claims`, one row each; claims that the model's data cannot test have none.
-        """
+    def claims(self) -> list[dict[str, Any]]:
+        """Rows of `claims`."""
         induction = self.induction["head_scores"]
         copier = strongest_head(induction, "induction", "repeated")
         rows = [
@@ -73,8 +57,7 @@ class HeadClaims(Judgement):
         ]
         if not _lacks(self.text, "previous_token"):
             rows = [*self._text_claims(copier), *rows]
-        report(1, 1, "")
-        return {"claims": pl.DataFrame(rows)}
+        return rows
 
     def _text_claims(self, copier: Head) -> list[dict[str, Any]]:
         scores = self.text["head_scores"]
@@ -113,11 +96,10 @@ class HeadClaims(Judgement):
             f"the strongest induction head, {copier}",
             statistic="layers from the one to the other, heads chosen anew on resampled even "
             "sequences",
-            chapter=CHAPTER,
         )
         estimate = Interval(copier.layer - previous.layer, float(lower), float(upper))
         note = f"n = {len(gaps)} choices; control: the same layer"
-        return decided(said, estimate, Interval.exactly(0.0), (0.5, note), self.runs())
+        return self.decided(said, estimate, Interval.exactly(0.0), (0.5, note))
 
     def _copying(self) -> dict[str, Any]:
         scores = self.induction["model_scores"].filter(pl.col("sequence").is_not_null())
@@ -143,9 +125,9 @@ class HeadClaims(Judgement):
         tested: tuple[np.ndarray, float],
         compared: tuple[np.ndarray, str],
     ) -> dict[str, Any]:
-        said = Statement(claim=claim, statement=statement, statistic=statistic, chapter=CHAPTER)
+        said = Statement(claim=claim, statement=statement, statistic=statistic)
         bar = Bar(threshold=tested[1], control=compared[0], control_name=compared[1])
-        return judged(said, tested[0], bar, self.seed, self.runs())
+        return self.judged(said, tested[0], bar)
 
 
 def _lacks(evidence: Evidence, score: str) -> bool:

@@ -110,13 +110,16 @@ class SuccessorScores(Experiment):
             return frames
         model = self.loaded_model()
         n_kinds = len(self._lists)
-        pairs = [
+        found = [
             self._measure(model, lists, stage(report, lists.kind, i, n_kinds))
             for i, lists in enumerate(self._lists)
         ]
-        rows = [self._rows(lists, pair) for lists, pair in zip(self._lists, pairs, strict=True)]
-        rows.append(self._pooled(pairs))
-        return {"head_scores": pl.concat(rows), **frames}
+        rows = [
+            self._rows(measured, lists.ordinal, f": {lists.kind}")
+            for lists, measured in zip(self._lists, found, strict=True)
+        ]
+        pooled = [np.concatenate(arrays) for arrays in zip(*found, strict=True)]
+        return {"head_scores": pl.concat([*rows, self._rows(pooled, None, "")]), **frames}
 
     def _measure(
         self, model: Model, lists: Lists, report: Report
@@ -130,24 +133,11 @@ class SuccessorScores(Experiment):
         ]
         return found[0], found[1], chance(lists.ordinal.ids.shape, function)
 
-    def _rows(self, lists: Lists, pair: tuple[np.ndarray, np.ndarray, np.ndarray]) -> pl.DataFrame:
-        ordinal, control, by_chance = pair
-        return self._three(ordinal, control, by_chance, (lists.ordinal, f": {lists.kind}"))
-
-    def _pooled(self, pairs: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> pl.DataFrame:
-        ordinal, control, by_chance = (
-            np.concatenate(arrays) for arrays in zip(*pairs, strict=True)
-        )
-        return self._three(ordinal, control, by_chance, (None, ""))
-
-    def _three(
-        self,
-        ordinal: np.ndarray,
-        control: np.ndarray,
-        by_chance: np.ndarray,
-        named: tuple[Tokens | None, str],
+    def _rows(
+        self, measured: Sequence[np.ndarray], tokens: Tokens | None, suffix: str
     ) -> pl.DataFrame:
-        tokens, suffix = named
+        """Rows of what `_measure` gave, and of the paired difference."""
+        ordinal, control, by_chance = measured
         values = {
             "ordinal": (ordinal, by_chance),
             "control": (control, by_chance),

@@ -16,10 +16,10 @@ from analysis.interventions.passes.stream import Score, chance, stream_scores
 from analysis.models.load import Model
 from analysis.progress import Report, stage
 from analysis.questions.experiment import Experiment
-from analysis.questions.rows import Labels, absence, head_profiles, head_scores
+from analysis.questions.rows import Labels, absence, head_profiles, head_scores, joined
 from analysis.scores.positional import bos_score, offset_profile
 from analysis.scores.registry import Given, HeadScore, registered
-from analysis.text.sources import read_source, windows
+from analysis.text.sources import text_rows
 from analysis.text.tokens import NO_TOKENIZER, Tokens, Vocabulary, delimiter_ids
 
 _ON_TEXT = sorted(
@@ -54,15 +54,8 @@ class TextScores(Experiment):
     def _text(self) -> Tokens | None:
         if self.vocabulary.tokenizer is None:
             return None
-        source = read_source(self.text, self.seed, self.n_sequences * self.n_tokens)
-        return windows(
-            source,
-            self.vocabulary,
-            n_sequences=self.n_sequences,
-            n_tokens=self.n_tokens,
-            bos=self.bos,
-            seed=self.seed,
-        )
+        shape = self.n_sequences, self.n_tokens
+        return text_rows(self.text, self.vocabulary, shape, bos=self.bos, seed=self.seed, room=1)
 
     @cached_property
     def _random(self) -> Tokens:
@@ -109,8 +102,7 @@ class TextScores(Experiment):
             frames.append({"absences": absence(self.card, "bos", "text", NO_BOS)})
         else:
             frames.append(self._bare_frames(model, self._bare, stage(report, "no BOS", 2, 3)))
-        tables = dict.fromkeys(table for frame in frames for table in frame)
-        return {t: pl.concat([frame[t] for frame in frames if t in frame]) for t in tables}
+        return joined(frames)
 
     def _random_frames(self, model: Model, report: Report) -> dict[str, pl.DataFrame]:
         labels = Labels(card=self.card, tokens=self._random, data="random", seed=self.seed)

@@ -10,8 +10,7 @@ import numpy as np
 import polars as pl
 
 from analysis.interventions import Head
-from analysis.progress import Report
-from analysis.questions.judgement import Evidence, Judgement, Statement, decided
+from analysis.questions.judgement import Evidence, Judgement, Statement
 from analysis.statistics.comparisons import permutation_p
 from analysis.statistics.resampling import Interval, central, mean_interval
 
@@ -55,6 +54,7 @@ class CircuitClaims(Judgement):
     """
 
     version: ClassVar[int] = 1
+    chapter: ClassVar[str] = "02_induction_circuit"
 
     text: Evidence
     """Answer of `TextScores`."""
@@ -74,12 +74,8 @@ class CircuitClaims(Judgement):
         """The heads that are judged."""
         return circuit_heads(self.text, self.induction)
 
-    def run(self, report: Report) -> dict[str, pl.DataFrame]:
-        """Judge every claim.
-
-        Returns:
-            `claims`, one row each; what the architecture cannot show has none.
-        """
+    def claims(self) -> list[dict[str, Any]]:
+        """Rows of `claims`; what the architecture cannot show has none."""
         rows = [self._needed(method.value) for method in necessity.METHODS]
         if "head_effects" in self.paths:
             rows += [self._keys(method.value) for method in path_patching.METHODS]
@@ -87,8 +83,7 @@ class CircuitClaims(Judgement):
         rows += [self._composes(), self._copying()]
         if not self.second_copy["head_scores"].filter(score="direct_logit").is_empty():
             rows.append(self._writes())
-        report(1, 1, "")
-        return {"claims": pl.DataFrame(rows)}
+        return rows
 
     def _needed(self, method: str) -> dict[str, Any]:
         previous, copier = self.heads.previous, self.heads.copiers[0]
@@ -205,7 +200,7 @@ class CircuitClaims(Judgement):
     def _writes(self) -> dict[str, Any]:
         copier = self.heads.copiers[0]
         found = {
-            data: _sequences(
+            data: sequences(
                 self.second_copy["head_scores"].filter(score="direct_logit", data=data), copier
             )
             for data in ("repeated", "shuffled")
@@ -231,10 +226,8 @@ class CircuitClaims(Judgement):
         measured: tuple[Interval, Interval],
         threshold: float,
     ) -> dict[str, Any]:
-        words = Statement(
-            claim=claim, statement=statement, statistic=said[0], chapter="02_induction_circuit"
-        )
-        return decided(words, *measured, (threshold, f"control: {said[1]}"), self.runs())
+        words = Statement(claim=claim, statement=statement, statistic=said[0])
+        return self.decided(words, *measured, (threshold, f"control: {said[1]}"))
 
 
 def _names(answer: Evidence, **where: object) -> list[str]:
@@ -244,10 +237,10 @@ def _names(answer: Evidence, **where: object) -> list[str]:
 
 def _score_changes(answer: Evidence, condition: str, head: Head) -> np.ndarray:
     """Changes of a head's induction score, by sequence."""
-    return _sequences(answer["head_effects"].filter(condition=condition), head)
+    return sequences(answer["head_effects"].filter(condition=condition), head)
 
 
-def _sequences(rows: pl.DataFrame, head: Head) -> np.ndarray:
+def sequences(rows: pl.DataFrame, head: Head) -> np.ndarray:
     """One head's values, by sequence."""
     own = rows.filter(pl.col("sequence").is_not_null(), layer=head.layer, head=head.head)
     return own.sort("sequence")["value"].to_numpy()

@@ -21,15 +21,9 @@ MIN_CHANGE = 0.02
 """Change of an induction score from which a path is an edge."""
 
 _EDGES = {
-    "sender": pl.String,
-    "receiver": pl.String,
-    "from_layer": pl.Int64,
-    "from_head": pl.Int64,
-    "to_layer": pl.Int64,
-    "to_head": pl.Int64,
-    "value": pl.Float64,
-    "lower": pl.Float64,
-    "upper": pl.Float64,
+    **dict.fromkeys(("sender", "receiver"), pl.String),
+    **dict.fromkeys(("from_layer", "from_head", "to_layer", "to_head"), pl.Int64),
+    **dict.fromkeys(("value", "lower", "upper"), pl.Float64),
     "detail": pl.String,
 }
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import product, starmap
 from typing import ClassVar
 
 import numpy as np
@@ -22,6 +21,7 @@ from analysis.interventions import (
     stand_in_source,
     taps,
 )
+from analysis.interventions.heads import heads_of
 from analysis.models.load import Model
 from analysis.progress import Report, stage
 from analysis.questions.effect_rows import head_effects, loss_effects, scattered
@@ -114,8 +114,7 @@ class CircuitNecessity(CircuitExperiment):
         ]
         alone += [_ablation(method, (head,), "copier") for method in METHODS for head in copiers]
         together = [_ablation(method, copiers, "copiers") for method in METHODS]
-        places = product(range(self.card.n_layers), range(self.card.n_heads))
-        sets = layer_matched_sets(starmap(Head, places), copiers, self.n_draws, self.seed)
+        sets = layer_matched_sets(heads_of(self.card), copiers, self.n_draws, self.seed)
         drawn = [
             replace(_ablation(SETS_METHOD, heads, "layer_matched_set"), draw=i)
             for i, heads in enumerate(sets)

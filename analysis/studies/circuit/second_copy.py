@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from analysis.attention import Site, Taps, Where
-from analysis.interventions.direct import frozen
+from analysis.interventions.direct import frozen, kept_input
 from analysis.models.load import Model, hidden_states
 from analysis.models.projections import surroundings
 from analysis.progress import Report, stage
@@ -142,18 +142,14 @@ def direct_logits(
     """
     query = slice(tokens.shape[1] - block_len, tokens.shape[1] - 1)
     z: list[Tensor] = []
-    last: list[Tensor] = []
 
     def keep(_where: Where, tensor: Tensor) -> Tensor:
         z.append(tensor[:, :, query].clone())
         return tensor
 
     edits = {**taps.edits, Site.Z: keep}
-    hook = model.final_norm.register_forward_pre_hook(lambda _m, args: last.append(args[0]))
-    try:
+    with kept_input(model.final_norm) as last:
         hidden_states(model, tokens, Taps(edits=edits, watch=taps.watch))
-    finally:
-        hook.remove()
     following = tokens[:, query.start + 1 : query.stop + 1]
     direction = model.W_U[following] - model.W_U.mean(0)
     (read,) = frozen(model.final_norm, last[0][:, query], direction[None])

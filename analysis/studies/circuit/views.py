@@ -28,15 +28,10 @@ UNTESTED = "cannot be tested on this architecture"
 
 _EFFECTS = ("condition", "value", "lower", "upper", "n")
 _PATHS = {
-    "into": pl.String,
-    "method": pl.String,
-    "name": pl.String,
-    "layer": pl.Int64,
-    "head": pl.Int64,
+    **dict.fromkeys(("into", "method", "name"), pl.String),
+    **dict.fromkeys(("layer", "head"), pl.Int64),
     "role": pl.String,
-    "value": pl.Float64,
-    "lower": pl.Float64,
-    "upper": pl.Float64,
+    **dict.fromkeys(("value", "lower", "upper"), pl.Float64),
     "n": pl.Int32,
 }
 

@@ -11,11 +11,10 @@ import numpy as np
 import polars as pl
 
 from analysis.interventions import Head
-from analysis.progress import Report
-from analysis.questions.judgement import Evidence, Judgement, Statement, decided
+from analysis.questions.judgement import Evidence, Judgement, Statement
 from analysis.statistics.comparisons import permutation_p
 from analysis.statistics.resampling import Interval, central, mean_interval, ratio_of_sums
-from analysis.studies.circuit.claims import COPYING_BY_PATH, NEEDED
+from analysis.studies.circuit.claims import COPYING_BY_PATH, NEEDED, sequences
 
 from .measures import MATCHED, SUM, TOP, condition, judged_size
 
@@ -25,8 +24,6 @@ FIGURES = {
     "components_concentrated": "02_induction_circuit#concentration_table",
     "components_needed_loss": "02_induction_circuit#component_claim_chart",
 }
-
-CHAPTER = "02_induction_circuit"
 
 CONCENTRATED = 0.5
 """Share of the summed squared effects from which a few components carry what is done to a head."""
@@ -45,28 +42,20 @@ class ComponentEffectClaims(Judgement):
     """
 
     version: ClassVar[int] = 1
+    chapter: ClassVar[str] = "02_induction_circuit"
 
     copier: str
     """The induction head, as `L2H4`."""
     effects: Evidence
     """Answer of `ComponentEffects`."""
 
-    def run(self, report: Report) -> dict[str, pl.DataFrame]:
-        """Judge every claim.
-
-        Returns:
-            `claims`, one row each.
-        """
-        rows = list(self._claims())
-        report(1, 1, "")
-        return {"claims": pl.DataFrame(rows, infer_schema_length=None)}
-
     @cached_property
     def few(self) -> int:
         """How many components are judged together."""
         return judged_size(self.effects["ablations"])
 
-    def _claims(self) -> Iterator[dict[str, Any]]:
+    def claims(self) -> Iterator[dict[str, Any]]:
+        """Rows of `claims`."""
         chosen = f"the {self.few} components that harm {self.copier} most alone"
         yield self._claim(
             "components_needed",
@@ -145,11 +134,8 @@ class ComponentEffectClaims(Judgement):
 
     def _share(self, score: str) -> np.ndarray:
         """A share of the induction head's, by sequence."""
-        layer, head = Head.parse(self.copier)
-        rows = self.effects["head_scores"].filter(
-            pl.col("sequence").is_not_null(), score=score, layer=layer, head=head
-        )
-        return rows.sort("sequence")["value"].to_numpy()
+        rows = self.effects["head_scores"].filter(score=score)
+        return sequences(rows, Head.parse(self.copier))
 
     def _claim(
         self,
@@ -159,9 +145,9 @@ class ComponentEffectClaims(Judgement):
         measured: tuple[Interval, Interval, str],
         threshold: float,
     ) -> dict[str, Any]:
-        said = Statement(claim=claim, statement=statement, statistic=statistic, chapter=CHAPTER)
+        said = Statement(claim=claim, statement=statement, statistic=statistic)
         estimate, control, words = measured
-        return decided(said, estimate, control, (threshold, f"control: {words}"), self.runs())
+        return self.decided(said, estimate, control, (threshold, f"control: {words}"))
 
 
 def closeness(one: np.ndarray, other: np.ndarray, seed: int) -> Interval:

@@ -11,17 +11,8 @@ import polars as pl
 from jaxtyping import Float
 
 from analysis.components.ablation import Mode
-from analysis.progress import Report
-from analysis.questions.judgement import (
-    Bar,
-    Evidence,
-    Group,
-    Judgement,
-    Statement,
-    answers_of,
-    decided,
-    judged,
-)
+from analysis.interventions import Head
+from analysis.questions.judgement import Bar, Evidence, Group, Judgement, Statement, answers_of
 from analysis.statistics.resampling import Interval
 from analysis.studies.redundancy.claims import REDUNDANT, indices, largest
 
@@ -34,8 +25,6 @@ FIGURES = {
     "component_adversary": "07_component_redundancy#adversary_chart",
     "component_shared_draws": "07_component_redundancy#ways_table",
 }
-
-CHAPTER = "07_component_redundancy"
 
 SPECIFIC = 0.1
 """An ablation is specific to offset 1 where R there is above its mean at others by more."""
@@ -77,6 +66,7 @@ class ComponentRedundancyClaims(Judgement):
     """
 
     version: ClassVar[int] = 1
+    chapter: ClassVar[str] = "07_component_redundancy"
 
     evidence: ComponentEvidence
 
@@ -84,19 +74,13 @@ class ComponentRedundancyClaims(Judgement):
         """What is judged, by its role."""
         return {**answers_of(self.evidence), "zeroed": {self.evidence.head: self.evidence.zeroed}}
 
-    def run(self, report: Report) -> dict[str, pl.DataFrame]:
-        """Judge every claim.
-
-        Returns:
-            `claims`; one whose number is undefined on every sequence has no row.
-        """
-        rows = [*self._redundant(), *self._specific(), *self._ways()]
-        report(1, 1, "")
-        return {"claims": pl.DataFrame(rows, infer_schema_length=None)} if rows else {}
+    def claims(self) -> list[dict[str, Any]]:
+        """Rows of `claims`; one whose number is undefined on every sequence has none."""
+        return [*self._redundant(), *self._specific(), *self._ways()]
 
     def _redundant(self) -> Iterator[dict[str, Any]]:
         """Whether R is large at offset 1, against other offsets and against random pairs."""
-        layer = layer_of(self.evidence.head)
+        layer = Head.parse(self.evidence.head).layer
         places = {
             "attention": (layer, f"the attention output of layer {layer}"),
             "predictions": (None, "the predictions"),
@@ -122,14 +106,13 @@ class ComponentRedundancyClaims(Judgement):
                     f"values at t-1 changes {where} by less than half of what it does alone, "
                     f"unlike other {plural}",
                     statistic="R of B(all) at offset 1, of all sequences together",
-                    chapter=CHAPTER,
                 )
                 note = f"control: the largest estimate, lower and upper end of {whose}"
-                yield decided(said, mine[1], control, (REDUNDANT, note), self.runs())
+                yield self.decided(said, mine[1], control, (REDUNDANT, note))
 
     def _specific(self) -> Iterator[dict[str, Any]]:
         """Whether offset 1 is special to the head, to the pair within it, and to the pair."""
-        found, layer = self.evidence, layer_of(self.evidence.head)
+        found, layer = self.evidence, Head.parse(self.evidence.head).layer
         whole, within, zeroed = (
             specificity([answer], layer)
             for answer in (found.modes[WHOLE], found.within[WHOLE], found.zeroed)
@@ -158,9 +141,9 @@ class ComponentRedundancyClaims(Judgement):
         ):
             if np.isnan(values).all() or np.isnan(control).all():
                 continue
-            said = Statement(claim=name, statement=statement, statistic=what, chapter=CHAPTER)
+            said = Statement(claim=name, statement=statement, statistic=what)
             against = Bar(threshold=bar, control=control, control_name=whose)
-            yield judged(said, values, against, self.seed, self.runs())
+            yield self.judged(said, values, against)
 
     def _ways(self) -> Iterator[dict[str, Any]]:
         """Whether shared draws are less noisy, and an adversary makes the pair matter more."""
@@ -176,12 +159,11 @@ class ComponentRedundancyClaims(Judgement):
                 f"of ablating {self.evidence.pair} is larger than with the same draws in both",
                 statistic="Standard error over draws of the change of the probability of the "
                 "target's token, drawn apart minus the same draws, paired by sequence",
-                chapter=CHAPTER,
             )
             zero = np.zeros_like(common)
             name = "the same draws in both arms: no difference, by definition"
             same = Bar(threshold=0.0, control=zero, control_name=name)
-            yield judged(said, apart - common, same, self.seed, self.runs())
+            yield self.judged(said, apart - common, same)
         adversarial, plain = (
             figure(modes[mode.value], HARM) for mode in (Mode.ADVERSARIAL, Mode.DETERMINISTIC)
         )
@@ -191,40 +173,28 @@ class ComponentRedundancyClaims(Judgement):
                 statement="Where an adversary chooses all other masks in both arms, ablating "
                 f"{self.evidence.pair} does more harm to predictions than where they are all 1",
                 statistic="KL(target || A) - KL(target || base), nats, mean over sequences",
-                chapter=CHAPTER,
             )
             note = "control: all masks 1, on more sequences"
-            yield decided(said, adversarial, plain, (0.0, note), self.runs())
-
-
-def layer_of(head: str) -> int:
-    """The layer of a head such as `L1H4`."""
-    return int(head[1:].split("H", maxsplit=1)[0])
+            yield self.decided(said, adversarial, plain, (0.0, note))
 
 
 def figure(answer: Evidence, metric: str) -> Interval | None:
     """A number of A in the predictions, with its interval; None where it has none."""
-    rows = answer["comparisons"].filter(
-        pl.col("sequence").is_null(),
-        pl.col("layer").is_null(),
-        pl.col("lower").is_not_null(),
-        reference="base",
-        condition="A",
-        metric=metric,
-    )
+    every = _of_a(answer, metric)
+    rows = every.filter(pl.col("sequence").is_null(), pl.col("lower").is_not_null())
     return None if rows.is_empty() else Interval(*rows.select("value", "lower", "upper").row(0))
 
 
 def by_sequence(answer: Evidence, metric: str) -> Float[np.ndarray, " sequence"]:
     """A number of A in the predictions on every sequence, in order; empty if it has none."""
-    rows = answer["comparisons"].filter(
-        pl.col("sequence").is_not_null(),
-        pl.col("layer").is_null(),
-        reference="base",
-        condition="A",
-        metric=metric,
-    )
+    rows = _of_a(answer, metric).filter(pl.col("sequence").is_not_null())
     return rows.sort("sequence")["value"].to_numpy()
+
+
+def _of_a(answer: Evidence, metric: str) -> pl.DataFrame:
+    """Rows of a number of A in the predictions."""
+    rows = answer["comparisons"].filter(reference="base", condition="A", metric=metric)
+    return rows.filter(pl.col("layer").is_null())
 
 
 def specificity(answers: Sequence[Evidence], layer: int) -> Float[np.ndarray, " sequence"]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -23,7 +22,7 @@ from analysis.components.harvest import WINDOW, Harvest, harvest
 from analysis.errors import UserError
 from analysis.progress import Report
 from analysis.questions.decomposed import DecomposedText
-from analysis.questions.rows import absence
+from analysis.questions.rows import absence, literals
 from analysis.statistics.resampling import ratio_of_sums
 from analysis.text.tokens import Tokens, Vocabulary
 
@@ -86,14 +85,10 @@ class ComponentHarvest(DecomposedText):
         }
         kept = {table: [f for f in each if len(f)] for table, each in made.items()}
         return frames | {
-            table: pl.concat(each, how="diagonal").with_columns(**_literal(about))
+            table: pl.concat(each, how="diagonal").with_columns(**literals(about))
             for table, each in kept.items()
             if each
         }
-
-
-def _literal(columns: Mapping[str, str | None]) -> dict[str, pl.Expr]:
-    return {name: pl.lit(value, pl.String) for name, value in columns.items()}
 
 
 def token_rows(layer: LayerPairs, vocabulary: Vocabulary) -> pl.DataFrame:
@@ -203,7 +198,7 @@ def score_rows(decomposition: Decomposition, found: Harvest, seed: int) -> pl.Da
             values = dict(zip(("value", "lower", "upper", "n"), flat, strict=True))
             frame = pl.DataFrame({"component": component, "head": names, **values})
             told = {"projection": letter, "score": score}
-            frames.append(frame.with_columns(**_literal(told), layer=pl.lit(layer)))
+            frames.append(frame.with_columns(**literals(told), layer=pl.lit(layer)))
     rows = pl.concat(frames).with_columns(pl.col("value", "lower", "upper", "n").fill_nan(None))
     return rows.drop_nulls("value").with_columns(pl.col("n").cast(pl.Int32))
 
@@ -229,7 +224,7 @@ def weight_rows(decomposition: Decomposition) -> pl.DataFrame:
         for data, W in weights.items():
             norms = weight_norms(W, PROJECTIONS[letter], card).double().cpu().numpy()
             rows = pl.DataFrame({"head": np.arange(len(norms)), "value": norms})
-            told = _literal({"score": f"norm_{letter}", "data": data})
+            told = literals({"score": f"norm_{letter}", "data": data})
             frames.append(rows.with_columns(**told, layer=pl.lit(layer)))
     absent = ("text", "sequence", "lower", "upper", "n", "chance")
     constants = {"model": pl.lit(card.model), **dict.fromkeys(absent, pl.lit(None))}

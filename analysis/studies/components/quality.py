@@ -15,6 +15,7 @@ from analysis.components.folder import MADE, made
 from analysis.files import regular_bytes
 from analysis.progress import Report
 from analysis.questions.decomposed import Decomposed, DecomposedText
+from analysis.questions.rows import literals
 from analysis.settings import SETTINGS
 from analysis.text.tokens import Tokens
 
@@ -56,9 +57,7 @@ class DecompositionQuality(Decomposed):
             "decompositions": figure_rows(self, found["evaluation"]).with_columns(
                 text=pl.lit(None, pl.String)
             ),
-            "decomposition_losses": long.with_columns(
-                **{name: pl.lit(value) for name, value in columns.items()}
-            ),
+            "decomposition_losses": long.with_columns(**literals(columns)),
         }
 
 

@@ -12,16 +12,7 @@ from jaxtyping import Float
 
 from analysis.progress import Report
 from analysis.questions.halves import ODD, strongest_first
-from analysis.questions.judgement import (
-    Bar,
-    Evidence,
-    Group,
-    Judgement,
-    Statement,
-    answers_of,
-    decided,
-    judged,
-)
+from analysis.questions.judgement import Bar, Evidence, Group, Judgement, Statement, answers_of
 from analysis.statistics.comparisons import holm, permutation_p, ranked, spearman
 from analysis.statistics.resampling import N_RESAMPLES, Interval, central, mean_interval
 
@@ -31,8 +22,6 @@ FIGURES = {
     "q_zero_is_uniform": "05_ablation_kinds#identity_text",
     "zero_is_not_uniform": "05_ablation_kinds#identity_text",
 }
-
-CHAPTER = "05_ablation_kinds"
 METRIC = "kl_base_ablated"
 """Heads are ranked by it."""
 AGREEMENT = 0.8
@@ -67,6 +56,7 @@ class KindClaims(Judgement):
     """
 
     version: ClassVar[int] = 3
+    chapter: ClassVar[str] = "05_ablation_kinds"
 
     evidence: KindEvidence
 
@@ -166,7 +156,6 @@ class KindClaims(Judgement):
                 statement=f"Zeroing the {JUDGED_SIZE} heads that matter most alone on the even "
                 f"sequences changes predictions more than zeroing as many {words}",
                 statistic="KL(base || ablated), nats, odd sequences",
-                chapter=CHAPTER,
             )
             note = (
                 f"n = {top['n']}; control: {other['n']} sets, 95 % of their means; permutation "
@@ -175,7 +164,7 @@ class KindClaims(Judgement):
             ends = [
                 Interval(*(row[c] for c in ("value", "lower", "upper"))) for row in (top, other)
             ]
-            claims.append(decided(said, ends[0], ends[1], (0.0, note), self.runs()))
+            claims.append(self.decided(said, ends[0], ends[1], (0.0, note)))
         return claims
 
     def _identities(self) -> list[dict[str, Any]]:
@@ -187,21 +176,15 @@ class KindClaims(Judgement):
             statement="A head reads the same whether its pattern is made uniform or its query is "
             "set to 0 after RoPE",
             statistic="largest difference of z, negated, any head and position",
-            chapter=CHAPTER,
         )
         other = Statement(
             claim="zero_is_not_uniform",
             statement="A head whose pattern is made uniform reads something: it is not zeroed",
             statistic="largest difference of z, any head and position",
-            chapter=CHAPTER,
         )
         alike = Bar(threshold=-DIFFERENCE, control=-zero, control_name="writing zeros")
         apart = Bar(threshold=DIFFERENCE, control=query, control_name="query set to 0")
-        runs = self.runs()
-        return [
-            judged(same, -query, alike, self.seed, runs),
-            judged(other, zero, apart, self.seed, runs),
-        ]
+        return [self.judged(same, -query, alike), self.judged(other, zero, apart)]
 
     def _alike(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Whether two kinds rank heads alike; unrelated rankings are the control."""
@@ -210,13 +193,12 @@ class KindClaims(Judgement):
             statement=f"`zero` and `{row['other']}` rank the heads alike (Spearman correlation "
             f"above {AGREEMENT})",
             statistic="Spearman correlation of KL(base || ablated) over single heads",
-            chapter=CHAPTER,
         )
         spread = 1.96 / np.sqrt(row["n"] - 1)
         note = f"n = {row['n']} heads; control: unrelated rankings"
         ends = Interval(row["value"], row["lower"], row["upper"])
         control = Interval(0.0, -spread, spread)
-        return decided(said, ends, control, (AGREEMENT, note), self.runs())
+        return self.decided(said, ends, control, (AGREEMENT, note))
 
 
 def per_head(answer: Evidence, metric: str) -> PerHead:

@@ -11,7 +11,6 @@ import polars as pl
 from analysis.interventions import (
     Condition,
     Effects,
-    Head,
     Intervention,
     Method,
     Pooling,
@@ -19,6 +18,7 @@ from analysis.interventions import (
     estimated_loss_change,
     stand_in_source,
 )
+from analysis.interventions.heads import heads_of
 from analysis.progress import Report, stage
 from analysis.questions.effect_rows import effect_rows
 from analysis.questions.text_sweep import TextSweep, batch_rows
@@ -46,8 +46,7 @@ class DirectEffects(TextSweep):
         self, family: str, method: Method, values: dict[str, np.ndarray]
     ) -> dict[str, pl.DataFrame]:
         """Rows of effects (layer, head, sequence) of single heads by metric."""
-        shape = self.card.n_layers, self.card.n_heads
-        heads = [Head(int(layer), int(head)) for layer, head in np.ndindex(shape)]
+        heads = heads_of(self.card)
         conditions = tuple(
             Condition(
                 name=f"{family} {method.value} {head}",

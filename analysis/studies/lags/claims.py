@@ -9,7 +9,6 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import polars as pl
 
-from analysis.progress import Report
 from analysis.questions.judgement import (
     Bar,
     Evidence,
@@ -17,8 +16,6 @@ from analysis.questions.judgement import (
     Judgement,
     Statement,
     answers_of,
-    decided,
-    judged,
     n_known,
 )
 from analysis.statistics.comparisons import permutation_p
@@ -31,8 +28,6 @@ FIGURES = {
     "lag_top_heads_*": "09_lag_profiles#lag_levels",
     "lag_upper_half_*": "09_lag_profiles#lag_falls",
 }
-
-CHAPTER = "09_lag_profiles"
 SUCCESSION = 1.0
 """Nats: the successor is recalled where it is more than e times as probable as the predecessor."""
 RECENCY = 0.1
@@ -81,6 +76,7 @@ class LagClaims(Judgement):
     """
 
     version: ClassVar[int] = 1
+    chapter: ClassVar[str] = "09_lag_profiles"
 
     evidence: LagEvidence
 
@@ -92,15 +88,9 @@ class LagClaims(Judgement):
             found[f"{n} words"] = group
         return found
 
-    def run(self, report: Report) -> dict[str, pl.DataFrame]:
-        """Judge every claim.
-
-        Returns:
-            `claims`.
-        """
-        rows = [*self._recalled(), *self._longest(), *self._against_random(), *self._halves()]
-        report(1, 1, "")
-        return {"claims": pl.DataFrame(rows)} if rows else {}
+    def claims(self) -> list[dict[str, Any]]:
+        """Rows of `claims`."""
+        return [*self._recalled(), *self._longest(), *self._against_random(), *self._halves()]
 
     def _recalled(self) -> Iterator[dict[str, Any]]:
         """Succession and recency of the model as it is."""
@@ -112,12 +102,11 @@ class LagClaims(Judgement):
                 statement=f"{WORDS[design]}, items of the last quarter of the list are more "
                 "probable than those of the first",
                 statistic="log ratio of their mean p, neighbours of the item left out, nats",
-                chapter=CHAPTER,
             )
             values = per_sequence(base, "recency")
             found, none = mean_interval(values, self.seed), Interval.exactly(0.0)
             note = f"n = {n_known(values)}; control: no preference"
-            yield decided(said, found, none, (RECENCY, note), self.runs())
+            yield self.decided(said, found, none, (RECENCY, note))
 
     def _succession(
         self, claim: str, where: str, base: Evidence, control: Evidence
@@ -127,14 +116,13 @@ class LagClaims(Judgement):
             statement=f"{where}, the item's successor is more than e times as probable as its "
             "predecessor",
             statistic="log p(+1) / p(-1), nats",
-            chapter=CHAPTER,
         )
         bar = Bar(
             threshold=SUCCESSION,
             control=per_sequence(control, "log_ratio"),
             control_name="a word that is not in the list, in the item's stead",
         )
-        return judged(said, per_sequence(base, "log_ratio"), bar, self.seed, self.runs())
+        return self.judged(said, per_sequence(base, "log_ratio"), bar)
 
     def _longest(self) -> Iterator[dict[str, Any]]:
         """Succession in the longest list."""
@@ -164,14 +152,13 @@ class LagClaims(Judgement):
                 f"without the {size} strongest induction heads ({case.method}), and more than "
                 "without as many random heads",
                 statistic="fall of the successor's log odds, nats",
-                chapter=CHAPTER,
             )
             note = (
                 f"n = {n_known(values)}; control: {len(drawn)} random sets, 95 % of their means; "
                 f"permutation p {p:.3f}"
             )
             found, band = mean_interval(values, self.seed), central(drawn)
-            yield decided(said, found, band, (DROP, note), self.runs())
+            yield self.decided(said, found, band, (DROP, note))
 
     def _halves(self) -> Iterator[dict[str, Any]]:
         """The upper half's strongest heads against the lower half's."""
@@ -186,14 +173,13 @@ class LagClaims(Judgement):
                 statement=f"{WORDS[design]}, zeroing the {size} strongest induction heads of the "
                 "upper half of the layers costs the successor more than those of the lower half",
                 statistic="fall of the successor's log odds, nats",
-                chapter=CHAPTER,
             )
             bar = Bar(
                 threshold=0.0,
                 control=drop(base, lower, size),
                 control_name=f"the {size} strongest of the lower half",
             )
-            yield judged(said, drop(base, upper, size), bar, self.seed, self.runs())
+            yield self.judged(said, drop(base, upper, size), bar)
 
 
 WORDS = {

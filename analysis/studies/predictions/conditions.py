@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from analysis.interventions import Condition, Head, Intervention, Method
+from analysis.interventions.heads import heads_of
 from analysis.models.card import ModelCard
 
 from .measures import TARGET
@@ -35,7 +34,7 @@ def table_conditions(head: Head, t: int, card: ModelCard) -> tuple[TableConditio
         The target first; conditions on positions that t does not have before it are left out.
     """
     layer = tuple(Head(head.layer, other) for other in range(card.n_heads))
-    every = tuple(Head(*other) for other in np.ndindex(card.n_layers, card.n_heads))
+    every = heads_of(card)
     before, name = tuple(range(t)), f"layer {head.layer}"
     asked = (
         (f"zero {head} at t", Method.ZERO, (head,), (t,), "t"),

@@ -31,13 +31,14 @@ from analysis.interventions import (
 )
 from analysis.interventions.heads import parse_heads
 from analysis.interventions.passes.predictions import differences, predictions
+from analysis.interventions.passes.sweep import on_device
 from analysis.models.load import Model, hidden_states, unembed
 from analysis.progress import Report
 from analysis.questions.effect_rows import condition_rows
 from analysis.questions.experiment import Experiment
 from analysis.questions.rows import Labels
 from analysis.text.prompts import Prompt, check_length, prompt_tokens
-from analysis.text.sources import read_source, windows
+from analysis.text.sources import text_rows
 from analysis.text.tokens import Tokens
 
 from .measures import TARGET, Outcome, Place, prediction_rows, prompt_rows
@@ -88,14 +89,8 @@ class PromptProbe(Experiment):
         if needs is Needs.NOTHING:
             return None
         n_rows = 1 if needs is Needs.DONORS else self.n_reference
-        return windows(
-            read_source("reference", self.seed, 2 * n_rows * n_tokens),
-            self.vocabulary,
-            n_sequences=n_rows,
-            n_tokens=n_tokens,
-            bos=self.bos,
-            seed=self.seed,
-        )
+        shape = n_rows, n_tokens
+        return text_rows("reference", self.vocabulary, shape, bos=self.bos, seed=self.seed, room=2)
 
     def data(self) -> Sequence[Tokens]:
         """The prompt, and the windows that stand in."""
@@ -129,7 +124,7 @@ class PromptProbe(Experiment):
         """
         done = self.condition.interventions
         model = self.loaded_model()
-        ids = _on(model, self.tokens)
+        ids = on_device(model, self.tokens.ids)
         with torch.inference_mode():
             tapping = taps(done, self._stand_ins(model), 1)
             base, pattern = self._pass(model, ids, Taps())
@@ -167,7 +162,7 @@ class PromptProbe(Experiment):
         if self.reference is None:
             return NOTHING
         if Method(self.method).needs is Needs.DONORS:
-            return StandIns(means=None, donors=read_z(model, _on(model, self.reference)))
+            return StandIns(means=None, donors=read_z(model, on_device(model, self.reference.ids)))
         average = means(model, self.reference.ids, Pooling(self.pooling))
         return StandIns(means=average, donors=None)
 
@@ -213,7 +208,3 @@ class PromptProbe(Experiment):
             **{name: pl.col(name) for name in found if name != "loss_change"},
             loss_change=pl.when(pl.col("at") < len(rows) - 1).then("loss_change"),
         )
-
-
-def _on(model: Model, tokens: Tokens) -> Tensor:
-    return torch.from_numpy(tokens.ids.astype(np.int64)).to(model.device)

@@ -25,7 +25,7 @@ from analysis.questions.experiment import Experiment
 from analysis.questions.rows import Labels, absence, interval_columns
 from analysis.statistics.resampling import bootstrap
 from analysis.text.prompts import PROMPTS, prompt_tokens
-from analysis.text.sources import read_source, windows
+from analysis.text.sources import text_rows
 from analysis.text.tokens import Tokens
 
 from .conditions import TableCondition, table_conditions
@@ -81,15 +81,8 @@ class PredictionTables(Experiment):
                 f"expected samples of 3 to {self.card.n_ctx} tokens, got {self.n_tokens}; "
                 "choose a length in that range"
             )
-        source = read_source(self.text, self.seed, 2 * self.n_samples * self.n_tokens)
-        rows = windows(
-            source,
-            self.vocabulary,
-            n_sequences=self.n_samples,
-            n_tokens=self.n_tokens,
-            bos=self.bos,
-            seed=self.seed,
-        )
+        shape = self.n_samples, self.n_tokens
+        rows = text_rows(self.text, self.vocabulary, shape, bos=self.bos, seed=self.seed, room=2)
         rng = Random(self.seed)
         ends = [rng.randrange(2, self.n_tokens) for _ in rows.ids]
         return [

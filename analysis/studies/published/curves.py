@@ -12,21 +12,15 @@ from .values import Value
 
 CURVES = pl.Schema(
     {
-        "method": pl.String,
-        "model_key": pl.String,
-        "question": pl.String,
+        **dict.fromkeys(("method", "model_key", "question"), pl.String),
         "total_tokens": pl.Int32,
         "family": pl.String,
-        "size": pl.Int32,
-        "draw": pl.Int32,
+        **dict.fromkeys(("size", "draw"), pl.Int32),
         "heads": pl.String,
         "accuracy": pl.Float64,
-        "correct": pl.Int32,
-        "total": pl.Int32,
-        "stated_drop": pl.Float64,
-        "drop": pl.Float64,
-        "remark": pl.String,
-        "other": pl.String,
+        **dict.fromkeys(("correct", "total"), pl.Int32),
+        **dict.fromkeys(("stated_drop", "drop"), pl.Float64),
+        **dict.fromkeys(("remark", "other"), pl.String),
     }
 )
 """Columns of `published_curves` without `run` and `file`."""

@@ -14,20 +14,13 @@ from .values import REMEDY, Value
 
 RANKINGS = pl.Schema(
     {
-        "method": pl.String,
-        "model_key": pl.String,
-        "question": pl.String,
-        "total_tokens": pl.Int32,
-        "samples_processed": pl.Int32,
-        "successful_retrievals": pl.Int32,
-        "layer": pl.Int16,
-        "head": pl.Int16,
+        **dict.fromkeys(("method", "model_key", "question"), pl.String),
+        **dict.fromkeys(("total_tokens", "samples_processed", "successful_retrievals"), pl.Int32),
+        **dict.fromkeys(("layer", "head"), pl.Int16),
         "sample": pl.Int32,
         "score": pl.Float64,
-        "num_samples": pl.Int32,
-        "rank": pl.Int32,
-        "remark": pl.String,
-        "other": pl.String,
+        **dict.fromkeys(("num_samples", "rank"), pl.Int32),
+        **dict.fromkeys(("remark", "other"), pl.String),
     }
 )
 """Columns of `published_rankings` without `run`, `file` and `format`."""

@@ -155,11 +155,7 @@ def table_csv(rows: pl.DataFrame) -> str:
     """
     _require(rows, ("layer", "head", "value"))
     ordered = rows.sort("value", "layer", "head", descending=[True, False, False])
-    return (
-        ordered.select("layer", "head", scores="value")
-        .select("scores", "layer", "head")
-        .write_csv()
-    )
+    return ordered.select(pl.col("value").alias("scores"), "layer", "head").write_csv()
 
 
 def lag_csv(rows: pl.DataFrame) -> str:
@@ -175,11 +171,8 @@ def lag_csv(rows: pl.DataFrame) -> str:
         UserError: A column is missing.
     """
     _require(rows, ("lag", "p"))
-    return (
-        rows.sort("lag")
-        .select(pl.col("lag").alias("Lag"), pl.col("p").alias("Mean Probability"))
-        .write_csv()
-    )
+    names = {"Lag": "lag", "Mean Probability": "p"}
+    return rows.sort("lag").select(**names).write_csv()
 
 
 def _require(rows: pl.DataFrame, columns: Sequence[str]) -> None:

@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 import polars as pl
 
 from analysis.interventions import Head
-from analysis.progress import Report
-from analysis.questions.judgement import Evidence, Group, Judgement, Statement, answers_of, decided
+from analysis.questions.judgement import Evidence, Group, Judgement, Statement, answers_of
 from analysis.statistics.resampling import Interval
 
 FIGURES = {
@@ -18,8 +17,6 @@ FIGURES = {
     "value_redundant_predictions_*": "04_previous_token_redundancy#index_in_predictions",
     "value_redundant_*": "04_previous_token_redundancy#methods_table",
 }
-
-CHAPTER = "04_previous_token_redundancy"
 
 REDUNDANT = 0.5
 """A value is redundant where its removal after A removes less than half of what it does alone."""
@@ -49,6 +46,7 @@ class RedundancyClaims(Judgement):
     """
 
     version: ClassVar[int] = 2
+    chapter: ClassVar[str] = "04_previous_token_redundancy"
 
     evidence: RedundancyEvidence
 
@@ -56,17 +54,8 @@ class RedundancyClaims(Judgement):
         """What is judged, by its role."""
         return answers_of(self.evidence)
 
-    def run(self, report: Report) -> dict[str, pl.DataFrame]:
-        """Judge every claim.
-
-        Returns:
-            `claims`; one whose index is undefined on every sequence has no row.
-        """
-        rows = list(self._claims())
-        report(1, 1, "")
-        return {"claims": pl.DataFrame(rows, infer_schema_length=None)} if rows else {}
-
-    def _claims(self) -> Iterator[dict[str, Any]]:
+    def claims(self) -> Iterator[dict[str, Any]]:
+        """Rows of `claims`; one whose index is undefined on every sequence has none."""
         head = self.evidence.head
         layer = Head.parse(head).layer
         places = (
@@ -93,7 +82,6 @@ class RedundancyClaims(Judgement):
                     statement=f"With {head} zeroed at t, removing the values at t-1 changes "
                     f"{where} by less than half of what it does alone, unlike other {plural}",
                     statistic=_statistic(metric),
-                    chapter=CHAPTER,
                 )
                 yield from self._judged(said, mine.get(1), largest(figures), whose)
         for method, words in OTHER_METHODS.items():
@@ -103,7 +91,6 @@ class RedundancyClaims(Judgement):
                 statement=f"The same holds in the attention output of layer {layer} with values "
                 f"{words} instead of zeroed",
                 statistic=_statistic("redundancy"),
-                chapter=CHAPTER,
             )
             offsets = [figure for lag, figure in figures.items() if lag > 1]
             yield from self._judged(said, figures.get(1), largest(offsets), "the other offsets")
@@ -114,7 +101,7 @@ class RedundancyClaims(Judgement):
         """The claim, where both numbers are defined."""
         if found is not None and control is not None:
             note = f"control: the largest estimate, lower and upper end of {whose}"
-            yield decided(said, found, control, (REDUNDANT, note), self.runs())
+            yield self.decided(said, found, control, (REDUNDANT, note))
 
 
 def indices(answer: Evidence, layer: int | None, metric: str) -> dict[int, Interval]:

@@ -28,7 +28,7 @@ from analysis.interventions.heads import parse_heads
 from analysis.interventions.passes.sweep import on_device
 from analysis.models.load import Model
 from analysis.progress import Report
-from analysis.questions.rows import Labels, interval_columns
+from analysis.questions.rows import Labels, interval_columns, literals
 from analysis.questions.text_sweep import TextSweep
 from analysis.statistics.resampling import Estimate, bootstrap, ratio_of_sums
 
@@ -232,9 +232,7 @@ class ValueRedundancy(AtPosition):
             **self.subject(),
         }
         rows = pl.concat(frames, how="diagonal").filter(pl.col("value").is_not_nan())
-        return rows.with_columns(
-            **{name: pl.lit(value, pl.String) for name, value in constants.items()}
-        )
+        return rows.with_columns(**literals(constants))
 
     def _pooled(self, indices: Sequence[Key], found: dict[Key, np.ndarray]) -> pl.DataFrame:
         """The index of all sequences together, and the share on which it is undefined."""

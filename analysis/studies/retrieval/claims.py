@@ -12,7 +12,7 @@ import polars as pl
 from jaxtyping import Float
 
 from analysis.progress import Report
-from analysis.questions.judgement import Bar, Evidence, Judgement, Statement, decided, judged
+from analysis.questions.judgement import Bar, Evidence, Judgement, Statement
 from analysis.questions.rows import absence
 from analysis.statistics.comparisons import permutation_p, wilson
 from analysis.statistics.resampling import Interval, mean_interval
@@ -30,8 +30,6 @@ FIGURES = {
     "retrieval_*_valid": "08_retrieval_heads#retrieval_claims_chart",
     "retrieval_uniform_is_query_zeroing": "08_retrieval_heads#curves_by_method",
 }
-
-CHAPTER = "08_retrieval_heads"
 AREA = 0.1
 """Top heads cost more than random ones if the area between the curves exceeds this share of all
 questions, averaged over the curve."""
@@ -83,6 +81,7 @@ class RetrievalClaims(Judgement):
     """
 
     version: ClassVar[int] = 1
+    chapter: ClassVar[str] = "08_retrieval_heads"
 
     evidence: RetrievalEvidence
 
@@ -162,12 +161,11 @@ class RetrievalClaims(Judgement):
             statement="The model answers questions about a record among others better than by "
             "naming any of the records",
             statistic="share of test questions answered correctly",
-            chapter=CHAPTER,
         )
         ends = wilson(int(right.sum()), len(right))
         note = f"n = {len(right)}; control: one of the records at random"
         estimate, control = Interval(float(right.mean()), *ends), Interval.exactly(chance)
-        return decided(said, estimate, control, (chance + MARGIN, note), self.runs())
+        return self.decided(said, estimate, control, (chance + MARGIN, note))
 
     def _against(self, ranking: str) -> Iterator[dict[str, Any]]:
         """Do the top heads cost more answers than draws, over the whole curve?"""
@@ -186,7 +184,6 @@ class RetrievalClaims(Judgement):
                 f"answers than replacing as many {_WORDS[family]}",
                 statistic="area between the curves: share of questions, mean over "
                 f"{', '.join(map(str, levels))} heads",
-                chapter=CHAPTER,
             )
             note = (
                 f"n = {len(top)} questions; control: {len(draws)} draws around their mean, 95 %; "
@@ -194,7 +191,7 @@ class RetrievalClaims(Judgement):
             )
             band = np.quantile(draws - draws.mean(), (0.025, 0.975))
             around = Interval(0.0, float(band[0]), float(band[1]))
-            yield decided(said, between, around, (AREA, note), self.runs())
+            yield self.decided(said, between, around, (AREA, note))
 
     def _specific(self, ranking: str) -> dict[str, Any]:
         """Is text without questions spared?"""
@@ -208,11 +205,10 @@ class RetrievalClaims(Judgement):
             statement=f"Replacing the top {level} heads by {ranking.replace('_', ' ')} costs text "
             f"without questions less than {UNRELATED} nats a token",
             statistic="loss change on text, negated, nats a token",
-            chapter=CHAPTER,
         )
         lost = self._curves.log_p["top"][name] - self._curves.log_p["base"][""]
         bar = Bar(threshold=-UNRELATED, control=lost, control_name="a right answer, nats")
-        return judged(said, -text_losses(text)[name], bar, self.seed, self.runs())
+        return self.judged(said, -text_losses(text)[name], bar)
 
     @cached_property
     def _checks(self) -> dict[str, dict[str, Any]]:
@@ -242,12 +238,11 @@ class RetrievalClaims(Judgement):
             statement=f"Heads with a higher {ranking.replace('_', ' ')} cost more when they are "
             "replaced alone",
             statistic="Spearman correlation with the log probability of right answers that is lost",
-            chapter=CHAPTER,
         )
         spread = 1.96 / np.sqrt(max(1, n_heads - 1))
         note = f"n = {n_heads} heads, {row['n']} questions; control: unrelated rankings"
         ends = Interval(row["value"], row["lower"], row["upper"])
-        yield decided(said, ends, Interval(0.0, -spread, spread), (VALID, note), self.runs())
+        yield self.decided(said, ends, Interval(0.0, -spread, spread), (VALID, note))
 
     def _kinds(self) -> Iterator[dict[str, Any]]:
         """`uniform` is query zeroing, and is not `zero`."""
@@ -263,10 +258,9 @@ class RetrievalClaims(Judgement):
             statement="Answers are the same whether heads are made uniform or their queries are "
             "set to 0, and not those with the heads zeroed",
             statistic="largest difference of the log probability of a right answer, negated, nats",
-            chapter=CHAPTER,
         )
         bar = Bar(threshold=-ALIKE, control=-other, control_name="zeroed")
-        yield judged(said, -same, bar, self.seed, self.runs())
+        yield self.judged(said, -same, bar)
 
 
 def text_losses(text: Evidence) -> dict[str, Float[np.ndarray, " sequence"]]:

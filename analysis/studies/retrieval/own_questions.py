@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analysis.interventions import Pooling
+from analysis.interventions import HeadSet, Pooling
 from analysis.questions.halves import EVEN
 from analysis.questions.judgement import Evidence
 from analysis.questions.study import Recall
@@ -15,7 +15,7 @@ from .curves import FileRetrievalCurves
 from .grid import RetrievalCell
 from .measures import answerable
 from .rankings import FileRetrievalScores
-from .sets import RANDOM
+from .sets import RANDOM, named
 from .study import RetrievalStudy
 
 ABOUT = "file"
@@ -48,12 +48,10 @@ class OwnQuestions:
         Raises:
             UserError: There is only one question, or none of the ranking half was answered.
         """
-        base = recall(self._curves("base", ((),)))
+        base = recall(self._curves("base", [()]))
         testable = bool(answerable({ABOUT: base}))
         plan = self.study.plan(scores if testable else None, EVEN)
-        top = [tuple(map(str, heads)) for heads in plan.tops()]
-        drawn = [tuple(map(str, heads)) for heads in plan.drawn(RANDOM)]
-        families = {"top": top, RANDOM: drawn} if testable else {}
+        families = {"top": plan.tops(), RANDOM: plan.drawn(RANDOM)} if testable else {}
         return RetrievalCell(
             card=self.study.asked.card,
             seed=self.study.asked.seed,
@@ -65,7 +63,7 @@ class OwnQuestions:
             curves={name: recall(self._curves(name, sets)) for name, sets in families.items()},
         )
 
-    def _curves(self, family: str, sets: Sequence[tuple[str, ...]]) -> FileRetrievalCurves:
+    def _curves(self, family: str, sets: Sequence[HeadSet]) -> FileRetrievalCurves:
         return FileRetrievalCurves(
             **self.study.asked.drawn(bos=self.study.asked.with_bos),
             file=self.file,
@@ -73,6 +71,6 @@ class OwnQuestions:
             pooling=Pooling.PER_POSITION.value,
             scope=Scope.BOTH.value,
             family=family,
-            sets=tuple(sets),
+            sets=named(sets),
             first_draw=0 if family == RANDOM else None,
         )

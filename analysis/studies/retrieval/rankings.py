@@ -156,12 +156,7 @@ def item_values(answer: Evidence, score: str) -> tuple[list[Head], Float[np.ndar
     Raises:
         UserError: The score has no rows, with the reason that the run gives.
     """
-    known = answer["head_scores"] if "head_scores" in answer else pl.DataFrame()
-    if known.height:
-        known = known.filter(pl.col("sequence").is_not_null(), score=score, data=EVERY)
-    if not known.height:
-        raise UserError(f"expected scores of {score}, found none ({_reason(answer, score)})")
-    rows = known.sort("sequence", "layer", "head")
+    rows = _of_items(answer, score, MEASURED).sort("sequence", "layer", "head")
     heads = rows.select("layer", "head").unique().sort("layer", "head").rows()
     values = rows["value"].to_numpy().reshape(-1, len(heads))
     return [Head(*head) for head in heads], values
@@ -181,11 +176,7 @@ def ranking(answer: Evidence, score: str, chosen: pl.Expr) -> list[Head]:
     Raises:
         UserError: The score has no rows on these items.
     """
-    known = answer["head_scores"] if "head_scores" in answer else pl.DataFrame()
-    if known.height:
-        known = known.filter(MEASURED & chosen, score=score, data=EVERY)
-    if not known.height:
-        raise UserError(f"expected scores of {score}, found none ({_reason(answer, score)})")
+    known = _of_items(answer, score, MEASURED & chosen)
     means = known.group_by("layer", "head").agg(pl.col("value").mean())
     ranked = means.sort("value", "layer", "head", descending=[True, False, False])
     return [Head(*head) for head in ranked.select("layer", "head").rows()]
@@ -224,6 +215,16 @@ def validity_row(
     order = [list(heads).index(name) for name in names]
     check = validity(values, effects[:, order], seed)
     return None if check is None else _check_row(check, score, "validity", None) | {"data": EVERY}
+
+
+def _of_items(answer: Evidence, score: str, chosen: pl.Expr) -> pl.DataFrame:
+    """Rows of a score on some items; refused where there are none."""
+    known = answer["head_scores"] if "head_scores" in answer else pl.DataFrame()
+    if known.height:
+        known = known.filter(chosen, score=score, data=EVERY)
+    if not known.height:
+        raise UserError(f"expected scores of {score}, found none ({_reason(answer, score)})")
+    return known
 
 
 def _reason(answer: Evidence, score: str) -> str:

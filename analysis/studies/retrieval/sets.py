@@ -108,24 +108,20 @@ class SetPlan:
 
     def matched_levels(self, family: str, ranking: str) -> tuple[int, ...]:
         """Levels at which the family has sets to compare with."""
-        found: list[int] = []
-        for level in self.levels:
-            try:
-                self.wanted(family, ranking, level)
-            except UserError:
-                continue
-            found.append(level)
-        return tuple(found)
+        return tuple(n for n in self.levels if not self._refusal(family, ranking, n))
 
     def refusals(self, family: str, ranking: str) -> list[str]:
         """Why the family has nothing to compare with at the other levels."""
-        found: list[str] = []
-        for level in self.levels:
-            try:
-                self.wanted(family, ranking, level)
-            except UserError as error:
-                found.append(str(error))
-        return found
+        every = [self._refusal(family, ranking, level) for level in self.levels]
+        return [reason for reason in every if reason]
+
+    def _refusal(self, family: str, ranking: str, level: int) -> str:
+        """Why `wanted` refuses a level; empty where it does not."""
+        try:
+            self.wanted(family, ranking, level)
+        except UserError as error:
+            return str(error)
+        return ""
 
     def tops(self) -> list[HeadSet]:
         """Every top set of any ranking, and what all of them share, each once."""
@@ -155,6 +151,11 @@ class SetPlan:
             for head in self.heads
             if head not in set(top) and (layer is None or head.layer == layer)
         ]
+
+
+def named(sets: Sequence[HeadSet]) -> tuple[tuple[str, ...], ...]:
+    """Sets of heads by name, as experiments take them."""
+    return tuple(tuple(map(str, heads)) for heads in sets)
 
 
 def levels_up_to(n_heads: int, levels: Sequence[int]) -> tuple[int, ...]:

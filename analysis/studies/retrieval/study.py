@@ -25,7 +25,7 @@ from .curves import ZERO_QUERY, RetrievalCurves
 from .grid import RetrievalCell
 from .measures import answerable
 from .rankings import MEASURED, RetrievalScores, ranking
-from .sets import FAMILIES, SetPlan, levels_up_to
+from .sets import FAMILIES, SetPlan, levels_up_to, named
 
 RANKINGS = ("summed_attention", "retrieval_score", "qr_score")
 """Scores that heads are ranked by; the first is the one that kinds are compared on."""
@@ -138,20 +138,14 @@ class RetrievalStudy(TextStudy[RetrievalSizes]):
             plan: Which sets.
             method: What stands in.
         """
-        sets = tuple(tuple(map(str, heads)) for heads in plan.tops())
-        return self._curves(asked, "top", sets, method)
+        return self._curves(asked, "top", plan.tops(), method)
 
     def drawn(self, asked: tuple[str, int, int], plan: SetPlan, family: str) -> RetrievalCurves:
         """The same without random heads; a plan may have no set of a family."""
-        sets = tuple(tuple(map(str, heads)) for heads in plan.drawn(family))
-        return self._curves(asked, family, sets, Method.ZERO.value)
+        return self._curves(asked, family, plan.drawn(family), Method.ZERO.value)
 
     def _curves(
-        self,
-        asked: tuple[str, int, int],
-        family: str,
-        sets: tuple[tuple[str, ...], ...],
-        method: str,
+        self, asked: tuple[str, int, int], family: str, sets: Sequence[HeadSet], method: str
     ) -> RetrievalCurves:
         fact, n_tokens, n_items = asked
         return RetrievalCurves(
@@ -165,7 +159,7 @@ class RetrievalStudy(TextStudy[RetrievalSizes]):
             pooling=Pooling.PER_POSITION.value,
             scope=Scope.BOTH.value,
             family=family,
-            sets=sets,
+            sets=named(sets),
             first_draw=0 if family in FAMILIES else None,
         )
 
@@ -195,7 +189,7 @@ class RetrievalStudy(TextStudy[RetrievalSizes]):
             pooling=Pooling.PER_POSITION.value,
             positions=None,
             family="top",
-            sets=tuple(tuple(map(str, heads)) for heads in plan.tops()),
+            sets=named(plan.tops()),
             first_draw=None,
         )
 

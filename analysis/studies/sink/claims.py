@@ -7,19 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
-import polars as pl
 
 from analysis.interventions import Head, Method
-from analysis.progress import Report
-from analysis.questions.judgement import (
-    Bar,
-    Evidence,
-    Judgement,
-    Statement,
-    Verdict,
-    decided,
-    judged,
-)
+from analysis.questions.judgement import Bar, Evidence, Judgement, Statement, Verdict
 from analysis.statistics.resampling import Interval
 
 from .conditions import OTHER_HEADS
@@ -38,8 +28,6 @@ FIGURES = {
     "sink_massive": "03_bos_sink#massive",
     "no_op_sink": "03_bos_sink#claims_chart",
 }
-
-CHAPTER = "03_bos_sink"
 
 SINK = 0.5
 """A sink takes more than this share of a head's attention."""
@@ -96,16 +84,13 @@ class SinkClaims(Judgement):
     """Is the sink its token or its place, does it carry anything, and is it a no-op?"""
 
     version: ClassVar[int] = 1
+    chapter: ClassVar[str] = "03_bos_sink"
 
     sink: Evidence
     """Answer of `BosSink`."""
 
-    def run(self, report: Report) -> dict[str, pl.DataFrame]:
-        """Judge every claim.
-
-        Returns:
-            `claims`, one row each; claims that the model's data cannot test have none.
-        """
+    def claims(self) -> list[dict[str, Any]]:
+        """Rows of `claims`."""
         measured = Measured(self.sink)
         findings = [*_mass_findings(measured), *_effect_findings(measured), _resting(measured)]
         rows = [self._judged(finding) for finding in findings]
@@ -116,8 +101,7 @@ class SinkClaims(Judgement):
                 verdicts[row["claim"]], row["verdict"] = both, both.value
         if set(NO_OP) <= set(verdicts):
             rows.append(self._no_op([verdicts[part] for part in NO_OP]))
-        report(1, 1, "")
-        return {"claims": pl.DataFrame(rows, infer_schema_length=None)}
+        return rows
 
     def _judged(self, finding: Finding) -> dict[str, Any]:
         gate = "; as weak as sink_attends" if finding.claim in OF_A_SINK else ""
@@ -125,14 +109,13 @@ class SinkClaims(Judgement):
             claim=finding.claim,
             statement=finding.statement,
             statistic=f"{finding.statistic}, odd sequences{gate}",
-            chapter=CHAPTER,
         )
         values, bar = finding.values, finding.bar
         if finding.larger:
-            return judged(said, values, bar, self.seed, self.runs())
+            return self.judged(said, values, bar)
         # Smaller is larger with the signs turned, which leaves one rule for all verdicts.
         turned = replace(bar, threshold=-bar.threshold, control=-bar.control)
-        return _turned(judged(said, -values, turned, self.seed, self.runs()))
+        return _turned(self.judged(said, -values, turned))
 
     def _no_op(self, parts: Sequence[Verdict]) -> dict[str, Any]:
         """All parts together: the interval runs from what holds to what may still hold."""
@@ -143,12 +126,9 @@ class SinkClaims(Judgement):
             statement="The sink is a no-op: heads look there when they have nothing to do, and so "
             "do nothing",
             statistic=f"how many of {', '.join(NO_OP)} are supported",
-            chapter=CHAPTER,
         )
         bar = len(parts) - 0.5, "all are needed; the upper end counts the undecided ones"
-        return decided(
-            said, Interval(held, held, possible), Interval.exactly(0.0), bar, self.runs()
-        )
+        return self.decided(said, Interval(held, held, possible), Interval.exactly(0.0), bar)
 
 
 def _turned(row: dict[str, Any]) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from analysis.questions.rows import (
     model_scores,
 )
 from analysis.questions.text_sweep import batch_rows
-from analysis.text.sources import read_source, windows
+from analysis.text.sources import text_rows
 from analysis.text.tokens import NO_TOKENIZER, Tokens, delimiter_ids
 
 from .conditions import OWN, Plan, removed
@@ -85,15 +85,8 @@ class BosSink(Experiment):
         """The same text in every design, by name; none without a tokenizer."""
         if self.vocabulary.tokenizer is None:
             return {}
-        n_tokens = self.n_tokens + self.bos
-        text = windows(
-            read_source(self.text, self.seed, self.n_sequences * n_tokens),
-            self.vocabulary,
-            n_sequences=self.n_sequences,
-            n_tokens=n_tokens,
-            bos=self.bos,
-            seed=self.seed,
-        )
+        shape = self.n_sequences, self.n_tokens + self.bos
+        text = text_rows(self.text, self.vocabulary, shape, bos=self.bos, seed=self.seed, room=1)
         return two_by_two(text, self.moved_to) if self.bos else {WORD_FIRST: text}
 
     @property

@@ -67,19 +67,13 @@ def table(answer: Mapping[str, pl.DataFrame]) -> Table:
     laps = answer["timings"].partition_by("contender", maintain_order=True)
     ours = median(laps[0]["seconds"])
     low, high = race["least_effect"], race["largest_effect"]
+    alike = ("task", "model", "sizes", "n_sequences", "n_tokens", "batch", "reference", "flops")
     return Table(
-        task=race["task"],
-        model=race["model"],
-        sizes=race["sizes"],
-        n_sequences=race["n_sequences"],
-        n_tokens=race["n_tokens"],
+        **{name: race[name] for name in alike},
         n_heads=(race["n_ablated"], race["n_heads"]),
-        batch=race["batch"],
         effects=None if low is None else (low, high),
-        reference=race["reference"],
         rows=tuple(_row(Task[race["task"]], rows, ours) for rows in laps),
         rates={name: race[f"rate_{name}"] for name in ("float32", "bfloat16")},
-        flops=race["flops"],
     )
 
 

@@ -135,29 +135,16 @@ def baseline(
         logits: Those that predict each token of the right answer, given those before it.
         vocabulary: The tokenizer.
     """
-    gold = torch.tensor(asked.answer)
+    gold, difference = torch.tensor(asked.answer), None
+    if asked.fork is not None:
+        step, right, wrong = asked.fork
+        difference = float(logits[step, right] - logits[step, wrong])
     text = spoken(ids, vocabulary)
     return Baseline(
         ids=ids,
         generated=text,
         correct=correct(text, asked.item.answer),
         log_p=float(logits.log_softmax(-1).gather(1, gold[:, None]).sum()),
-        logit_difference=logit_difference(logits, asked),
+        logit_difference=difference,
         answer_rank=1 + int((logits[0] > logits[0, gold[0]]).sum()),
     )
-
-
-def logit_difference(logits: Float[Tensor, "answer_token d_vocab"], asked: Prompt) -> float | None:
-    """Logit of the right answer minus that of the named wrong one, where they first differ.
-
-    Args:
-        logits: Those that predict each token of the right answer, given those before it.
-        asked: The prompt.
-
-    Returns:
-        The difference; None without a wrong answer, or where one begins with the other.
-    """
-    for i, (right, wrong) in enumerate(zip(asked.answer, asked.wrong or (), strict=False)):
-        if right != wrong:
-            return float(logits[i, right] - logits[i, wrong])
-    return None

@@ -7,7 +7,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from analysis.attention import Taps, Where
-from analysis.models.load import Model, unembed
+from analysis.models.load import Model, hidden_states, unembed
+
+from .decoding import finished
 
 Watch = Callable[[Where, Tensor], None]
 """Sees patterns (row, head, query, key) of the queries at hand, over the keys of all positions."""
@@ -73,30 +75,11 @@ class Conversation:
                 break
         self._cache.crop(-(questions.shape[1] + new.shape[1] - 1))
         ends = set(stop)
-        return [_until(row, ends) for row in new.tolist()]
+        return [finished(row, ends) for row in new.tolist()]
 
     def _feed(
         self, tokens: Int[Tensor, "row pos"], watch: Watch | None
     ) -> Float[Tensor, "row pos d_model"]:
         """Hidden states of further positions, whose keys and values are kept; no logits."""
-        kept: list[Tensor] = []
-
-        def keep(_module: torch.nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor]:
-            kept.append(args[0])
-            return (args[0][:, :0],)
-
-        handle = self._model.unembedding.register_forward_pre_hook(keep)
-        try:
-            with torch.inference_mode():
-                self._model.net(
-                    tokens, use_cache=True, past_key_values=self._cache, taps=Taps(watch=watch)
-                )
-        finally:
-            handle.remove()
-        return kept[0]
-
-
-def _until(ids: list[int], ends: set[int]) -> tuple[int, ...]:
-    """Up to and with the first id that ends a row."""
-    end = next((i + 1 for i, token in enumerate(ids) if token in ends), len(ids))
-    return tuple(ids[:end])
+        with torch.inference_mode():
+            return hidden_states(self._model, tokens, Taps(watch=watch), self._cache)

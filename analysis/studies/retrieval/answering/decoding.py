@@ -5,7 +5,7 @@ that a step costs one position. Every architecture takes part: the model is call
 sequence, and its layers on what is new.
 """
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -115,7 +115,7 @@ def decode(
         UserError: Prompts leave no room in the model's context, an intervention does not fit, or
             a stand-in is missing.
     """
-    n_rows, n_prompt = prompts.shape
+    n_prompt = prompts.shape[1]
     n_pos = n_prompt + limit.n_new
     if n_pos - 1 > model.card.n_ctx:
         raise UserError(
@@ -132,10 +132,10 @@ def decode(
             begin, tokens = tokens.shape[1], torch.cat([tokens, best[:, None]], dim=1)
             ended = ended | torch.isin(best, stop)
     new: list[list[int]] = tokens[:, n_prompt:].tolist()
-    return [_finished(new[row], limit.stop) for row in range(n_rows)]
+    return [finished(row, limit.stop) for row in new]
 
 
-def _finished(ids: list[int], stop: frozenset[int]) -> tuple[int, ...]:
+def finished(ids: Sequence[int], stop: Collection[int]) -> tuple[int, ...]:
     """Up to and with the first id that ends a row."""
     end = next((i + 1 for i, token in enumerate(ids) if token in stop), len(ids))
     return tuple(ids[:end])

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from random import Random
 
 from analysis.errors import UserError
@@ -49,15 +49,23 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True)
 class _Task:
-    """What all items of one call share."""
+    """Everything that the items of one call depend on."""
 
     vocabulary: Vocabulary
+    tokenizer: str
+    """Its hash: a folder may get another one."""
     split: Split
     fact: str
     n_tokens: int
     """Of the prompt, without BOS."""
     n_records: int
-    values: tuple[str, ...]
+    n_items: int
+    seed: int
+    name: str
+
+    @cached_property
+    def values(self) -> tuple[str, ...]:
+        return _values(self.vocabulary, self.split, self.fact, self.n_records)
 
     def count(self, text: str) -> int:
         return len(self.vocabulary.encode(text))
@@ -107,7 +115,7 @@ def record_items(  # noqa: PLR0913 - every choice is the caller's
     """
     return list(
         _items(
-            _Draw(
+            _Task(
                 vocabulary=vocabulary,
                 tokenizer=vocabulary.hash,
                 split=split,
@@ -122,39 +130,15 @@ def record_items(  # noqa: PLR0913 - every choice is the caller's
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Draw:
-    """Everything that items depend on."""
-
-    vocabulary: Vocabulary
-    tokenizer: str
-    """Its hash: a folder may get another one."""
-    split: Split
-    fact: str
-    n_tokens: int
-    """Of the prompt, without BOS."""
-    n_records: int
-    n_items: int
-    seed: int
-    name: str
-
-
 @lru_cache(maxsize=64)
-def _items(draw: _Draw) -> tuple[Item, ...]:
+def _items(task: _Task) -> tuple[Item, ...]:
     """The items; many experiments ask the same ones."""
-    task = _Task(
-        vocabulary=draw.vocabulary,
-        split=draw.split,
-        fact=draw.fact,
-        n_tokens=draw.n_tokens,
-        n_records=draw.n_records,
-        values=_values(draw.vocabulary, draw.split, draw.fact, draw.n_records),
-    )
-    name = f"retrieval {draw.name}/{draw.seed}"
-    depths = [(i + 0.5) / draw.n_items for i in range(draw.n_items)]
+    _ = task.values  # refused before anything is drawn
+    name = f"retrieval {task.name}/{task.seed}"
+    depths = [(i + 0.5) / task.n_items for i in range(task.n_items)]
     Random(name).shuffle(depths)
     return tuple(
-        _item(Random(f"{name}/{i}"), task, depth, f"{draw.name}/{i}")
+        _item(Random(f"{name}/{i}"), task, depth, f"{task.name}/{i}")
         for i, depth in enumerate(depths)
     )
 

@@ -16,12 +16,7 @@ from torch import Tensor
 
 from analysis.attention import Taps
 from analysis.errors import UserError
-from analysis.interventions import (
-    NOTHING,
-    Condition,
-    StandIns,
-    check,
-)
+from analysis.interventions import NOTHING, Condition, StandIns, check
 from analysis.interventions.passes.layers import layer_calls
 from analysis.interventions.passes.staircase import Staircase, joining_order, trace
 from analysis.interventions.passes.sweep import chunks
@@ -32,7 +27,6 @@ from analysis.progress import Report
 from .answers import correct
 from .baseline import refuse_long
 from .decoding import Applied, decode
-from .prompts import Prompt
 from .settled import said_first, settled_ids, spoken
 from .trials import Group, Trial, asked_alike
 
@@ -163,8 +157,8 @@ def _note(
         found.log_p[part, place] = log_p[:, at, steps, gold].sum(-1).cpu().numpy()
         first = logits[:, at, 0]
         found.rank[part, place] = 1 + (first > first[:, gold[:1]]).sum(-1).cpu().numpy()
-        if (fork := _fork(asked)) is not None:
-            step, right, wrong = fork
+        if asked.fork is not None:
+            step, right, wrong = asked.fork
             gap = logits[:, at, step, right] - logits[:, at, step, wrong]
             found.difference[part, place] = gap.double().cpu().numpy()
         for row, i in enumerate(part):
@@ -176,12 +170,6 @@ def _note(
                 f"expected finite logits, got others on {asked.item.id}; ablate less, or check "
                 "the weights"
             )
-
-
-def _fork(asked: Prompt) -> tuple[int, int, int] | None:
-    """The first step at which right and named wrong answer differ, and both tokens there."""
-    pairs = enumerate(zip(asked.answer, asked.wrong or (), strict=False))
-    return next(((i, right, wrong) for i, (right, wrong) in pairs if right != wrong), None)
 
 
 def _decode_open(group: Group, rows: slice, conditions: Sequence[Condition], found: _Found) -> None:

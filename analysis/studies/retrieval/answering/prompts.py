@@ -37,6 +37,15 @@ class Prompt:
     wrong: tuple[int, ...] | None
     """Token ids of a space and what the named wrong record, the first, answers; None without."""
 
+    @property
+    def fork(self) -> tuple[int, int, int] | None:
+        """The first step at which right and named wrong answer differ, and both tokens there.
+
+        None without a wrong answer, or where one begins with the other.
+        """
+        pairs = enumerate(zip(self.answer, self.wrong or (), strict=False))
+        return next(((i, right, wrong) for i, (right, wrong) in pairs if right != wrong), None)
+
 
 def prompts(items: Sequence[Item], vocabulary: Vocabulary, *, bos: bool) -> tuple[Prompt, ...]:
     """Tokenise several items, as `prompt` does; many experiments ask the same ones."""

@@ -26,6 +26,7 @@ from analysis.interventions.passes.stream import Score, stream_scores
 from analysis.memory import check_fits
 from analysis.models.card import ModelCard
 from analysis.models.load import Model
+from analysis.progress import silent
 from analysis.questions.text_sweep import batch_rows
 
 from .models import SEED
@@ -136,7 +137,7 @@ def our_sweep(model: Model) -> Run:
             max_rows=batch_rows(work.ids.shape[1], model.device.type),
         )
         source = Source(means=None, donor_of=None)
-        effects = sweep(model, work.ids, conditions, source, asked, _silent)
+        effects = sweep(model, work.ids, conditions, source, asked, silent)
         return {metric: values[:, 0].mean(-1) for metric, values in effects.values.items()}
 
     return run
@@ -147,7 +148,7 @@ def our_scores(model: Model) -> Run:
 
     def run(work: Work) -> Answer:
         batches = [
-            stream_scores(model, ids, score_functions(ids, model.device), _silent)
+            stream_scores(model, ids, score_functions(ids, model.device), silent)
             for ids in batches_of(work)
         ]
         return {
@@ -177,7 +178,3 @@ def batches_of(work: Work) -> Iterator[Int[np.ndarray, "sequence pos"]]:
     """The sequences of each call of a model in task S."""
     for start in range(0, len(work.ids), work.batch):
         yield work.ids[start : start + work.batch]
-
-
-def _silent(_done: int, _total: int, _what: str) -> None:
-    """No progress inside a lap."""

@@ -1,10 +1,8 @@
 """Seconds, memory and arithmetic rates, measured so that contenders can be compared."""
 
-import ctypes
 import gc
 import os
 import platform
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from typing import TypeVar
 
 import torch
 
+from analysis.memory import give_back
 from analysis.models.linear import linear
 
 MATMUL = {"cpu": (512, 2048), "cuda": (1024, 4096)}
@@ -66,7 +65,7 @@ def _start_peak(device: torch.device) -> int | None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return torch.cuda.memory_allocated(device)
-    _trim()
+    give_back()  # what earlier contenders freed is not to be got for free
     try:
         _CLEAR.write_text("5", encoding="ascii")
     except OSError:
@@ -88,14 +87,6 @@ def _status(field: str) -> int | None:
         return None
     found = next((line for line in lines if line.startswith(f"{field}:")), None)
     return None if found is None else 1024 * int(found.split()[1])
-
-
-def _trim() -> None:
-    """Give what earlier contenders freed back, so that the next one does not get it for free."""
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)
 
 
 def matmul_rate(dtype: torch.dtype, device: torch.device) -> float:
