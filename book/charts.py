@@ -25,20 +25,44 @@ def is_chart(value: object) -> bool:
     return package == "altair" and hasattr(value, "to_dict") and hasattr(value, "_repr_mimebundle_")
 
 
+_held: set[str] = set()
+"""Shapes of charts that have been held against the schema of Vega-Lite."""
+
+
 def chart_spec(chart: object) -> Json:
-    """The chart's spec with all of its rows, whatever transformer or cap the notebook has set."""
+    """The chart's spec with all of its rows, whatever transformer or cap the notebook has set.
+
+    Each shape of a chart is held against the schema once, whatever its rows and titles.
+    """
     library: Any = sys.modules["altair"]
-    checked = library.utils.schemapi.DEBUG_MODE
     with library.data_transformers.enable("default", max_rows=None):
-        return cast("Any", chart).to_dict(validate=checked)
+        spec: Json = cast("Any", chart).to_dict(validate=False)
+        shape = json.dumps(_shape(spec), sort_keys=True)
+        if shape not in _held:
+            cast("Any", chart).to_dict()
+            _held.add(shape)
+    return spec
+
+
+def _shape(value: Any) -> Any:
+    """A spec without its rows, its words for readers, and the numbers of its lists."""
+    if isinstance(value, dict):
+        items = cast("dict[str, Any]", value).items()
+        read = {"title", "description", "name"}
+        return {
+            key: type(part).__name__ if key in read and isinstance(part, str) else _shape(part)
+            for key, part in items
+            if key != "datasets"
+        }
+    if isinstance(value, list):
+        listed = cast("list[Any]", value)
+        return ["number" if type(part) in {int, float} else _shape(part) for part in listed]
+    return value
 
 
 @contextmanager
 def unchecked() -> Generator[None]:
-    """Inside, charts are not held against the schema of Vega-Lite, which takes half of their time.
-
-    For other rows of a chart that has been held against it.
-    """
+    """Inside, parts of charts are not held against the schema as they are made, only charts are."""
     library: Any = sys.modules.get("altair")
     with nullcontext() if library is None else library.utils.schemapi.debug_mode(False):
         yield

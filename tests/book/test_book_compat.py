@@ -155,12 +155,23 @@ def test_what_is_looked_up_once_is_what_is_found_again():
     assert list(names[0]) == list(executors.get_entry_points("marimo.cell.executor"))
 
 
-def test_charts_are_held_against_the_schema_but_where_it_is_said():
-    chart = alt.Chart(pl.DataFrame({"value": [1.0]})).mark_bar().encode(x="value:Q")
-    chart.width = "wide"
-    with pytest.raises(SchemaValidationError):
-        chart_spec(chart)
+def test_each_shape_of_a_chart_is_held_against_the_schema_in_every_state(monkeypatch):
+    def chart(value: float, title: str) -> alt.Chart:
+        return alt.Chart(pl.DataFrame({"value": [value]}), title=title).encode(x="value:Q")
+
+    held: list[object] = []
+    plain = alt.Chart.validate
+    monkeypatch.setattr(
+        alt.Chart, "validate", classmethod(lambda _, spec, *a: held.append(spec) or plain(spec, *a))
+    )
     with unchecked():
-        assert chart_spec(chart)["width"] == "wide"
-    with pytest.raises(SchemaValidationError):
-        chart_spec(chart)
+        for value, title in ((1.0, "one"), (2.0, "two")):
+            assert chart_spec(chart(value, title).mark_bar())["title"] == title
+        assert len(held) == 1
+        chart_spec(chart(1.0, "one").mark_line())
+        assert len(held) == 2
+        wrong = chart(1.0, "one").mark_bar()
+        wrong.width = "wide"
+        for _ in range(2):
+            with pytest.raises(SchemaValidationError):
+                chart_spec(wrong)
