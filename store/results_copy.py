@@ -105,7 +105,7 @@ def write_copy(
                         "empty tables; allow more"
                     )
                 excess = (1 - most_bytes / size) * sum(sizes.values())
-                kept.update(_next(single or whole, excess, sizes))
+                kept.update(_next(single, excess, sizes) or [whole.pop(0)])
                 aside.unlink()
                 left_out = _write(aside, pins, kept)
             aside.replace(path)
@@ -152,11 +152,11 @@ def _candidates(sizes: Mapping[str, int]) -> tuple[Candidates, Candidates]:
     return list(single.items()), [(table, _NOTHING) for table in dict.fromkeys(others + aggregates)]
 
 
-def _next(candidates: Candidates, excess: float, sizes: Mapping[str, int]) -> Candidates:
-    """Take as many tables, one at least, as make up for the excess, in bytes of parts."""
+def _next(single: Candidates, excess: float, sizes: Mapping[str, int]) -> Candidates:
+    """Take as many tables of single sequences as make up for the excess, in bytes of parts."""
     taken: Candidates = []
-    while candidates and excess > 0:
-        taken.append(candidates.pop(0))
+    while single and excess > 0:
+        taken.append(single.pop(0))
         excess -= sizes[taken[-1][0]]
     return taken
 
