@@ -44,7 +44,7 @@ class Site(Enum):
     """Attention after the softmax (batch, head, query, key)."""
 
     Z = "z"
-    """What each head read, before W_O (batch, head, query, d_head)."""
+    """What W_O reads of each head (batch, head, query, d_head)."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,14 @@ class Where:
 
     layer: int
     rows: slice
+
+
+_USED = {"taps", "softcap", "s_aux"}
+_ELSEWHERE = {"position_ids", "cache_position", "position_embeddings"}
+"""Tensors that other parts of the model have used already, or that say again what a mask says."""
+
+class EnoughError(Exception):
+    """Ends a call of the model once what was wanted of it is known."""
 
 
 Edit = Callable[[Where, Tensor], Tensor]
@@ -125,11 +133,17 @@ def attention(
         value: Values.
         attention_mask: Additive mask, 0 or very low.
         scaling: Factor of the scores; 1 / sqrt(d_head) by default.
-        **kwargs: `taps` (ours), `softcap`, `s_aux`; the rest is in the mask already.
+        **kwargs: `taps` (ours), `softcap`, `s_aux`; what else is no tensor is in the mask already.
 
     Returns:
         `z` with heads before their width, and no pattern: watch it instead.
+
+    Raises:
+        ValueError: The layer hands over a tensor that would not be used.
     """
+    unused = [name for name, value in kwargs.items() if isinstance(value, Tensor)]
+    if unused := sorted(set(unused) - _USED - _ELSEWHERE):
+        raise ValueError(f"expected no tensors but {sorted(_USED)}, got {', '.join(unused)}")
     taps: Taps = kwargs.get("taps") or Taps()
     everything = Where(int(module.layer_idx), slice(0, query.shape[0]))  # pyright: ignore[reportArgumentType]
     n_groups = query.shape[1] // key.shape[1]
@@ -156,7 +170,44 @@ def attention(
         )
     else:
         z = _explicit(query, key, value, terms, (taps, everything.layer))
-    return taps.edit(Site.Z, everything, z).transpose(1, 2).contiguous(), None
+    late: _LateZ | None = getattr(module, _LATE, None)
+    if late is None:
+        z = taps.edit(Site.Z, everything, z)
+    else:
+        late.pending = (taps, everything, z.shape[1])
+    return z.transpose(1, 2).contiguous(), None
+
+
+_LATE = "headbook_late_z"
+
+
+class _LateZ:
+    """Edits z where W_O reads it: behind what stands between, such as a gate or a norm."""
+
+    def __init__(self) -> None:
+        self.pending: tuple[Taps, Where, int] | None = None
+
+    def __call__(self, _projection: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        if self.pending is None:
+            return args
+        (taps, where, n_heads), self.pending = self.pending, None
+        n_rows = where.rows.stop
+        by_head = args[0].reshape(n_rows, -1, n_heads, args[0].shape[-1] // n_heads)
+        edited = taps.edit(Site.Z, where, by_head.transpose(1, 2)).transpose(1, 2)
+        return (edited.reshape(args[0].shape), *args[1:])
+
+
+def edit_z_late(attention: nn.Module, projection: nn.Module) -> None:
+    """Let z of a layer be what its output projection reads, gates and norms before it applied.
+
+    Args:
+        attention: The layer's attention module, which calls the attention function.
+        projection: What it writes through.
+    """
+    if not hasattr(attention, _LATE):
+        late = _LateZ()
+        setattr(attention, _LATE, late)
+        projection.register_forward_pre_hook(late)
 
 
 def _explicit(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from analysis.errors import UserError
 from analysis.interventions.passes.staircase import trace
 from analysis.interventions.passes.sweep import chunks, on_device
-from analysis.models.load import Model, unembed
+from analysis.models.load import Model, check_adds, unembed
 from analysis.models.projections import norm_gain, surroundings
 from analysis.progress import Report
 
@@ -53,14 +53,9 @@ def direct_effects(
         Effects on two logits, negative where a head raises it.
 
     Raises:
-        UserError: The model multiplies what layers write, which is not accounted for.
+        UserError: Something else than a share of what heads write arrives at the final norm.
     """
-    multiplier = model.card.config.get("residual_multiplier", 1.0)
-    if multiplier != 1.0:
-        raise UserError(
-            f"expected layers that add what they write, {model.card.architecture} multiplies it "
-            f"by {multiplier}; choose another architecture"
-        )
+    check_adds(model)
     card, (n_sequences, n_pos) = model.card, ids.shape
     if n_pos < 2:
         raise UserError(f"expected at least 2 tokens in a sequence, got {n_pos}; use longer ones")
@@ -90,12 +85,15 @@ def head_contributions(
         base = trace(model, tokens, range(model.card.n_layers))
     top1 = torch.stack([unembed(model, row).argmax(-1) for row in base.hidden])
     directions = model.W_U[torch.stack([top1, tokens.roll(-1, 1)])]
-    readers = frozen(model.final_norm, inputs[0], directions)
+    readers = frozen(model.final_norm, inputs[-1], directions)
     layers: list[Tensor] = []
-    for layer in range(model.card.n_layers):
+    for layer, share in enumerate(model.holds.adds):
+        if share is None:
+            layers.append(readers.new_full((*readers.shape[:2], model.card.n_heads, readers.shape[2]), torch.nan))
+            continue
         norm = surroundings(model, layer).after
         read = readers if norm is None else frozen(norm, base.attn_out[layer], readers)
-        of_z = torch.einsum("krpm,hdm->krhpd", read, model.W_O(layer))
+        of_z = torch.einsum("krpm,hdm->krhpd", share * read, model.W_O(layer))
         layers.append((of_z * base.z[layer]).sum(-1))
     return torch.stack(layers, dim=1)
 

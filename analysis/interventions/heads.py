@@ -65,7 +65,7 @@ def parse_heads(names: Sequence[str], card: ModelCard) -> tuple[Head, ...]:
 
 def heads_of(card: ModelCard) -> tuple[Head, ...]:
     """All heads of a model, layer by layer."""
-    return tuple(Head(i, j) for i in range(card.n_layers) for j in range(card.n_heads))
+    return tuple(Head(i, j) for i, n in enumerate(card.heads_by_layer) for j in range(n))
 
 
 def pictured_heads(card: ModelCard) -> tuple[str, ...]:

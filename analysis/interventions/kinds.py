@@ -128,7 +128,8 @@ def check(interventions: Iterable[Intervention], card: ModelCard, n_pos: int) ->
     of_keys: dict[tuple[Head, int], Method] = {}
     for one in interventions:
         for head in one.heads:
-            if not (0 <= head.layer < card.n_layers and 0 <= head.head < card.n_heads):
+            there = 0 <= head.layer < card.n_layers
+            if not there or not 0 <= head.head < card.heads_by_layer[head.layer]:
                 raise UserError(
                     f"expected heads from L0H0 to L{card.n_layers - 1}H{card.n_heads - 1} of "
                     f"{card.name}, got {head}; choose heads of the model"

@@ -11,6 +11,7 @@ from torch import Tensor
 from analysis.attention import Edit, Site, Taps, Where
 from analysis.batches import rows_at_once
 from analysis.errors import UserError
+from analysis.layered import layered
 from analysis.models.load import Model, hidden_states
 
 _TOKENS_PER_BATCH = 8_192
@@ -31,7 +32,7 @@ class Means:
     """What heads read, and the values that they read from, on average over a reference set."""
 
     z: Float[Tensor, "layer pos head d_head"]
-    """One position where it is pooled."""
+    """One position where it is pooled; zeros for heads or widths that a layer does not have."""
     v: Float[Tensor, "layer pos head d_head"]
     """One copy for each query head."""
     n_sequences: int
@@ -70,43 +71,41 @@ def means(model: Model, ids: Int[np.ndarray, "sequence pos"], pooling: Pooling) 
         raise UserError(
             "expected a reference set for the mean, got no sequences; give at least one"
         )
-    card = model.card
-    shape = (2, card.n_layers, n_pos, card.n_heads, card.d_head)
-    sums = torch.zeros(shape, dtype=torch.float64, device=model.device)
+    sums: dict[Site, dict[int, Tensor]] = {Site.Z: {}, Site.V: {}}
 
-    def add(index: int) -> Edit:
+    def add(site: Site) -> Edit:
         def edit(where: Where, tensor: Tensor) -> Tensor:
-            sums[index, where.layer] += tensor.double().sum(0).transpose(0, 1)
+            here = tensor.double().sum(0).transpose(0, 1)
+            sums[site][where.layer] = sums[site].get(where.layer, 0) + here
             return tensor
 
         return edit
 
-    taps = Taps(edits={Site.Z: add(0), Site.V: add(1)})
+    taps = Taps(edits={site: add(site) for site in sums})
     step = rows_at_once(_TOKENS_PER_BATCH, n_pos)
     with torch.inference_mode():
         for start in range(0, n_sequences, step):
             batch = torch.from_numpy(ids[start : start + step].astype(np.int64))
             hidden_states(model, batch.to(model.device), taps)
-    averages = sums / n_sequences
-    if pooling is Pooling.POOLED:
-        averages = averages.mean(2, keepdim=True)
-    z, v = averages.float().unbind(0)
+    every = (layered(sums[site], model.card.n_layers, 0) / n_sequences for site in sums)
+    pooled = pooling is Pooling.POOLED
+    z, v = (t.mean(1, keepdim=True).float() if pooled else t.float() for t in every)
     return Means(z=z, v=v, n_sequences=n_sequences, pooling=pooling)
 
 
 def read_z(
     model: Model, tokens: Int[Tensor, "batch pos"]
 ) -> Float[Tensor, "layer batch head pos d_head"]:
-    """What every head reads on some sequences, untouched."""
-    found: list[Tensor] = []
+    """What every head reads on some sequences, untouched; zeros where a layer has no such head."""
+    found: dict[int, Tensor] = {}
 
-    def keep(_where: Where, z: Tensor) -> Tensor:
-        found.append(z.clone())
+    def keep(where: Where, z: Tensor) -> Tensor:
+        found[where.layer] = z.clone()
         return z
 
     with torch.inference_mode():
         hidden_states(model, tokens, Taps(edits={Site.Z: keep}))
-    return torch.stack(found)
+    return layered(found, model.card.n_layers, 0)
 
 
 def derangement(n: int, seed: int) -> np.ndarray:

@@ -61,12 +61,15 @@ class ModelCard:
     architecture: str
     n_layers: int
     n_heads: int
+    """In the layer that has most."""
     n_kv_heads: int
     d_model: int
     d_head: int
     n_ctx: int
     n_params: int
     vocab: int
+    heads_by_layer: tuple[int, ...]
+    """How many heads each layer has; 0 for one that does not attend."""
 
     @property
     def model(self) -> str:
@@ -81,7 +84,7 @@ class ModelCard:
     def row(self) -> pl.DataFrame:
         """The model's row of the table `models`."""
         fields = asdict(self)
-        for absent in ("folder", "config", "n_ctx"):
+        for absent in ("folder", "config", "n_ctx", "heads_by_layer"):
             del fields[absent]
         return pl.DataFrame({"model": self.model, **fields})
 
@@ -121,6 +124,7 @@ def read_card(name: str) -> ModelCard:
         n_kv_heads=_first(told, ("num_key_value_heads",), folder),
         d_head=_first(told, ("head_dim",), folder),
         n_params=n_params,
+        heads_by_layer=(n_heads,) * sizes["n_layers"],
         n_ctx=next((config[k] for k in _POSITIONS if _is_size(config.get(k))), _NO_LIMIT),
         **sizes,
     )

@@ -6,28 +6,25 @@ What imports transformers waits until a model is loaded: most of what is asked i
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from analysis.attention import Site, Taps, Where
+from analysis.attention import NAME, Taps
 from analysis.errors import UserError, reason
 from analysis.precision import Precision, narrow, wide
 
+from .anatomy import Block, anatomy
 from .card import ModelCard, read_card
+from .holds import Holds, hidden_of, measured, probe
 from .linear import Linear, with_products
 from .placement import AUTO, fetched, spread
 
 if TYPE_CHECKING:
     from transformers import Cache, PreTrainedModel
-
-_OUTPUT_PROJECTIONS = ("o_proj", "c_proj", "out_proj", "dense")
-_LAYER_LISTS = ("layers", "h", "blocks")
-_FINAL_NORMS = ("norm", "ln_f", "final_layer_norm", "final_layernorm")
-
 
 @dataclass(frozen=True)
 class Model:
@@ -35,39 +32,63 @@ class Model:
 
     card: ModelCard
     net: PreTrainedModel
-    layers: tuple[nn.Module, ...]
-    """The decoder layers, in order."""
-    attentions: tuple[nn.Module, ...]
-    """Each layer's attention module."""
+    blocks: tuple[Block, ...]
+    """The parts of the decoder layers, in order."""
     final_norm: nn.Module
     unembedding: nn.Linear
+    holds: Holds
+    """What is true of it, by numbers."""
+
+    @property
+    def layers(self) -> tuple[nn.Module, ...]:
+        """The decoder layers, in order."""
+        return tuple(block.module for block in self.blocks)
+
+    @property
+    def attentions(self) -> tuple[nn.Module | None, ...]:
+        """Each layer's attention module; None for a layer that does not attend."""
+        return tuple(block.attention for block in self.blocks)
 
     @property
     def device(self) -> torch.device:
         """Where it computes; weights that do not fit there lie elsewhere."""
         return self.unembedding.weight.device
 
+    def writer(self, layer: int) -> nn.Module:
+        """The module that holds W_O of a layer that attends; it answers what all heads write."""
+        projection = self.blocks[layer].projection
+        if projection is None:
+            raise ValueError(f"expected a layer that attends, got layer {layer}")
+        return projection
+
     def W_O(self, layer: int) -> Float[Tensor, "head d_head d_model"]:  # noqa: N802
         """The output projection of a layer, split by head: head h writes `z_h W_O[h]`."""
-        projection = _projection(self.attentions[layer])
+        projection = self.writer(layer)
         with fetched(projection):
             weight: Tensor = wide(projection.get_parameter("weight").detach())
         rows = weight if _is_transposed(projection) else weight.T
-        return rows.reshape(self.card.n_heads, self.card.d_head, -1)
+        return rows.unflatten(0, (self.card.heads_by_layer[layer], -1))
 
     def b_O(self, layer: int) -> Float[Tensor, " d_model"]:  # noqa: N802
         """What the output projection adds whatever the heads read; zeros without a bias."""
-        projection = _projection(self.attentions[layer])
+        projection = self.writer(layer)
         with fetched(projection):
             bias = getattr(projection, "bias", None)
         if bias is None:
             return self.W_O(layer).new_zeros(self.card.d_model)
         return wide(bias.detach())
 
-    @property
+    @cached_property
     def W_U(self) -> Float[Tensor, "d_vocab d_model"]:  # noqa: N802
-        """The unembedding, one row a token."""
-        return self.unembedding.weight.detach()
+        """The unembedding, one row a token, with the factor that logits are scaled by."""
+        weight, scale = self.unembedding.weight.detach(), self.holds.logits.scale
+        return weight if scale == 1 else weight * scale
+
+    @property
+    def b_U(self) -> Float[Tensor, " d_vocab"] | None:  # noqa: N802
+        """What logits hold whatever the unembedding reads, scaled as they are."""
+        bias: Tensor | None = self.unembedding.bias
+        return None if bias is None else bias.detach() * self.holds.logits.bias
 
 
 def load_model(name: str, device: str = "cpu", precision: Precision = Precision.FLOAT32) -> Model:
@@ -128,7 +149,7 @@ def _load(name: str, device: str, precision: Precision, _model: str) -> Model:
 
 
 def instrument(net: PreTrainedModel, card: ModelCard) -> Model:
-    """Switch a model to our attention function and make sure that it is really used.
+    """Switch a model to our attention function and measure what holds of it.
 
     Args:
         net: A causal model in evaluation mode.
@@ -138,67 +159,37 @@ def instrument(net: PreTrainedModel, card: ModelCard) -> Model:
         The instrumented model; `net` itself is switched.
 
     Raises:
-        UserError: Some layer keeps its own attention, so that an ablation would change nothing.
+        UserError: Interventions would do nothing, or something else than what they say.
     """
     from .network import switch  # noqa: PLC0415 - imports transformers
 
-    seen: list[int] = []
-
-    def count(where: Where, z: Tensor) -> Tensor:
-        seen.append(where.layer)
-        return z
-
-    refusal = UserError(
-        f"expected attention through the transformers attention interface, {card.architecture} "
-        "computes its own, so that interventions would silently do nothing; "
-        "choose an architecture that supports set_attn_implementation"
-    )
+    tokens = probe(card).to(next(net.parameters()).device)
+    switch(net, "eager")
+    found = anatomy(net, tokens, card.architecture)
+    switch(net, NAME)
     try:
-        switch(net)
-        probe = torch.zeros(1, 2, dtype=torch.long, device=next(net.parameters()).device)
-        with torch.no_grad():
-            net(probe, use_cache=False, taps=Taps(edits={Site.Z: count}))
-    except (ValueError, TypeError):
-        raise refusal from None
-    if seen != list(range(card.n_layers)):
-        raise refusal
-    model = _anatomy(net, card)
-    with torch.no_grad():
-        expected = net(probe, use_cache=False).logits
-        if not torch.allclose(unembed(model, hidden_states(model, probe, Taps())), expected):
-            raise UserError(
-                f"expected logits to be the unembedding of the normed residual stream, "
-                f"{card.architecture} scales them otherwise; choose a supported architecture"
-            )
-    return model
-
-
-def _anatomy(net: PreTrainedModel, card: ModelCard) -> Model:
-    """Find the parts of a model by their common names."""
-    parts: list[tuple[str, nn.Module]] = [
-        (name.rsplit(".", 1)[-1], module) for name, module in net.named_modules()
-    ]
-    layers = [m for name, m in parts if name in _LAYER_LISTS and isinstance(m, nn.ModuleList)]
-    inside = {part for stack in layers for part in stack.modules()}
-    norms = [m for name, m in parts if name in _FINAL_NORMS and m not in inside]
-    attentions = [module for _, module in parts if _is_attention(module)]
-    head = net.get_output_embeddings()
-    found = len(attentions) == card.n_layers and layers and norms
-    if not found or not isinstance(head, nn.Linear):
+        holds = measured(net, found, card, tokens)
+    except (ValueError, TypeError) as error:
         raise UserError(
-            f"expected decoder layers with one attention module each, {card.architecture} names "
-            "its parts otherwise; choose a supported architecture (see the README)"
-        )
-    return Model(card, net, tuple(layers[0]), tuple(attentions), norms[-1], head)
+            f"expected attention through the transformers attention interface, {card.architecture} "
+            f"refuses it: {reason(error)}; choose another architecture"
+        ) from None
+    return Model(card, net, found.blocks, found.final_norm, found.unembedding, holds)
 
 
-def _is_attention(module: nn.Module) -> bool:
-    named = any(isinstance(getattr(module, p, None), nn.Module) for p in _OUTPUT_PROJECTIONS)
-    return named and isinstance(getattr(module, "layer_idx", None), int)
+def check_adds(model: Model) -> None:
+    """Make sure that a share of what every attention writes arrives at the final norm.
 
-
-def _projection(module: nn.Module) -> nn.Module:
-    return next(getattr(module, p) for p in _OUTPUT_PROJECTIONS if hasattr(module, p))
+    Raises:
+        UserError: Something else arrives, so that no head has a direct effect.
+    """
+    pairs = zip(model.card.heads_by_layer, model.holds.adds, strict=True)
+    for layer, (n_heads, share) in enumerate(pairs):
+        if n_heads and share is None:
+            raise UserError(
+                f"expected a residual stream to which attention adds, layer {layer} of "
+                f"{model.card.architecture} does something else with what heads write"
+            )
 
 
 def _is_transposed(projection: nn.Module) -> bool:
@@ -218,7 +209,7 @@ def last_logits(
 def hidden_states(
     model: Model, tokens: Int[Tensor, "batch pos"], taps: Taps, cache: Cache | None = None
 ) -> Float[Tensor, "batch pos d_model"]:
-    """What the unembedding reads, after the final norm, without computing any logits.
+    """What the final norm answers, without computing any logits.
 
     Args:
         model: The model.
@@ -227,24 +218,12 @@ def hidden_states(
         cache: Keys and values of positions before these, which theirs are added to.
     """
     earlier = {} if cache is None else {"past_key_values": cache}
-    kept: list[Tensor] = []
-
-    def keep(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor]:
-        kept.append(args[0])
-        return (args[0][:, :0],)
-
-    handle = model.unembedding.register_forward_pre_hook(keep)
-    try:
-        model.net(tokens, use_cache=cache is not None, taps=taps, **earlier)
-    finally:
-        handle.remove()
-    return kept[0]
+    parts, cached = (model.final_norm, model.unembedding), cache is not None
+    return hidden_of(model.net, parts, tokens, taps=taps, use_cache=cached, **earlier)
 
 
 def unembed(
     model: Model, hidden: Float[Tensor, "*batch d_model"]
 ) -> Float[Tensor, "*batch d_vocab"]:
-    """Logits of normed hidden states, with the final soft cap where the model has one."""
-    logits: Tensor = model.unembedding(hidden)
-    cap = model.card.config.get("final_logit_softcapping")
-    return logits if cap is None else torch.tanh(logits / cap) * cap
+    """Logits of normed hidden states, scaled and capped where the model does so."""
+    return model.holds.logits.of(model.unembedding, hidden)

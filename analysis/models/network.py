@@ -46,13 +46,14 @@ def weighed(card: ModelCard) -> tuple[PreTrainedModel, list[str]]:
     return found[0], sorted(found[1]["missing_keys"])
 
 
-def switch(net: PreTrainedModel) -> None:
-    """Let a model call our attention function.
+def switch(net: PreTrainedModel, implementation: str) -> None:
+    """Let a model call an attention function.
 
-    Raises:
-        ValueError: It has attention of its own.
+    Args:
+        net: The model.
+        implementation: `eager`, or the name under which a function is registered.
     """
-    net.set_attn_implementation(NAME)
+    net.set_attn_implementation(implementation)
 
 
 AttentionInterface.register(NAME, attention)

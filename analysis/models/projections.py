@@ -1,6 +1,7 @@
 """Weights that read the residual stream, split by query head, whatever a layer calls them."""
 
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,15 +9,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from analysis.attention import Site, Taps
+from analysis.attention import Edit, EnoughError, Site, Taps, Where
 from analysis.errors import UserError
-from analysis.precision import wide
 
-from .load import Model
-from .placement import fetched
+from .anatomy import given_stream
+from .holds import TOLERANCE, off
+from .load import Model, hidden_states
 
-_APART = ("q_proj", "k_proj", "v_proj")
-_FUSED = ("c_attn", "query_key_value", "qkv_proj")
+_SCALE = 2.0**10
+"""Of what is put in for one coordinate: beside it a bias is small, so that it costs no digits."""
+_CHECKED = 3
+"""Random vectors by which linearity is checked."""
 
 
 @dataclass(frozen=True)
@@ -41,102 +44,118 @@ class Surroundings:
 def projections(model: Model, layer: int) -> dict[Site, Projection]:
     """W_Q, W_K and W_V of a layer with their biases, one copy for each query head.
 
+    They are read off what the layer makes of one coordinate after the other at position 0, where
+    RoPE turns nothing: no name or order of weights is assumed.
+
     Args:
         model: The model.
-        layer: Which layer.
+        layer: Which layer, one that attends.
 
     Returns:
-        By site. Position-free: q and k are what they are before RoPE and before a norm of
-        queries and keys; an architecture may scale them by one factor beyond that.
+        By site. Position-free: q and k are what they are before RoPE, and but for the scale of
+        a norm of queries and keys, whose gain is part of them.
 
     Raises:
-        UserError: The layer names its projections otherwise.
+        UserError: Queries, keys or values are no linear function of what the attention reads.
     """
-    module = model.attentions[layer]
-    if all(isinstance(getattr(module, name, None), nn.Linear) for name in _APART):
-        parts = [_rows(getattr(module, name)) for name in _APART]
-    else:
-        fused = next((name for name in _FUSED if hasattr(module, name)), None)
-        if fused is None:
-            raise UserError(
-                f"expected projections named {', '.join((*_APART, *_FUSED))}, "
-                f"{model.card.architecture} names them otherwise; choose a supported architecture"
-            )
-        parts = _split(model, fused, *_rows(getattr(module, fused)))
-    sites = (Site.Q, Site.K, Site.V)
-    return {site: _by_head(model, *part) for site, part in zip(sites, parts, strict=True)}
+    found = _read(model, layer, normed=True)
+    bare = None
+    for site in (Site.Q, Site.K):
+        if found[site] is None:  # perhaps there is a norm on the way
+            bare = _read(model, layer, normed=False) if bare is None else bare
+            found[site] = bare[site]
+    known = {site: part for site, part in found.items() if part is not None}
+    if len(known) < len(found):
+        missing = ", ".join(site.value for site in found if site not in known)
+        raise UserError(
+            f"expected q, k and v that are linear in what attention reads, {missing} of layer "
+            f"{layer} of {model.card.architecture} are not; choose another architecture"
+        )
+    return known
 
 
-def _rows(projection: nn.Module) -> tuple[Tensor, Tensor]:
-    """Weight as (out, in), and bias; zeros where there is none."""
-    with fetched(projection):
-        weight = wide(projection.get_parameter("weight").detach())
-        bias = getattr(projection, "bias", None)
-    if type(projection).__name__ == "Conv1D":  # GPT-2 stores (in, out)
-        weight = weight.T
-    return weight, weight.new_zeros(weight.shape[0]) if bias is None else wide(bias.detach())
+def _read(model: Model, layer: int, *, normed: bool) -> dict[Site, Projection | None]:
+    """Projections of the sites that are linear, with norms on the way or with their gains alone."""
+    size, device = model.card.d_model, model.device
+    drawn = torch.randn(_CHECKED, size, generator=torch.Generator().manual_seed(0)).to(device)
+    rows = torch.cat([torch.zeros(1, size, device=device), torch.eye(size, device=device), drawn])
+    rows[1 : size + 1] *= _SCALE
+    answers = _inputs(model, layer, rows, normed=normed)
+    found: dict[Site, Projection | None] = {}
+    for site, answer in answers.items():
+        made, b = answer[:, :, 0], answer[0, :, 0]
+        W = ((made[1 : size + 1] - b) / _SCALE).transpose(0, 1)
+        expected = torch.einsum("rm,hmd->rhd", drawn, W) + b
+        linear = off(made[size + 1 :], expected) <= TOLERANCE
+        found[site] = Projection(W, b) if linear else None
+    return found
 
 
-def _split(
-    model: Model, fused: str, weight: Float[Tensor, "out d_model"], bias: Float[Tensor, " out"]
-) -> list[tuple[Tensor, Tensor]]:
-    """Rows of q, k and v out of one projection."""
-    d_head, n_heads, n_kv = model.card.d_head, model.card.n_heads, model.card.n_kv_heads
-    if fused == "query_key_value":  # GPT-NeoX: q, k and v of head 0, then of head 1, ...
-        split = weight.view(n_heads, 3, d_head, -1).unbind(1), bias.view(n_heads, 3, d_head)
-        biases = split[1].unbind(1)
-        return [(w.flatten(0, 1), b.flatten()) for w, b in zip(split[0], biases, strict=True)]
-    sizes = [n_heads * d_head, n_kv * d_head, n_kv * d_head]
-    return list(zip(weight.split(sizes), bias.split(sizes), strict=True))
+def _inputs(
+    model: Model, layer: int, rows: Float[Tensor, "row d_model"], *, normed: bool
+) -> dict[Site, Float[Tensor, "row head one d_head"]]:
+    """q, k and v if the layer's attention read some vectors, each alone in a sequence."""
+    attention = model.attentions[layer]
+    assert attention is not None
+    found: dict[Site, Tensor] = {}
+
+    def keep(site: Site) -> Edit:
+        def edit(where: Where, tensor: Tensor) -> Tensor:
+            if where.layer == layer:
+                found[site] = tensor
+                if site is Site.V:
+                    raise EnoughError
+            return tensor
+
+        return edit
+
+    def put(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        given = rows[:, None].to(given_stream(args, kwargs))
+        return ((given, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": given})
+
+    with ExitStack() as hooks, torch.inference_mode():
+        hooks.callback(attention.register_forward_pre_hook(put, with_kwargs=True).remove)
+        leaves = (part for part in attention.modules() if not list(part.children()))
+        for part in () if normed else leaves:
+            hooks.callback(part.register_forward_hook(_without_scale).remove)
+        tokens = torch.zeros(len(rows), 1, dtype=torch.long, device=rows.device)
+        with suppress(EnoughError):
+            edits = {site: keep(site) for site in (Site.Q, Site.K, Site.V)}
+            hidden_states(model, tokens, Taps(edits=edits))
+    return found
 
 
-def _by_head(
-    model: Model, weight: Float[Tensor, "out d_model"], bias: Float[Tensor, " out"]
-) -> Projection:
-    """Split by head; under grouped attention every query head gets a copy of its kv head's."""
-    d_head = model.card.d_head
-    W, b = weight.reshape(-1, d_head, weight.shape[1]).transpose(1, 2), bias.reshape(-1, d_head)
-    copies = model.card.n_heads // W.shape[0]
-    return Projection(W.repeat_interleave(copies, dim=0), b.repeat_interleave(copies, dim=0))
+def _without_scale(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+    """What a norm answers but for its scale: its gain alone; another module's answer as it is."""
+    given = args[0] if args else None
+    same = isinstance(output, Tensor) and isinstance(given, Tensor) and output.shape == given.shape
+    if not same or isinstance(module, (nn.Linear, nn.Dropout)):
+        return output
+    large = torch.arange(1.0, 1.0 + given.shape[-1], device=given.device) * _SCALE
+    once, twice = (module.forward(size * large.to(given)) for size in (1, 2))
+    if not torch.allclose(once, twice, rtol=1e-4):
+        return output
+    gain, centres = norm_gain(module.forward, given[(0,) * (given.ndim - 1)], size=1.0)
+    return gain * (given - given.mean(-1, keepdim=True) if centres else given)
 
 
 def surroundings(model: Model, layer: int) -> Surroundings:
-    """Find by one pass what a layer's attention reads through, and what its output goes through.
-
-    Nothing is taken from names: the norm before is the module whose output is the attention's
-    input, and the one after is the module that is given its output and changes it.
+    """What a layer's attention reads through, and what its output goes through.
 
     Args:
         model: The model.
         layer: Which layer.
 
     Returns:
-        The modules; dropout, which changes nothing in evaluation, is none.
+        The modules, as they were found when the model was loaded.
     """
-    attention = model.attentions[layer]
-    outputs: list[tuple[nn.Module, Tensor]] = []
-    read: list[Tensor] = []
-    after: list[nn.Module] = []
-
-    def look(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        given: Tensor | None = args[0] if args else kwargs.get("hidden_states")
-        result: Tensor = output[0] if isinstance(output, tuple) else output
-        if module is attention and given is not None:
-            read.append(given)
-        elif given is not None and any(m is attention and given is out for m, out in outputs):
-            after.extend([] if torch.equal(result, given) else [module])
-        outputs.append((module, result))
-
-    with ExitStack() as hooks, torch.inference_mode():
-        for child in model.layers[layer].children():
-            hooks.callback(child.register_forward_hook(look, with_kwargs=True).remove)
-        tokens = torch.arange(2, device=model.device)[None]
-        model.net(tokens, use_cache=False, logits_to_keep=1, taps=Taps())
-    before = [module for module, output in outputs if any(output is given for given in read)]
-    return Surroundings(before[0] if before else None, after[0] if after else None)
+    block = model.blocks[layer]
+    return Surroundings(block.before, block.after)
 
 
-def norm_gain(norm: nn.Module, like: Float[Tensor, " d_model"], size: float) -> tuple[Tensor, bool]:
+def norm_gain(
+    norm: Callable[[Tensor], Tensor], like: Float[Tensor, " d_model"], size: float
+) -> tuple[Tensor, bool]:
     """What a norm multiplies each coordinate by, and whether it subtracts the mean first.
 
     Found by norming an alternating vector, whose mean is 0, so that it holds for RMSNorm and

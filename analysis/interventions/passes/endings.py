@@ -5,21 +5,25 @@ keys and values of earlier positions are those of the base's own pass.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from analysis.attention import Edit, Site, Taps, Where
-from analysis.interventions.kinds import Condition, check
-from analysis.interventions.stand_ins import StandIns
-from analysis.models.load import Model
+from analysis.interventions.heads import Head
+from analysis.interventions.kinds import Condition, Intervention, Method, check
+from analysis.interventions.stand_ins import NOTHING, StandIns
+from analysis.models.holds import TOLERANCE, off, probe
+from analysis.models.load import Model, hidden_states
 
 from .layers import LayerCall, layer_calls, through, written
-from .staircase import Trace, trace
+from .staircase import Trace, trace, walks
 from .tapping import Block, block_taps
 
 
@@ -51,8 +55,9 @@ class Opening:
     @property
     def endings(self) -> Endings:
         """What the base itself computes, as the only condition."""
-        attn_out = torch.stack([self.base.attn_out[i] for i in range(len(self.calls))])
-        return Endings(attn_out[None, :, :, -1], self.base.hidden[None, :, -1])
+        absent = torch.zeros_like(self.base.hidden)
+        written = [self.base.attn_out.get(i, absent) for i in range(len(self.model.blocks))]
+        return Endings(torch.stack(written)[None, :, :, -1], self.base.hidden[None, :, -1])
 
 
 def opening(model: Model, tokens: Int[Tensor, "row pos"]) -> Opening:
@@ -98,26 +103,107 @@ def endings(start: Opening, conditions: Sequence[Condition], stand_ins: StandIns
     for condition in conditions:
         check(condition.interventions, start.model.card, start.n_pos)
     found = start.endings
-    n_rows, n_layers = start.base.hidden.shape[0], len(start.calls)
+    n_layers = len(start.model.blocks)
     at = min((condition.first_layer for condition in conditions), default=n_layers)
     attn_out = found.attn_out.repeat(len(conditions), 1, 1, 1)
     if at >= n_layers:
         return Endings(attn_out, found.hidden.repeat(len(conditions), 1, 1))
+    with torch.inference_mode():
+        if not continues(start.model):
+            return whole_endings(start, conditions, stand_ins)
+        return continued_endings(start, conditions, stand_ins)
+
+
+def whole_endings(
+    start: Opening, conditions: Sequence[Condition], stand_ins: StandIns
+) -> Endings:
+    """The same by whole passes, which every model can do."""
+    n_rows = len(start.base.hidden)
+    blocks = [
+        Block(slice(i * n_rows, (i + 1) * n_rows), condition.interventions, slice(0, n_rows))
+        for i, condition in enumerate(conditions)
+    ]
+    attn_out = start.endings.attn_out.repeat(len(conditions), 1, 1, 1)
+    with ExitStack() as writers:
+        wrote = {
+            layer: writers.enter_context(written(start.model.writer(layer)))
+            for layer in start.base.attn_out
+        }
+        tokens = start.base.tokens.repeat(len(conditions), 1)
+        hidden = hidden_states(start.model, tokens, block_taps(blocks, stand_ins))[:, -1]
+    for layer, (output,) in wrote.items():
+        attn_out[:, layer] = output[:, -1].unflatten(0, (len(conditions), n_rows))
+    return Endings(attn_out, hidden.unflatten(0, (len(conditions), n_rows)))
+
+
+def continued_endings(
+    start: Opening, conditions: Sequence[Condition], stand_ins: StandIns
+) -> Endings:
+    """The same from the first position on that is touched, where `continues` says that it is."""
+    n_rows, n_layers = start.base.hidden.shape[0], len(start.calls)
+    at = min(condition.first_layer for condition in conditions)
+    attn_out = start.endings.attn_out.repeat(len(conditions), 1, 1, 1)
     blocks = [
         Block(slice(i * n_rows, (i + 1) * n_rows), condition.interventions, slice(0, n_rows))
         for i, condition in enumerate(conditions)
     ]
     begin = first_position(conditions, start.n_pos)
     taps = _continued(start, block_taps(blocks, stand_ins), begin, len(conditions))
-    with torch.inference_mode():
-        stream = start.base.resid_pre[at][:, begin:].repeat(len(conditions), 1, 1)
-        for layer in range(at, n_layers):
-            call = start.calls[layer].after(begin, start.n_pos)
-            with written(start.model.attentions[layer]) as wrote:
-                stream = through(start.model, layer, call, stream, taps)
-            attn_out[:, layer] = wrote[0][:, -1].unflatten(0, (len(conditions), n_rows))
-        hidden = start.model.final_norm(stream[:, -1])
+    stream = start.base.resid_pre[at][:, begin:].repeat(len(conditions), 1, 1)
+    for layer in range(at, n_layers):
+        call = start.calls[layer].after(begin, start.n_pos)
+        if layer not in start.base.attn_out:
+            stream = through(start.model, layer, call, stream, taps)
+            continue
+        with written(start.model.writer(layer)) as wrote:
+            stream = through(start.model, layer, call, stream, taps)
+        attn_out[:, layer] = wrote[0][:, -1].unflatten(0, (len(conditions), n_rows))
+    hidden = start.model.final_norm(stream[:, -1])
     return Endings(attn_out, hidden.unflatten(0, (len(conditions), n_rows)))
+
+
+_CONTINUES: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+
+
+def continues(model: Model) -> bool:
+    """Whether layers that are called on later positions, with keys and values of earlier ones at
+    hand, compute there what a whole pass does.
+
+    Measured once for each model: not where anything but attention looks back, or where a mask or
+    positions cannot be cut.
+    """
+    if model.net not in _CONTINUES:
+        with torch.inference_mode():
+            _CONTINUES[model.net] = walks(model) and _continues(model)
+    return _CONTINUES[model.net]
+
+
+def _continues(model: Model) -> bool:
+    tokens = probe(model.card).to(model.device)
+    places = [i for i, n_heads in enumerate(model.card.heads_by_layer) if n_heads]
+    try:
+        start = opening(model, tokens)
+        for position in (tokens.shape[1] // 2, tokens.shape[1] - 2):
+            asked = [
+                Condition(
+                    name=f"{method.value} {place}",
+                    family="probe",
+                    interventions=(
+                        Intervention(
+                            method=method, heads=(Head(place, 0),), positions=(position,)
+                        ),
+                    ),
+                )
+                for place in (places[0], places[-1])
+                for method in (Method.ZERO, Method.ZERO_VALUE, Method.MASK_KEY)
+            ]
+            found = continued_endings(start, asked, NOTHING)
+            expected = whole_endings(start, asked, NOTHING)
+            if max(off(a, b) for a, b in ((found.attn_out, expected.attn_out), (found.hidden, expected.hidden))) > TOLERANCE:
+                return False
+    except Exception:  # whatever a layer says when it is not called as it expects
+        return False
+    return True
 
 
 def first_position(conditions: Iterable[Condition], n_pos: int) -> int:

@@ -5,12 +5,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from analysis.attention import Edit, Site, Taps, Where
-from analysis.errors import UserError
+from analysis.attention import Edit, EnoughError, Site, Taps, Where
+from analysis.models.anatomy import first
 from analysis.models.load import Model, hidden_states
 
 
@@ -58,10 +57,6 @@ def through(
     return first(model.layers[layer](stream, *call.args, **kwargs))
 
 
-class EnoughError(Exception):
-    """Ends a layer's call once what was wanted of it is known."""
-
-
 def layer_inputs(
     model: Model,
     layer: int,
@@ -103,12 +98,8 @@ def layer_calls(model: Model, tokens: Int[Tensor, "one pos"]) -> tuple[LayerCall
 
     Returns:
         One call for each layer.
-
-    Raises:
-        UserError: The unembedding reads something else than the normed residual stream.
     """
     calls: list[LayerCall] = []
-    last: list[Tensor] = []
 
     def keep(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         others = {name: value for name, value in kwargs.items() if name != "hidden_states"}
@@ -117,28 +108,18 @@ def layer_calls(model: Model, tokens: Int[Tensor, "one pos"]) -> tuple[LayerCall
     with ExitStack() as hooks:
         for layer in model.layers:
             hooks.callback(layer.register_forward_pre_hook(keep, with_kwargs=True).remove)
-        end = model.layers[-1].register_forward_hook(lambda _m, _a, out: last.append(first(out)))
-        hooks.callback(end.remove)
-        hidden = hidden_states(model, tokens, Taps())
-    if not torch.allclose(model.final_norm(last[0]), hidden, equal_nan=True):
-        raise UserError(
-            "expected an unembedding that reads the normed residual stream, "
-            f"{model.card.architecture} reads something else; choose a supported architecture"
-        )
+        hidden_states(model, tokens, Taps())
     return tuple(calls)
 
 
 @contextmanager
-def written(attention: nn.Module) -> Generator[list[Tensor]]:
-    """What an attention module writes while the context is open."""
+def written(writer: nn.Module) -> Generator[list[Tensor]]:
+    """What an output projection writes while the context is open."""
     kept: list[Tensor] = []
-    handle = attention.register_forward_hook(lambda _m, _args, output: kept.append(first(output)))
+    handle = writer.register_forward_hook(lambda _m, _args, output: kept.append(first(output)))
     try:
         yield kept
     finally:
         handle.remove()
 
 
-def first(output: Any) -> Tensor:
-    """What a module returns, or the first of several things."""
-    return output[0] if isinstance(output, tuple) else output

@@ -97,7 +97,7 @@ def differences(
     Returns:
         Values by metric; a loss is that of the token that the base was given as following.
     """
-    capped = model.card.config.get("final_logit_softcapping") is not None
+    capped = model.holds.logits.cap is not None
     if metrics is Metrics.LEAN and not capped:
         return _lean(model, base, ablated)
     found = _full(model, base, ablated)
@@ -197,8 +197,8 @@ def _vocabulary(
     model: Model, hidden: Float[Tensor, "position d_model"]
 ) -> Iterator[tuple[int, Float[Tensor, "position token"]]]:
     """Logits of all positions, some tokens at a time; the first of them is named."""
-    weight, cap = model.W_U, model.card.config.get("final_logit_softcapping")
-    bias: Tensor | None = getattr(model.unembedding, "bias", None)
+    weight, cap = model.W_U, model.holds.logits.cap
+    bias = model.b_U
     step = max(_MIN_TOKENS, LOGIT_ELEMENTS // max(1, len(hidden)))
     for start in range(0, len(weight), step):
         at = slice(start, start + step)

@@ -6,21 +6,29 @@ attention answers what it did for the base, plus what the replaced heads write d
 """
 
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from analysis.attention import Edit, Site, Taps, Where
-from analysis.interventions.kinds import Condition, Intervention
-from analysis.interventions.stand_ins import StandIns
+from analysis.interventions.heads import Head
+from analysis.interventions.kinds import Condition, Intervention, Method
+from analysis.interventions.stand_ins import NOTHING, StandIns
+from analysis.models.anatomy import first, given_stream
+from analysis.models.holds import TOLERANCE, off, probe
 from analysis.models.load import Model, hidden_states
 
-from .layers import LayerCall, first, through
+from .layers import LayerCall, layer_calls, through
 from .tapping import Block, block_taps, taps
+
+
+_PROBED = 12
+"""Positions of the probe that show whether a model can be walked."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,7 @@ class Trace:
     z: dict[int, Float[Tensor, "row head pos d_head"]]
     hidden: Float[Tensor, "row pos d_model"]
     """What the unembedding reads."""
+    tokens: Int[Tensor, "row pos"]
 
 
 def trace(
@@ -58,7 +67,7 @@ def trace(
     z: dict[int, Tensor] = {}
 
     def entering(layer: int) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
-        return lambda _m, args, kwargs: resid_pre.update({layer: _stream(args, kwargs)})
+        return lambda _m, args, kwargs: resid_pre.update({layer: given_stream(args, kwargs)})
 
     def wrote(layer: int) -> Callable[[nn.Module, Any, Any], None]:
         return lambda _m, _args, output: attn_out.update({layer: first(output)})
@@ -72,9 +81,10 @@ def trace(
         for at in layers:
             pre = model.layers[at].register_forward_pre_hook(entering(at), with_kwargs=True)
             hooks.callback(pre.remove)
-            hooks.callback(model.attentions[at].register_forward_hook(wrote(at)).remove)
+            if model.attentions[at] is not None:
+                hooks.callback(model.writer(at).register_forward_hook(wrote(at)).remove)
         hidden = hidden_states(model, tokens, Taps(edits={**others, Site.Z: keep}))
-    return Trace(resid_pre, attn_out, z, hidden)
+    return Trace(resid_pre, attn_out, z, hidden, tokens)
 
 
 def joining_order(condition: Condition) -> tuple[int, bool]:
@@ -103,6 +113,26 @@ class Staircase:
         Returns:
             Hidden states in that order.
         """
+        if not walks(self.model):
+            return self.whole(conditions)
+        return self.walked(conditions)
+
+    def whole(
+        self, conditions: Sequence[Condition]
+    ) -> Float[Tensor, "condition row pos d_model"]:
+        """The same by whole passes, which every model can do."""
+        n, n_rows = len(conditions), len(self.base.hidden)
+        blocks = [
+            Block(slice(i * n_rows, (i + 1) * n_rows), condition.interventions, slice(0, n_rows))
+            for i, condition in enumerate(conditions)
+        ]
+        applied = block_taps(blocks, self.stand_ins)
+        return hidden_states(self.model, self.base.tokens.repeat(n, 1), applied).unflatten(0, (n, -1))
+
+    def walked(
+        self, conditions: Sequence[Condition]
+    ) -> Float[Tensor, "condition row pos d_model"]:
+        """The same layer by layer, where `walks` says that this is the same."""
         stream = self.entering(len(self.model.layers), conditions)
         return self.model.final_norm(stream).unflatten(0, (len(conditions), -1))
 
@@ -138,7 +168,8 @@ class Staircase:
         given = [self._attn_out(layer, c) for c in joined[len(attending) :]]
         n_attending = len(attending) * len(self.base.hidden)
         here = self.layer_taps(layer, attending)
-        with _answered(self.model.attentions[layer], n_attending, given):
+        attention = self.model.attentions[layer]
+        with nullcontext() if attention is None else _answered(attention, n_attending, given):
             return through(self.model, layer, self.calls[layer], stream, here)
 
     def layer_taps(self, layer: int, conditions: Sequence[Condition]) -> Taps:
@@ -181,8 +212,8 @@ def _answered(attention: nn.Module, n_attending: int, given: Sequence[Tensor]) -
         _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         # One row goes in even if none is needed: not every module takes an empty batch.
-        stream = _stream(args, kwargs)[: max(1, n_attending)]
-        return ((stream, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": stream})
+        rows = given_stream(args, kwargs)[: max(1, n_attending)]
+        return ((rows, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": rows})
 
     def append(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
         attn_out = torch.cat([first(output)[:n_attending], *given])
@@ -194,6 +225,38 @@ def _answered(attention: nn.Module, n_attending: int, given: Sequence[Tensor]) -
         yield
 
 
-def _stream(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    """What a layer or an attention module reads."""
-    return args[0] if args else kwargs["hidden_states"]
+_WALKS: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+
+
+def walks(model: Model) -> bool:
+    """Whether layers that are called one after another compute what a whole pass does.
+
+    Measured once for each model: not where a layer is given something of the tokens beside the
+    residual stream, or of the layer before it.
+    """
+    if model.net not in _WALKS:
+        with torch.inference_mode():
+            _WALKS[model.net] = _walks(model)
+    return _WALKS[model.net]
+
+
+def _walks(model: Model) -> bool:
+    tokens = probe(model.card)[:, :_PROBED].to(model.device)
+    places = [i for i, n_heads in enumerate(model.card.heads_by_layer) if n_heads]
+    asked = [
+        Condition(
+            name=f"{method.value} {place}",
+            family="probe",
+            interventions=(Intervention(method=method, heads=(Head(place, 0),), positions=None),),
+        )
+        for place in (places[0], places[-1])
+        for method in (Method.ZERO, Method.MASK_KEY)
+    ]
+    every = sorted(asked, key=joining_order)
+    try:
+        base = trace(model, tokens, {one.first_layer for one in every})
+        stairs = Staircase(model, layer_calls(model, tokens[:1]), base, NOTHING)
+        found = stairs.walked(every)
+    except Exception:  # whatever a layer says when it is not called as it expects
+        return False
+    return off(found, stairs.whole(every)) <= TOLERANCE

@@ -12,7 +12,7 @@ from torch import Tensor
 from analysis.attention import Site, Taps
 from analysis.interventions.kinds import Condition
 
-from .endings import later_queries
+from .endings import continues, later_queries
 from .layers import layer_inputs, through
 from .staircase import Staircase
 
@@ -30,6 +30,8 @@ def tails(
     Returns:
         The last positions of `stairs.hidden_states(conditions)`.
     """
+    if not continues(stairs.model):
+        return stairs.hidden_states(conditions)[:, :, begin:]
     last, n_pos = len(stairs.calls) - 1, stairs.base.hidden.shape[1]
     stream = stairs.entering(last, conditions)
     given = layer_inputs(stairs.model, last, stairs.calls[last], stream, (Site.K, Site.V))

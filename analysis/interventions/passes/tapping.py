@@ -90,10 +90,12 @@ class _Work:
         heads, positions = _index(one, layer, tensor)
         if one.method.needs is Needs.MEANS:
             average = _mean(self.stand_ins.means, tensor.shape[2])
-            own = average.z if one.method.at_z else average.v
-            return _at_positions(own[layer], heads, positions).to(tensor.dtype)
+            own = (average.z if one.method.at_z else average.v)[layer, ..., : tensor.shape[-1]]
+            return _at_positions(own, heads, positions).to(tensor.dtype)
         every = self.stand_ins.donors
         given = None if every is None or layer >= len(every) else every[layer, donors]
+        if given is not None:  # other layers may have more heads, or wider ones
+            given = given[:, : tensor.shape[1], :, : tensor.shape[3]]
         if given is None or given.shape != tensor.shape:
             found = "none" if given is None else f"some of shape {tuple(given.shape)}"
             raise UserError(

@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from analysis import scores
-from analysis.attention import Edit, Site, Taps, Where
+from analysis.attention import Edit, EnoughError, Site, Taps, Where
 from analysis.batches import rows_at_once
 from analysis.interventions import Head
-from analysis.interventions.passes.layers import EnoughError, LayerCall, layer_inputs, through
-from analysis.interventions.passes.staircase import Trace
-from analysis.models.load import Model, unembed
+from analysis.interventions.passes.layers import LayerCall, layer_inputs, through
+from analysis.interventions.passes.staircase import Trace, walks
+from analysis.models.load import Model, hidden_states, unembed
 
 TOKENS_PER_BATCH = 4_096
 
@@ -56,16 +56,22 @@ class Start:
         found: dict[int, list[Tensor]] = {head.layer: [] for head in heads}
 
         def watch(where: Where, pattern: Tensor) -> None:
-            found[where.layer].append(scores.induction_score(pattern, self.n_bos))
+            if where.layer in found:
+                found[where.layer].append(scores.induction_score(pattern, self.n_bos))
 
-        first = min([layer, *found]) if found else layer
-        stream = self.base.resid_pre[first]
-        for at in range(first, len(self.model.layers)):
-            here = Taps(edits=taps.edits, watch=watch if at in found else None)
-            stream = self._layer(at, stream, here)
+        if walks(self.model):
+            first = min([layer, *found])
+            stream = self.base.resid_pre[first]
+            for at in range(first, len(self.model.layers)):
+                here = Taps(edits=taps.edits, watch=watch if at in found else None)
+                stream = self._layer(at, stream, here)
+            hidden = self.model.final_norm(stream)
+        else:
+            watched = Taps(edits=taps.edits, watch=watch if found else None)
+            hidden = hidden_states(self.model, self.tokens, watched)
         columns = [torch.cat(found[head.layer])[:, head.head] for head in heads]
-        kept = torch.stack(columns, dim=1) if columns else stream.new_zeros(len(stream), 0)
-        return Reading(kept, self.losses(self.model.final_norm(stream)))
+        kept = torch.stack(columns, dim=1) if columns else hidden.new_zeros(len(hidden), 0)
+        return Reading(kept, self.losses(hidden))
 
     def read(self, layer: int, stream: Float[Tensor, "row pos d_model"]) -> dict[Site, Tensor]:
         """q, k and v of a layer, one copy for each query head, if it read this residual stream."""

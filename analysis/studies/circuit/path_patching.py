@@ -23,6 +23,7 @@ from analysis.interventions import (
     stand_in_source,
     taps,
 )
+from analysis.interventions.passes.staircase import walks
 from analysis.models.load import Model
 from analysis.models.projections import surroundings
 from analysis.progress import Report, stage
@@ -70,9 +71,21 @@ def check_adds(model: Model) -> None:
     """Make sure that every layer adds what its attention writes to the residual stream as it is.
 
     Raises:
-        UserError: A layer norms it first, so that no head has a contribution of its own.
+        UserError: A layer norms or scales it first, so that no head has a contribution of its own.
     """
-    for layer in range(model.card.n_layers):
+    if not walks(model):
+        raise UserError(
+            f"expected layers that read the residual stream alone, those of "
+            f"{model.card.architecture} are given more; choose another architecture"
+        )
+    for layer, share in enumerate(model.holds.adds):
+        if not model.card.heads_by_layer[layer]:
+            continue
+        if share != 1:
+            raise UserError(
+                f"expected layers that add what attention writes as it is, layer {layer} of "
+                f"{model.card.architecture} does something else; choose another architecture"
+            )
         if surroundings(model, layer).after is not None:
             raise UserError(
                 f"expected layers that add what attention writes as it is, layer {layer} of "
