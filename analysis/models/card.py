@@ -19,6 +19,7 @@ from analysis.files import check_regular, reading
 from analysis.settings import SETTINGS, json_object
 
 from . import published
+from .layout import heads_by_layer
 from .weights import check_shards, tensors, weight_files
 
 REFERENCE = Path(__file__).resolve().parent.parent / "reference"
@@ -124,7 +125,7 @@ def read_card(name: str) -> ModelCard:
         n_kv_heads=_first(told, ("num_key_value_heads",), folder),
         d_head=_first(told, ("head_dim",), folder),
         n_params=n_params,
-        heads_by_layer=(n_heads,) * sizes["n_layers"],
+        heads_by_layer=heads_by_layer(folder, config, sizes["n_layers"], n_heads),
         n_ctx=next((config[k] for k in _POSITIONS if _is_size(config.get(k))), _NO_LIMIT),
         **sizes,
     )

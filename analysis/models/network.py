@@ -1,24 +1,74 @@
 """Models as transformers makes them, which learns of our attention function here."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AttentionInterface, AutoModelForCausalLM, PreTrainedModel
+from torch import nn
+from transformers import (
+    AttentionInterface,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+)
 from transformers.utils import logging
 
 from analysis.attention import NAME, attention
 from analysis.errors import UserError
 
 from . import published
+from .anatomy import attending
 from .card import ModelCard
 from .llama_simple_mlp import LlamaSimpleMLPConfig, LlamaSimpleMLPForCausalLM
 
+_HEADS = ("num_heads", "num_attention_heads", "n_heads", "num_q_heads", "n_head")
+
 
 def causal_classes() -> set[str]:
-    """Names of the architectures that predict the next token."""
-    return {*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values(), LlamaSimpleMLPForCausalLM.__name__}
+    """Names of the architectures that predict the next token, also with pictures before it."""
+    named = (MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES)
+    return {*(name for names in named for name in names.values()), LlamaSimpleMLPForCausalLM.__name__}
+
+
+def _class_of(config: PreTrainedConfig, architecture: str) -> Any:
+    """What makes and loads a model of a configuration."""
+    if MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type) == architecture:
+        return AutoModelForCausalLM
+    return AutoModelForImageTextToText
+
+
+def built_heads(folder: Path, n_layers: int, n_heads: int) -> tuple[int, ...]:
+    """How many heads each layer of a model has that is built without its weights.
+
+    Args:
+        folder: Of the model.
+        n_layers: How many layers it has.
+        n_heads: How many heads one has that says nothing of its own.
+    """
+    config: Any = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    with torch.device("meta"):
+        net: nn.Module = _class_of(config, config.architectures[0]).from_config(config)
+    stacks = [
+        [attending(layer) for layer in stack]
+        for stack in net.modules()
+        if isinstance(stack, nn.ModuleList) and len(stack) == n_layers
+    ]
+    attends = [stack for stack in stacks if any(stack)]
+    if not attends:
+        return (n_heads,) * n_layers
+    return tuple(_n_heads(found[0], n_heads) if found else 0 for found in attends[-1])
+
+
+def _n_heads(attention: nn.Module, otherwise: int) -> int:
+    told = (getattr(attention, name, None) for name in _HEADS)
+    return next((n for n in told if type(n) is int), otherwise)
 
 
 def weighed(card: ModelCard) -> tuple[PreTrainedModel, list[str]]:
@@ -35,7 +85,8 @@ def weighed(card: ModelCard) -> tuple[PreTrainedModel, list[str]]:
         loaded = net.load_state_dict(target, strict=False)
         return net, sorted(loaded.missing_keys)
     logging.disable_progress_bar()
-    found: Any = AutoModelForCausalLM.from_pretrained(
+    config = AutoConfig.from_pretrained(card.folder, trust_remote_code=False)
+    found: Any = _class_of(config, card.architecture).from_pretrained(
         card.folder,
         dtype=torch.float32,
         attn_implementation="eager",
