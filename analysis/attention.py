@@ -59,6 +59,7 @@ _USED = {"taps", "softcap", "s_aux"}
 _ELSEWHERE = {"position_ids", "cache_position", "position_embeddings"}
 """Tensors that other parts of the model have used already, or that say again what a mask says."""
 
+
 class EnoughError(Exception):
     """Ends a call of the model once what was wanted of it is known."""
 

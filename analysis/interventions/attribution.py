@@ -14,6 +14,7 @@ from analysis.attention import Edit, Site, Taps, Where
 from analysis.errors import UserError
 from analysis.interventions.passes.sweep import Source, chunks, in_use, on_device
 from analysis.interventions.passes.tapping import taps
+from analysis.layered import layered
 from analysis.models.load import Model, hidden_states, unembed
 from analysis.progress import Report
 
@@ -62,7 +63,7 @@ def estimated_loss_change(
     if ids.shape[1] < 2:
         raise UserError(f"expected at least 2 tokens, got {ids.shape[1]}; use longer sequences")
     card = model.card
-    found = np.empty((card.n_layers, card.n_heads, len(ids)))
+    found = np.full((card.n_layers, card.n_heads, len(ids)), np.nan)
     every = Intervention(method=method, heads=heads_of(card), positions=None)
     used = in_use(source, [Condition(name="", family="", interventions=(every,))])
     for rows in chunks(len(ids), max_rows):
@@ -75,22 +76,24 @@ def estimated_loss_change(
 def _estimates(
     model: Model, tokens: Int[Tensor, "row pos"], every: Intervention, stand_ins: StandIns
 ) -> Float[np.ndarray, "layer head row"]:
-    kept: list[Tensor] = []
+    kept: dict[int, Tensor] = {}
 
-    def keep(_where: Where, z: Tensor) -> Tensor:
-        kept.append(z if z.requires_grad else z.requires_grad_())
-        return kept[-1]
+    def keep(where: Where, z: Tensor) -> Tensor:
+        kept[where.layer] = z if z.requires_grad else z.requires_grad_()
+        return kept[where.layer]
 
     with torch.enable_grad():
         hidden = hidden_states(model, tokens, Taps(edits={Site.Z: keep}))
-        gradients = torch.autograd.grad(hidden, kept, _loss_gradient(model, hidden, tokens))
+        gradients = torch.autograd.grad(
+            hidden, list(kept.values()), _loss_gradient(model, hidden, tokens)
+        )
     edit: Edit = taps([every], stand_ins, len(tokens)).edits[Site.Z]
-    estimates: list[Tensor] = []
+    estimates: dict[int, Tensor] = {}
     with torch.no_grad():
-        for layer, (z, gradient) in enumerate(zip(kept, gradients, strict=True)):
+        for (layer, z), gradient in zip(kept.items(), gradients, strict=True):
             change = edit(Where(layer, slice(0, len(z))), z) - z
-            estimates.append((change * gradient).double().sum((-1, -2)).T)
-    return torch.stack(estimates).cpu().numpy()
+            estimates[layer] = (change * gradient).double().sum((-1, -2)).T
+    return layered(estimates, len(model.blocks), torch.nan).cpu().numpy()
 
 
 def _loss_gradient(

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from analysis.errors import UserError
 from analysis.interventions.passes.staircase import trace
 from analysis.interventions.passes.sweep import chunks, on_device
+from analysis.layered import layered
 from analysis.models.load import Model, check_adds, unembed
 from analysis.models.projections import norm_gain, surroundings
 from analysis.progress import Report
@@ -59,7 +60,7 @@ def direct_effects(
     card, (n_sequences, n_pos) = model.card, ids.shape
     if n_pos < 2:
         raise UserError(f"expected at least 2 tokens in a sequence, got {n_pos}; use longer ones")
-    found = np.empty((2, card.n_layers, card.n_heads, n_sequences))
+    found = np.full((2, card.n_layers, card.n_heads, n_sequences), np.nan)
     for rows in chunks(n_sequences, max_rows):
         with torch.inference_mode():
             parts = head_contributions(model, on_device(model, ids[rows])).double()
@@ -86,16 +87,16 @@ def head_contributions(
     top1 = torch.stack([unembed(model, row).argmax(-1) for row in base.hidden])
     directions = model.W_U[torch.stack([top1, tokens.roll(-1, 1)])]
     readers = frozen(model.final_norm, inputs[-1], directions)
-    layers: list[Tensor] = []
-    for layer, share in enumerate(model.holds.adds):
+    layers: dict[int, Tensor] = {}
+    for layer, z in base.z.items():
+        share = model.holds.adds[layer]
         if share is None:
-            layers.append(readers.new_full((*readers.shape[:2], model.card.n_heads, readers.shape[2]), torch.nan))
             continue
         norm = surroundings(model, layer).after
         read = readers if norm is None else frozen(norm, base.attn_out[layer], readers)
         of_z = torch.einsum("krpm,hdm->krhpd", share * read, model.W_O(layer))
-        layers.append((of_z * base.z[layer]).sum(-1))
-    return torch.stack(layers, dim=1)
+        layers[layer] = (of_z * z).sum(-1)
+    return layered(layers, len(model.blocks), torch.nan, dim=1)
 
 
 def frozen(

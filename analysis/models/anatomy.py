@@ -1,4 +1,4 @@
-"""What a causal model is made of, found by running it once: what is called, on what, in which order.
+"""What a causal model is made of, found by running it once: what is called, on what, and when.
 
 Names tell little: the same part has a dozen of them, and one name means several parts. So layers,
 norms, attention and what it writes through are known by what goes in and comes out.
@@ -78,13 +78,13 @@ def anatomy(net: nn.Module, tokens: Int[Tensor, "row pos"], architecture: str) -
     if not isinstance(head, nn.Linear):
         raise refusal("logits that are one product with an unembedding", "has no such product")
     started, calls, logits = _watched(net, tokens)
-    stacks = [stack for stack in net.modules() if _is_stack(stack, started)]
+    stacks = [list(m.children()) for m in net.modules() if _is_stack(m, started)]
     if not stacks:
         raise refusal(
-            "a list of layers that are called once each, one after another, and of which some attend",
+            "a list of layers that are called once each, in order, and of which some attend",
             "has none",
         )
-    layers = tuple(max(stacks, key=len).children())
+    layers = max(stacks, key=len)
     inside = {part for layer in layers for part in layer.modules()}
     holding = {part for part in net.modules() if not inside.isdisjoint(part.modules())}
     read = next((call.given for call in calls if call.module is head), None)
@@ -130,8 +130,8 @@ def _projects(module: nn.Module) -> bool:
 
 
 def _is_product(module: nn.Module) -> bool:
-    weight = module._parameters.get("weight")
-    return weight is not None and weight.ndim == 2 and not isinstance(module, nn.Embedding)
+    own = dict(module.named_parameters(recurse=False))
+    return "weight" in own and own["weight"].ndim == 2 and not isinstance(module, nn.Embedding)
 
 
 def _is_stack(module: nn.Module, started: Sequence[nn.Module]) -> bool:
@@ -141,7 +141,9 @@ def _is_stack(module: nn.Module, started: Sequence[nn.Module]) -> bool:
     parts = list(module)
     found = [attending(part) for part in parts]
     once = [part for part in started if part in set(parts)]
-    return once == parts and any(found) and not any(p in f for p, f in zip(parts, found, strict=True))
+    return (
+        once == parts and any(found) and not any(p in f for p, f in zip(parts, found, strict=True))
+    )
 
 
 def _watched(
@@ -213,7 +215,11 @@ def _block(layer: nn.Module, calls: Sequence[_Call]) -> Block:
     if not products or again:
         return Block(layer, attention, None, None, None)
     wrote = products[-1]
-    outside = [call for call in called if call.module not in within and attention not in set(call.module.modules())]
+    outside = [
+        call
+        for call in called
+        if call.module not in within and attention not in set(call.module.modules())
+    ]
     place = called.index(own)
     read = [c.module for c in outside if called.index(c) < place and _same(c.answered, own.given)]
     after = [
@@ -229,4 +235,9 @@ def _block(layer: nn.Module, calls: Sequence[_Call]) -> Block:
 
 
 def _flat_same(a: Tensor | None, b: Tensor | None) -> bool:
-    return a is not None and b is not None and a.numel() == b.numel() and torch.equal(a.flatten(), b.flatten())
+    return (
+        a is not None
+        and b is not None
+        and a.numel() == b.numel()
+        and torch.equal(a.flatten(), b.flatten())
+    )

@@ -45,7 +45,7 @@ class Logits:
         """The logits of normed hidden states."""
         logits: Tensor = unembedding(hidden)
         if self.scale != 1:
-            added = unembedding.bias
+            added: Tensor | None = getattr(unembedding, "bias", None)
             logits = logits * self.scale
             if added is not None and self.bias != self.scale:
                 logits = logits + added * (self.bias - self.scale)
@@ -59,7 +59,7 @@ class Holds:
     logits: Logits
     adds: tuple[float | None, ...]
     """By layer, how much of what its attention adds arrives at the final norm while all else is
-    held: 1 in most models; None if something else than a share of it arrives, or nothing attends."""
+    held: 1 in most models; None if it is no share of it that arrives, or if nothing attends."""
     plain: tuple[bool, ...]
     """By layer, whether W_O reads what the pattern takes from the values, and nothing stands
     between; False for a layer that does not attend."""
@@ -88,7 +88,10 @@ def _leaves(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def hidden_of(
-    net: nn.Module, parts: tuple[nn.Module, nn.Module], tokens: Int[Tensor, "row pos"], **kwargs: Any
+    net: nn.Module,
+    parts: tuple[nn.Module, nn.Module],
+    tokens: Int[Tensor, "row pos"],
+    **kwargs: Any,
 ) -> Float[Tensor, "row pos d_model"]:
     """What the final norm answers, without computing any logits.
 
@@ -100,12 +103,14 @@ def hidden_of(
     """
     kept: list[Tensor] = []
 
+    def keep(_module: nn.Module, _args: Any, output: Tensor) -> None:
+        kept.append(output)
+
     def shorten(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor]:
         return (args[0][:, :0],)
 
     with ExitStack() as hooks:
-        keep = parts[0].register_forward_hook(lambda _m, _a, output: kept.append(output))
-        hooks.callback(keep.remove)
+        hooks.callback(parts[0].register_forward_hook(keep).remove)
         hooks.callback(parts[1].register_forward_pre_hook(shorten).remove)
         net(tokens, **kwargs)
     return kept[-1]
@@ -251,7 +256,9 @@ def _logits(look: _Look, card: ModelCard, refuse: Any) -> Logits:
         parts = (look.found.final_norm, head)
         hidden = hidden_of(look.net, parts, look.tokens, use_cache=False, taps=Taps())
         bare = nn.functional.linear(hidden, head.weight)
-        caps = [v for k, v in _leaves(card.config) if "cap" in k and isinstance(v, (int, float)) and v]
+        caps = [
+            v for k, v in _leaves(card.config) if "cap" in k and isinstance(v, (int, float)) and v
+        ]
         for cap in (None, *dict.fromkeys(map(float, caps))):
             linear = expected if cap is None else _uncapped(expected, cap)
             scale = _scale(bare, linear, head.bias)
@@ -310,7 +317,7 @@ def _shares(look: _Look, layers: Sequence[int]) -> list[float] | None:
     def answer(module: nn.Module, _args: Any, _output: Any) -> Any:
         output = kept[module].pop(0)
         layer = targets.get(module)
-        if layer not in layers or layer in noise:
+        if layer is None or layer not in layers or layer in noise:
             return output
         plain: Tensor = first(output)
         drawn = torch.randn(plain.shape, generator=generator).to(plain) * passes[0][-1].std()

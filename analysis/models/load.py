@@ -26,6 +26,7 @@ from .placement import AUTO, fetched, spread
 if TYPE_CHECKING:
     from transformers import Cache, PreTrainedModel
 
+
 @dataclass(frozen=True)
 class Model:
     """A loaded model whose attention can be watched and edited."""
@@ -87,7 +88,7 @@ class Model:
     @property
     def b_U(self) -> Float[Tensor, " d_vocab"] | None:  # noqa: N802
         """What logits hold whatever the unembedding reads, scaled as they are."""
-        bias: Tensor | None = self.unembedding.bias
+        bias: Tensor | None = getattr(self.unembedding, "bias", None)
         return None if bias is None else bias.detach() * self.holds.logits.bias
 
 

@@ -34,7 +34,10 @@ _HEADS = ("num_heads", "num_attention_heads", "n_heads", "num_q_heads", "n_head"
 def causal_classes() -> set[str]:
     """Names of the architectures that predict the next token, also with pictures before it."""
     named = (MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES)
-    return {*(name for names in named for name in names.values()), LlamaSimpleMLPForCausalLM.__name__}
+    return {
+        *(name for names in named for name in names.values()),
+        LlamaSimpleMLPForCausalLM.__name__,
+    }
 
 
 def _class_of(config: PreTrainedConfig, architecture: str) -> Any:

@@ -128,8 +128,9 @@ def _inputs(
 def _without_scale(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
     """What a norm answers but for its scale: its gain alone; another module's answer as it is."""
     given = args[0] if args else None
-    same = isinstance(output, Tensor) and isinstance(given, Tensor) and output.shape == given.shape
-    if not same or isinstance(module, (nn.Linear, nn.Dropout)):
+    if not isinstance(output, Tensor) or not isinstance(given, Tensor):
+        return output
+    if output.shape != given.shape or isinstance(module, (nn.Linear, nn.Dropout)):
         return output
     large = torch.arange(1.0, 1.0 + given.shape[-1], device=given.device) * _SCALE
     once, twice = (module.forward(size * large.to(given)) for size in (1, 2))

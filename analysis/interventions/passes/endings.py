@@ -114,9 +114,7 @@ def endings(start: Opening, conditions: Sequence[Condition], stand_ins: StandIns
         return continued_endings(start, conditions, stand_ins)
 
 
-def whole_endings(
-    start: Opening, conditions: Sequence[Condition], stand_ins: StandIns
-) -> Endings:
+def whole_endings(start: Opening, conditions: Sequence[Condition], stand_ins: StandIns) -> Endings:
     """The same by whole passes, which every model can do."""
     n_rows = len(start.base.hidden)
     blocks = [
@@ -166,8 +164,7 @@ _CONTINUES: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 
 def continues(model: Model) -> bool:
-    """Whether layers that are called on later positions, with keys and values of earlier ones at
-    hand, compute there what a whole pass does.
+    """Whether layers can be called on later positions, given keys and values of earlier ones.
 
     Measured once for each model: not where anything but attention looks back, or where a mask or
     positions cannot be cut.
@@ -189,9 +186,7 @@ def _continues(model: Model) -> bool:
                     name=f"{method.value} {place}",
                     family="probe",
                     interventions=(
-                        Intervention(
-                            method=method, heads=(Head(place, 0),), positions=(position,)
-                        ),
+                        Intervention(method=method, heads=(Head(place, 0),), positions=(position,)),
                     ),
                 )
                 for place in (places[0], places[-1])
@@ -199,7 +194,16 @@ def _continues(model: Model) -> bool:
             ]
             found = continued_endings(start, asked, NOTHING)
             expected = whole_endings(start, asked, NOTHING)
-            if max(off(a, b) for a, b in ((found.attn_out, expected.attn_out), (found.hidden, expected.hidden))) > TOLERANCE:
+            if (
+                max(
+                    off(a, b)
+                    for a, b in (
+                        (found.attn_out, expected.attn_out),
+                        (found.hidden, expected.hidden),
+                    )
+                )
+                > TOLERANCE
+            ):
                 return False
     except Exception:  # whatever a layer says when it is not called as it expects
         return False

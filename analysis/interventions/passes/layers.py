@@ -121,5 +121,3 @@ def written(writer: nn.Module) -> Generator[list[Tensor]]:
         yield kept
     finally:
         handle.remove()
-
-

@@ -26,7 +26,6 @@ from analysis.models.load import Model, hidden_states
 from .layers import LayerCall, layer_calls, through
 from .tapping import Block, block_taps, taps
 
-
 _PROBED = 12
 """Positions of the probe that show whether a model can be walked."""
 
@@ -117,9 +116,7 @@ class Staircase:
             return self.whole(conditions)
         return self.walked(conditions)
 
-    def whole(
-        self, conditions: Sequence[Condition]
-    ) -> Float[Tensor, "condition row pos d_model"]:
+    def whole(self, conditions: Sequence[Condition]) -> Float[Tensor, "condition row pos d_model"]:
         """The same by whole passes, which every model can do."""
         n, n_rows = len(conditions), len(self.base.hidden)
         blocks = [
@@ -127,11 +124,11 @@ class Staircase:
             for i, condition in enumerate(conditions)
         ]
         applied = block_taps(blocks, self.stand_ins)
-        return hidden_states(self.model, self.base.tokens.repeat(n, 1), applied).unflatten(0, (n, -1))
+        return hidden_states(self.model, self.base.tokens.repeat(n, 1), applied).unflatten(
+            0, (n, -1)
+        )
 
-    def walked(
-        self, conditions: Sequence[Condition]
-    ) -> Float[Tensor, "condition row pos d_model"]:
+    def walked(self, conditions: Sequence[Condition]) -> Float[Tensor, "condition row pos d_model"]:
         """The same layer by layer, where `walks` says that this is the same."""
         stream = self.entering(len(self.model.layers), conditions)
         return self.model.final_norm(stream).unflatten(0, (len(conditions), -1))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from analysis.attention import Taps, Where
 from analysis.batches import rows_at_once
+from analysis.layered import layered
 from analysis.memory import freed_memory_returned
 from analysis.models.load import Model, hidden_states, unembed
 from analysis.progress import Report
@@ -67,10 +68,13 @@ def stream_scores(
             for function in also:
                 function(slice(start, start + len(batch)), hidden)
         report(start + len(batch), n_sequences, "")
-    return {
-        name: torch.stack([torch.cat(chunks) for chunks in layers], dim=1).double().numpy()
-        for name, layers in found.items()
-    }
+    return {name: joined(layers).double().numpy() for name, layers in found.items()}
+
+
+def joined(layers: Sequence[Sequence[Tensor]]) -> Float[Tensor, "row layer head *rest"]:
+    """Chunks (row, head, ...) of every layer as one tensor; NaN where a layer has no such head."""
+    found = {i: torch.cat(list(chunks)) for i, chunks in enumerate(layers) if chunks}
+    return layered(found, len(layers), torch.nan, dim=1)
 
 
 def chance(shape: tuple[int, ...], score: Score) -> np.ndarray:

@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from analysis.attention import Edit, Site, Taps, Where
-from analysis.models.load import Model
+from analysis.layered import layered
+from analysis.models.load import Model, hidden_states
 from analysis.models.projections import norm_gain
 
 
@@ -39,11 +40,13 @@ def ov_copy_scores(model: Model, ids: Sequence[int]) -> tuple[np.ndarray, np.nda
         rows = model.W_U[tokens[:, 0]]
         gain, _ = norm_gain(model.final_norm, model.W_U[0], size=1.0)
         plain, gained = (
-            torch.stack(
-                [
-                    torch.einsum("thd,hdm,tm->th", read[layer], model.W_O(layer), direction)
-                    for layer in range(model.card.n_layers)
-                ],
+            layered(
+                {
+                    layer: torch.einsum("thd,hdm,tm->th", z, model.W_O(layer), direction)
+                    for layer, z in read.items()
+                },
+                model.card.n_layers,
+                torch.nan,
                 dim=1,
             )
             for direction in (rows, rows * gain)
@@ -91,4 +94,4 @@ def _read(
 
 
 def _forward(model: Model, tokens: Tensor, edits: dict[Site, Edit]) -> None:
-    model.net(tokens, use_cache=False, logits_to_keep=1, taps=Taps(edits=edits))
+    hidden_states(model, tokens, Taps(edits=edits))

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from analysis import scores
 from analysis.attention import Site, Taps, Where
+from analysis.interventions.heads import heads_of
 from analysis.interventions.passes.stream import Score, chance, stream_scores
 from analysis.models.load import Model, last_logits
 from analysis.progress import Report, stage
@@ -95,7 +96,7 @@ class SInhibitionScores(Experiment):
     @property
     def n_passes(self) -> int:
         """Once for attention, once as a base, and once for each head that is zeroed."""
-        return 2 + self.card.n_layers * self.card.n_heads
+        return 2 + len(heads_of(self.card))
 
     def data(self) -> Sequence[Tokens]:
         """The prompts, if the tokenizer has enough single-token names."""
@@ -151,13 +152,12 @@ class SInhibitionScores(Experiment):
     ) -> tuple[np.ndarray, np.ndarray]:
         """The IO - S logit difference, and its change when each head's z is zero everywhere."""
         base = self._difference(model, prompts, Taps())
-        n_layers, n_heads = self.card.n_layers, self.card.n_heads
-        effects = np.empty((len(base), n_layers, n_heads))
-        for layer in range(n_layers):
-            for head in range(n_heads):
-                taps = Taps(edits={Site.Z: zero_head(layer, head)})
-                effects[:, layer, head] = self._difference(model, prompts, taps) - base
-                report(layer * n_heads + head + 1, n_layers * n_heads, "")
+        every = heads_of(self.card)
+        effects = np.full((len(base), self.card.n_layers, self.card.n_heads), np.nan)
+        for done, (layer, head) in enumerate(every, start=1):
+            taps = Taps(edits={Site.Z: zero_head(layer, head)})
+            effects[:, layer, head] = self._difference(model, prompts, taps) - base
+            report(done, len(every), "")
         return base, effects
 
     def _difference(self, model: Model, prompts: Prompts, taps: Taps) -> np.ndarray:

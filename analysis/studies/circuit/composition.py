@@ -1,7 +1,8 @@
 """How much of what one head reads can be what an earlier head writes, by their weights alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import ClassVar
 
 import numpy as np
@@ -66,15 +67,15 @@ class Composition(Experiment):
             Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits".
         """
         model = self.loaded_model()
-        n_layers = self.card.n_layers
-        layers: list[Factors] = []
-        for layer in range(n_layers):
-            layers.append(factors(model, layer))
-            report(layer + 1, n_layers, "")
+        attend = [layer for layer, n_heads in enumerate(self.card.heads_by_layer) if n_heads]
+        layers: dict[int, Factors] = {}
+        for layer in attend:
+            layers[layer] = factors(model, layer)
+            report(len(layers), len(attend), "")
         frames = [
             _rows(layers, site, kind, self.card.model)
             for site, kind in KINDS.items()
-            if n_layers > 1
+            if len(layers) > 1
         ]
         return {"head_pairs": pl.concat(frames)} if frames else {}
 
@@ -128,15 +129,15 @@ def _norm(matrix: Tensor) -> Tensor:
     return matrix.square().sum((-1, -2)).sqrt()
 
 
-def _rows(layers: Sequence[Factors], site: Site, kind: str, model: str) -> pl.DataFrame:
+def _rows(layers: Mapping[int, Factors], site: Site, kind: str, model: str) -> pl.DataFrame:
     """Rows of `head_pairs` of one kind."""
     columns: list[np.ndarray] = []
-    for later in range(1, len(layers)):
-        for earlier in range(later):
-            found = compositions(layers[earlier], layers[later], site).cpu().numpy()
-            heads = np.indices(found.shape).reshape(2, -1)
-            ones = np.ones(found.size)
-            columns.append(np.stack([earlier * ones, heads[0], later * ones, heads[1], found.flat]))
+    pairs = ((b, a) for a, b in combinations(layers, 2))
+    for later, earlier in sorted(pairs):
+        found = compositions(layers[earlier], layers[later], site).cpu().numpy()
+        heads = np.indices(found.shape).reshape(2, -1)
+        ones = np.ones(found.size)
+        columns.append(np.stack([earlier * ones, heads[0], later * ones, heads[1], found.flat]))
     from_layer, from_head, to_layer, to_head, value = np.concatenate(columns, axis=1)
     spread = value.std()
     z = (value - value.mean()) / spread if spread > 0 else np.full(len(value), np.nan)

@@ -106,7 +106,9 @@ class CircuitNecessity(CircuitExperiment):
     def conditions(self) -> list[Condition]:
         """What is ablated on the repeated block."""
         previous, copiers = self.heads.previous, self.heads.copiers
-        layer = [Head(previous.layer, head) for head in range(self.card.n_heads)]
+        layer = [
+            Head(previous.layer, head) for head in range(self.card.heads_by_layer[previous.layer])
+        ]
         alone = [
             _ablation(method, (head,), "previous" if head == previous else "layer_matched")
             for method in METHODS

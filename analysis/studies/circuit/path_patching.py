@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product, starmap
+from itertools import product
 from typing import ClassVar
 
 import numpy as np
@@ -23,6 +23,7 @@ from analysis.interventions import (
     stand_in_source,
     taps,
 )
+from analysis.interventions.heads import heads_of
 from analysis.interventions.passes.staircase import walks
 from analysis.models.load import Model
 from analysis.models.projections import surroundings
@@ -204,8 +205,8 @@ class PathPatching(CircuitExperiment):
         previous = self.heads.previous
         found: list[Path] = []
         for layer in sorted({receiver.layer for receiver in self.heads.copiers}):
-            below = product(range(layer), range(self.card.n_heads))
-            senders = [previous] if control else list(starmap(Head, below))
+            below = [head for head in heads_of(self.card) if head.layer < layer]
+            senders = [previous] if control else below
             receivers = [head for head in self.heads.copiers if head.layer == layer]
             for sender, method, receiver, into in product(senders, METHODS, receivers, INPUTS):
                 family = "path" if sender == previous else "other_path"

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from analysis.attention import Site, Taps, Where
 from analysis.interventions.direct import frozen, kept_input
+from analysis.interventions.passes.stream import joined
+from analysis.layered import layered
 from analysis.models.load import Model, hidden_states
 from analysis.models.projections import surroundings
 from analysis.progress import Report, stage
@@ -47,7 +49,9 @@ class SecondCopy(BlockExperiment):
             `direct_logit`; `absences` of that where layers norm what attention writes.
         """
         model = self.loaded_model()
-        adds = all(surroundings(model, i).after is None for i in range(self.card.n_layers))
+        normed = any(surroundings(model, i).after for i in range(self.card.n_layers))
+        shares = (share for share in model.holds.adds if share is not None)
+        adds = not normed and all(share == 1 for share in shares)
         both = (("repeated", self.repeated), ("shuffled", self.shuffled))
         frames: list[pl.DataFrame] = []
         for i, (data, tokens) in enumerate(both):
@@ -74,7 +78,7 @@ class SecondCopy(BlockExperiment):
 
             with torch.inference_mode():
                 direct = direct_logits(model, ids, self.block_len, Taps(watch=watch))
-            shares.append(torch.stack([torch.cat(c) for c in found], 1).double().cpu().numpy())
+            shares.append(joined(found).double().cpu().numpy())
             logits.append(direct.double().cpu().numpy())
             report(rows.stop, n_sequences, "")
         return np.concatenate(shares), np.concatenate(logits)
@@ -141,10 +145,10 @@ def direct_logits(
         Means over the queries of the induction score, in logits before any soft cap.
     """
     query = slice(tokens.shape[1] - block_len, tokens.shape[1] - 1)
-    z: list[Tensor] = []
+    z: dict[int, Tensor] = {}
 
-    def keep(_where: Where, tensor: Tensor) -> Tensor:
-        z.append(tensor[:, :, query].clone())
+    def keep(where: Where, tensor: Tensor) -> Tensor:
+        z[where.layer] = tensor[:, :, query].clone()
         return tensor
 
     edits = {**taps.edits, Site.Z: keep}
@@ -152,9 +156,9 @@ def direct_logits(
         hidden_states(model, tokens, Taps(edits=edits, watch=taps.watch))
     following = tokens[:, query.start + 1 : query.stop + 1]
     direction = model.W_U[following] - model.W_U.mean(0)
-    (read,) = frozen(model.final_norm, last[0][:, query], direction[None])
-    columns = [
-        torch.einsum("rhpd,hdm,rpm->rh", part, model.W_O(layer), read) / read.shape[1]
-        for layer, part in enumerate(z)
-    ]
-    return torch.stack(columns, dim=1)
+    (read,) = frozen(model.final_norm, last[-1][:, query], direction[None])
+    columns = {
+        layer: torch.einsum("rhpd,hdm,rpm->rh", part, model.W_O(layer), read) / read.shape[1]
+        for layer, part in z.items()
+    }
+    return layered(columns, len(model.blocks), torch.nan, dim=1)

@@ -49,13 +49,16 @@ class AblationIdentities(TextSweep):
         """
         model, labels = self.loaded_model(), self.labels()
         card, n = self.card, len(self.tokens.ids)
-        apart = {name: np.zeros((n, card.n_layers, card.n_heads)) for name in VARIANTS}
-        future = {name: np.zeros((n, card.n_layers)) for name in VARIANTS}
-        for layer in range(card.n_layers):
+        shape = (n, card.n_layers, card.n_heads)
+        apart = {name: np.full(shape, np.nan) for name in VARIANTS}
+        future = {name: np.full(shape[:2], np.nan) for name in VARIANTS}
+        for layer, n_heads in enumerate(card.heads_by_layer):
+            if not n_heads:
+                continue
             read = {name: self._read(model, layer, name) for name in VARIANTS}
             for name, (z, ahead) in read.items():
                 difference = (z - read["uniform"][0]).abs().amax((2, 3))
-                apart[name][:, layer] = difference.double().numpy()
+                apart[name][:, layer, :n_heads] = difference.double().numpy()
                 future[name][:, layer] = ahead.double().numpy()
             report(layer + 1, card.n_layers, "")
         scores = [
@@ -63,7 +66,7 @@ class AblationIdentities(TextSweep):
             for name, values in apart.items()
             if name != "uniform"
         ]
-        values = {f"future_attention_{name}": mass.mean(1) for name, mass in future.items()}
+        values = {f"future_attention_{name}": np.nanmean(mass, 1) for name, mass in future.items()}
         impossible = torch.full((1, self.n_tokens), -torch.inf).softmax(-1)
         values["nan_when_all_scores_are_minus_inf"] = np.full(n, impossible.isnan().double().mean())
         return {
@@ -98,7 +101,7 @@ class AblationIdentities(TextSweep):
     def _edits(self, layer: int, variant: str, n_rows: int) -> dict[Site, Edit]:
         """The variant, at all heads of one layer."""
         if variant in {"zero", "uniform"}:
-            heads = tuple(Head(layer, head) for head in range(self.card.n_heads))
+            heads = tuple(Head(layer, head) for head in range(self.card.heads_by_layer[layer]))
             one = Intervention(method=Method(variant), heads=heads, positions=None)
             return dict(taps([one], NOTHING, n_rows).edits)
 

@@ -33,7 +33,7 @@ def table_conditions(head: Head, t: int, card: ModelCard) -> tuple[TableConditio
     Returns:
         The target first; conditions on positions that t does not have before it are left out.
     """
-    layer = tuple(Head(head.layer, other) for other in range(card.n_heads))
+    layer = tuple(Head(head.layer, other) for other in range(card.heads_by_layer[head.layer]))
     every = heads_of(card)
     before, name = tuple(range(t)), f"layer {head.layer}"
     asked = (

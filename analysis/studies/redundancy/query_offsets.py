@@ -14,6 +14,7 @@ from torch import Tensor
 
 from analysis.attention import Taps, Where
 from analysis.interventions import NOTHING, Intervention, Method, taps
+from analysis.interventions.passes.stream import joined
 from analysis.models.load import Model, hidden_states
 from analysis.progress import Report
 from analysis.questions.rows import Labels, head_profiles
@@ -123,4 +124,4 @@ def attention_from_last(
 
     with torch.inference_mode():
         hidden_states(model, tokens, replace(edited, watch=watch))
-    return torch.stack([torch.cat(chunks) for chunks in layers], dim=1)
+    return joined(layers)

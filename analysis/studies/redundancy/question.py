@@ -80,7 +80,7 @@ class AtPosition(TextSweep):
     def unread(self, method: Method, position: int, scope: str) -> Intervention:
         """B: a value is ablated for the head, or for all heads of its layer."""
         layer = self.ablated.layer
-        every = tuple(Head(layer, head) for head in range(self.card.n_heads))
+        every = tuple(Head(layer, head) for head in range(self.card.heads_by_layer[layer]))
         heads = every if scope == "all" else (self.ablated,)
         return Intervention(method=method, heads=heads, positions=(position,))
 

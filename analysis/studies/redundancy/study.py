@@ -63,7 +63,8 @@ class RedundancyStudy(TextStudy[RedundancySizes]):
 
     def others_of_layer(self, head: Head) -> tuple[Head, ...]:
         """Other heads of a head's layer; a random draw where there are many."""
-        others = [Head(head.layer, i) for i in range(self.asked.card.n_heads) if i != head.head]
+        n_heads = self.asked.card.heads_by_layer[head.layer]
+        others = [Head(head.layer, i) for i in range(n_heads) if i != head.head]
         rng = np.random.default_rng(self.asked.seed)
         chosen = rng.permutation(len(others))[: self.sizes.n_others]
         return tuple(others[i] for i in sorted(chosen))

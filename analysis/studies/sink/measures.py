@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from analysis.attention import Site, Taps, Where
 from analysis.batches import rows_at_once
 from analysis.interventions import Intervention, StandIns, read_z, taps
+from analysis.interventions.passes.stream import joined
 from analysis.models.load import Model, hidden_states
 
 PLACES = ("position_0", "self", "previous", "delimiter", "other")
@@ -115,7 +116,7 @@ class _Carried:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self.found: dict[str, list[Tensor]] = {}
+        self.found: dict[str, list[list[Tensor]]] = {}
         self.v = torch.empty(0)
         self.columns: list[Tensor] = []
 
@@ -138,7 +139,8 @@ class _Carried:
             "carried_norm": column[..., 1:].mean(-1) * value[..., 0],
         }
         for name, values in scores.items():
-            self.found.setdefault(name, []).append(values.cpu())
+            layers = self.found.setdefault(name, [[] for _ in self.model.layers])
+            layers[where.layer].append(values.cpu())
         return z
 
 
@@ -162,7 +164,7 @@ def carried(
         edits = {Site.V: reader.keep_v, Site.Z: reader.keep_z}
         with torch.inference_mode():
             hidden_states(model, tokens, Taps(edits=edits, watch=reader.watch))
-        batches.append({name: torch.stack(rows, 1) for name, rows in reader.found.items()})
+        batches.append({name: joined(layers) for name, layers in reader.found.items()})
     return {name: torch.cat([b[name] for b in batches]).double().numpy() for name in batches[0]}
 
 
@@ -232,10 +234,7 @@ def scores_under(
             edited = taps(interventions, own, len(tokens))
             hidden_states(model, tokens, replace(edited, watch=watch))
         start += len(tokens)
-    return {
-        name: torch.stack([torch.cat(chunks) for chunks in layers], dim=1).double().numpy()
-        for name, layers in found.items()
-    }
+    return {name: joined(layers).double().numpy() for name, layers in found.items()}
 
 
 def _batches(model: Model, ids: Int[np.ndarray, "sequence pos"]) -> list[Tensor]:

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from analysis.attention import Where
+from analysis.layered import layered
 from analysis.models.load import Model
 from analysis.progress import Report
 from analysis.text.tokens import Vocabulary
@@ -100,8 +101,12 @@ class _Steps:
 
     def places(self) -> Int[Tensor, "row layer head step"]:
         """All steps."""
-        layers = [torch.stack([torch.cat(s) for s in steps], -1) for steps in self._found]
-        return torch.stack(layers, dim=1)
+        found = {
+            layer: torch.stack([torch.cat(s) for s in steps], -1)
+            for layer, steps in enumerate(self._found)
+            if steps
+        }
+        return layered(found, len(self._found), 0, dim=1)
 
 
 class _Averages:
@@ -119,8 +124,8 @@ class _Averages:
 
     def stacked(self) -> Float[Tensor, "kind row layer head key"]:
         """All layers."""
-        layers = [torch.cat(chunks) for chunks in self._found]
-        return torch.stack(layers, dim=2).transpose(0, 1)
+        found = {i: torch.cat(chunks) for i, chunks in enumerate(self._found) if chunks}
+        return layered(found, len(self._found), torch.nan, dim=2).transpose(0, 1)
 
 
 def _asked(

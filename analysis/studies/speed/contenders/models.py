@@ -130,7 +130,7 @@ def stock(model: Model, implementation: str) -> PreTrainedModel:
 
 def attention_paths(model: Model) -> list[str]:
     """Where the attention of each layer is in the network, such as `model.layers.0.self_attn`."""
-    return [path_of(model, attention) for attention in model.attentions]
+    return [path_of(model, part) for part in model.attentions if part is not None]
 
 
 def path_of(model: Model, wanted: nn.Module) -> str:
