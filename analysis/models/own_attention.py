@@ -1,0 +1,314 @@
+"""Attention that computes its own softmax, made to obey the taps of `analysis.attention`.
+
+Some architectures call no function that could be exchanged. While their attention runs, the
+functions of tensors that it calls are seen one by one: a product of queries and keys, a softmax
+over keys, a product with values, then the output projection. Taps act there; nothing of a module
+is copied or replaced. Hooks stay on the model, and act in calls that are given `taps` alone.
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from types import FrameType
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from analysis.attention import Site, Taps, Where
+from analysis.errors import UserError
+
+_PRODUCTS = {"matmul", "__matmul__", "bmm", "baddbmm"}
+_SOFTMAX = {"softmax"}
+_STEPS = (_PRODUCTS, _SOFTMAX, _PRODUCTS)
+_EARLIER = ("layer_past", "past_key_values")
+"""What attention modules call the keys and values of earlier positions."""
+_MASKED = -9000.0
+"""Models mask with the lowest number there is, a part of it, minus infinity, or -10,000."""
+
+Args = tuple[Any, ...]
+Kwargs = dict[str, Any]
+
+
+def attend(
+    net: nn.Module,
+    layers: Sequence[nn.Module],
+    attentions: Sequence[nn.Module],
+    projections: Sequence[nn.Module],
+    n_heads: Sequence[int],
+) -> None:
+    """Let a model, and each of its layers alone, take `taps` as if it called our function.
+
+    Edits and watchers raise a `UserError` in a call if attention is not one product, one softmax
+    over keys and one product, of as many heads; `Taps.prefix` does where it takes no earlier keys.
+
+    Args:
+        net: A model with eager attention; hooks are put on its modules.
+        layers: Its decoder layers.
+        attentions: Each layer's attention module.
+        projections: What is inside it and reads z of all heads, side by side.
+        n_heads: Query heads of each layer.
+    """
+    calls = _Calls()
+    for module, inherits in ((net, False), *((layer, True) for layer in layers)):
+        begin = partial(calls.begin, inherits)
+        module.register_forward_pre_hook(begin, with_kwargs=True)
+        module.register_forward_hook(calls.end, always_call=True)
+    every = zip(attentions, projections, n_heads, strict=True)
+    for layer, (attention, projection, heads) in enumerate(every):
+        read = partial(calls.read, _Place(layer, heads, projection))
+        attention.register_forward_pre_hook(read, with_kwargs=True)
+        attention.register_forward_hook(calls.end, always_call=True)
+        projection.register_forward_pre_hook(calls.project)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Which attention it is, and what reads its z."""
+
+    layer: int
+    n_heads: int
+    projection: nn.Module
+
+
+@dataclass
+class _Call:
+    """A call of a module that is under way, or an edit within one."""
+
+    module: nn.Module | None
+    taps: Taps
+    frame: FrameType | None
+    """Python's own record of it: an interruption ends a call and tells no hook."""
+    reading: _Reading | None = None
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it led here."""
+        at = inspect.currentframe()
+        while at is not None and at is not self.frame:
+            at = at.f_back
+        return at is not None
+
+
+@dataclass
+class _Calls:
+    """The calls of one model that are under way."""
+
+    stacks: dict[int, list[_Call]] = field(default_factory=dict[int, list[_Call]])
+
+    @property
+    def stack(self) -> list[_Call]:
+        """Those of this thread, the innermost last."""
+        return self.stacks.setdefault(threading.get_ident(), [])
+
+    def begin(
+        self, inherits: bool, module: nn.Module, args: Args, kwargs: Kwargs
+    ) -> tuple[Args, Kwargs]:
+        """Take the taps of a model or a layer; a layer without has those of its model."""
+        around = self._taps()
+        taps = kwargs.get("taps") or (around if inherits else Taps())
+        self._push(_Call(module, taps, inspect.currentframe()))
+        return args, {name: value for name, value in kwargs.items() if name != "taps"}
+
+    def read(
+        self, place: _Place, module: nn.Module, args: Args, kwargs: Kwargs
+    ) -> tuple[Args, Kwargs]:
+        """Begin to look into attention, and put earlier keys and values in front."""
+        call = self._push(_Call(module, taps := self._taps(), inspect.currentframe()))
+        if place.layer in taps.prefix:
+            args, kwargs = _continued(module, args, kwargs, _Earlier(*taps.prefix[place.layer]))
+        if taps.edits or taps.watch is not None:
+            call.reading = _Reading(place, call, self)
+            call.reading.__enter__()
+        return args, kwargs
+
+    def project(self, module: nn.Module, args: Args) -> Args | None:
+        """Edit what an output projection reads."""
+        reading = self.stack[-1].reading if self.stack else None
+        if reading is None or reading.place.projection is not module:
+            return None
+        return (reading.projected(args[0]), *args[1:])
+
+    def end(self, module: nn.Module, _args: Args, output: Any) -> None:
+        """Forget a call, and what it began inside."""
+        call = self._drop()
+        while call.module is not module:
+            call = self._drop()
+        if output is not None and call.reading is not None and not call.reading.complete:
+            raise _refusal(module)
+
+    @contextmanager
+    def apart(self) -> Generator[None]:
+        """While an edit runs: models that it calls have nothing of the taps that it is of."""
+        call = self.stack[-1]
+        self.stack.append(_Call(None, Taps(), call.frame))
+        try:
+            yield
+        finally:
+            while self.stack[-1] is not call:
+                self._drop()
+
+    def _taps(self) -> Taps:
+        """Those of the innermost call that is really under way."""
+        while self.stack and not self.stack[-1].lasts:
+            self._drop()
+        return self.stack[-1].taps if self.stack else Taps()
+
+    def _push(self, call: _Call) -> _Call:
+        call.frame = call.frame and call.frame.f_back  # a hook returns before its module runs
+        self.stack.append(call)
+        return call
+
+    def _drop(self) -> _Call:
+        call = self.stack.pop()
+        if call.reading is not None:
+            call.reading.__exit__(None, None, None)
+        return call
+
+
+@dataclass(eq=False)
+class _Reading(TorchFunctionMode):
+    """What taps do in one call of attention."""
+
+    place: _Place
+    call: _Call
+    calls: _Calls
+    n_steps: int = 0
+    n_rows: int = 0
+    complete: bool = False
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Args = (), kwargs: Kwargs | None = None
+    ) -> Any:
+        """Every function of tensors that the module calls."""
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        if name not in _PRODUCTS | _SOFTMAX or self.complete:
+            return func(*args, **kwargs)
+        given = {**dict(enumerate(args)), **kwargs}
+        places = [at for at, value in given.items() if isinstance(value, Tensor)]
+        places = places[-2:] if name in _PRODUCTS else places[:1]
+        tensors = [given[at] for at in places]
+        # Weights have two axes: a product with them is not one of activations.
+        if min(t.ndim for t in tensors) < 3 or not self.call.lasts:
+            return func(*args, **kwargs)
+        if self.n_steps == len(_STEPS) or name not in _STEPS[self.n_steps]:
+            raise _refusal(self.call.module)
+        self.n_steps += 1
+        given |= zip(places, self._read(tensors), strict=True)
+        result = func(*[given[i] for i in range(len(args))], **{n: given[n] for n in kwargs})
+        return self._attended(result) if name in _SOFTMAX else result
+
+    def projected(
+        self, z: Float[Tensor, "batch pos head_and_d_head"]
+    ) -> Float[Tensor, "batch pos head_and_d_head"]:
+        """The end of it: what the output projection reads in place of z."""
+        if self.complete or self.n_steps != len(_STEPS) or len(z) != self.n_rows:
+            raise _refusal(self.call.module)
+        self.complete = True
+        by_head = z.unflatten(-1, (self.place.n_heads, -1)).transpose(1, 2)
+        edited = self._edit(Site.Z, by_head)
+        return z if edited is by_head else edited.transpose(1, 2).flatten(2)
+
+    def _read(self, tensors: list[Tensor]) -> list[Tensor]:
+        """What the step at hand reads in place of its tensors."""
+        first, last = tensors[0], tensors[-1]
+        if self.n_steps == 1:
+            self.n_rows = len(_by_head(first, self.place.n_heads))
+            query = self._edited(Site.Q, first)
+            return [query, self._edited(Site.K, last.transpose(-1, -2)).transpose(-1, -2)]
+        if self.n_steps == 2:
+            return [self._edited(Site.SCORES, first)]
+        return [first, self._edited(Site.V, last)]
+
+    def _attended(self, pattern: Tensor) -> Tensor:
+        """What stands in for the pattern, which is watched here."""
+        edited = self._edited(Site.PATTERN, pattern)
+        by_head = _by_head(edited, self.place.n_heads)
+        if by_head.shape[:2] != (self.n_rows, self.place.n_heads):
+            raise _refusal(self.call.module)
+        if self.call.taps.watch is not None:
+            with self.calls.apart():
+                self.call.taps.watch(self._where, by_head)
+        return edited
+
+    def _edited(self, site: Site, tensor: Tensor) -> Tensor:
+        """A tensor of one matrix for each head, or what stands in for it at a site."""
+        if site not in self.call.taps.edits:
+            return tensor
+        by_head = _by_head(tensor, self.place.n_heads)
+        if site is Site.SCORES:
+            by_head = _lowered(by_head)
+        if site in {Site.K, Site.V}:
+            by_head = by_head.repeat_interleave(self.place.n_heads // by_head.shape[1], dim=1)
+        edited = self._edit(site, by_head)
+        if edited is by_head:
+            return tensor
+        return edited.flatten(0, 1) if tensor.ndim == 3 else edited
+
+    def _edit(self, site: Site, by_head: Tensor) -> Tensor:
+        with self.calls.apart():
+            return self.call.taps.edit(site, self._where, by_head)
+
+    @property
+    def _where(self) -> Where:
+        return Where(self.place.layer, slice(0, self.n_rows))
+
+
+def _by_head(tensor: Tensor, n_heads: int) -> Float[Tensor, "batch head row column"]:
+    return tensor.unflatten(0, (-1, n_heads)) if tensor.ndim == 3 else tensor
+
+
+def _lowered(scores: Tensor) -> Tensor:
+    """Scores whose masked ones are the lowest number there is, however the model masks."""
+    lowest = torch.finfo(scores.dtype).min
+    floor = scores.clamp(min=lowest).amin()
+    return scores.masked_fill((scores < floor / 2) & (scores < _MASKED), lowest)
+
+
+@dataclass(frozen=True)
+class _Earlier:
+    """Keys and values of earlier positions, as a module asks a cache for them."""
+
+    keys: Float[Tensor, "batch head key d_head"]
+    values: Float[Tensor, "batch head key d_head"]
+
+    def update(self, keys: Tensor, values: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """All of them, one copy for each query head."""
+        n_copies = self.keys.shape[1] // keys.shape[1]
+        k, v = (t.repeat_interleave(n_copies, dim=1) for t in (keys, values))
+        before = self.keys.to(k.dtype), self.values.to(v.dtype)
+        return torch.cat((before[0], k), dim=2), torch.cat((before[1], v), dim=2)
+
+    def get_seq_length(self) -> int:
+        """How many positions are kept."""
+        return self.keys.shape[2]
+
+
+def _continued(
+    module: nn.Module, args: Args, kwargs: Kwargs, earlier: _Earlier
+) -> tuple[Args, Kwargs]:
+    """How to call attention that continues from earlier positions."""
+    call = inspect.signature(module.forward).bind(*args, **kwargs)
+    name = next((name for name in _EARLIER if name in call.signature.parameters), None)
+    if name is None:
+        raise UserError(
+            f"expected attention that takes keys of earlier positions, {type(module).__name__} "
+            "takes none; run the model on whole sequences"
+        )
+    call.arguments[name] = earlier
+    return call.args, call.kwargs
+
+
+def _refusal(module: nn.Module | None) -> UserError:
+    return UserError(
+        "expected attention of one product, one softmax over keys and one product, "
+        f"{type(module).__name__} computes another; choose a supported architecture"
+    )
