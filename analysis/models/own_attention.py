@@ -78,23 +78,30 @@ class _Place:
     projection: nn.Module
 
 
+def _frame() -> FrameType | None:
+    """Python's own record of the innermost call of a module."""
+    at = inspect.currentframe()
+    while at is not None and at.f_code is not nn.Module.__call__.__code__:
+        at = at.f_back
+    return at
+
+
 @dataclass
 class _Call:
     """A call of a module that is under way, or an edit within one."""
 
     module: nn.Module | None
     taps: Taps
-    frame: FrameType | None
-    """Python's own record of it: an interruption ends a call and tells no hook."""
     reading: _Reading | None = None
+    frame: FrameType | None = field(default_factory=_frame)
 
     @property
     def lasts(self) -> bool:
-        """Whether it led here."""
+        """Whether it led here: an interruption ends a call and tells no hook."""
         at = inspect.currentframe()
         while at is not None and at is not self.frame:
             at = at.f_back
-        return at is not None
+        return at is self.frame
 
 
 @dataclass
@@ -114,14 +121,14 @@ class _Calls:
         """Take the taps of a model or a layer; a layer without has those of its model."""
         around = self._taps()
         taps = kwargs.get("taps") or (around if inherits else Taps())
-        self._push(_Call(module, taps, inspect.currentframe()))
+        self.stack.append(_Call(module, taps))
         return args, {name: value for name, value in kwargs.items() if name != "taps"}
 
     def read(
         self, place: _Place, module: nn.Module, args: Args, kwargs: Kwargs
     ) -> tuple[Args, Kwargs]:
         """Begin to look into attention, and put earlier keys and values in front."""
-        call = self._push(_Call(module, taps := self._taps(), inspect.currentframe()))
+        self.stack.append(call := _Call(module, taps := self._taps()))
         if place.layer in taps.prefix:
             args, kwargs = _continued(module, args, kwargs, _Earlier(*taps.prefix[place.layer]))
         if taps.edits or taps.watch is not None:
@@ -132,9 +139,9 @@ class _Calls:
     def project(self, module: nn.Module, args: Args) -> Args | None:
         """Edit what an output projection reads."""
         reading = self.stack[-1].reading if self.stack else None
-        if reading is None or reading.place.projection is not module:
-            return None
-        return (reading.projected(args[0]), *args[1:])
+        if reading is not None and reading.place.projection is module:
+            return (reading.projected(args[0]), *args[1:])
+        return None
 
     def end(self, module: nn.Module, _args: Args, output: Any) -> None:
         """Forget a call, and what it began inside."""
@@ -148,7 +155,7 @@ class _Calls:
     def apart(self) -> Generator[None]:
         """While an edit runs: models that it calls have nothing of the taps that it is of."""
         call = self.stack[-1]
-        self.stack.append(_Call(None, Taps(), call.frame))
+        self.stack.append(_Call(None, Taps()))
         try:
             yield
         finally:
@@ -160,11 +167,6 @@ class _Calls:
         while self.stack and not self.stack[-1].lasts:
             self._drop()
         return self.stack[-1].taps if self.stack else Taps()
-
-    def _push(self, call: _Call) -> _Call:
-        call.frame = call.frame and call.frame.f_back  # a hook returns before its module runs
-        self.stack.append(call)
-        return call
 
     def _drop(self) -> _Call:
         call = self.stack.pop()
@@ -181,8 +183,8 @@ class _Reading(TorchFunctionMode):
     call: _Call
     calls: _Calls
     n_steps: int = 0
-    n_rows: int = 0
     complete: bool = False
+    where: Where = field(init=False)
 
     def __torch_function__(
         self, func: Any, types: Any, args: Args = (), kwargs: Kwargs | None = None
@@ -209,19 +211,23 @@ class _Reading(TorchFunctionMode):
     def projected(
         self, z: Float[Tensor, "batch pos head_and_d_head"]
     ) -> Float[Tensor, "batch pos head_and_d_head"]:
-        """The end of it: what the output projection reads in place of z."""
-        if self.complete or self.n_steps != len(_STEPS) or len(z) != self.n_rows:
+        """What the output projection reads in place of z."""
+        steps_left = len(_STEPS) - self.n_steps
+        if self.complete or steps_left or len(z) != self.where.rows.stop:
             raise _refusal(self.call.module)
         self.complete = True
         by_head = z.unflatten(-1, (self.place.n_heads, -1)).transpose(1, 2)
-        edited = self._edit(Site.Z, by_head)
+        edited = self._edited(Site.Z, by_head)
         return z if edited is by_head else edited.transpose(1, 2).flatten(2)
 
     def _read(self, tensors: list[Tensor]) -> list[Tensor]:
         """What the step at hand reads in place of its tensors."""
         first, last = tensors[0], tensors[-1]
         if self.n_steps == 1:
-            self.n_rows = len(_by_head(first, self.place.n_heads))
+            if first.ndim == 3 and len(first) % self.place.n_heads:
+                raise _refusal(self.call.module)
+            n_rows = len(_by_head(first, self.place.n_heads))
+            self.where = Where(self.place.layer, slice(0, n_rows))
             query = self._edited(Site.Q, first)
             return [query, self._edited(Site.K, last.transpose(-1, -2)).transpose(-1, -2)]
         if self.n_steps == 2:
@@ -232,11 +238,11 @@ class _Reading(TorchFunctionMode):
         """What stands in for the pattern, which is watched here."""
         edited = self._edited(Site.PATTERN, pattern)
         by_head = _by_head(edited, self.place.n_heads)
-        if by_head.shape[:2] != (self.n_rows, self.place.n_heads):
+        if by_head.shape[:2] != (self.where.rows.stop, self.place.n_heads):
             raise _refusal(self.call.module)
         if self.call.taps.watch is not None:
             with self.calls.apart():
-                self.call.taps.watch(self._where, by_head)
+                self.call.taps.watch(self.where, by_head)
         return edited
 
     def _edited(self, site: Site, tensor: Tensor) -> Tensor:
@@ -248,18 +254,11 @@ class _Reading(TorchFunctionMode):
             by_head = _lowered(by_head)
         if site in {Site.K, Site.V}:
             by_head = by_head.repeat_interleave(self.place.n_heads // by_head.shape[1], dim=1)
-        edited = self._edit(site, by_head)
+        with self.calls.apart():
+            edited = self.call.taps.edit(site, self.where, by_head)
         if edited is by_head:
             return tensor
         return edited.flatten(0, 1) if tensor.ndim == 3 else edited
-
-    def _edit(self, site: Site, by_head: Tensor) -> Tensor:
-        with self.calls.apart():
-            return self.call.taps.edit(site, self._where, by_head)
-
-    @property
-    def _where(self) -> Where:
-        return Where(self.place.layer, slice(0, self.n_rows))
 
 
 def _by_head(tensor: Tensor, n_heads: int) -> Float[Tensor, "batch head row column"]:
