@@ -9,12 +9,8 @@ is copied or replaced. Hooks stay on the model, and act in calls that are given 
 from __future__ import annotations
 
 import inspect
-import threading
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from types import FrameType
 from typing import Any
 
 import torch
@@ -22,8 +18,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from analysis.attention import Site, Taps, Where
+from analysis.attention import Site, Where
 from analysis.errors import UserError
+
+from .handed_on import Args, Call, Calls, Kwargs
 
 _PRODUCTS = {"matmul", "__matmul__", "bmm", "baddbmm"}
 _SOFTMAX = {"softmax"}
@@ -32,9 +30,6 @@ _EARLIER = ("layer_past", "past_key_values")
 """What attention modules call the keys and values of earlier positions."""
 _MASKED = -9000.0
 """Models mask with the lowest number there is, a part of it, minus infinity, or -10,000."""
-
-Args = tuple[Any, ...]
-Kwargs = dict[str, Any]
 
 
 def attend(
@@ -56,132 +51,60 @@ def attend(
         projections: What is inside it and reads z of all heads, side by side.
         n_heads: Query heads of each layer.
     """
-    calls = _Calls()
-    for module, inherits in ((net, False), *((layer, True) for layer in layers)):
-        begin = partial(calls.begin, inherits)
-        module.register_forward_pre_hook(begin, with_kwargs=True)
-        module.register_forward_hook(calls.end, always_call=True)
+    calls = Calls()
+    calls.hold(net, layers)
     every = zip(attentions, projections, n_heads, strict=True)
     for layer, (attention, projection, heads) in enumerate(every):
-        read = partial(calls.read, _Place(layer, heads, projection))
-        attention.register_forward_pre_hook(read, with_kwargs=True)
+        own = _Own(calls, layer, heads)
+        attention.register_forward_pre_hook(own.begin, with_kwargs=True)
+        attention.register_forward_hook(own.check)
         attention.register_forward_hook(calls.end, always_call=True)
-        projection.register_forward_pre_hook(calls.project)
+        projection.register_forward_pre_hook(own.project)
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Which attention it is, and what reads its z."""
+class _Own:
+    """The attention of one layer."""
 
+    calls: Calls
     layer: int
     n_heads: int
-    projection: nn.Module
 
-
-def _frame() -> FrameType | None:
-    """Python's own record of the innermost call of a module."""
-    at = inspect.currentframe()
-    while at is not None and at.f_code is not nn.Module.__call__.__code__:
-        at = at.f_back
-    return at
-
-
-@dataclass
-class _Call:
-    """A call of a module that is under way, or an edit within one."""
-
-    module: nn.Module | None
-    taps: Taps
-    reading: _Reading | None = None
-    frame: FrameType | None = field(default_factory=_frame)
-
-    @property
-    def lasts(self) -> bool:
-        """Whether it led here: an interruption ends a call and tells no hook."""
-        at = inspect.currentframe()
-        while at is not None and at is not self.frame:
-            at = at.f_back
-        return at is self.frame
-
-
-@dataclass
-class _Calls:
-    """The calls of one model that are under way."""
-
-    stacks: dict[int, list[_Call]] = field(default_factory=dict[int, list[_Call]])
-
-    @property
-    def stack(self) -> list[_Call]:
-        """Those of this thread, the innermost last."""
-        return self.stacks.setdefault(threading.get_ident(), [])
-
-    def begin(
-        self, inherits: bool, module: nn.Module, args: Args, kwargs: Kwargs
-    ) -> tuple[Args, Kwargs]:
-        """Take the taps of a model or a layer; a layer without has those of its model."""
-        around = self._taps()
-        taps = kwargs.get("taps") or (around if inherits else Taps())
-        self.stack.append(_Call(module, taps))
-        return args, {name: value for name, value in kwargs.items() if name != "taps"}
-
-    def read(
-        self, place: _Place, module: nn.Module, args: Args, kwargs: Kwargs
-    ) -> tuple[Args, Kwargs]:
-        """Begin to look into attention, and put earlier keys and values in front."""
-        self.stack.append(call := _Call(module, taps := self._taps()))
-        if place.layer in taps.prefix:
-            args, kwargs = _continued(module, args, kwargs, _Earlier(*taps.prefix[place.layer]))
+    def begin(self, module: nn.Module, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
+        """A hook: look into attention, and put earlier keys and values in front."""
+        taps = self.calls.taps
+        self.calls.stack.append(call := Call(module, taps))
+        if self.layer in taps.prefix:
+            args, kwargs = _continued(module, args, kwargs, _Earlier(*taps.prefix[self.layer]))
         if taps.edits or taps.watch is not None:
-            call.reading = _Reading(place, call, self)
-            call.reading.__enter__()
+            call.opened = _Reading(self, call)
+            call.opened.__enter__()
         return args, kwargs
 
-    def project(self, module: nn.Module, args: Args) -> Args | None:
-        """Edit what an output projection reads."""
-        reading = self.stack[-1].reading if self.stack else None
-        if reading is not None and reading.place.projection is module:
-            return (reading.projected(args[0]), *args[1:])
-        return None
+    def project(self, _module: nn.Module, args: Args) -> Args | None:
+        """A hook: edit what the output projection reads."""
+        reading = self._reading
+        return None if reading is None else (reading.projected(args[0]), *args[1:])
 
-    def end(self, module: nn.Module, _args: Args, output: Any) -> None:
-        """Forget a call, and what it began inside."""
-        call = self._drop()
-        while call.module is not module:
-            call = self._drop()
-        if output is not None and call.reading is not None and not call.reading.complete:
+    def check(self, module: nn.Module, _args: Args, _output: Any) -> None:
+        """A hook: attention that returned was seen through to its end."""
+        if self._reading is not None and not self._reading.complete:
             raise _refusal(module)
 
-    @contextmanager
-    def apart(self) -> Generator[None]:
-        """While an edit runs: models that it calls have nothing of the taps that it is of."""
-        call = self.stack[-1]
-        self.stack.append(_Call(None, Taps()))
-        try:
-            yield
-        finally:
-            while self.stack[-1] is not call:
-                self._drop()
-
-    def _taps(self) -> Taps:
-        """Those of the innermost call that is really under way."""
-        while self.stack and not self.stack[-1].lasts:
-            self._drop()
-        return self.stack[-1].taps if self.stack else Taps()
-
-    def _drop(self) -> _Call:
-        call = self.stack.pop()
-        if call.reading is not None:
-            call.reading.__exit__(None, None, None)
-        return call
+    @property
+    def _reading(self) -> _Reading | None:
+        """That of the innermost call, where it is one of this attention."""
+        call = self.calls.stack[-1] if self.calls.stack else None
+        reading = call.opened if call is not None and call.lasts else None
+        return reading if isinstance(reading, _Reading) and reading.own is self else None
 
 
 @dataclass(eq=False)
 class _Reading(TorchFunctionMode):
     """What taps do in one call of attention."""
 
-    place: _Place
-    call: _Call
-    calls: _Calls
+    own: _Own
+    call: Call
     n_steps: int = 0
     complete: bool = False
     where: Where = field(init=False)
@@ -216,7 +139,7 @@ class _Reading(TorchFunctionMode):
         if self.complete or steps_left or len(z) != self.where.rows.stop:
             raise _refusal(self.call.module)
         self.complete = True
-        by_head = z.unflatten(-1, (self.place.n_heads, -1)).transpose(1, 2)
+        by_head = z.unflatten(-1, (self.own.n_heads, -1)).transpose(1, 2)
         edited = self._edited(Site.Z, by_head)
         return z if edited is by_head else edited.transpose(1, 2).flatten(2)
 
@@ -224,10 +147,10 @@ class _Reading(TorchFunctionMode):
         """What the step at hand reads in place of its tensors."""
         first, last = tensors[0], tensors[-1]
         if self.n_steps == 1:
-            if first.ndim == 3 and len(first) % self.place.n_heads:
+            if first.ndim == 3 and len(first) % self.own.n_heads:
                 raise _refusal(self.call.module)
-            n_rows = len(_by_head(first, self.place.n_heads))
-            self.where = Where(self.place.layer, slice(0, n_rows))
+            n_rows = len(_by_head(first, self.own.n_heads))
+            self.where = Where(self.own.layer, slice(0, n_rows))
             query = self._edited(Site.Q, first)
             return [query, self._edited(Site.K, last.transpose(-1, -2)).transpose(-1, -2)]
         if self.n_steps == 2:
@@ -237,11 +160,11 @@ class _Reading(TorchFunctionMode):
     def _attended(self, pattern: Tensor) -> Tensor:
         """What stands in for the pattern, which is watched here."""
         edited = self._edited(Site.PATTERN, pattern)
-        by_head = _by_head(edited, self.place.n_heads)
-        if by_head.shape[:2] != (self.where.rows.stop, self.place.n_heads):
+        by_head = _by_head(edited, self.own.n_heads)
+        if by_head.shape[:2] != (self.where.rows.stop, self.own.n_heads):
             raise _refusal(self.call.module)
         if self.call.taps.watch is not None:
-            with self.calls.apart():
+            with self.own.calls.apart():
                 self.call.taps.watch(self.where, by_head)
         return edited
 
@@ -249,12 +172,12 @@ class _Reading(TorchFunctionMode):
         """A tensor of one matrix for each head, or what stands in for it at a site."""
         if site not in self.call.taps.edits:
             return tensor
-        by_head = _by_head(tensor, self.place.n_heads)
+        by_head = _by_head(tensor, self.own.n_heads)
         if site is Site.SCORES:
             by_head = _lowered(by_head)
         if site in {Site.K, Site.V}:
-            by_head = by_head.repeat_interleave(self.place.n_heads // by_head.shape[1], dim=1)
-        with self.calls.apart():
+            by_head = by_head.repeat_interleave(self.own.n_heads // by_head.shape[1], dim=1)
+        with self.own.calls.apart():
             edited = self.call.taps.edit(site, self.where, by_head)
         if edited is by_head:
             return tensor

@@ -390,6 +390,7 @@ def test_nothing_is_left_of_a_call_that_failed(stock, ours, site, error):
     edits = {Site.Q: torch_zero, Site.V: torch_zero, Site.PATTERN: torch_zero, site: fail}
     with pytest.raises(error):
         logits(ours.net, taps=Taps(edits=edits))
+    assert error is KeyboardInterrupt or modes() == []
     a, b = torch.ones(2, 3, 4), torch.ones(2, 4, 3)
     assert torch.equal(a @ b, torch.full((2, 3, 3), 4.0))
     assert torch.equal(a.softmax(-1), torch.full((2, 3, 4), 0.25))
@@ -418,6 +419,28 @@ def test_an_edit_may_call_the_model_itself(stock, ours, site):
     assert torch.equal(logits(ours.net, taps=Taps(edits={site: edit})), logits(stock))
     assert torch.equal(within[0], logits(stock))
     assert torch.equal(within[1], logits(ours.net, taps=zero))
+
+
+def test_a_layer_that_an_edit_calls_has_no_taps_of_that_edit(ours):
+    calls: list[tuple] = []
+    handle = ours.layers[1].register_forward_pre_hook(
+        lambda _m, args, kwargs: calls.append((args, kwargs)), with_kwargs=True
+    )
+    logits(ours.net)
+    handle.remove()
+    args, kwargs = calls[0]
+    with torch.inference_mode():
+        expected = first(ours.layers[1](*args, **kwargs))
+        for site in Site:
+            within: list[torch.Tensor] = []
+
+            def edit(where: Where, tensor: torch.Tensor, within=within) -> torch.Tensor:
+                if where.layer == 0:
+                    within.append(first(ours.layers[1](*args, **kwargs)))
+                return tensor * (where.layer == 0)
+
+            logits(ours.net, taps=Taps(edits={site: edit}))
+            assert torch.equal(within[0], expected)
 
 
 def test_threads_do_not_see_each_others_taps(ours):
