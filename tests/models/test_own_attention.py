@@ -421,6 +421,19 @@ def test_an_edit_may_call_the_model_itself(stock, ours, site):
     assert torch.equal(within[1], logits(ours.net, taps=zero))
 
 
+def test_a_model_that_a_hook_calls_has_no_taps_of_the_call_around_it(stock, ours):
+    within: list[torch.Tensor] = []
+
+    def call(_module, _args, _output) -> None:
+        handle.remove()
+        within.append(logits(ours.net))
+
+    handle = ours.layers[0].register_forward_hook(call)
+    found = logits(ours.net, taps=Taps(edits={Site.Z: zeroing(1, 3)}))
+    assert torch.equal(within[0], logits(stock))
+    assert torch.equal(found, logits(ours.net, taps=Taps(edits={Site.Z: zeroing(1, 3)})))
+
+
 def test_a_layer_that_an_edit_calls_has_no_taps_of_that_edit(ours):
     calls: list[tuple] = []
     handle = ours.layers[1].register_forward_pre_hook(
