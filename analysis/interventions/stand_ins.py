@@ -87,7 +87,7 @@ def means(model: Model, ids: Int[np.ndarray, "sequence pos"], pooling: Pooling) 
         for start in range(0, n_sequences, step):
             batch = torch.from_numpy(ids[start : start + step].astype(np.int64))
             hidden_states(model, batch.to(model.device), taps)
-    every = (layered(sums[site], model.card.n_layers, 0) / n_sequences for site in sums)
+    every = (layered(sums[site], model.card.n_layers, 0.0) / n_sequences for site in sums)
     pooled = pooling is Pooling.POOLED
     z, v = (t.mean(1, keepdim=True).float() if pooled else t.float() for t in every)
     return Means(z=z, v=v, n_sequences=n_sequences, pooling=pooling)
@@ -105,7 +105,7 @@ def read_z(
 
     with torch.inference_mode():
         hidden_states(model, tokens, Taps(edits={Site.Z: keep}))
-    return layered(found, model.card.n_layers, 0)
+    return layered(found, model.card.n_layers, 0.0)
 
 
 def derangement(n: int, seed: int) -> np.ndarray:

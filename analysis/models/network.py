@@ -44,7 +44,8 @@ def _class_of(config: PreTrainedConfig, architecture: str) -> Any:
     """What makes and loads a model of a configuration."""
     if MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type) == architecture:
         return AutoModelForCausalLM
-    return AutoModelForImageTextToText
+    pictured = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.get(config.model_type) == architecture
+    return AutoModelForImageTextToText if pictured else AutoModelForCausalLM
 
 
 def built_heads(folder: Path, n_layers: int, n_heads: int) -> tuple[int, ...]:

@@ -106,7 +106,7 @@ class _Steps:
             for layer, steps in enumerate(self._found)
             if steps
         }
-        return layered(found, len(self._found), 0, dim=1)
+        return layered(found, len(self._found), 0.0, dim=1)
 
 
 class _Averages:
