@@ -67,8 +67,11 @@ def settings(folder: Path) -> dict[str, Any]:
             raise _refusal(path, name, value)
     base, alpha, root = read.get(_BASE), read.get("lora_alpha"), read.get("use_rslora") or False
     if not isinstance(base, str) or not base:
-        raise UserError(f"expected the base model's name as {_BASE} in {path}, got {short(base)}")
-    if type(alpha) not in (int, float) or not isinstance(root, bool):
+        raise UserError(
+            f"expected the base model's name as {_BASE} in {path}, got "
+            f"{short(base)}; write it there"
+        )
+    if not isinstance(alpha, (int, float)) or not isinstance(root, bool):
         raise UserError(
             f"expected a number as lora_alpha and true or false as use_rslora in {path}, got "
             f"{short(alpha)} and {short(root)}; copy the file again"
@@ -78,8 +81,8 @@ def settings(folder: Path) -> dict[str, Any]:
 
 def _refusal(path: Path, name: str, value: object) -> UserError:
     return UserError(
-        f"expected plain LoRA, {path} has {name} {short(value)}; merge the adapter into its base "
-        "with peft (merge_and_unload) and save that"
+        f"expected plain LoRA, {path} has {name} {short(value)}; where peft can merge it into "
+        "its base (merge_and_unload), save that"
     )
 
 

@@ -3,6 +3,8 @@
 Nothing here loads weights or imports torch, so a stored answer is found in milliseconds.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import re
@@ -54,7 +56,7 @@ class ModelCard:
     n_ctx: int
     n_params: int
     vocab: int
-    base: "ModelCard | None" = None
+    base: ModelCard | None
     """The model that an adapter in `folder` changes."""
 
     @property
@@ -101,7 +103,6 @@ def read_card(name: str) -> ModelCard:
     config = settings_of(folder)
     _check_safe(folder, config)
     n_params = _n_params(folder, config)
-    sizes = sizes_of(config, folder, n_params)
     return ModelCard(
         name=name if name == "reference" or revision else _plain_name(folder),
         folder=folder,
@@ -110,7 +111,8 @@ def read_card(name: str) -> ModelCard:
         config={k: v for k, v in sorted(config.items()) if k not in _VOLATILE},
         architecture=str(config["architectures"][0]),
         n_params=n_params,
-        **sizes,
+        base=None,
+        **sizes_of(config, folder, n_params),
     )
 
 

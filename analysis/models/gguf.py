@@ -3,13 +3,14 @@
 Nothing here imports either before a file is met.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib.util import find_spec
-from math import isclose
+from math import isclose, prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -105,16 +106,17 @@ def _read(path: Path, _changed: int, _size: int) -> tuple[dict[str, Any], int]:
             f"expected the packages gguf and accelerate, to read {path}, found no "
             f"{' and no '.join(missing)}; pip install 'headbook[gguf]'"
         )
-    from gguf import GGUFReader  # noqa: PLC0415 - not always installed
     from transformers import AutoConfig  # noqa: PLC0415 - slow to import, rarely needed
+    from transformers.integrations.gguf.reader import read_gguf_metadata  # noqa: PLC0415
     from transformers.models.auto.modeling_auto import (  # noqa: PLC0415
         MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     )
 
-    try:
-        file = GGUFReader(path)
-        fields = {name: field.contents() for name, field in file.fields.items()}
-        made = AutoConfig.from_pretrained(path.parent, gguf_file=path.name).to_dict()
+    try:  # the reader that ends where the file ends comes first
+        fields = read_gguf_metadata(str(path))[0]
+        sizes = [prod(tensor.shape) for tensor in _tensors(path).values()]
+        told = AutoConfig.from_pretrained(path.parent, gguf_file=path.name)
+        made: dict[str, Any] = json.loads(told.to_json_string(use_diff=False))
     except Exception as error:  # damaged files raise errors of many kinds
         raise UserError(
             f"expected a GGUF file that transformers reads, {path} is not ({reason(error)}); use "
@@ -123,7 +125,31 @@ def _read(path: Path, _changed: int, _size: int) -> tuple[dict[str, Any], int]:
     _check_read(path, fields, made)
     named = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(str(made.get("model_type")))
     made["architectures"] = [named or str(made.get("model_type"))]
-    return made, sum(int(tensor.n_elements) for tensor in file.tensors)
+    return made, sum(sizes)
+
+
+class _Tensor(NamedTuple):
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+def _tensors(path: Path) -> dict[str, _Tensor]:
+    """Shapes and places of the tensors in a file.
+
+    Raises:
+        ValueError: The file ends before they do.
+    """
+    from transformers.integrations.gguf.reader import GgufHeader  # noqa: PLC0415 - has torch
+
+    header = GgufHeader.from_file(str(path))
+    found: dict[str, _Tensor] = {}
+    for tensor in header.tensors:
+        begin = header.data_start + tensor.offset
+        found[tensor.name] = _Tensor(tensor.shape, begin, begin + tensor.nbytes)
+    if max((tensor.end for tensor in found.values()), default=0) > path.stat().st_size:
+        raise ValueError("it is cut short")
+    return found
 
 
 def _check_read(path: Path, fields: Mapping[str, Any], made: Mapping[str, Any]) -> None:
@@ -162,9 +188,9 @@ def _is_same(value: Any, said: Any) -> bool:
     return value == said
 
 
-def same_tensors(path: Path, one: str, other: str) -> bool:
-    """Whether two tensors of a file are the same bytes."""
-    from gguf import GGUFReader  # noqa: PLC0415 - not always installed
-
-    held = {tensor.name: tensor.data for tensor in GGUFReader(path).tensors}
-    return one in held and other in held and np.array_equal(held[one], held[other])
+def same_tensors(path: Path, *names: str) -> bool:
+    """Whether tensors of a file are there and have the same bytes."""
+    found = _tensors(path)
+    data = np.memmap(path, np.uint8, "r")
+    held = [data[found[name].begin : found[name].end] for name in names if name in found]
+    return len(held) == len(names) and all(np.array_equal(held[0], one) for one in held)

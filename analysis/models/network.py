@@ -73,9 +73,10 @@ def _check_whole(net: PreTrainedModel, n_params: int, file: Path) -> None:
     """Refuse a GGUF file of which transformers leaves tensors out, such as factors of rotations."""
     left = n_params - sum(weight.numel() for weight in net.parameters())
     head: Any = net.get_output_embeddings()
-    tied = head is not None and head.weight is net.get_input_embeddings().weight
+    words: Any = net.get_input_embeddings()
+    tied = head is not None and head.weight is words.weight
     twice = tied and gguf.same_tensors(file, "output.weight", "token_embd.weight")
-    if left != (head.weight.numel() if twice else 0):
+    if left != (words.weight.numel() if twice else 0):
         raise UserError(
             f"expected as many weights as {type(net).__name__} has in {file}, found {left:+} more, "
             "which transformers does not read; use the folder that the file was made of"

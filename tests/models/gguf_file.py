@@ -1,7 +1,9 @@
-"""GGUF files of small Llamas, written by the package gguf as llama.cpp's converter lays them out."""
+"""GGUF files of small Llamas, laid out as the converter of llama.cpp lays them out."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.torch import load_file
@@ -14,15 +16,19 @@ def interleaved(weight: np.ndarray, n_heads: int) -> np.ndarray:
     return halves.swapaxes(1, 2).reshape(n_rows, n_in)
 
 
-def write_gguf(folder: Path, path: Path, **more: float) -> Path:
-    """Write a Llama of a folder as float32, with its tokenizer if it has one.
+def write_gguf(
+    folder: Path, path: Path, *, kind: Any = None, more: Mapping[str, float] = {}, factors=False
+) -> Path:
+    """Write a Llama of a folder, with its tokenizer if it has one.
 
     Args:
         folder: Of the model.
         path: Of the file.
-        more: Further settings `llama.<name>`, with `__` for a dot.
+        kind: Type of the blocks of matrices; float32 without it.
+        more: Further settings of the architecture.
+        factors: Whether to add factors of rotations, as the converter does for Llama 3.
     """
-    from gguf import MODEL_ARCH, GGUFWriter, get_tensor_name_map  # noqa: PLC0415 - optional
+    from gguf import MODEL_ARCH, GGUFWriter, get_tensor_name_map, quants  # noqa: PLC0415 - optional
 
     config = json.loads((folder / "config.json").read_text("utf-8"))
     n_layers, n_heads = config["num_hidden_layers"], config["num_attention_heads"]
@@ -40,7 +46,7 @@ def write_gguf(folder: Path, path: Path, **more: float) -> Path:
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
     writer.add_vocab_size(config["vocab_size"])
     for name, value in more.items():
-        writer.add_float32(f"llama.{name.replace('__', '.')}", value)
+        writer.add_float32(f"llama.{name}", value)
     if (folder / "tokenizer.json").exists():
         add_tokenizer(writer, folder)
     names = get_tensor_name_map(MODEL_ARCH.LLAMA, n_layers)
@@ -48,8 +54,13 @@ def write_gguf(folder: Path, path: Path, **more: float) -> Path:
         weight = tensor.float().numpy()
         if "q_proj" in name or "k_proj" in name:
             weight = interleaved(weight, n_heads if "q_proj" in name else n_kv)
-        writer.add_tensor(names.get_name(name, (".weight",)), weight)
-    if more.get("rope__scaling__factor") is None and "factors" in path.name:
+        packed = kind is not None and weight.ndim == 2 and weight.shape[1] % 32 == 0
+        found = names.get_name(name, (".weight",))
+        if packed:
+            writer.add_tensor(found, quants.quantize(weight, kind), raw_dtype=kind)
+        else:
+            writer.add_tensor(found, weight)
+    if factors:
         writer.add_tensor("rope_freqs.weight", np.full(config["head_dim"] // 2, 2, np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

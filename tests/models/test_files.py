@@ -78,6 +78,7 @@ def test_of_two_whole_sets_the_one_that_is_loaded_counts(copy_of, tmp_path):
         net.get_output_embeddings().weight *= 2
     net.save_pretrained(other, max_shard_size="20KB")
     of_shards = read_card(str(other))
+    assert alone.notes == of_shards.notes == ()
     shutil.copytree(other, folder, dirs_exist_ok=True)
     both = read_card(str(folder))
     assert (both.weights, both.n_params) == (alone.weights, alone.n_params)
@@ -85,7 +86,6 @@ def test_of_two_whole_sets_the_one_that_is_loaded_counts(copy_of, tmp_path):
     assert torch.equal(2 * logits(folder), logits(other))
     (note,) = both.notes
     assert note.startswith(f"{WEIGHTS} is what is read of {folder}; model-00001-of-")
-    assert alone.notes == of_shards.notes == ()
     (folder / WEIGHTS).unlink()
     assert read_card(str(folder)).weights == of_shards.weights
     assert torch.equal(logits(folder), logits(other))
