@@ -149,12 +149,16 @@ def announce(plan: Plan, missing: dict[str, Experiment]) -> None:
 
 
 def echo_notes(units: Iterable[Experiment]) -> None:
-    """Say which part of a text is read, and where it has fewer rows than were asked for.
+    """Say which weights are read, which part of a text, and where that has too few rows.
 
     Args:
         units: What is asked.
     """
-    notes = (note for unit in units for tokens in unit.data() for note in tokens.notes)
+    asked = list(units)
+    cards = {unit.card.folder: unit.card for unit in asked}.values()
+    for note in dict.fromkeys(note for card in cards for note in card.notes):
+        click.echo(f"model: {printable(note)}", err=True)
+    notes = (note for unit in asked for tokens in unit.data() for note in tokens.notes)
     for note in dict.fromkeys(notes):
         click.echo(f"text: {printable(note)}", err=True)
 

@@ -77,7 +77,7 @@ def _with_request(function: F) -> F:
             "--model",
             default="reference",
             show_default=True,
-            help="`reference`, a folder with config.json and *.safetensors, or a Hugging Face id.",
+            help="`reference`, a folder of a model or LoRA, a GGUF file, or a Hugging Face id.",
         ),
         click.option(
             "--text",

@@ -106,8 +106,8 @@ def importance_function(
         return GlobalMLP(_maps(state, "global_ci_fn.layers"))
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise UserError(
-            f"expected {reason(error)} for the causal-importance function, found none; "
-            "copy the whole run folder"
+            f"expected {reason(error)} for the causal-importance function, found none in the run; "
+            "copy its weights and configuration again, or use a run with MLPs or a transformer"
         ) from None
 
 

@@ -3,11 +3,13 @@
 Nothing here loads weights or imports torch, so a stored answer is found in milliseconds.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,8 @@ from analysis.errors import UserError
 from analysis.files import check_regular, reading
 from analysis.settings import SETTINGS, json_object
 
-from . import published
-from .layout import heads_by_layer
-from .weights import check_shards, tensors, weight_files
+from . import adapters, gguf, published, weights
+from .sizes import check_values, sizes_of
 
 REFERENCE = Path(__file__).resolve().parent.parent / "reference"
 """The folder of the model that ships with the project."""
@@ -30,21 +31,8 @@ _BUFFERS = (
     *(".attn.bias", ".attn.masked_bias"),
     *(".attention.bias", ".attention.masked_bias", ".rotary_emb.inv_freq"),
 )
-_POSITIONS = ("max_position_embeddings", "n_positions", "seq_length")
-_NO_LIMIT = 2048
-"""Context of a model that names none, since its positions are slopes."""
-_SIZES = {
-    "n_layers": ("num_hidden_layers", "n_layer", "num_layers"),
-    "n_heads": ("num_attention_heads", "n_head", "num_heads"),
-    "d_model": ("hidden_size", "n_embd"),
-    "vocab": ("vocab_size",),
-}
 _READ_BESIDE = ("generation_config.json", "tokenizer_config.json", "special_tokens_map.json")
 """What transformers reads beside `config.json`."""
-_ADAPTER = "adapter_config.json"
-"""It names another model by its path, whose weights would be loaded and not be hashed."""
-_LARGEST = 2**31 - 1
-"""Of a size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +59,8 @@ class ModelCard:
     vocab: int
     heads_by_layer: tuple[int, ...]
     """How many heads each layer has; 0 for one that does not attend."""
+    base: ModelCard | None
+    """The model that an adapter in `folder` changes."""
 
     @property
     def model(self) -> str:
@@ -85,16 +75,24 @@ class ModelCard:
     def row(self) -> pl.DataFrame:
         """The model's row of the table `models`."""
         fields = asdict(self)
-        for absent in ("folder", "config", "n_ctx", "heads_by_layer"):
+        for absent in ("folder", "config", "n_ctx", "heads_by_layer", "base"):
             del fields[absent]
         return pl.DataFrame({"model": self.model, **fields})
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What whoever asks is told of the files, a line each; no part of what they are."""
+        if self.base is not None:
+            return (f"{self.name}: a LoRA adapter, merged into its base", *self.base.notes)
+        is_plain = gguf.file_of(self.folder) is None and not published.is_published(self.folder)
+        return tuple(weights.notes(self.folder)) if is_plain else ()
 
 
 def read_card(name: str) -> ModelCard:
     """Find a model and read what it is.
 
     Args:
-        name: `reference`, a folder, or a Hugging Face id.
+        name: `reference`, a folder, a GGUF file, or a Hugging Face id.
 
     Returns:
         The card; no weights are loaded.
@@ -103,18 +101,11 @@ def read_card(name: str) -> ModelCard:
         UserError: There is no such model, or it cannot be loaded safely, or is not causal.
     """
     folder, revision = _folder(name)
-    config = _config(folder)
+    if adapters.is_adapter(folder):
+        return _adapted(name, folder, revision)
+    config = settings_of(folder)
     _check_safe(folder, config)
-    sizes = {size: _first(config, keys, folder) for size, keys in _SIZES.items()}
-    n_heads = sizes["n_heads"]
-    derived = {"head_dim": sizes["d_model"] // n_heads, "num_key_value_heads": n_heads}
-    told = {**derived, **{key: config[key] for key in derived if config.get(key)}}
     n_params = _n_params(folder, config)
-    if max(sizes.values()) > n_params:
-        raise UserError(
-            f"expected sizes that fit the {n_params} weights in {folder}, config.json has {sizes}; "
-            "copy the folder again"
-        )
     return ModelCard(
         name=name if name == "reference" or revision else _plain_name(folder),
         folder=folder,
@@ -122,13 +113,60 @@ def read_card(name: str) -> ModelCard:
         weights=revision or weights_hash(folder),
         config={k: v for k, v in sorted(config.items()) if k not in _VOLATILE},
         architecture=str(config["architectures"][0]),
-        n_kv_heads=_first(told, ("num_key_value_heads",), folder),
-        d_head=_first(told, ("head_dim",), folder),
         n_params=n_params,
-        heads_by_layer=heads_by_layer(folder, config, sizes["n_layers"], n_heads),
-        n_ctx=next((config[k] for k in _POSITIONS if _is_size(config.get(k))), _NO_LIMIT),
-        **sizes,
+        base=None,
+        **sizes_of(config, folder, n_params),
     )
+
+
+def _adapted(name: str, folder: Path, revision: str) -> ModelCard:
+    """The card of a base with an adapter: named after both, hashed over both."""
+    said = adapters.settings(folder)
+    if adapters.is_adapter(_folder(said["base"])[0]):
+        raise UserError(
+            f"expected an adapter of a whole model, {folder} changes {said['base']}, an adapter "
+            "itself; merge that one into its base with peft (merge_and_unload) and save it"
+        )
+    base = read_card(said["base"])
+    mine = _hash_of([folder / adapters.WEIGHTS_FILE])
+    return replace(
+        base,
+        name=f"{base.name} + {name if revision else _plain_name(folder)}",
+        folder=folder,
+        revision=revision,
+        weights=adapters.merged_hash(base.weights, mine, said),
+        base=base,
+    )
+
+
+def tokenizer_folder(folder: Path) -> Path:
+    """Where the tokenizer of a model is: an adapter that has none has that of its base."""
+    own = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
+    if adapters.is_adapter(folder) and not any((folder / name).exists() for name in own):
+        return _folder(adapters.settings(folder)["base"])[0]
+    return folder
+
+
+def settings_of(folder: Path) -> dict[str, Any]:
+    """A model's configuration, wherever it is said.
+
+    Args:
+        folder: The model's folder or GGUF file.
+
+    Returns:
+        As `config.json` has it; empty where nothing says it.
+
+    Raises:
+        UserError: It is damaged.
+    """
+    if adapters.is_adapter(folder):
+        return settings_of(_folder(adapters.settings(folder)["base"])[0])
+    if published.is_published(folder):
+        return published.target_config(folder)
+    if (file := gguf.file_of(folder)) is not None:
+        return gguf.config(file)
+    path = folder / "config.json"
+    return json_object(path) if path.exists() else {}
 
 
 def _plain_name(folder: Path) -> str:
@@ -137,17 +175,21 @@ def _plain_name(folder: Path) -> str:
 
 
 def weights_hash(folder: Path) -> str:
-    """What names the weights of a folder, of whichever kind it is."""
+    """What names the weights of a folder or GGUF file, of whichever kind it is."""
     if published.is_published(folder):
         return published.weights_hash(folder)
-    return tensors_hash(folder)
+    file = gguf.file_of(folder)
+    return tensors_hash(folder) if file is None else published.file_hash(file)
 
 
 def _n_params(folder: Path, config: Mapping[str, Any]) -> int:
     """Elements of all weights, tied ones once."""
     if published.is_published(folder):
         return published.n_params(config)
-    return sum(size for label, size, _ in tensors(folder) if not _is_buffer(label))
+    if (file := gguf.file_of(folder)) is not None:
+        return gguf.n_params(file)
+    found = weights.tensors(weights.weight_files(folder))
+    return sum(size for label, size, _ in found if not _is_buffer(label))
 
 
 def _is_buffer(label: str) -> bool:
@@ -157,16 +199,21 @@ def _is_buffer(label: str) -> bool:
 
 def tensors_hash(folder: Path) -> str:
     """SHA-256 over names, types, shapes and bytes of a folder's tensors, sorted by name."""
-    stats = [(path.name, path.stat()) for path in weight_files(folder)]
-    files = tuple((name, stat.st_size, stat.st_mtime_ns, stat.st_ino) for name, stat in stats)
-    return _tensors_hash(folder.resolve(), files)
+    return _hash_of(weights.weight_files(folder))
+
+
+def _hash_of(files: Iterable[Path]) -> str:
+    """SHA-256 over names, types, shapes and bytes of the tensors in files, sorted by name."""
+    paths = tuple(path.parent.resolve() / path.name for path in files)
+    stats = [path.stat() for path in paths]
+    return _tensors_hash(paths, tuple((s.st_size, s.st_mtime_ns, s.st_ino) for s in stats))
 
 
 @lru_cache
-def _tensors_hash(folder: Path, _files: tuple[tuple[str, int, int, int], ...]) -> str:
+def _tensors_hash(paths: tuple[Path, ...], _files: tuple[tuple[int, int, int], ...]) -> str:
     """The hash, read once as long as the files stay as they are."""
     digest = hashlib.sha256()
-    for header, _, (path, start, end) in sorted(tensors(folder), key=lambda t: t[0]):
+    for header, _, (path, start, end) in sorted(weights.tensors(paths), key=lambda t: t[0]):
         digest.update(header.encode())
         with reading(path) as file:
             file.seek(start)
@@ -185,7 +232,7 @@ def _folder(name: str) -> tuple[Path, str]:
     if name == "reference":
         return REFERENCE, ""
     try:
-        if Path(name).is_dir():
+        if Path(name).is_dir() or (name.endswith(gguf.SUFFIX) and Path(name).is_file()):
             return Path(name), ""
     except OSError:  # longer than a name can be
         pass
@@ -209,19 +256,12 @@ def _folder(name: str) -> tuple[Path, str]:
     return folder, folder.name
 
 
-def _config(folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
-    if published.is_published(folder):
-        return published.target_config(folder)
-    if not path.exists():
+def _check_safe(folder: Path, config: Mapping[str, Any]) -> None:
+    if not config and not (folder / "config.json").exists():
         raise UserError(
             f"expected config.json and *.safetensors, found no config.json in {folder}; "
             "give a folder written by save_pretrained"
         )
-    return json_object(path)
-
-
-def _check_safe(folder: Path, config: Mapping[str, Any]) -> None:
     if "auto_map" in config:
         raise UserError(
             f"expected an architecture of transformers, {folder} asks to run code of its own, "
@@ -233,33 +273,14 @@ def _check_safe(folder: Path, config: Mapping[str, Any]) -> None:
             f"expected `architectures` in {folder / 'config.json'}, found none; "
             "write the folder with save_pretrained of a causal language model"
         )
-    if published.is_published(folder):
+    if published.is_published(folder) or gguf.file_of(folder) is not None:
         return
+    check_values(config, folder)
     check_regular((folder / name for name in _READ_BESIDE), SETTINGS)
-    if (folder / _ADAPTER).exists():
-        raise UserError(
-            f"expected a whole model, {folder / _ADAPTER} makes of it an adapter of another one; "
-            "merge the two and save them together"
-        )
-    if not weight_files(folder):
+    if not weights.weight_files(folder):
         pickles = sorted(p.name for p in [*folder.glob("*.bin"), *folder.glob("*.pt*")])
         found = f"only {', '.join(pickles)} (pickles are never loaded)" if pickles else "none"
         raise UserError(
             f"expected weights in {folder}/*.safetensors, found {found}; "
             "save the model with save_pretrained(safe_serialization=True)"
         )
-    check_shards(folder)
-
-
-def _first(config: Mapping[str, Any], keys: tuple[str, ...], folder: Path) -> int:
-    for key in keys:
-        if _is_size(config.get(key)):
-            return config[key]
-    raise UserError(
-        f"expected one of {', '.join(keys)} in {folder / 'config.json'}, a whole number of at "
-        "least 1, found none; only causal language models with attention heads can be read"
-    )
-
-
-def _is_size(value: object) -> bool:
-    return type(value) is int and 1 <= value <= _LARGEST

@@ -1,5 +1,7 @@
 """Models as transformers makes them, which learns of our attention function here."""
 
+import re
+from math import isinf
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
+    GgufConfig,
     PreTrainedConfig,
     PreTrainedModel,
 )
@@ -23,7 +26,7 @@ from transformers.utils import logging
 from analysis.attention import NAME, attention
 from analysis.errors import UserError
 
-from . import published
+from . import gguf, lora, published, weights
 from .anatomy import attending
 from .card import ModelCard
 from .llama_simple_mlp import LlamaSimpleMLPConfig, LlamaSimpleMLPForCausalLM
@@ -76,7 +79,15 @@ def _n_heads(attention: nn.Module, otherwise: int) -> int:
 
 
 def weighed(card: ModelCard) -> tuple[PreTrainedModel, list[str]]:
-    """The model with its weights, and the names of those that were not found."""
+    """The model with its weights, in float32, and the names of those that were not found.
+
+    Raises:
+        UserError: Weights are left over, do not fit, or are beyond float32.
+    """
+    if card.base is not None:
+        net, missing = weighed(card.base)
+        lora.merge(net, card.folder)
+        return net, missing
     if published.is_published(card.folder):
         target = published.parts(card.folder).target
         if sum(tensor.numel() for tensor in target.values()) < card.n_params:
@@ -89,16 +100,58 @@ def weighed(card: ModelCard) -> tuple[PreTrainedModel, list[str]]:
         loaded = net.load_state_dict(target, strict=False)
         return net, sorted(loaded.missing_keys)
     logging.disable_progress_bar()
-    config = AutoConfig.from_pretrained(card.folder, trust_remote_code=False)
-    found: Any = _class_of(config, card.architecture).from_pretrained(
-        card.folder,
+    file = gguf.file_of(card.folder)
+    if file is None and isinf(weights.largest_rounding(weights.weight_files(card.folder)) or 0):
+        raise UserError(
+            f"expected weights that float32 can hold, {card.folder} has larger ones in float64; "
+            "such a model cannot be computed in float32"
+        )
+    where: dict[str, Any] = {"use_safetensors": True}
+    if file is not None:
+        # without it, weights would stay packed where a package for that is installed
+        where = {"gguf_file": file.name, "quantization_config": GgufConfig(dequantize=True)}
+    kind: Any = AutoModelForCausalLM
+    if file is None:
+        config = AutoConfig.from_pretrained(card.folder, trust_remote_code=False)
+        kind = _class_of(config, card.architecture)
+    found: Any = kind.from_pretrained(
+        card.folder if file is None else file.parent,
         dtype=torch.float32,
         attn_implementation="eager",
         trust_remote_code=False,
-        use_safetensors=True,
         output_loading_info=True,
+        **where,
     )
-    return found[0], sorted(found[1]["missing_keys"])
+    net, missing = found[0], sorted(found[1]["missing_keys"])
+    beyond = [key for key in found[1]["unexpected_keys"] if _layer(key) >= card.n_layers]
+    if beyond:
+        raise UserError(
+            f"expected weights of {card.n_layers} layers in {card.folder}, found "
+            f"{min(beyond)}; copy the folder again"
+        )
+    if file is not None:
+        _check_whole(net, card.n_params, file)
+    return net, missing
+
+
+def _layer(name: str) -> int:
+    """The number of a layer in the name of a weight; -1 if there is none."""
+    found = re.search(r"\.(\d+)\.", name)
+    return -1 if found is None else int(found[1])
+
+
+def _check_whole(net: PreTrainedModel, n_params: int, file: Path) -> None:
+    """Refuse a GGUF file of which transformers leaves tensors out, such as factors of rotations."""
+    left = n_params - sum(weight.numel() for weight in net.parameters())
+    head: Any = net.get_output_embeddings()
+    words: Any = net.get_input_embeddings()
+    tied = head is not None and head.weight is words.weight
+    twice = tied and gguf.same_tensors(file, "output.weight", "token_embd.weight")
+    if left != (words.weight.numel() if twice else 0):
+        raise UserError(
+            f"expected as many weights as {type(net).__name__} has in {file}, found {left:+} more, "
+            "which transformers does not read; use the folder that the file was made of"
+        )
 
 
 def switch(net: PreTrainedModel, implementation: str) -> None:

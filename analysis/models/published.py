@@ -1,7 +1,7 @@
 """Folders of published parameter-decomposition runs: which model was decomposed, and its weights.
 
-A folder holds `final_config.yaml` and `model_<step>.pth`; the sizes of the target are in the
-`model_config.yaml` of the run that trained it, which lies beside.
+A folder holds `final_config.yaml`, or `run_meta.yaml` in newer runs, and `model_<step>.pth`; the
+sizes of the target are in the `model_config.yaml` of the run that trained it, which lies beside.
 """
 
 import hashlib
@@ -18,6 +18,9 @@ from analysis.files import reading
 from analysis.settings import yaml_mapping
 
 CONFIG = "final_config.yaml"
+NEWER_CONFIG = "run_meta.yaml"
+_JAX = ("launch_config.yaml", "ckpts")
+"""What runs of the generation in JAX hold."""
 TARGET_CONFIG = "model_config.yaml"
 
 _COMPONENT = re.compile(
@@ -36,17 +39,50 @@ _SIZES = {
 
 
 def is_published(folder: Path) -> bool:
-    """Whether a folder is such a run."""
-    return (folder / CONFIG).exists()
+    """Whether a folder is such a run.
+
+    Raises:
+        UserError: It is one of the generation in JAX.
+    """
+    if (folder / CONFIG).exists() or (folder / NEWER_CONFIG).exists():
+        return True
+    if all((folder / name).exists() for name in _JAX):
+        raise UserError(
+            f"expected a decomposition run with model_<step>.pth, {folder} is one in JAX "
+            f"({' and '.join(_JAX)}), which cannot be read; use a run of the PyTorch code"
+        )
+    return False
 
 
 def run_config(folder: Path) -> dict[str, Any]:
-    """What `final_config.yaml` says.
+    """What a run's configuration says, under the names of `final_config.yaml`.
+
+    Args:
+        folder: Of the run.
+
+    Returns:
+        The configuration; of a nested one, of either file name, only `ci_config` and
+        `pretrained_model_name`.
 
     Raises:
         UserError: It is missing or not a mapping.
     """
-    return yaml_mapping(folder / CONFIG)
+    path = folder / (CONFIG if (folder / CONFIG).exists() else NEWER_CONFIG)
+    read = yaml_mapping(path)
+    if "pd" not in read:
+        return read
+    spec = _part(_part(read, "target", path), "spec", path)
+    return {
+        "ci_config": _part(_part(read, "pd", path), "ci_config", path),
+        "pretrained_model_name": spec.get("run_path"),
+    }
+
+
+def _part(read: Mapping[str, Any], name: str, path: Path) -> dict[str, Any]:
+    part = read.get(name)
+    if not isinstance(part, dict):
+        raise UserError(f"expected a mapping as {name} in {path}, found none; copy the file again")
+    return part
 
 
 def newest_weights(folder: Path) -> Path:

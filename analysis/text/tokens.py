@@ -14,7 +14,9 @@ from tokenizers import Tokenizer
 
 from analysis.errors import UserError, reason
 from analysis.files import LARGE, check_regular, regular_bytes
-from analysis.settings import json_object
+from analysis.models import gguf
+from analysis.models.card import settings_of, tokenizer_folder
+from analysis.models.sizes import text_settings
 
 DELIMITERS = frozenset((".", ",", ";", ":", "!", "?", "\n"))
 NO_TOKENIZER = "the model's folder holds no tokenizer"
@@ -78,8 +80,8 @@ class Vocabulary:
     @cached_property
     def tokenizer(self) -> Tokenizer | None:
         """The tokenizer, or nothing if the folder has none."""
-        path = self.folder / "tokenizer.json"
-        if not path.exists():
+        path = self._place / "tokenizer.json"
+        if gguf.file_of(self._place) is not None or not path.exists():
             return self._converted()
         check_regular([path], LARGE)
         state = path.stat()
@@ -88,17 +90,20 @@ class Vocabulary:
     def _converted(self) -> Tokenizer | None:
         """A tokenizer in an older format, converted by transformers."""
         older = ("tokenizer.model", "vocab.json", "tokenizer_config.json", "spiece.model")
-        if not any((self.folder / name).exists() for name in older):
+        place, file = self._place, gguf.file_of(self._place)
+        if file is None and not any((place / name).exists() for name in older):
             return None
-        check_regular((self.folder / name for name in (*older, *_OLDER_TOO)), LARGE)
+        check_regular((place / name for name in (*older, *_OLDER_TOO)), LARGE)
+        where = {} if file is None else {"gguf_file": file.name}
+        place = place if file is None else file.parent
         from transformers import AutoTokenizer  # noqa: PLC0415 - slow to import, rarely needed
 
         try:
-            loaded: Any = AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False)
+            loaded: Any = AutoTokenizer.from_pretrained(place, trust_remote_code=False, **where)
             return loaded.backend_tokenizer
         except Exception as error:  # damaged files raise errors of many kinds
             raise UserError(
-                f"expected a tokenizer in {self.folder}, loading it failed: {reason(error)}; "
+                f"expected a tokenizer in {place}, loading it failed: {reason(error)}; "
                 "save tokenizer.json there"
             ) from None
 
@@ -108,9 +113,13 @@ class Vocabulary:
         return "" if self.tokenizer is None else _hash(self.tokenizer)
 
     @cached_property
+    def _place(self) -> Path:
+        return tokenizer_folder(self.folder)
+
+    @cached_property
     def _config(self) -> dict[str, Any]:
-        path = self.folder / "config.json"  # a published decomposition run has none
-        return json_object(path) if path.exists() else {}
+        said = settings_of(self.folder)
+        return {**said, **text_settings(said)}
 
     @cached_property
     def bos(self) -> tuple[int, ...]:

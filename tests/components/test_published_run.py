@@ -199,6 +199,45 @@ def test_the_card_of_a_run_is_that_of_its_target(folder):
     assert card.n_params == sum(p.numel() for p in model.net.parameters())
 
 
+@pytest.mark.parametrize("name", [published.NEWER_CONFIG, published.CONFIG])
+@torch.no_grad()
+def test_a_nested_configuration_is_the_same_run(copied, folder, run, expected, name):
+    """Of either file name: the same model, the same components, the same importances."""
+    (copied / published.CONFIG).unlink()
+    shutil.copy(beside("cases/published_run_nested/run_meta.yaml"), copied / name)
+    assert read_card(str(copied)).model == read_card(str(folder)).model
+    assert published.weights_hash(copied) == published.weights_hash(folder)
+    made, function = published_decomposition(load_model(str(copied)), copied)
+    ids = expected["input_ids"]
+    for name_, values in importances(made, function, ids).items():
+        assert torch.equal(values, importances(run[0], run[1], ids)[name_])
+        torch.testing.assert_close(values, expected[f"ci_lower.{name_}"], **CLOSE)
+    assert torch.equal(logits(made, ids, {}), logits(run[0], ids, {}))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"pd": None}, "expected a mapping as pd in"),
+        ({"target": {"spec": "none"}}, "expected a mapping as spec in"),
+        ({"target": {"spec": {"run_path": "elsewhere/m.pt"}}}, r"model_config.yaml of the run"),
+    ],
+)
+def test_what_a_nested_configuration_lacks_is_named(copied, change, said):
+    nested = yaml.safe_load(beside("cases/published_run_nested/run_meta.yaml").read_text())
+    (copied / published.CONFIG).unlink()
+    (copied / published.NEWER_CONFIG).write_text(yaml.safe_dump(nested | change))
+    with pytest.raises(UserError, match=said):
+        read_card(str(copied))
+
+
+def test_the_generation_in_jax_is_refused_by_name(tmp_path):
+    (tmp_path / "ckpts").mkdir()
+    (tmp_path / "launch_config.yaml").write_text("pd: {}\n")
+    with pytest.raises(UserError, match=r"is one in JAX \(launch_config.yaml and ckpts\)"):
+        read_card(str(tmp_path))
+
+
 def test_what_is_missing_is_named(copied):
     (copied / "target" / "model_config.yaml").rename(copied / "elsewhere.yaml")
     with pytest.raises(UserError, match=r"model_config.yaml of the run that trained the target"):

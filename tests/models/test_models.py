@@ -243,11 +243,11 @@ def test_code_that_comes_with_a_model_is_never_run(copy_of):
     assert_one_line(error)
 
 
-def test_a_model_that_stands_on_another_one_is_refused(copy_of, saved):
+def test_a_model_beside_an_adapter_of_another_one_is_refused(copy_of, saved):
     folder = copy_of("llama")
     other = {"base_model_name_or_path": str(saved("llama")), "peft_type": "LORA"}
     (folder / "adapter_config.json").write_text(json.dumps(other))
-    with pytest.raises(UserError, match="an adapter of another one") as error:
+    with pytest.raises(UserError, match="a whole model's weights, beside it") as error:
         load_model(str(folder))
     assert_one_line(error)
 
