@@ -55,7 +55,7 @@ class Where:
     rows: slice
 
 
-_USED = {"taps", "softcap", "s_aux"}
+_USED = {"taps", "s_aux", "sinks", "position_bias", "indices", "block_indices"}
 _ELSEWHERE = {"position_ids", "cache_position", "position_embeddings"}
 """Tensors that other parts of the model have used already, or that say again what a mask says."""
 
@@ -99,21 +99,25 @@ class Terms:
     """What a layer adds to plain scaled dot products."""
 
     scaling: float
-    mask: Float[Tensor, "batch_or_one one query key"] | None
+    mask: Float[Tensor, "batch_or_one head_or_one query key"] | None
     softcap: float | None = None
-    sinks: Float[Tensor, " head"] | None = None
-    """Learned logits of a key that holds nothing (GPT-OSS)."""
+    bias: Float[Tensor, "batch_or_one head query key"] | None = None
+    """Of positions, added to the scaled dot products (Inkling)."""
+    sinks: Float[Tensor, "batch_or_one head query_or_one one"] | None = None
+    """Logits of a key that holds nothing: learned (GPT-OSS), or the query's own (Inkling 2)."""
 
     def of(self, rows: slice) -> "Terms":
         """The terms of some rows of the batch."""
-        if self.mask is None or self.mask.shape[0] == 1:
-            return self
-        return Terms(self.scaling, self.mask[rows], self.softcap, self.sinks)
+
+        def some(term: Tensor | None) -> Tensor | None:
+            return term if term is None or term.shape[0] == 1 else term[rows]
+
+        return Terms(self.scaling, some(self.mask), self.softcap, some(self.bias), some(self.sinks))
 
     @property
     def plain(self) -> bool:
         """Whether the fused kernel knows everything that the layer adds."""
-        return self.softcap is None and self.sinks is None
+        return self.softcap is None and self.bias is None and self.sinks is None
 
 
 def attention(
@@ -134,7 +138,8 @@ def attention(
         value: Values.
         attention_mask: Additive mask, 0 or very low.
         scaling: Factor of the scores; 1 / sqrt(d_head) by default.
-        **kwargs: `taps` (ours), `softcap`, `s_aux`; what else is no tensor is in the mask already.
+        **kwargs: `taps` (ours), `softcap`, and terms and choices of keys that some architectures
+            hand over; what else is no tensor is in the mask already.
 
     Returns:
         `z` with heads before their width, and no pattern: watch it instead.
@@ -159,11 +164,13 @@ def attention(
             for before, now in zip(earlier, (key, value), strict=True)
         )
     key, value = taps.edit(Site.K, everything, key), taps.edit(Site.V, everything, value)
+    sinks: Tensor | None = kwargs.get("s_aux", kwargs.get("sinks"))
     terms = Terms(
         query.shape[-1] ** -0.5 if scaling is None else scaling,
-        None if attention_mask is None else attention_mask[..., : key.shape[-2]],
+        _chosen(module, attention_mask, key, kwargs),
         kwargs.get("softcap"),
-        kwargs.get("s_aux"),
+        kwargs.get("position_bias"),
+        sinks if sinks is None or sinks.ndim == 4 else sinks.view(1, -1, 1, 1),
     )
     if terms.plain and not taps.explicit:
         z = F.scaled_dot_product_attention(
@@ -177,6 +184,27 @@ def attention(
     else:
         late.pending = (taps, everything, z.shape[1])
     return z.transpose(1, 2).contiguous(), None
+
+
+def _chosen(
+    module: nn.Module, mask: Tensor | None, key: Tensor, kwargs: dict[str, Any]
+) -> Tensor | None:
+    """The mask, with keys hidden that a layer's index did not choose for a query.
+
+    Sparse layers hide them by themselves from the implementations of transformers alone.
+    """
+    indices, blocks = kwargs.get("indices"), kwargs.get("block_indices")
+    if blocks is not None:
+        module_mask: Any = module.get_submodule("indexer").build_block_mask
+        at = kwargs.get("position_ids")
+        at = torch.arange(blocks.shape[2], device=key.device) if at is None else at
+        at = at.expand(len(blocks), -1)
+        return module_mask(blocks, mask, key.shape[-2], key.dtype, key.device, at)
+    if mask is None or indices is None:
+        return None if mask is None else mask[..., : key.shape[-2]]
+    hidden = torch.ones(*indices.shape[:2], key.shape[-2], dtype=torch.bool, device=key.device)
+    hidden = hidden.scatter(-1, indices.long(), value=False)[:, None]
+    return mask[..., : key.shape[-2]].masked_fill(hidden, torch.finfo(mask.dtype).min)
 
 
 _LATE = "headbook_late_z"
@@ -240,19 +268,22 @@ def attention_scores(
 ) -> Float[Tensor, "batch head query key"]:
     """Scaled dot products, capped where the layer caps them, under its mask."""
     scores = (q @ k.transpose(-1, -2)) * terms.scaling
+    if terms.bias is not None:
+        scores = scores + terms.bias
     if terms.softcap is not None:
         scores = torch.tanh(scores / terms.softcap) * terms.softcap
     return scores if terms.mask is None else scores + terms.mask
 
 
 def _softmax(
-    scores: Float[Tensor, "batch head query key"], sinks: Float[Tensor, " head"] | None
+    scores: Float[Tensor, "batch head query key"],
+    sinks: Float[Tensor, "batch_or_one head query_or_one one"] | None,
 ) -> Float[Tensor, "batch head query key"]:
     """Softmax over keys in at least float32; a sink takes its share and is dropped."""
     dtype = torch.promote_types(scores.dtype, torch.float32)
     if sinks is None:
         return scores.softmax(-1, dtype=dtype)
-    column = sinks.view(1, -1, 1, 1).expand(*scores.shape[:-1], 1)
+    column = sinks.expand(*scores.shape[:-1], 1).to(scores.dtype)
     return torch.cat([scores, column], dim=-1).softmax(-1, dtype=dtype)[..., :-1]
 
 

@@ -45,6 +45,8 @@ class Anatomy:
     blocks: tuple[Block, ...]
     final_norm: nn.Module
     unembedding: nn.Linear
+    mixing: frozenset[nn.Module]
+    """Parts of layers that are given the residual stream beside what they read."""
     logits: Tensor
     """What the model answered to the tokens by which it was looked at."""
 
@@ -53,6 +55,8 @@ class Anatomy:
 class _Call:
     module: nn.Module
     given: Tensor | None
+    others: tuple[Tensor, ...]
+    """Further tensors that it was given, of the same shape."""
     answered: Tensor | None
 
 
@@ -99,7 +103,13 @@ def anatomy(net: nn.Module, tokens: Int[Tensor, "row pos"], architecture: str) -
                 "attention whose heads write through one product with weights of their own",
                 f"does not write so in layer {i}",
             )
-    return Anatomy(blocks, norm, head, logits)
+    mixing = frozenset(call.module for call in calls if call.others and call.module in inside)
+    return Anatomy(blocks, norm, head, mixing, logits)
+
+
+def asks_interface(block: Block) -> bool:
+    """Whether a layer's attention asks transformers for the function that computes it."""
+    return block.attention is not None and _INTERFACE in _source(type(block.attention))
 
 
 def attending(layer: nn.Module) -> list[nn.Module]:
@@ -157,7 +167,10 @@ def _watched(
         started.append(module)
 
     def end(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        calls.append(_Call(module, _copied(given_stream(args, kwargs)), _copied(first(output))))
+        given = given_stream(args, kwargs)
+        others = [t for t in (*args, *kwargs.values()) if isinstance(t, Tensor) and t is not given]
+        alike = tuple(t for t in others if isinstance(given, Tensor) and t.shape == given.shape)
+        calls.append(_Call(module, _copied(given), alike, _copied(first(output))))
 
     with ExitStack() as hooks, torch.no_grad():
         for module in net.modules():

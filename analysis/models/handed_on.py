@@ -19,22 +19,24 @@ from torch import nn
 
 from analysis.attention import Taps
 
+from .anatomy import Block
+
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
 
 
-def hand_on(net: nn.Module, layers: Sequence[nn.Module], attentions: Sequence[nn.Module]) -> None:
+def hand_on(net: nn.Module, blocks: Sequence[Block]) -> None:
     """Let a model, and each of its layers alone, take `taps` for our attention function.
 
     Args:
         net: A model that was switched to it; hooks are put on its modules.
-        layers: Its decoder layers.
-        attentions: Modules that hand every keyword argument on to the function.
+        blocks: The parts of its layers; attention hands every keyword on to the function.
     """
     calls = Calls()
-    calls.hold(net, layers)
-    for attention in attentions:
-        attention.register_forward_pre_hook(calls.give, with_kwargs=True)
+    calls.hold(net, [block.module for block in blocks])
+    for block in blocks:
+        if block.attention is not None:
+            block.attention.register_forward_pre_hook(calls.give, with_kwargs=True)
 
 
 def _frame() -> FrameType | None:

@@ -162,6 +162,24 @@ def off(found: Tensor, expected: Tensor) -> float:
     return float(gap) if gap.isfinite() else float("inf")
 
 
+def reaches(net: nn.Module, tokens: Int[Tensor, "row pos"]) -> bool:
+    """Whether taps that a model is called with come to its attention."""
+    seen: list[int] = []
+
+    def note(where: Where, z: Tensor) -> Tensor:
+        seen.append(where.layer)
+        return z
+
+    try:
+        with torch.no_grad():
+            net(tokens[:, :2], use_cache=False, taps=Taps(edits={Site.Z: note}))
+    except TypeError:  # a keyword that it does not know
+        return False
+    except ValueError:  # what else it hands over
+        return True
+    return bool(seen)
+
+
 def measured(
     net: nn.Module, found: Anatomy, card: ModelCard, tokens: Int[Tensor, "row pos"]
 ) -> Holds:
@@ -324,7 +342,8 @@ def _shares(look: _Look, layers: Sequence[int]) -> list[float] | None:
         noise[layer] = drawn
         return (plain + drawn, *output[1:]) if isinstance(output, tuple) else plain + drawn
 
-    held = {*targets, *(child for block in blocks for child in _held(block.module, set(targets)))}
+    apart = {*targets, *look.found.mixing}
+    held = {*targets, *(child for block in blocks for child in _held(block.module, apart))}
     final = look.found.final_norm
     with torch.no_grad():
         for hook in (keep, answer):
@@ -345,12 +364,12 @@ def _shares(look: _Look, layers: Sequence[int]) -> list[float] | None:
     return [1.0 if abs(share - 1) < 1e-4 else share for share in shares.tolist()]
 
 
-def _held(module: nn.Module, targets: set[nn.Module]) -> Iterator[nn.Module]:
-    """The largest parts of a layer that hold no target and compute something."""
+def _held(module: nn.Module, apart: set[nn.Module]) -> Iterator[nn.Module]:
+    """The largest parts of a layer that compute something and hold nothing of what is apart."""
     for child in module.children():
-        if child in targets or isinstance(child, (nn.Dropout, nn.Identity)):
+        if isinstance(child, (nn.Dropout, nn.Identity)):
             continue
-        if targets.isdisjoint(child.modules()):
+        if apart.isdisjoint(child.modules()):
             yield child
         else:
-            yield from _held(child, targets)
+            yield from _held(child, apart)

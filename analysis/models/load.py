@@ -17,10 +17,12 @@ from analysis.attention import NAME, Taps
 from analysis.errors import UserError, reason
 from analysis.precision import Precision, narrow, wide
 
-from .anatomy import Block, anatomy
+from .anatomy import Block, anatomy, asks_interface
 from .card import ModelCard, read_card
-from .holds import Holds, hidden_of, measured, probe
+from .handed_on import hand_on
+from .holds import Holds, hidden_of, measured, probe, reaches
 from .linear import Linear, with_products
+from .own_attention import attend
 from .placement import AUTO, fetched, spread
 
 if TYPE_CHECKING:
@@ -167,13 +169,18 @@ def instrument(net: PreTrainedModel, card: ModelCard) -> Model:
     tokens = probe(card).to(next(net.parameters()).device)
     switch(net, "eager")
     found = anatomy(net, tokens, card.architecture)
-    switch(net, NAME)
+    if any(map(asks_interface, found.blocks)):
+        switch(net, NAME)
+        if not reaches(net, tokens):
+            hand_on(net, found.blocks)
+    else:
+        attend(net, found.blocks, card.heads_by_layer)
     try:
         holds = measured(net, found, card, tokens)
     except (ValueError, TypeError) as error:
         raise UserError(
-            f"expected attention through the transformers attention interface, {card.architecture} "
-            f"refuses it: {reason(error)}; choose another architecture"
+            f"expected attention that can be watched and edited, that of {card.architecture} "
+            f"cannot: {reason(error)}; choose another architecture"
         ) from None
     return Model(card, net, found.blocks, found.final_norm, found.unembedding, holds)
 

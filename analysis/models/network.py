@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from torch import nn
 from transformers import (
     AttentionInterface,
     AutoConfig,
     AutoModelForCausalLM,
-    AutoModelForImageTextToText,
     GgufConfig,
     PreTrainedConfig,
     PreTrainedModel,
@@ -45,10 +45,9 @@ def causal_classes() -> set[str]:
 
 def _class_of(config: PreTrainedConfig, architecture: str) -> Any:
     """What makes and loads a model of a configuration."""
-    if MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type) == architecture:
-        return AutoModelForCausalLM
-    pictured = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.get(config.model_type) == architecture
-    return AutoModelForImageTextToText if pictured else AutoModelForCausalLM
+    mapped = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type) == architecture
+    own = None if mapped else getattr(transformers, architecture, None)
+    return AutoModelForCausalLM if own is None else own
 
 
 def built_heads(folder: Path, n_layers: int, n_heads: int) -> tuple[int, ...]:
@@ -60,8 +59,13 @@ def built_heads(folder: Path, n_layers: int, n_heads: int) -> tuple[int, ...]:
         n_heads: How many heads one has that says nothing of its own.
     """
     config: Any = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    kind = _class_of(config, config.architectures[0])
     with torch.device("meta"):
-        net: nn.Module = _class_of(config, config.architectures[0]).from_config(config)
+        net: nn.Module = (
+            AutoModelForCausalLM.from_config(config)
+            if kind is AutoModelForCausalLM
+            else kind(config)
+        )
     stacks = [
         [attending(layer) for layer in stack]
         for stack in net.modules()

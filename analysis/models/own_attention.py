@@ -21,6 +21,7 @@ from torch.overrides import TorchFunctionMode
 from analysis.attention import Site, Where
 from analysis.errors import UserError
 
+from .anatomy import Block
 from .handed_on import Args, Call, Calls, Kwargs
 
 _PRODUCTS = {"matmul", "__matmul__", "bmm", "baddbmm"}
@@ -32,13 +33,7 @@ _MASKED = -9000.0
 """Models mask with the lowest number there is, a part of it, minus infinity, or -10,000."""
 
 
-def attend(
-    net: nn.Module,
-    layers: Sequence[nn.Module],
-    attentions: Sequence[nn.Module],
-    projections: Sequence[nn.Module],
-    n_heads: Sequence[int],
-) -> None:
+def attend(net: nn.Module, blocks: Sequence[Block], n_heads: Sequence[int]) -> None:
     """Let a model, and each of its layers alone, take `taps` as if it called our function.
 
     Edits and watchers raise a `UserError` in a call if attention is not one product, one softmax
@@ -46,16 +41,15 @@ def attend(
 
     Args:
         net: A model with eager attention; hooks are put on its modules.
-        layers: Its decoder layers.
-        attentions: Each layer's attention module.
-        projections: What is inside it and reads z of all heads, side by side.
+        blocks: The parts of its decoder layers.
         n_heads: Query heads of each layer.
     """
     calls = Calls()
-    calls.hold(net, layers)
-    every = zip(attentions, projections, n_heads, strict=True)
-    for layer, (attention, projection, heads) in enumerate(every):
-        own = _Own(calls, layer, heads)
+    calls.hold(net, [block.module for block in blocks])
+    for layer, (block, heads) in enumerate(zip(blocks, n_heads, strict=True)):
+        own, attention, projection = _Own(calls, layer, heads), block.attention, block.projection
+        if attention is None or projection is None:
+            continue
         attention.register_forward_pre_hook(own.begin, with_kwargs=True)
         attention.register_forward_hook(own.check)
         attention.register_forward_hook(calls.end, always_call=True)

@@ -11,11 +11,13 @@ from analysis.settings import short
 from .layout import heads_by_layer
 
 _SIZES = {
-    "n_layers": ("num_hidden_layers", "n_layer", "num_layers"),
-    "n_heads": ("num_attention_heads", "n_head", "num_heads"),
+    "n_layers": ("decoder_layers", "num_hidden_layers", "n_layer", "num_layers"),
+    "n_heads": ("decoder_attention_heads", "num_attention_heads", "n_head", "num_heads"),
     "d_model": ("hidden_size", "n_embd"),
     "vocab": ("vocab_size",),
 }
+_STANDARD = ("num_hidden_layers", "num_attention_heads", "hidden_size", "vocab_size")
+"""What classes of configurations answer to, whatever they call a size."""
 _POSITIONS = ("max_position_embeddings", "n_positions", "seq_length")
 _NO_LIMIT = 2048
 """Context of a model that names none, since its positions are slopes."""
@@ -51,7 +53,8 @@ def sizes_of(config: Mapping[str, Any], folder: Path, n_params: int) -> dict[str
 
     Returns:
         The fields of a card: `n_layers`, `n_heads`, `n_kv_heads`, `d_model`, `d_head`, `n_ctx`,
-        `vocab` and `heads_by_layer`. Those that a part leaves out have the default of its class in transformers.
+        `vocab` and `heads_by_layer`. Those that a part leaves out have the default of its class
+        in transformers.
 
     Raises:
         UserError: A size is missing, or they do not fit each other or the weights.
@@ -96,8 +99,14 @@ def _with_defaults(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
     rest = {name: value for name, value in config.items() if name != "model_type"}
     try:
-        made: Any = AutoConfig.for_model(str(config.get("model_type")), **rest)
-        return made.get_text_config(decoder=True).to_dict()
+        made: Any = (
+            AutoConfig.from_pretrained(folder, trust_remote_code=False)
+            if folder.is_dir()
+            else AutoConfig.for_model(str(config.get("model_type")), **rest)
+        )
+        text = made.get_text_config(decoder=True)
+        said = {name: getattr(text, name, None) for name in (*_STANDARD, *_OF_HEADS)}
+        return {**text.to_dict(), **{n: value for n, value in said.items() if value is not None}}
     except Exception as error:  # what a config can say wrong raises errors of many kinds
         raise UserError(
             f"expected sizes of a causal language model in {_place(folder)}, or a model_type whose "
