@@ -330,7 +330,7 @@ def _shares(look: _Look, layers: Sequence[int]) -> list[float] | None:
     generator = torch.Generator().manual_seed(1)
 
     def keep(module: nn.Module, _args: Any, output: Any) -> None:
-        kept.setdefault(module, []).append(output)
+        kept.setdefault(module, []).append(_own(output))
 
     def answer(module: nn.Module, _args: Any, _output: Any) -> Any:
         output = kept[module].pop(0)
@@ -362,6 +362,13 @@ def _shares(look: _Look, layers: Sequence[int]) -> list[float] | None:
     if off(made @ shares, came) > TOLERANCE or float(shares.abs().min()) < 1e-6:
         return None
     return [1.0 if abs(share - 1) < 1e-4 else share for share in shares.tolist()]
+
+
+def _own(output: Any) -> Any:
+    """A copy, since some layers add to what their parts answer in place."""
+    if isinstance(output, tuple):
+        return tuple(map(_own, output))
+    return output.clone() if isinstance(output, Tensor) else output
 
 
 def _held(module: nn.Module, apart: set[nn.Module]) -> Iterator[nn.Module]:
