@@ -101,9 +101,9 @@ class Terms:
     scaling: float
     mask: Float[Tensor, "batch_or_one head_or_one query key"] | None
     softcap: float | None = None
-    bias: Float[Tensor, "batch_or_one head query key"] | None = None
+    bias: Float[Tensor, "bias_batch head query key"] | None = None
     """Of positions, added to the scaled dot products (Inkling)."""
-    sinks: Float[Tensor, "batch_or_one head query_or_one one"] | None = None
+    sinks: Float[Tensor, "sink_batch head sink_query 1"] | None = None
     """Logits of a key that holds nothing: learned (GPT-OSS), or the query's own (Inkling 2)."""
 
     def of(self, rows: slice) -> "Terms":
@@ -277,7 +277,7 @@ def attention_scores(
 
 def _softmax(
     scores: Float[Tensor, "batch head query key"],
-    sinks: Float[Tensor, "batch_or_one head query_or_one one"] | None,
+    sinks: Float[Tensor, "sink_batch head sink_query 1"] | None,
 ) -> Float[Tensor, "batch head query key"]:
     """Softmax over keys in at least float32; a sink takes its share and is dropped."""
     dtype = torch.promote_types(scores.dtype, torch.float32)

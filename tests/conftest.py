@@ -124,14 +124,14 @@ def prose() -> Path:
 @pytest.fixture(scope="session")
 def saved(tmp_path_factory):
     """The folder of a random model of any architecture of `architectures`, saved once."""
-    from tests.models.architectures import BYPASSING, SUPPORTED, build  # noqa: PLC0415 - slow
+    from tests.models.architectures import OWN, SUPPORTED, build  # noqa: PLC0415 - slow
 
     folders: dict[str, Path] = {}
 
     def folder(name: str) -> Path:
         if name not in folders:
             folders[name] = tmp_path_factory.mktemp(name) / name
-            config = deepcopy({**SUPPORTED, **BYPASSING}[name])
+            config = deepcopy({**SUPPORTED, **OWN}[name])
             build(config).save_pretrained(folders[name])
         return folders[name]
 

@@ -79,7 +79,8 @@ def _estimates(
     kept: dict[int, Tensor] = {}
 
     def keep(where: Where, z: Tensor) -> Tensor:
-        kept[where.layer] = z if z.requires_grad else z.requires_grad_()
+        # A tensor of its own, so that the model goes on with it wherever z was seen.
+        kept[where.layer] = z.view_as(z) if z.requires_grad else z.detach().requires_grad_()
         return kept[where.layer]
 
     with torch.enable_grad():

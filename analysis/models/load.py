@@ -81,11 +81,15 @@ class Model:
             return self.W_O(layer).new_zeros(self.card.d_model)
         return wide(bias.detach())
 
-    @cached_property
+    @property
     def W_U(self) -> Float[Tensor, "d_vocab d_model"]:  # noqa: N802
         """The unembedding, one row a token, with the factor that logits are scaled by."""
-        weight, scale = self.unembedding.weight.detach(), self.holds.logits.scale
-        return weight if scale == 1 else weight * scale
+        scaled = self.holds.logits.scale != 1
+        return self._scaled_unembedding if scaled else self.unembedding.weight.detach()
+
+    @cached_property
+    def _scaled_unembedding(self) -> Float[Tensor, "d_vocab d_model"]:
+        return self.unembedding.weight.detach() * self.holds.logits.scale
 
     @property
     def b_U(self) -> Float[Tensor, " d_vocab"] | None:  # noqa: N802

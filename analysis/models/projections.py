@@ -81,12 +81,13 @@ def _read(model: Model, layer: int, *, normed: bool) -> dict[Site, Projection | 
     rows = torch.cat([torch.zeros(1, size, device=device), torch.eye(size, device=device), drawn])
     rows[1 : size + 1] *= _SCALE
     answers = _inputs(model, layer, rows, normed=normed)
+    digits = torch.finfo(model.writer(layer).get_parameter("weight").dtype).eps
     found: dict[Site, Projection | None] = {}
     for site, answer in answers.items():
         made, b = answer[:, :, 0], answer[0, :, 0]
         W = ((made[1 : size + 1] - b) / _SCALE).transpose(0, 1)
-        expected = torch.einsum("rm,hmd->rhd", drawn, W) + b
-        linear = off(made[size + 1 :], expected) <= TOLERANCE
+        expected = torch.einsum("rm,hmd->rhd", drawn.to(W.dtype), W) + b
+        linear = off(made[size + 1 :], expected) <= max(TOLERANCE, 8 * digits)
         found[site] = Projection(W, b) if linear else None
     return found
 
@@ -110,8 +111,14 @@ def _inputs(
         return edit
 
     def put(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        given = rows[:, None].to(given_stream(args, kwargs))
-        return ((given, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": given})
+        read = given_stream(args, kwargs)
+        given = rows[:, None].to(read)
+
+        def instead(value: Any) -> Any:  # some are handed it for queries, keys and values apart
+            same = isinstance(value, Tensor) and value.shape == read.shape
+            return given if same and torch.equal(value, read) else value
+
+        return tuple(map(instead, args)), {name: instead(value) for name, value in kwargs.items()}
 
     with ExitStack() as hooks, torch.inference_mode():
         hooks.callback(attention.register_forward_pre_hook(put, with_kwargs=True).remove)

@@ -165,9 +165,9 @@ def test_direct_effects_do_not_depend_on_batches(model):
 
 def test_direct_effects_are_refused_where_parts_do_not_add_up(saved):
     loaded = load_model(str(saved("llama")))
-    config = {**loaded.card.config, "residual_multiplier": 0.5}
-    with pytest.raises(UserError, match=r"expected layers that add what they write, .* by 0.5"):
-        direct_effects(replace(loaded, card=replace(loaded.card, config=config)), IDS, 4, silent)
+    holds = replace(loaded.holds, adds=(1.0, None))
+    with pytest.raises(UserError, match="expected a residual stream to which attention adds"):
+        direct_effects(replace(loaded, holds=holds), IDS, 4, silent)
     with pytest.raises(UserError, match="expected at least 2 tokens"):
         direct_effects(loaded, IDS[:, :1], 4, silent)
 

@@ -1,4 +1,4 @@
-"""Small random-weight models of every supported architecture, and three that are refused."""
+"""Small random-weight models of every supported architecture, and three with attention of their own."""
 
 import torch
 import transformers as tf
@@ -45,7 +45,7 @@ SUPPORTED = {
     "llama_simple_mlp_adjacent": LlamaSimpleMLPConfig(**GQA, rope_adjacent_pairs=True),
 }
 
-BYPASSING = {
+OWN = {
     "gptj": tf.GPTJConfig(**GPT2, rotary_dim=4),
     "gpt_neo": tf.GPTNeoConfig(
         vocab_size=VOCAB,

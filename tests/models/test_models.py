@@ -19,7 +19,7 @@ from analysis.models.load import hidden_states, last_logits, load_model, unembed
 from analysis.models.projections import norm_gain
 from analysis.text.tokens import Vocabulary
 
-from .architectures import BYPASSING, SUPPORTED, VOCAB, build
+from .architectures import OWN, SUPPORTED, VOCAB, build
 
 IDS = torch.randint(2, VOCAB, (3, 9), generator=torch.Generator().manual_seed(2))
 
@@ -130,13 +130,6 @@ def test_the_sizes_on_the_card_are_the_models(name, saved):
     net = load_model(str(saved(name))).net
     assert card.architecture == type(net).__name__
     assert card.n_params == sum(p.numel() for p in net.parameters())
-
-
-@pytest.mark.parametrize("name", BYPASSING, scope="function")
-def test_architectures_with_attention_of_their_own_are_refused(name, saved):
-    with pytest.raises(UserError, match="interventions would silently do nothing") as error:
-        load_model(str(saved(name)))
-    assert_one_line(error)
 
 
 @pytest.mark.parametrize(

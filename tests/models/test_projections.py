@@ -87,9 +87,17 @@ def test_a_folded_norm_leaves_only_its_scale(name, saved):
     assert folded(W, None) is W
 
 
-def test_other_names_are_refused(saved):
+class Bent(nn.Linear):
+    """What a projection is not: something that is not linear."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x).clamp(-1, 1)
+
+
+def test_what_is_not_linear_is_refused(saved):
     model = deepcopy(load_model(str(saved("llama"))))
-    del model.attentions[0].k_proj
-    model.attentions[0].lin_k = nn.Linear(32, 16)
-    with pytest.raises(UserError, match="expected projections named q_proj"):
+    bent = Bent(32, 16)
+    bent.weight.data.normal_()
+    model.attentions[0].k_proj = bent
+    with pytest.raises(UserError, match="expected q, k and v that are linear .*, k of layer 0"):
         projections(model, 0)
