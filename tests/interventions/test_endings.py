@@ -6,7 +6,7 @@ import torch
 from analysis.attention import Taps
 from analysis.errors import UserError
 from analysis.interventions import NOTHING, Condition, Head, Method, endings, opening, taps
-from analysis.interventions.passes.endings import first_position
+from analysis.interventions.passes.endings import continues, first_position
 from analysis.models.load import hidden_states, load_model
 from tests.models.architectures import SUPPORTED
 
@@ -38,7 +38,9 @@ EARLY = (condition(done(Method.ZERO, Head(1, 1))), condition(done(Method.MASK_KE
 
 @pytest.fixture(params=SUPPORTED)
 def model(request, saved):
-    return load_model(str(saved(request.param)))
+    loaded = load_model(str(saved(request.param)))
+    assert continues(loaded)  # measured once, here and not while layers are counted
+    return loaded
 
 
 @pytest.mark.parametrize("conditions", [LATE, EARLY, LATE + EARLY], ids=["late", "early", "both"])

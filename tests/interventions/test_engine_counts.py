@@ -8,6 +8,7 @@ from analysis.components.ablation import Part
 from analysis.components.decomposed import Components, Decomposition
 from analysis.components.fitting.training import LAYERS, decomposed_layers
 from analysis.interventions import Head, Measurement, Method, Metrics, endings, opening, sweep
+from analysis.interventions.passes.endings import continues
 from analysis.interventions.passes.layers import layer_calls
 from analysis.interventions.passes.staircase import trace
 from analysis.interventions.stand_ins import NOTHING
@@ -25,7 +26,9 @@ IDS = np.random.default_rng(0).integers(0, SIZE.d_vocab, (N_ROWS, N_POS))
 
 @pytest.fixture(scope="module")
 def model():
-    return random_model(SIZE, "cpu")
+    made = random_model(SIZE, "cpu")
+    assert continues(made)  # measured once, here and not while products are counted
+    return made
 
 
 def attention(n_queries: int) -> int:
