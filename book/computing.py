@@ -149,11 +149,15 @@ def announce(plan: Plan, missing: dict[str, Experiment]) -> None:
 
 
 def echo_notes(units: Iterable[Experiment]) -> None:
-    """Say which part of a text is read, and where it has fewer rows than were asked for.
+    """Say which BOS is not used, which part of a text is read, and where rows are too few.
 
     Args:
         units: What is asked.
     """
+    units = list(units)
+    for note in dict.fromkeys(unit.vocabulary.bos_note for unit in units):
+        if note:
+            click.echo(f"tokens: {printable(note)}", err=True)
     notes = (note for unit in units for tokens in unit.data() for note in tokens.notes)
     for note in dict.fromkeys(notes):
         click.echo(f"text: {printable(note)}", err=True)

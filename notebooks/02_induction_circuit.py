@@ -380,8 +380,8 @@ def weights_text():
     For an earlier head with $W_{OV} = W_V W_O$ and a later one with $W_{QK} = W_Q W_K^\top$, the
     K-composition is $\lVert W_{OV} W_{QK}^\top \rVert_F / (\lVert W_{OV} \rVert_F \lVert W_{QK}
     \rVert_F)$, likewise with the queries and values {cite}`elhage2021framework`. The gain of the
-    norm before attention is folded in. Rotary positions are left out, so that weights are those of
-    a query and a key at the same place.
+    norm before attention is folded in, and that of a norm behind it. Rotary positions are left out,
+    so that weights are those of a query and a key at the same place.
     """)
 
 
@@ -392,7 +392,8 @@ def weights(claims, composition, copier_head, heads):
         f"{heads.previous} → {copier_head}, K-composition: "
         f"z = {views.said(claims, 'k_composition_outlier')}",
         "Composition of every pair of heads in different layers by their weights, in standard "
-        "deviations above the mean of its kind; blue: the pairs of the plots.",
+        "deviations above the mean of its kind; blue: the pairs of the plots."
+        + views.left_out(composition),
     )
 
 

@@ -136,6 +136,21 @@ def surroundings(model: Model, layer: int) -> Surroundings:
     return Surroundings(before[0] if before else None, after[0] if after else None)
 
 
+def written_weights(model: Model, layer: int) -> Float[Tensor, "head d_head d_model"]:
+    """W_O with the norm behind the attention folded in, but for the norm's scale.
+
+    Returns:
+        What head h adds to the residual stream is `z_h` times this, divided by what the norm
+        finds of all heads together: W_O C diag(g), where C subtracts the mean over coordinates
+        for LayerNorm and is the identity for RMSNorm; W_O itself without such a norm.
+    """
+    weight, norm = model.W_O(layer), surroundings(model, layer).after
+    if norm is None:
+        return weight
+    gain, centres = norm_gain(norm, weight[0, 0], size=1.0)
+    return gain * (weight - weight.mean(-1, keepdim=True) if centres else weight)
+
+
 def norm_gain(norm: nn.Module, like: Float[Tensor, " d_model"], size: float) -> tuple[Tensor, bool]:
     """What a norm multiplies each coordinate by, and whether it subtracts the mean first.
 

@@ -74,6 +74,8 @@ class Vocabulary:
     folder: Path
     vocab: int
     """Rows of the embedding: ids below it exist."""
+    configured: bool = False
+    """Whether the configuration's BOS counts where the tokenizer has none."""
 
     @cached_property
     def tokenizer(self) -> Tokenizer | None:
@@ -113,10 +115,43 @@ class Vocabulary:
         return json_object(path) if path.exists() else {}
 
     @cached_property
-    def bos(self) -> tuple[int, ...]:
-        """The id that starts every sequence, or nothing where the model has none."""
+    def _named(self) -> dict[str, Any]:
+        """Special tokens by the names that the tokenizer's files give them."""
+        paths = (
+            self.folder / name for name in ("special_tokens_map.json", "tokenizer_config.json")
+        )
+        told = [item for path in paths if path.exists() for item in json_object(path).items()]
+        return {k: token for k, token in told if k.endswith("_token") and type(token) is not bool}
+
+    @cached_property
+    def _configured_bos(self) -> tuple[int, ...]:
         found = self._config.get("bos_token_id")
         return (found,) if isinstance(found, int) and 0 <= found < self.vocab else ()
+
+    @cached_property
+    def bos(self) -> tuple[int, ...]:
+        """The id that starts every sequence, or nothing where the tokenizer has none.
+
+        It is the configuration's where there is no tokenizer, or its files name no special token.
+        """
+        if self.tokenizer is None or not self._named:
+            return self._configured_bos
+        token = self._named.get("bos_token")
+        text = token.get("content") if isinstance(token, dict) else token
+        found = self.tokenizer.token_to_id(text) if isinstance(text, str) else None
+        if found is not None and found < self.vocab:
+            return (found,)
+        return self._configured_bos if self.configured else ()
+
+    @property
+    def bos_note(self) -> str:
+        """What whoever asks is told of a BOS of the configuration that is not used, or nothing."""
+        if set(self._configured_bos) <= set(self.bos):
+            return ""
+        other, *own = (f"id {i} ({self.display(i)!r})" for i in (*self._configured_bos, *self.bos))
+        if own:
+            return f"BOS is the tokenizer's, {own[0]}; config.json names {other}"
+        return f"no BOS, the tokenizer has none; config.json names {other}, which --bos takes"
 
     @cached_property
     def ordinary(self) -> tuple[int, ...]:
