@@ -96,7 +96,8 @@ def _with_request(function: F) -> F:
             "--bos/--no-bos",
             default=None,
             show_default="the tokenizer's, where it has one",
-            help="Start sequences with BOS; --bos takes the configuration's where the tokenizer has none.",
+            help="Start sequences with BOS; --bos takes the configuration's where the tokenizer "
+            "has none.",
         ),
         click.option("--heads", help="Heads whose patterns are kept, as L1H4,L2H0."),
         click.option("--seed", type=SEED, default=0, show_default=True),

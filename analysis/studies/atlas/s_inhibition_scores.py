@@ -44,7 +44,7 @@ class Prompts:
 class SInhibitionScores(Experiment):
     """Which heads look from the end of a gift sentence at the giver's second mention?"""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     n_sequences: int
 
@@ -140,11 +140,8 @@ class SInhibitionScores(Experiment):
         found = stream_scores(
             model, prompts.tokens.ids, functions, stage(report, "attention", 1, 2)
         )
-        shape = prompts.tokens.ids.shape
-        return [
-            head_scores(found[name], chance(shape, function), name, labels)
-            for name, function in functions.items()
-        ]
+        expected = chance(model, prompts.tokens.ids, functions)
+        return [head_scores(found[name], expected[name], name, labels) for name in functions]
 
     def _effects(
         self, model: Model, prompts: Prompts, report: Report

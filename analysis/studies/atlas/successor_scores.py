@@ -35,7 +35,7 @@ class Lists:
 class SuccessorScores(Experiment):
     """Which heads look at the item before, more in an ordered list than in a random one?"""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     n_sequences: int
     """Lists of each kind."""
@@ -124,14 +124,15 @@ class SuccessorScores(Experiment):
     def _measure(
         self, model: Model, lists: Lists, report: Report
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Scores on the lists and on their controls (sequence, layer, head), and by chance."""
+        """Scores on the lists, on their controls, and by chance (sequence, layer, head)."""
         positions = torch.tensor(lists.ordinal.targets)
         function: Score = lambda p, _: scores.successor_score(p, positions)  # noqa: E731
         found = [
             stream_scores(model, tokens.ids, {SCORE: function}, report)[SCORE]
             for tokens in (lists.ordinal, lists.control)
         ]
-        return found[0], found[1], chance(lists.ordinal.ids.shape, function)
+        by_chance = chance(model, lists.ordinal.ids, {SCORE: function})[SCORE]
+        return found[0], found[1], by_chance
 
     def _rows(
         self, measured: Sequence[np.ndarray], tokens: Tokens | None, suffix: str

@@ -8,15 +8,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from analysis.errors import UserError
 from analysis.interventions import Head
+from analysis.interventions.passes.visible import visible
+from analysis.models.load import Model
 from analysis.progress import Report
 from analysis.questions.judgement import Evidence
 from analysis.questions.rows import Labels, absence, head_scores, model_scores
 from analysis.scores import retrieval as scores
 from analysis.statistics.stability import SIZES, Check, jaccard, split_half, validity
+from analysis.studies.retrieval.answering.items import MAX_NEW
 from analysis.studies.retrieval.answering.observations import Observation, observations
 from analysis.studies.retrieval.answering.prompts import Prompt, null_prompt
 from analysis.text.english import Split
@@ -51,11 +54,11 @@ class HeadDetection(Asking):
         nulls = [null_prompt(asked, self.vocabulary, bos=self.bos) for asked in prompts]
         seen = observations(model, prompts, nulls, self.vocabulary, report)
         items = self.item_rows([one.baseline for one in seen])
-        values, chance = _scored(prompts, nulls, seen)
+        values, chance = _scored(prompts, nulls, seen, _masks(model, [*prompts, *nulls]))
         right = items["correct"].to_numpy()
         facts = items["fact"].to_numpy()
         frames, gaps = self._rows(values, chance, right, facts)
-        shares = {"needle_share": chance["summed_attention"]}
+        shares = {"needle_share": np.array([len(p.needle) / len(p.ids) for p in prompts])}
         found = {"retrieval_items": items, "model_scores": model_scores(shares, {}, self.labels())}
         if frames:
             found["head_scores"] = pl.concat(frames)
@@ -74,7 +77,7 @@ class HeadDetection(Asking):
     def _rows(
         self,
         values: dict[str, PerHead],
-        chance: dict[str, np.ndarray],
+        chance: dict[str, PerHead],
         right: np.ndarray,
         facts: np.ndarray,
     ) -> tuple[list[pl.DataFrame], list[pl.DataFrame]]:
@@ -128,7 +131,7 @@ _CHECKS = {
 class RetrievalScores(RecordQuestions, HeadDetection):
     """Which heads fetch answers from generated records, on the items for detection?"""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     @property
     def split_name(self) -> str:
@@ -140,7 +143,7 @@ class RetrievalScores(RecordQuestions, HeadDetection):
 class FileRetrievalScores(FileQuestions, HeadDetection):
     """Which heads fetch answers from a user's own contexts?"""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
 
 def item_values(answer: Evidence, score: str) -> tuple[list[Head], Float[np.ndarray, "item head"]]:
@@ -258,23 +261,16 @@ def _untestable(values: PerHead, right: np.ndarray) -> str:
 
 
 def _scored(
-    prompts: Sequence[Prompt], nulls: Sequence[Prompt], seen: Sequence[Observation]
-) -> tuple[dict[str, PerHead], dict[str, np.ndarray]]:
-    """Scores (item, layer, head), NaN where an item cannot test them, and by chance (item)."""
+    prompts: Sequence[Prompt],
+    nulls: Sequence[Prompt],
+    seen: Sequence[Observation],
+    masks: Sequence[np.ndarray],
+) -> tuple[dict[str, PerHead], dict[str, PerHead]]:
+    """Scores (item, layer, head), NaN where an item cannot test them, and by chance."""
     rows = [_of_item(*each) for each in zip(prompts, seen, strict=True)]
     values = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-    chance = {
-        "summed_attention": np.array([len(p.needle) / len(p.ids) for p in prompts]),
-        "retrieval_score": np.array(
-            [
-                scores.retrieval_by_chance(len(p.ids), p.ids, p.needle, one.baseline.ids)
-                for p, one in zip(prompts, seen, strict=True)
-            ]
-        ),
-        "qr_score": np.array([_uniform_qr(*pair) for pair in zip(prompts, nulls, strict=True)]),
-        NDCG: np.array([scores.ndcg_by_chance(len(p.documents)) for p in prompts]),
-    }
-    return values, chance
+    by_chance = [_by_chance(*each, masks) for each in zip(prompts, nulls, seen, strict=True)]
+    return values, {name: np.stack([row[name] for row in by_chance]) for name in values}
 
 
 def _of_item(asked: Prompt, one: Observation) -> dict[str, np.ndarray]:
@@ -292,7 +288,44 @@ def _of_item(asked: Prompt, one: Observation) -> dict[str, np.ndarray]:
     }
 
 
-def _uniform_qr(asked: Prompt, null: Prompt) -> float:
-    """The QR score of uniform attention: all tokens of the document are alike, and kept."""
-    shares = [np.mean([1 / (1 + place) for place in p.query]) for p in (asked, null)]
-    return float(len(asked.documents[asked.gold]) * (shares[0] - shares[1]))
+def _masks(model: Model, asked: Sequence[Prompt]) -> list[np.ndarray]:
+    """Which keys (head or one, query, key) every layer sees of prompts and what is generated."""
+    longest = max(asked, key=lambda found: len(found.ids)).ids
+    row = np.array([(*longest, *longest[:1] * (MAX_NEW - 1))])
+    return [mask[0].numpy() for mask in visible(model, row)]
+
+
+def _by_chance(
+    asked: Prompt, null: Prompt, one: Observation, masks: Sequence[np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Scores (layer, head) of one item if attention is uniform over what a layer sees."""
+    n_heads = one.last.shape[1]
+    levels = {id(mask): [_of_mask(asked, null, one, head) for head in mask] for mask in masks}
+    rows = [levels[id(mask)] for mask in masks]
+    return {
+        name: np.stack([np.broadcast_to([h[name] for h in heads], n_heads) for heads in rows])
+        for name in rows[0][0]
+    }
+
+
+def _of_mask(
+    asked: Prompt, null: Prompt, one: Observation, seen: Bool[np.ndarray, "query key"]
+) -> dict[str, float]:
+    """The same of one head; for the QR score all tokens of the document are alike, and kept."""
+    last, document, generated = (
+        len(asked.ids) - 1,
+        list(asked.documents[asked.gold]),
+        one.baseline.ids,
+    )
+    shares = [
+        np.mean([seen[at, document].mean() / seen[at].sum() for at in p.query])
+        for p in (asked, null)
+    ]
+    return {
+        "summed_attention": seen[last, list(asked.needle)].sum() / seen[last].sum(),
+        "retrieval_score": scores.retrieval_by_chance(
+            seen[last : last + len(generated)], asked.ids, asked.needle, generated
+        ),
+        "qr_score": float(len(document) * (shares[0] - shares[1])),
+        NDCG: scores.ndcg_by_chance(len(asked.documents)),
+    }
