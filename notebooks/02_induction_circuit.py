@@ -19,7 +19,7 @@ with app.setup:
     from analysis.studies.circuit_components import views as component_views
     from analysis.studies.circuit_components.measures import judged_size
     from analysis.studies.circuit_components.study import CircuitComponentStudy
-    from analysis.tables import beside, judged_claims, named, strongest
+    from analysis.tables import beside, judged_claims, left_out, named, strongest
     from book.live import answered, boxes, progress_bar, requested
     from store import Store
 
@@ -393,7 +393,7 @@ def weights(claims, composition, copier_head, heads):
         f"z = {views.said(claims, 'k_composition_outlier')}",
         "Composition of every pair of heads in different layers by their weights, in standard "
         "deviations above the mean of its kind; blue: the pairs of the plots."
-        + views.left_out(composition),
+        f"{left_out(composition)}",
     )
 
 

@@ -195,19 +195,26 @@ class Vocabulary:
             ) from None
 
     def single(self, words: Sequence[str]) -> dict[str, int]:
-        """Ids of those words that are one token after a space, in mid-sentence.
+        """Ids of those words that are one token of their own after a space, in mid-sentence.
 
-        Words are encoded after another word, since some tokenizers mark only that case.
+        Words are encoded after another word, since some tokenizers mark only that case. A word that
+        the tokenizer does not know is none, and of words that it does not tell apart the first.
         """
         if self.tokenizer is None:
             return {}
         stem = self.encode("a")
         found = {word: self.encode(f"a {word}") for word in words}
-        return {
-            word: ids[-1]
-            for word, ids in found.items()
-            if len(ids) == len(stem) + 1 and ids[: len(stem)] == stem
-        }
+        first: dict[int, str] = {}
+        for word, ids in found.items():
+            whole = len(ids) == len(stem) + 1 and ids[: len(stem)] == stem
+            if whole and self.says(ids[-1:], word):
+                first.setdefault(ids[-1], word)
+        return {word: token for token, word in first.items()}
+
+    def says(self, tokens: Sequence[int], text: str) -> bool:
+        """Whether tokens hold a text, its case and spaces apart: not so if it has unknown words."""
+        said = self.require().decode(list(tokens), skip_special_tokens=False)
+        return "".join(said.split()).casefold() == "".join(text.split()).casefold()
 
     def display(self, token: int) -> str:
         """The token as text, with its leading space."""

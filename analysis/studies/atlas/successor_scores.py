@@ -99,7 +99,10 @@ class SuccessorScores(Experiment):
             and by kind as `ordinal: months`) and `absences`.
         """
         tested = {lists.kind for lists in self._lists}
-        reason = "the tokenizer splits its members, or has too few single-token control words"
+        reason = (
+            "the tokenizer splits its members or does not know them, or has too few single-token "
+            "control words"
+        )
         gaps = [
             absence(self.card, SCORE, kind, reason)
             for kind in words.SEQUENCES
@@ -165,7 +168,8 @@ def separated(
         members: What the list is made of.
 
     Returns:
-        The ids between two items, and one id for each member; None if a member needs several.
+        The ids between two items, and one id for each member; None if a member needs several, or is
+        not known or not told apart.
         A tokenizer that sets digits apart has its space token in the separator.
     """
     if vocabulary.tokenizer is None:
@@ -175,7 +179,8 @@ def separated(
     separators = {tuple(ids[len(stem) : -1]) for ids in pieces}
     if len(separators) != 1 or any(ids[: len(stem)] != stem for ids in pieces):
         return None
-    return separators.pop(), [ids[-1] for ids in pieces]
+    known = all(map(vocabulary.says, (ids[-1:] for ids in pieces), members))
+    return (separators.pop(), [ids[-1] for ids in pieces]) if known else None
 
 
 def control_items(vocabulary: Vocabulary, n_separator: int) -> list[int]:

@@ -173,14 +173,6 @@ def compositions(head_pairs: pl.DataFrame, previous: Head, copiers: Sequence[Hea
     ).with_columns(circuit=pl.col("pair").is_in(chosen), strongest=pl.col("pair") == chosen[0])
 
 
-def left_out(composition: Mapping[str, pl.DataFrame]) -> str:
-    """Which pairs an answer of `Composition` lacks, as the end of a caption; empty if none."""
-    if "absences" not in composition:
-        return ""
-    gaps = composition["absences"].select(pl.col("score").replace_strict(KINDS), "reason")
-    return " Left out: " + "; ".join(f"{kind}, {reason}" for kind, reason in gaps.iter_rows()) + "."
-
-
 def places(head_scores: pl.DataFrame, heads: Sequence[str]) -> pl.DataFrame:
     """Where some heads look from the second copy.
 
