@@ -84,10 +84,8 @@ class KindClaims(Judgement):
         report(1, 1, "")
         constants = {"model": pl.lit(self.card.model), "metric": pl.lit(METRIC)}
         known = agreements.filter(pl.col("value").is_not_nan())
-        lacking = agreements.join(known, on="other", how="anti")["other"].unique(
-            maintain_order=True
-        )
-        gaps = [absence(self.card, "rank_agreement", other, UNRANKED) for other in lacking]
+        unknown = agreements.join(known, on="other", how="anti")["other"]
+        gaps = [absence(self.card, "rank_agreement", o, UNRANKED) for o in dict.fromkeys(unknown)]
         return {
             **({"absences": pl.concat(gaps)} if gaps else {}),
             "rank_agreements": known.with_columns(

@@ -158,8 +158,8 @@ def _values(vocabulary: Vocabulary, split: Split, fact: str, n_records: int) -> 
     pool = several if len(several) > n_records else drawn
     if not 1 <= n_records < len(pool):
         raise UserError(
-            f"expected from 1 to {max(0, len(pool) - 1)} records, got {n_records}: each has a value "
-            f"of its own of {fact} that the tokenizer knows; choose fewer"
+            f"expected from 1 to {max(0, len(pool) - 1)} records, got {n_records}: each has a "
+            f"value of its own of {fact} that the tokenizer knows; choose fewer"
         )
     return tuple(pool)
 
