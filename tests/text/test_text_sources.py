@@ -213,7 +213,7 @@ def test_a_bos_is_not_asked_of_a_tokenizer_without_one(vocabulary, worded, tmp_p
     ],
 )
 def test_the_bos_is_the_tokenizers(files, bos, taken, vocabulary, worded, tmp_path):
-    """The configuration names id 0: it counts where nothing says which, or where it is asked for."""
+    """The configuration names id 0: it counts where nothing says which, or if it is asked for."""
     for name in ("config.json", "tokenizer.json"):
         (tmp_path / name).write_text((worded / name).read_text())
     for name, named in files.items():

@@ -95,7 +95,8 @@ class SInhibitionScores(Experiment):
             [i for i, token in enumerate(row) if token == self._names[name]]
             for name in (item.io, item.s)
         )
-        return row, (len(row) - 1, *io, *s) if (len(io), len(s)) == (1, 2) else None
+        known = (len(io), len(s)) == (1, 2)
+        return row, (len(row) - 1, io[0], s[0], s[1]) if known else None
 
     @property
     def n_passes(self) -> int:
