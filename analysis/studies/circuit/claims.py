@@ -169,7 +169,7 @@ class CircuitClaims(Judgement):
             f"By their weights, the keys of {copier} read what {previous} writes more than "
             f"{OUTLYING:g} standard deviations above the average pair of heads",
             (
-                f"z-score of the K-composition, rank {pair.get('rank', 'none')} of {pairs.height} pairs",
+                f"z-score of the K-composition, rank {pair.get('rank')} of {pairs.height} pairs",
                 "central 95 % of all other pairs",
             ),
             (Interval.exactly(z), central(others)),
