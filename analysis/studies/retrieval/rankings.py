@@ -8,28 +8,24 @@ from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from analysis.errors import UserError
 from analysis.interventions import Head
-from analysis.interventions.passes.visible import visible
-from analysis.models.load import Model
 from analysis.progress import Report
 from analysis.questions.judgement import Evidence
 from analysis.questions.rows import Labels, absence, head_scores, model_scores
 from analysis.scores import retrieval as scores
 from analysis.statistics.stability import SIZES, Check, jaccard, split_half, validity
-from analysis.studies.retrieval.answering.items import MAX_NEW
 from analysis.studies.retrieval.answering.observations import Observation, observations
 from analysis.studies.retrieval.answering.prompts import Prompt, null_prompt
 from analysis.text.english import Split
 
+from .chances import NDCG, by_chance, visible_keys
 from .questions import Asking, FileQuestions, RecordQuestions
 
 SCORES = ("summed_attention", "retrieval_score", "qr_score")
 """What heads are ranked by."""
-NDCG = "qr_ndcg"
-"""How well the QR score ranks the documents of a context."""
 EVERY = "all"
 """The data that scores of single items are kept of: all facts together."""
 MEASURED = pl.col("sequence").is_not_null()
@@ -54,7 +50,7 @@ class HeadDetection(Asking):
         nulls = [null_prompt(asked, self.vocabulary, bos=self.bos) for asked in prompts]
         seen = observations(model, prompts, nulls, self.vocabulary, report)
         items = self.item_rows([one.baseline for one in seen])
-        values, chance = _scored(prompts, nulls, seen, _masks(model, [*prompts, *nulls]))
+        values, chance = _scored(prompts, nulls, seen, visible_keys(model, [*prompts, *nulls]))
         right = items["correct"].to_numpy()
         facts = items["fact"].to_numpy()
         frames, gaps = self._rows(values, chance, right, facts)
@@ -269,8 +265,8 @@ def _scored(
     """Scores (item, layer, head), NaN where an item cannot test them, and by chance."""
     rows = [_of_item(*each) for each in zip(prompts, seen, strict=True)]
     values = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-    by_chance = [_by_chance(*each, masks) for each in zip(prompts, nulls, seen, strict=True)]
-    return values, {name: np.stack([row[name] for row in by_chance]) for name in values}
+    levels = [by_chance(*each, masks) for each in zip(prompts, nulls, seen, strict=True)]
+    return values, {name: np.stack([row[name] for row in levels]) for name in values}
 
 
 def _of_item(asked: Prompt, one: Observation) -> dict[str, np.ndarray]:
@@ -285,47 +281,4 @@ def _of_item(asked: Prompt, one: Observation) -> dict[str, np.ndarray]:
         "retrieval_score": copied.numpy() if one.baseline.correct else nothing,
         "qr_score": found[..., asked.gold].numpy(),
         NDCG: ranked.numpy() if len(asked.documents) > 1 else nothing,
-    }
-
-
-def _masks(model: Model, asked: Sequence[Prompt]) -> list[np.ndarray]:
-    """Which keys (head or one, query, key) every layer sees of prompts and what is generated."""
-    longest = max(asked, key=lambda found: len(found.ids)).ids
-    row = np.array([(*longest, *longest[:1] * (MAX_NEW - 1))])
-    return [mask[0].numpy() for mask in visible(model, row)]
-
-
-def _by_chance(
-    asked: Prompt, null: Prompt, one: Observation, masks: Sequence[np.ndarray]
-) -> dict[str, np.ndarray]:
-    """Scores (layer, head) of one item if attention is uniform over what a layer sees."""
-    n_heads = one.last.shape[1]
-    levels = {id(mask): [_of_mask(asked, null, one, head) for head in mask] for mask in masks}
-    rows = [levels[id(mask)] for mask in masks]
-    return {
-        name: np.stack([np.broadcast_to([h[name] for h in heads], n_heads) for heads in rows])
-        for name in rows[0][0]
-    }
-
-
-def _of_mask(
-    asked: Prompt, null: Prompt, one: Observation, seen: Bool[np.ndarray, "query key"]
-) -> dict[str, float]:
-    """The same of one head; for the QR score all tokens of the document are alike, and kept."""
-    last, document, generated = (
-        len(asked.ids) - 1,
-        list(asked.documents[asked.gold]),
-        one.baseline.ids,
-    )
-    shares = [
-        np.mean([seen[at, document].mean() / seen[at].sum() for at in p.query])
-        for p in (asked, null)
-    ]
-    return {
-        "summed_attention": seen[last, list(asked.needle)].sum() / seen[last].sum(),
-        "retrieval_score": scores.retrieval_by_chance(
-            seen[last : last + len(generated)], asked.ids, asked.needle, generated
-        ),
-        "qr_score": float(len(document) * (shares[0] - shares[1])),
-        NDCG: scores.ndcg_by_chance(len(asked.documents)),
     }

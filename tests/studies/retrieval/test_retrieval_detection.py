@@ -17,12 +17,12 @@ from analysis.questions.halves import EVEN
 from analysis.studies.retrieval.answering.conversation import Conversation
 from analysis.studies.retrieval.answering.observations import observations
 from analysis.studies.retrieval.answering.prompts import null_prompt
+from analysis.studies.retrieval.chances import visible_keys
 from analysis.studies.retrieval.rankings import (
     MEASURED,
     SCORES,
     FileRetrievalScores,
     RetrievalScores,
-    _masks,
     _scored,
     item_values,
     ranking,
@@ -89,13 +89,13 @@ def test_heads_that_look_at_all_that_they_see_alike_are_at_chance(detection, tmp
     model, prompts = load_model(str(tmp_path)), detection.prompts
     nulls = [null_prompt(asked, detection.vocabulary, bos=True) for asked in prompts]
     seen = observations(model, prompts, nulls, detection.vocabulary, silent)
-    values, by_chance = _scored(prompts, nulls, seen, _masks(model, [*prompts, *nulls]))
-    for level in by_chance.values():
+    values, levels = _scored(prompts, nulls, seen, visible_keys(model, [*prompts, *nulls]))
+    for level in levels.values():
         assert level.shape == (len(prompts), 2, 4)
-    summed = by_chance["summed_attention"]
+    summed = levels["summed_attention"]
     np.testing.assert_allclose(values["summed_attention"], summed, atol=1e-6)
     assert 0 < (summed == 0).mean() < 1
-    assert ((by_chance["retrieval_score"] == 0) >= (summed == 0)).all()
+    assert ((levels["retrieval_score"] == 0) >= (summed == 0)).all()
 
 
 def test_every_item_has_its_row(detection, answer):
