@@ -100,3 +100,15 @@ def judged_claims(claims: pl.DataFrame) -> pl.DataFrame:
         run=pl.lit("run"),
         run_link=pl.format("run:{}", "run"),
     )
+
+
+def left_out(answer: Mapping[str, pl.DataFrame]) -> str:
+    """What an answer lacks and why, as the end of a caption; empty if it lacks nothing."""
+    if "absences" not in answer:
+        return ""
+    gaps = answer["absences"].group_by("reason", maintain_order=True).agg("score", "data")
+    groups = (
+        (row["reason"], zip(row["score"], row["data"], strict=True)) for row in gaps.to_dicts()
+    )
+    said = (f"{', '.join(map(' on '.join, pairs))}: {reason}" for reason, pairs in groups)
+    return f" Left out: {'; '.join(said)}."

@@ -149,7 +149,7 @@ def announce(plan: Plan, missing: dict[str, Experiment]) -> None:
 
 
 def echo_notes(units: Iterable[Experiment]) -> None:
-    """Say which weights are read, which part of a text, and where that has too few rows.
+    """Say which weights and BOS are used, which part of a text, and where rows are too few.
 
     Args:
         units: What is asked.
@@ -158,6 +158,9 @@ def echo_notes(units: Iterable[Experiment]) -> None:
     cards = {unit.card.folder: unit.card for unit in asked}.values()
     for note in dict.fromkeys(note for card in cards for note in card.notes):
         click.echo(f"model: {printable(note)}", err=True)
+    for note in dict.fromkeys(unit.vocabulary.bos_note for unit in asked):
+        if note:
+            click.echo(f"tokens: {printable(note)}", err=True)
     notes = (note for unit in asked for tokens in unit.data() for note in tokens.notes)
     for note in dict.fromkeys(notes):
         click.echo(f"text: {printable(note)}", err=True)

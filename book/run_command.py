@@ -93,7 +93,11 @@ def _with_request(function: F) -> F:
             "--sequences", "n_sequences", type=int, help="How many; the profile's by default."
         ),
         click.option(
-            "--bos/--no-bos", default=True, help="Start sequences with BOS, where there is one."
+            "--bos/--no-bos",
+            default=None,
+            show_default="the tokenizer's, where it has one",
+            help="Start sequences with BOS; --bos takes the configuration's where the tokenizer "
+            "has none.",
         ),
         click.option("--heads", help="Heads whose patterns are kept, as L1H4,L2H0."),
         click.option("--seed", type=SEED, default=0, show_default=True),
@@ -175,7 +179,9 @@ def run(*, dry_run: bool, shard: tuple[int, int] | None, engine: str, **asked: A
 
 def _say(claims: pl.DataFrame) -> None:
     for row in claims.iter_rows(named=True):
-        ends = f"{row['estimate']:.3f} ({row['lower']:.3f} to {row['upper']:.3f})"
+        known = (row[name] for name in ("estimate", "lower", "upper"))
+        estimate, lower, upper = ("none" if x is None else f"{x:.3f}" for x in known)
+        ends = "no estimate" if estimate == "none" else f"{estimate} ({lower} to {upper})"
         say(f"{row['verdict']:>13}  {ends}  {row['statement']}")
 
 

@@ -19,7 +19,7 @@ with app.setup:
     from analysis.studies.circuit_components import views as component_views
     from analysis.studies.circuit_components.measures import judged_size
     from analysis.studies.circuit_components.study import CircuitComponentStudy
-    from analysis.tables import beside, judged_claims, named, strongest
+    from analysis.tables import beside, judged_claims, left_out, named, strongest
     from book.live import answered, boxes, progress_bar, requested
     from store import Store
 
@@ -380,8 +380,8 @@ def weights_text():
     For an earlier head with $W_{OV} = W_V W_O$ and a later one with $W_{QK} = W_Q W_K^\top$, the
     K-composition is $\lVert W_{OV} W_{QK}^\top \rVert_F / (\lVert W_{OV} \rVert_F \lVert W_{QK}
     \rVert_F)$, likewise with the queries and values {cite}`elhage2021framework`. The gain of the
-    norm before attention is folded in. Rotary positions are left out, so that weights are those of
-    a query and a key at the same place.
+    norm before attention is folded in, and that of a norm behind it. Rotary positions are left out,
+    so that weights are those of a query and a key at the same place.
     """)
 
 
@@ -392,7 +392,8 @@ def weights(claims, composition, copier_head, heads):
         f"{heads.previous} → {copier_head}, K-composition: "
         f"z = {views.said(claims, 'k_composition_outlier')}",
         "Composition of every pair of heads in different layers by their weights, in standard "
-        "deviations above the mean of its kind; blue: the pairs of the plots.",
+        "deviations above the mean of its kind; blue: the pairs of the plots."
+        f"{left_out(composition)}",
     )
 
 

@@ -12,7 +12,7 @@ with app.setup:
     from analysis.plots.points import one_against_other
     from analysis.studies.kinds.claims import KindEvidence
     from analysis.studies.kinds.study import KindStudy
-    from analysis.tables import effects_beside, judged_claims, single_effects
+    from analysis.tables import effects_beside, judged_claims, left_out, single_effects
     from book.live import boxes, progress_bar, requested
     from store import Store
 
@@ -88,7 +88,7 @@ def judge(asked, estimate, identities, kinds, sets, store):
     agreements, curves, claims = (
         judged[table] for table in ("rank_agreements", "ablation_curves", "claims")
     )
-    return agreements, claims, curves
+    return agreements, claims, curves, judged
 
 
 @app.cell
@@ -146,12 +146,12 @@ def every_head(kinds, metric):
 
 
 @app.cell
-def agreement(agreements, farthest):
+def agreement(agreements, farthest, judged):
     agreement_grid(
         agreements.filter(pl.col("other") != "one gradient"),
         f"zero and {farthest['other']} agree least: {farthest['value']:.2f}",
         f"Spearman correlation over {farthest['n']} heads of KL(base || ablated) between every "
-        "two kinds; 95 % bootstrap intervals over sequences in the tooltip.",
+        f"two kinds; 95 % bootstrap intervals over sequences in the tooltip.{left_out(judged)}",
     )
 
 

@@ -313,7 +313,22 @@ def _adds(look: _Look) -> tuple[float | None, ...]:
     if found is None:
         alone = [_shares(look, [i]) for i in attend]
         found = [None if one is None else one[0] for one in alone]
+    found = [
+        share if _norms(blocks[layer].after, look.wrote[layer]) else None
+        for layer, share in zip(attend, found, strict=True)
+    ]
     return tuple(dict(zip(attend, found, strict=True)).get(i) for i in range(len(blocks)))
+
+
+def _norms(after: nn.Module | None, wrote: Tensor) -> bool:
+    """Whether what attention writes goes through a norm at most: the scale is nothing to it."""
+    if after is None:
+        return True
+    try:
+        with torch.no_grad():
+            return off(first(after(64 * wrote)), first(after(32 * wrote))) <= 1e-2
+    except (TypeError, ValueError, RuntimeError):  # it reads more than that
+        return False
 
 
 def _shares(look: _Look, layers: Sequence[int]) -> list[float] | None:

@@ -19,7 +19,7 @@ from .load import Model, hidden_states
 _SCALE = 2.0**10
 """Of what is put in for one coordinate: beside it a bias is small, so that it costs no digits."""
 _CHECKED = 3
-"""Random vectors by which linearity is checked."""
+"""Random vectors, side by side, by which linearity is checked."""
 
 
 @dataclass(frozen=True)
@@ -77,25 +77,27 @@ def projections(model: Model, layer: int) -> dict[Site, Projection]:
 def _read(model: Model, layer: int, *, normed: bool) -> dict[Site, Projection | None]:
     """Projections of the sites that are linear, with norms on the way or with their gains alone."""
     size, device = model.card.d_model, model.device
-    drawn = torch.randn(_CHECKED, size, generator=torch.Generator().manual_seed(0)).to(device)
-    rows = torch.cat([torch.zeros(1, size, device=device), torch.eye(size, device=device), drawn])
-    rows[1 : size + 1] *= _SCALE
-    answers = _inputs(model, layer, rows, normed=normed)
+    drawn = torch.randn(1, _CHECKED, size, generator=torch.Generator().manual_seed(0)).to(device)
+    units = torch.cat([torch.zeros(1, size), _SCALE * torch.eye(size)]).to(device)[:, None]
+    answers = _inputs(model, layer, units, normed=normed)
+    checked = _inputs(model, layer, drawn, normed=normed)
     digits = torch.finfo(model.writer(layer).get_parameter("weight").dtype).eps
     found: dict[Site, Projection | None] = {}
     for site, answer in answers.items():
-        made, b = answer[:, :, 0], answer[0, :, 0]
-        W = ((made[1 : size + 1] - b) / _SCALE).transpose(0, 1)
-        expected = torch.einsum("rm,hmd->rhd", drawn.to(W.dtype), W) + b
-        linear = off(made[size + 1 :], expected) <= max(TOLERANCE, 8 * digits)
+        b = answer[0, :, 0]
+        W = ((answer[1:, :, 0] - b) / _SCALE).transpose(0, 1)
+        expected = torch.einsum("rpm,hmd->rhpd", drawn.to(W.dtype), W) + b[:, None]
+        n_pos = _CHECKED if site is Site.V else 1  # later queries and keys are turned
+        gap = off(checked[site][:, :, :n_pos], expected[:, :, :n_pos])
+        linear = gap <= max(TOLERANCE, 8 * digits)
         found[site] = Projection(W, b) if linear else None
     return found
 
 
 def _inputs(
-    model: Model, layer: int, rows: Float[Tensor, "row d_model"], *, normed: bool
-) -> dict[Site, Float[Tensor, "row head one d_head"]]:
-    """q, k and v if the layer's attention read some vectors, each alone in a sequence."""
+    model: Model, layer: int, given: Float[Tensor, "row pos d_model"], *, normed: bool
+) -> dict[Site, Float[Tensor, "row head pos d_head"]]:
+    """q, k and v if the layer's attention read some vectors."""
     attention = model.attentions[layer]
     assert attention is not None
     found: dict[Site, Tensor] = {}
@@ -112,11 +114,10 @@ def _inputs(
 
     def put(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         read = given_stream(args, kwargs)
-        given = rows[:, None].to(read)
 
         def instead(value: Any) -> Any:  # some are handed it for queries, keys and values apart
             same = isinstance(value, Tensor) and value.shape == read.shape
-            return given if same and torch.equal(value, read) else value
+            return given.to(read) if same and torch.equal(value, read) else value
 
         return tuple(map(instead, args)), {name: instead(value) for name, value in kwargs.items()}
 
@@ -125,7 +126,7 @@ def _inputs(
         leaves = (part for part in attention.modules() if not list(part.children()))
         for part in () if normed else leaves:
             hooks.callback(part.register_forward_hook(_without_scale).remove)
-        tokens = torch.zeros(len(rows), 1, dtype=torch.long, device=rows.device)
+        tokens = torch.zeros(given.shape[:2], dtype=torch.long, device=given.device)
         with suppress(EnoughError):
             edits = {site: keep(site) for site in (Site.Q, Site.K, Site.V)}
             hidden_states(model, tokens, Taps(edits=edits))
@@ -159,6 +160,29 @@ def surroundings(model: Model, layer: int) -> Surroundings:
     """
     block = model.blocks[layer]
     return Surroundings(block.before, block.after)
+
+
+def written_weights(model: Model, layer: int) -> Float[Tensor, "head d_head d_model"]:
+    """W_O with the norm behind the attention folded in, but for the norm's scale.
+
+    Returns:
+        What head h adds to the residual stream is `z_h` times this, divided by what the norm
+        finds of all heads together: W_O C diag(g), where C subtracts the mean over coordinates
+        for LayerNorm and is the identity for RMSNorm; W_O itself without such a norm.
+
+    Raises:
+        UserError: Something else than a norm stands there.
+    """
+    weight, norm = model.W_O(layer), surroundings(model, layer).after
+    if norm is None:
+        return weight
+    if model.holds.adds[layer] is None:
+        raise UserError(
+            f"expected nothing but a norm behind attention, in layer {layer} of "
+            f"{model.card.architecture} stands something else; choose another architecture"
+        )
+    gain, centres = norm_gain(norm, weight[0, 0], size=1.0)
+    return gain * (weight - weight.mean(-1, keepdim=True) if centres else weight)
 
 
 def norm_gain(

@@ -90,7 +90,8 @@ def sizes_of(config: Mapping[str, Any], folder: Path, n_params: int) -> dict[str
                 f"expected sizes that divide, {_place(folder)} has {whole} {parts} and "
                 f"num_attention_heads {n_heads}; copy the folder again"
             )
-    return {**sizes, "heads_by_layer": heads_by_layer(folder, text, sizes["n_layers"], n_heads)}
+    by_layer = heads_by_layer(folder, text, sizes["n_layers"], n_heads)
+    return {**sizes, "n_heads": max(by_layer), "heads_by_layer": by_layer}
 
 
 def _with_defaults(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:

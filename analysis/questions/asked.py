@@ -98,8 +98,9 @@ class Asked:
     model: str
     text: str = "reference"
     profile: Profile = Profile.QUICK
-    bos: bool = True
-    """Start sequences with the tokenizer's BOS; a model without one is scored without it."""
+    bos: bool | None = None
+    """Start sequences with a BOS: None for the tokenizer's, if it has one; True for the
+    configuration's where it has none."""
     n_sequences: int | None = None
     """Sequences of text; the profile's number by default."""
     n_tokens: int | None = None
@@ -133,7 +134,7 @@ class Asked:
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """The model's tokenizer."""
-        return Vocabulary(self.card.folder, self.card.vocab)
+        return Vocabulary(self.card.folder, self.card.vocab, self.bos is True)
 
     @cached_property
     def sizes(self) -> Sizes:
@@ -178,6 +179,7 @@ class Asked:
             "seed": self.seed,
             "device": self.device,
             "dtype": self.dtype,
+            "config_bos": self.bos is True,
         }
 
     def ablated(self, n_sequences: int | None = None) -> dict[str, Any]:
@@ -187,10 +189,10 @@ class Asked:
 
     def drawn(self, **sizes: Any) -> dict[str, Any]:
         """What experiments on generated tokens take."""
-        about = {"model": self.model, "seed": self.seed}
+        about = {"model": self.model, "seed": self.seed, "config_bos": self.bos is True}
         return {**about, "device": self.device, "dtype": self.dtype, **sizes}
 
     @property
     def with_bos(self) -> bool:
         """Whether sequences start with a BOS: if asked, and if there is one."""
-        return self.bos and bool(self.vocabulary.bos)
+        return self.bos is not False and bool(self.vocabulary.bos)

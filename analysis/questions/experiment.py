@@ -61,6 +61,8 @@ class Experiment(Question):
     """Where to compute; the answer is stored under the same key whatever it is."""
     dtype: str = "float32"
     """A value of `Precision`: what the blocks compute in."""
+    config_bos: bool = False
+    """As in `Vocabulary`; the answer is stored under its tokens."""
 
     @cached_property
     def card(self) -> ModelCard:
@@ -70,7 +72,7 @@ class Experiment(Question):
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """The model's tokenizer."""
-        return Vocabulary(self.card.folder, self.card.vocab)
+        return Vocabulary(self.card.folder, self.card.vocab, self.config_bos)
 
     def loaded_model(self) -> Model:
         """The model, in its precision, on its device."""
@@ -96,7 +98,7 @@ class Experiment(Question):
 
     def question(self) -> dict[str, Any]:
         """What the answer is stored under: model, tokens, parameters, dtype and seed."""
-        apart = {"model", "seed", "text", "device", "dtype"}
+        apart = {"model", "seed", "text", "device", "dtype", "config_bos"}
         return {
             "model": self.card.identity,
             "tokens": [tokens.sha256 for tokens in self.data()],

@@ -49,7 +49,8 @@ def head_scores(
 
     Args:
         values: Scores (sequence, layer, head); NaN where a sequence cannot test the score.
-        chance: The score of uniform attention, for each sequence or for all; None if it has none.
+        chance: The score of uniform attention: for all alike, for each sequence, or for each
+            (sequence, layer, head); None if it has none.
         score: Its name.
         labels: What the rows are about.
 
@@ -58,7 +59,8 @@ def head_scores(
     """
     n_sequences, n_layers, n_heads = values.shape
     level = np.asarray(np.nan if chance is None else chance, dtype=float)
-    expected: np.ndarray = np.broadcast_to(level, (n_sequences,))
+    apart = level[:, None, None] if level.ndim == 1 else level
+    expected = np.broadcast_to(apart, values.shape).reshape(n_sequences, -1)
     layer, head = np.indices((n_layers, n_heads)).reshape(2, -1)
     each = pl.DataFrame(
         {
@@ -66,12 +68,13 @@ def head_scores(
             "head": np.tile(head, n_sequences),
             "sequence": np.repeat(np.arange(n_sequences), n_layers * n_heads),
             "value": values.reshape(-1),
-            "chance": np.repeat(expected, n_layers * n_heads),
+            "chance": expected.reshape(-1),
         }
     )
     flat = values.reshape(n_sequences, -1)
     known = ~np.isnan(flat).all(axis=1)
-    every = _aggregate(flat, float(expected[known].mean()) if known.any() else np.nan, labels.seed)
+    by_head = np.ascontiguousarray(expected[known].T)
+    every = _aggregate(flat, by_head.mean(1) if known.any() else np.nan, labels.seed)
     both = pl.concat([every.with_columns(layer=layer, head=head), each], how="diagonal")
     return _finished(both, {**labels.columns(), "score": score}, _HEAD_SCORES)
 
@@ -83,7 +86,7 @@ def head_profiles(
 
     Args:
         values: Profiles (sequence, layer, head, lag).
-        chance: The profile of uniform attention (sequence, lag).
+        chance: The same of uniform attention.
         profile: Its name.
         first_lag: The lag of the first column.
         labels: What the rows are about.
@@ -93,7 +96,7 @@ def head_profiles(
     """
     n_sequences, n_layers, n_heads, n_lags = values.shape
     layer, head, lag = np.indices((n_layers, n_heads, n_lags)).reshape(3, -1)
-    expected = np.tile(chance.mean(0), n_layers * n_heads)
+    expected = chance.mean(0).reshape(-1)
     rows = _aggregate(values.reshape(n_sequences, -1), expected, labels.seed)
     rows = rows.with_columns(layer=layer, head=head, lag=lag + first_lag)
     return _finished(rows, {**labels.columns(), "profile": profile}, _HEAD_PROFILES)

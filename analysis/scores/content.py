@@ -56,7 +56,9 @@ def delimiter_ratio(
         is_delimiter: Whether each key holds one.
 
     Returns:
-        The ratio, 1 for uniform attention; NaN for a sequence without delimiters.
+        The ratio, 1 for uniform attention; NaN for a sequence without delimiters. Where a layer
+        hides more keys, `TextScores` divides it by what attention gets that is uniform over the
+        rest, so that this is 1.
     """
     uniform = uniform_pattern(pattern.shape[-1]).to(pattern)
     mass = delimiter_score(uniform.expand(pattern.shape[0], -1, -1, -1), is_delimiter)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 RETRIEVAL_HEAD = 0.1
@@ -72,12 +72,15 @@ def retrieval_score(
 
 
 def retrieval_by_chance(
-    n_prompt: int, ids: Sequence[int], needle: Sequence[int], generated: Sequence[int]
+    seen: Bool[np.ndarray, "step key"],
+    ids: Sequence[int],
+    needle: Sequence[int],
+    generated: Sequence[int],
 ) -> float:
     """The retrieval score of a head that looks most at a random visible position at every step.
 
     Args:
-        n_prompt: Tokens of the prompt, which are visible at the first step; one more at each next.
+        seen: The positions that are visible from the query that generates each token.
         ids: The prompt's tokens.
         needle: Positions of the answer's tokens.
         generated: Tokens as they are generated.
@@ -88,8 +91,8 @@ def retrieval_by_chance(
     missed = {ids[position]: 1.0 for position in needle}
     for step, token in enumerate(generated):
         if token in missed:
-            n_right = sum(ids[position] == token for position in needle)
-            missed[token] *= 1 - n_right / (n_prompt + step)
+            n_right = sum(ids[position] == token and seen[step, position] for position in needle)
+            missed[token] *= 1 - n_right / seen[step].sum()
     return 1 - sum(missed.values()) / len(missed)
 
 

@@ -17,6 +17,7 @@ from analysis.files import LARGE, check_regular, regular_bytes
 from analysis.models import gguf
 from analysis.models.card import settings_of, tokenizer_folder
 from analysis.models.sizes import text_settings
+from analysis.settings import json_object
 
 DELIMITERS = frozenset((".", ",", ";", ":", "!", "?", "\n"))
 NO_TOKENIZER = "the model's folder holds no tokenizer"
@@ -76,6 +77,8 @@ class Vocabulary:
     folder: Path
     vocab: int
     """Rows of the embedding: ids below it exist."""
+    configured: bool = False
+    """Whether the configuration's BOS counts where the tokenizer has none."""
 
     @cached_property
     def tokenizer(self) -> Tokenizer | None:
@@ -122,10 +125,43 @@ class Vocabulary:
         return {**said, **text_settings(said)}
 
     @cached_property
-    def bos(self) -> tuple[int, ...]:
-        """The id that starts every sequence, or nothing where the model has none."""
+    def _named(self) -> dict[str, Any]:
+        """Special tokens by the names that the tokenizer's files give them."""
+        paths = (
+            self.folder / name for name in ("special_tokens_map.json", "tokenizer_config.json")
+        )
+        told = [item for path in paths if path.exists() for item in json_object(path).items()]
+        return {k: token for k, token in told if k.endswith("_token") and type(token) is not bool}
+
+    @cached_property
+    def _configured_bos(self) -> tuple[int, ...]:
         found = self._config.get("bos_token_id")
         return (found,) if isinstance(found, int) and 0 <= found < self.vocab else ()
+
+    @cached_property
+    def bos(self) -> tuple[int, ...]:
+        """The id that starts every sequence, or nothing where the tokenizer has none.
+
+        It is the configuration's where there is no tokenizer, or its files name no special token.
+        """
+        if self.tokenizer is None or not self._named:
+            return self._configured_bos
+        token = self._named.get("bos_token")
+        text = token.get("content") if isinstance(token, dict) else token
+        found = self.tokenizer.token_to_id(text) if isinstance(text, str) else None
+        if found is not None and found < self.vocab:
+            return (found,)
+        return self._configured_bos if self.configured else ()
+
+    @property
+    def bos_note(self) -> str:
+        """What whoever asks is told of a BOS of the configuration that is not used, or nothing."""
+        if set(self._configured_bos) <= set(self.bos):
+            return ""
+        other, *own = (f"id {i} ({self.display(i)!r})" for i in (*self._configured_bos, *self.bos))
+        if own:
+            return f"BOS is the tokenizer's, {own[0]}; config.json names {other}"
+        return f"no BOS, the tokenizer has none; config.json names {other}, which --bos takes"
 
     @cached_property
     def ordinary(self) -> tuple[int, ...]:
@@ -169,19 +205,26 @@ class Vocabulary:
             ) from None
 
     def single(self, words: Sequence[str]) -> dict[str, int]:
-        """Ids of those words that are one token after a space, in mid-sentence.
+        """Ids of those words that are one token of their own after a space, in mid-sentence.
 
-        Words are encoded after another word, since some tokenizers mark only that case.
+        Words are encoded after another word, since some tokenizers mark only that case. A word that
+        the tokenizer does not know is none, and of words that it does not tell apart the first.
         """
         if self.tokenizer is None:
             return {}
         stem = self.encode("a")
         found = {word: self.encode(f"a {word}") for word in words}
-        return {
-            word: ids[-1]
-            for word, ids in found.items()
-            if len(ids) == len(stem) + 1 and ids[: len(stem)] == stem
-        }
+        first: dict[int, str] = {}
+        for word, ids in found.items():
+            whole = len(ids) == len(stem) + 1 and ids[: len(stem)] == stem
+            if whole and self.says(ids[-1:], word):
+                first.setdefault(ids[-1], word)
+        return {word: token for token, word in first.items()}
+
+    def says(self, tokens: Sequence[int], text: str) -> bool:
+        """Whether tokens hold a text, its case and spaces apart: not so if it has unknown words."""
+        said = self.require().decode(list(tokens), skip_special_tokens=False)
+        return "".join(said.split()).casefold() == "".join(text.split()).casefold()
 
     def display(self, token: int) -> str:
         """The token as text, with its leading space."""

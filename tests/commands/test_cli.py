@@ -11,10 +11,12 @@ from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from analysis.questions.asked import Profile
+from analysis.questions.asked import Asked, Profile
+from analysis.studies.atlas.study import AtlasStudy
 from book.build_command import NOTEBOOKS, chosen
 from book.cli import cli
 from book.options import PROFILES
+from book.run_command import _say
 from book.site import find_notebooks
 from store import Store
 from tests.models.architectures import SUPPORTED, build
@@ -128,6 +130,32 @@ def test_a_folder_without_a_tokenizer_is_scored_on_random_tokens(tmp_path):
     assert {"previous_token", "successor", "s_inhibition"} <= set(absent)
     chapters = ("build", "--model", tmp_path / "model", *store, "--out", tmp_path / "html")
     assert "save tokenizer.json" in refused(*chapters)
+
+
+def test_a_bos_of_the_configuration_is_mentioned_and_taken_where_it_is_asked_for(worded, tmp_path):
+    folder = copytree(worded, tmp_path / "model")
+    named = {"bos_token": None, "eos_token": "<unk>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(named))
+    asked = ("run", "--model", folder, *SMALL, "--dry-run", "--store", tmp_path / "store")
+    note = "tokens: no BOS, the tokenizer has none; config.json names id 0 ('<bos>'), which --bos"
+    for flags, told in (((), True), (("--no-bos",), True), (("--bos",), False)):
+        assert (note in invoke(*asked, *flags).stderr) == told
+    asked = {bos: Asked(model=str(folder), bos=bos) for bos in (None, False, True)}
+    assert [one.with_bos for one in asked.values()] == [False, False, True]
+    for bos, one in asked.items():
+        rows = AtlasStudy(one).induction_scores().data()[0].ids
+        assert ((rows == 0).sum(1) == int(bos is True)).all()
+
+
+def test_a_claim_without_an_estimate_is_said(capsys):
+    known = {"estimate": 0.5, "lower": 0.25, "upper": 1.0, "verdict": "undecided"}
+    ends = [known, known | {"lower": None}, dict.fromkeys(known) | {"verdict": "undecided"}]
+    _say(pl.DataFrame([row | {"statement": "It is so"} for row in ends]))
+    assert [line.split("  ")[-2].strip() for line in capsys.readouterr().out.splitlines()] == [
+        "0.500 (0.250 to 1.000)",
+        "0.500 (none to 1.000)",
+        "no estimate",
+    ]
 
 
 @pytest.mark.parametrize("form", ["--csv", "--json", None])

@@ -8,12 +8,19 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from transformers import MistralConfig
 
 from analysis import scores
 from analysis.attention import Taps
 from analysis.models.load import load_model
 from analysis.statistics.resampling import bootstrap
+from analysis.studies.atlas.induction_scores import InductionScores
+from analysis.studies.atlas.s_inhibition_scores import SInhibitionScores
+from analysis.studies.atlas.successor_scores import SuccessorScores
 from analysis.studies.atlas.text_scores import TextScores
+from analysis.studies.circuit.second_copy import SecondCopy
+from analysis.studies.redundancy.query_offsets import QueryOffsets
+from tests.models.architectures import GQA, build
 
 N_LAYERS, N_HEADS, N_TOKENS, N_SEQUENCES = 2, 4, 24, 6
 TEXT = "Mary and John went to the shop, and Mary gave a red book to John. The lamp was old! "
@@ -227,6 +234,49 @@ def test_what_the_text_cannot_test_is_absent_with_a_reason(line, gone, question,
     assert {"bos", "previous_token"} <= set(on_text["score"])
     assert not frames["head_scores"]["value"].is_nan().any()
     assert set(frames["absences"]["score"]) == gone
+
+
+@pytest.fixture(scope="module")
+def short_sighted(worded, tmp_path_factory):
+    """A window of 5 in every layer, in which every head looks at all that it sees alike."""
+    folder = tmp_path_factory.mktemp("window") / "window"
+    told = json.loads((worded / "config.json").read_text())
+    sizes = {**GQA, "vocab_size": told["vocab_size"], "eos_token_id": None}
+    net = build(MistralConfig(**sizes, sliding_window=5))
+    with torch.no_grad():
+        for layer in net.model.layers:
+            layer.self_attn.q_proj.weight.zero_()
+    net.save_pretrained(folder)
+    shutil.copy(worded / "tokenizer.json", folder)
+    return str(folder)
+
+
+def test_heads_that_look_at_all_that_they_see_alike_are_at_chance(question, short_sighted):
+    """Each score of each experiment; chance of what is causal alone would be another."""
+    blocks = {"model": short_sighted, "n_sequences": 4, "block_len": 9, "seed": 0}
+    others = {name: getattr(question, name) for name in ("text", "bos", "n_sequences", "n_tokens")}
+    found = [
+        replace(question, model=short_sighted).run(silent),
+        InductionScores(**blocks, max_shift=3).run(silent),
+        SecondCopy(**blocks).run(silent),
+        SuccessorScores(model=short_sighted, n_sequences=3, n_items=6, seed=0).run(silent),
+        SInhibitionScores(model=short_sighted, n_sequences=4, seed=0).run(silent),
+        QueryOffsets(model=short_sighted, **others, head="L1H0", max_offset=8, seed=0).run(silent),
+    ]
+    tables = ("head_scores", "head_profiles")
+    rows = [frame[table] for frame in found for table in tables if table in frame]
+    for frame in rows:
+        known = frame.filter(pl.col("chance").is_not_null())
+        np.testing.assert_allclose(known["value"], known["chance"], atol=1e-6)
+    texts = rows[0].filter(score="delimiter", data="text")
+    assert not texts.is_empty()
+    assert (texts["chance"] == 1).all()
+    previous = rows[0].filter(pl.col("sequence").is_null(), score="previous_token", data="random")
+    expected = np.mean([1 / min(q + 1, 5) for q in range(2, N_TOKENS)])
+    np.testing.assert_allclose(previous["chance"], expected, rtol=1e-12)
+    far = rows[1].filter(pl.col("lag") >= 5, profile="offset")
+    assert not far.is_empty()
+    assert (far["chance"] == 0).all()
 
 
 def test_the_same_question_is_the_same_and_any_change_is_another(question, worded, saved, tmp_path):

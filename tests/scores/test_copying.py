@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from analysis.models.load import load_model
+from analysis.models.projections import norm_gain, surroundings
 from analysis.studies.atlas.copying import ov_copy_scores
 from tests.models.architectures import SUPPORTED
 
@@ -104,6 +105,30 @@ def test_copy_scores_read_the_token_fully_where_sinks_take_a_share(saved):
             expected[:, i] = torch.einsum("thm,tm->th", written, model.W_U[ids])
     found, _ = ov_copy_scores(model, ids.tolist())
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["gemma2", "gemma3", "olmo2"])
+def test_the_gain_behind_attention_is_part_of_what_a_head_writes(name, saved):
+    """Whether the norm multiplies by it or W_O does is the same; a gain of 0 leaves nothing."""
+    model = deepcopy(load_model(str(saved(name))))
+    gain = torch.rand(32, generator=torch.Generator().manual_seed(3)) + 0.3
+    norms = [surroundings(model, layer).after for layer in range(2)]
+    before = [norm.weight.detach().clone() for norm in norms]
+    with torch.no_grad():
+        ones = norm_gain(norms[0], gain, 1.0)[0]
+        for norm in norms:
+            norm.weight += gain - ones
+        behind = ov_copy_scores(model, [5, 17, 80])
+        for norm, weight, attention in zip(norms, before, model.attentions, strict=True):
+            norm.weight.copy_(weight)
+            attention.o_proj.weight *= gain[:, None]
+        inside = ov_copy_scores(model, [5, 17, 80])
+        for norm in norms:
+            norm.weight -= ones
+        nothing = ov_copy_scores(model, [5, 17, 80])
+    for one, other, none in zip(behind, inside, nothing, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4, rtol=1e-4)
+        assert np.abs(one).max() > 1e3 * np.abs(none).max()
 
 
 @pytest.mark.parametrize("name", SUPPORTED)

@@ -87,8 +87,11 @@ def test_retrieval_by_chance_is_the_mean_over_random_places():
     places = np.stack([rng.integers(len(ids) + step, size=20_000) for step in range(4)], axis=1)
     whole = [*ids, *generated]
     mean = float(retrieval_score(torch.from_numpy(places), whole, needle, generated).mean())
-    assert retrieval_by_chance(len(ids), ids, needle, generated) == pytest.approx(mean, abs=0.01)
-    assert retrieval_by_chance(len(ids), ids, needle, (7, 8)) == 0
+    seen = np.tri(4, 9, len(ids) - 1, dtype=bool)
+    assert retrieval_by_chance(seen, ids, needle, generated) == pytest.approx(mean, abs=0.01)
+    assert retrieval_by_chance(seen[:2], ids, needle, (7, 8)) == 0
+    seen[:, 1:3] = False
+    assert retrieval_by_chance(seen, ids, needle, generated) == pytest.approx(1 / 6 / 2)
 
 
 def test_a_head_that_fired_once_ranks_below_one_that_always_fires():

@@ -11,11 +11,12 @@ import torch
 from torch.nn import functional as F
 
 from analysis import attention, scores
-from analysis.attention import Taps
+from analysis.attention import Site, Taps
 from analysis.interventions.passes import stream
 from analysis.interventions.passes.stream import chance, stream_scores, token_losses
-from analysis.models.load import load_model
-from tests.models.architectures import VOCAB
+from analysis.interventions.passes.visible import uniform, visible
+from analysis.models.load import hidden_states, load_model
+from tests.models.architectures import SUPPORTED, VOCAB
 
 IDS = np.random.default_rng(0).integers(2, VOCAB, (5, 13)).astype(np.int32)
 TOKENS = torch.from_numpy(IDS)
@@ -25,6 +26,9 @@ SCORES = {
     "duplicate_token": lambda p, rows: scores.duplicate_token_score(p, TOKENS[rows]),
     "row": lambda p, rows: torch.arange(rows.start, rows.stop)[:, None].expand(-1, p.shape[1]),
 }
+
+
+WINDOWED = {"mistral", "gemma2", "gemma3", "gpt_oss"}
 
 
 def silent(*_args) -> None:
@@ -97,14 +101,55 @@ def test_losses_are_those_of_the_logits(model, rows_per_batch):
     np.testing.assert_allclose(losses, expected.reshape(5, 12), atol=1e-5, rtol=1e-5)
 
 
-def test_chance_is_the_score_of_uniform_attention_on_the_same_rows(monkeypatch):
+def test_chance_is_the_score_of_uniform_attention_on_the_same_rows(saved, monkeypatch):
     monkeypatch.setattr(stream, "_CHANCE_ROWS", 2)
-    uniform = torch.ones(13, 13, dtype=torch.float64).tril()
-    uniform = (uniform / uniform.sum(-1, keepdim=True)).expand(5, 1, -1, -1)
+    found = chance(load_model(str(saved("llama"))), IDS, SCORES)
     for name in ("previous_token", "profile", "duplicate_token"):
-        expected = SCORES[name](uniform, slice(0, 5))[:, 0]
-        np.testing.assert_allclose(chance((5, 13), SCORES[name]), expected)
-    assert chance((5, 13), SCORES["row"]).tolist() == [0, 1, 2, 3, 4]
+        expected = SCORES[name](scores.uniform_pattern(13).expand(5, -1, -1, -1), slice(0, 5))
+        assert found[name].shape == (5, 2, 4, *expected.shape[2:])
+        every = expected[:, None].expand(found[name].shape)
+        np.testing.assert_allclose(found[name], every, rtol=1e-14)
+    assert (found["row"] == np.arange(5)[:, None, None]).all()
+
+
+@pytest.mark.parametrize("name", sorted(SUPPORTED.keys() - {"gpt_oss"}))  # its sink takes a share
+def test_queries_of_zeros_look_at_all_that_is_visible_alike(name, saved):
+    """Whatever hides keys: causality, or in some layers a window of 6."""
+    model = load_model(str(saved(name)))
+    patterns: list[torch.Tensor] = []
+    with torch.no_grad():
+        zeros = {Site.Q: lambda _where, q: torch.zeros_like(q)}
+        taps = Taps(edits=zeros, watch=lambda _where, pattern: patterns.append(pattern))
+        hidden_states(model, TOKENS.long(), taps)
+    masks = visible(model, IDS)
+    assert any(not mask[0, 0, 12, 0] for mask in masks) == (name in WINDOWED)
+    for layer, (mask, pattern) in enumerate(zip(masks, patterns, strict=True)):
+        torch.testing.assert_close(
+            uniform(mask).float().expand(pattern.shape), pattern, atol=1e-6, rtol=1e-5
+        )
+        wanted = SCORES["profile"](pattern, slice(0, 5)).double()
+        found = chance(model, IDS, {"profile": SCORES["profile"]})["profile"][:, layer]
+        np.testing.assert_allclose(found, wanted.numpy(), atol=1e-6)
+
+
+def test_rows_that_see_other_keys_have_chance_levels_of_their_own(saved, monkeypatch):
+    """As where an index chooses keys by what the tokens are: here each row hides one of its own."""
+    monkeypatch.setattr(stream, "_CHANCE_ROWS", 2)
+    model = load_model(str(saved("llama")))
+
+    def choosing(_model, ids):
+        seen = torch.ones(len(ids), 1, 13, 13, dtype=torch.bool).tril()
+        for row, first in zip(seen, ids[:, 1], strict=True):
+            row[0, 6:, first % 2] = False
+        return [seen, seen]
+
+    monkeypatch.setattr(stream, "visible", choosing)
+    found = chance(model, IDS, {"0": lambda p, _: scores.bos_score(p)})["0"]
+    hides = IDS[:, 1] % 2 == 0
+    assert hides.any()
+    assert not hides.all()
+    everything = float(scores.bos_score(scores.uniform_pattern(13)))
+    assert ((found < everything) == hides[:, None, None]).all()
 
 
 def test_an_exception_in_a_score_leaves_the_model_as_it_was(model):

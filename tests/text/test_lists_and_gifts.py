@@ -1,5 +1,6 @@
 """Templated prompts: the positions are those of the items and names, the effects real."""
 
+import shutil
 from dataclasses import replace
 from itertools import pairwise
 
@@ -7,11 +8,16 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
 
+from analysis.errors import UserError
 from analysis.models.load import load_model
 from analysis.studies.atlas.s_inhibition_scores import SInhibitionScores
 from analysis.studies.atlas.successor_scores import SuccessorScores
+from analysis.studies.retrieval.answering.items import record_items
 from analysis.text import words
+from analysis.text.english import Split
+from analysis.text.tokens import Vocabulary
 from tests.questions.test_experiments import each, every, patterns, silent
 
 
@@ -178,6 +184,41 @@ def test_zeroing_effects_equal_a_rerun_without_the_heads_slice(gifts, given_away
     np.testing.assert_allclose(measured, base, atol=1e-5)
     over = scores.filter(score="io_over_s")["value"].to_numpy()
     np.testing.assert_array_equal(over, base > 0)
+
+
+def test_a_tokenizer_that_knows_no_word_is_asked_about_none(gifts, lists, worded, tmp_path):
+    """Every word is one token, the same: unknown."""
+    shutil.copytree(worded, tmp_path, dirs_exist_ok=True)
+    unknowing = Tokenizer(models.WordLevel({"<bos>": 0, "<unk>": 1}, unk_token="<unk>"))
+    unknowing.pre_tokenizer = pre_tokenizers.Whitespace()
+    unknowing.save(str(tmp_path / "tokenizer.json"))
+    for asked in (gifts, lists):
+        here = replace(asked, model=str(tmp_path))
+        assert here.data() == []
+        assert set(here.run(silent)) == {"absences"}
+    with pytest.raises(UserError, match="that the tokenizer knows"):
+        record_items(
+            here.vocabulary,
+            split=Split.TEST,
+            fact="headquarters",
+            n_tokens=96,
+            n_records=2,
+            n_items=2,
+            seed=0,
+            bos=True,
+        )
+
+
+def test_names_that_are_other_tokens_in_sentences_get_a_reason(gifts, monkeypatch):
+    """As where a tokenizer of whole words has another one for `Mary,`."""
+    whole = Vocabulary.encode
+
+    def glued(self, text):
+        return [7] * len(whole(self, text)) if "gave" in text or "," in text else whole(self, text)
+
+    monkeypatch.setattr(Vocabulary, "encode", glued)
+    frames = replace(gifts, seed=gifts.seed).run(silent)
+    assert "in sentences" in frames["absences"]["reason"][0]
 
 
 def test_a_tokenizer_that_splits_names_gets_a_reason(gifts, stories260k, saved):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
-from tokenizers import Tokenizer, processors
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from analysis.errors import UserError
 from analysis.text.sources import Source, read_source, windows
@@ -199,6 +199,33 @@ def test_a_bos_is_not_asked_of_a_tokenizer_without_one(vocabulary, worded, tmp_p
     assert rows_of(source, here, bos=False).ids.shape[1] == 9
 
 
+@pytest.mark.parametrize(
+    ("files", "bos", "taken"),
+    [
+        ({}, (0,), (0,)),
+        ({"tokenizer_config.json": {"model_max_length": 64}}, (0,), (0,)),
+        ({"tokenizer_config.json": {"bos_token": None, "eos_token": "<unk>"}}, (), (0,)),
+        ({"tokenizer_config.json": {"eos_token": "<unk>", "add_bos_token": True}}, (), (0,)),
+        ({"tokenizer_config.json": {"bos_token": "<unk>"}}, (1,), (1,)),
+        ({"tokenizer_config.json": {"bos_token": {"content": "<unk>"}}}, (1,), (1,)),
+        ({"special_tokens_map.json": {"bos_token": "<unk>"}}, (1,), (1,)),
+        ({"tokenizer_config.json": {"bos_token": "unheard of"}}, (), (0,)),
+    ],
+)
+def test_the_bos_is_the_tokenizers(files, bos, taken, vocabulary, worded, tmp_path):
+    """The configuration names id 0: it counts where nothing says which, or if it is asked for."""
+    for name in ("config.json", "tokenizer.json"):
+        (tmp_path / name).write_text((worded / name).read_text())
+    for name, named in files.items():
+        (tmp_path / name).write_text(json.dumps(named))
+    here = Vocabulary(tmp_path, vocabulary.vocab)
+    assert here.bos == bos
+    assert Vocabulary(tmp_path, vocabulary.vocab, configured=True).bos == taken
+    assert ("config.json names id 0 ('<bos>')" in here.bos_note) == (bos != (0,))
+    assert ("--bos" in here.bos_note) == (not bos)
+    assert (bos or (0,)) == taken
+
+
 def test_a_text_shorter_than_one_row_is_an_error(vocabulary):
     with pytest.raises(UserError, match=r"at least 40 tokens in short\.txt, found") as error:
         rows_of(Source("short.txt", "0", (TEXT,)), vocabulary, n_tokens=41)
@@ -243,6 +270,18 @@ def test_single_tokens_are_those_of_a_word_in_mid_sentence(vocabulary):
     assert "two words" not in found
     for word in ("Mary", "shop"):
         assert vocabulary.display(found[word]) == f" {word}"
+
+
+def test_words_that_a_tokenizer_does_not_know_or_tell_apart_are_no_single_tokens(tmp_path):
+    known = {"<unk>": 0, "a": 1, "mary": 2, "shop": 3}
+    tokenizer = Tokenizer(models.WordLevel(known, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    here = Vocabulary(tmp_path, 4)
+    assert here.single(["John", "Mary", "MARY", "Lucy", "shop"]) == {"Mary": 2, "shop": 3}
+    assert here.says([2, 3], "Mary shop")
+    assert not here.says([2, 0], "Mary John")
 
 
 def test_without_a_tokenizer_ids_are_shown_by_number(saved):

@@ -13,7 +13,8 @@ from analysis.layered import layered
 from analysis.memory import freed_memory_returned
 from analysis.models.load import Model, hidden_states, unembed
 from analysis.progress import Report
-from analysis.scores import uniform_pattern
+
+from .visible import Mask, uniform, visible
 
 Score = Callable[[Tensor, slice], Tensor]
 """From patterns (batch, head, query, key) and their rows in the data to (batch, head, ...)."""
@@ -77,16 +78,39 @@ def joined(layers: Sequence[Sequence[Tensor]]) -> Float[Tensor, "row layer head 
     return layered(found, len(layers), torch.nan, dim=1)
 
 
-def chance(shape: tuple[int, ...], score: Score) -> np.ndarray:
-    """The score of uniform causal attention on rows (sequence, pos): (sequence, ...)."""
-    n_sequences, n_pos = shape
-    uniform = uniform_pattern(n_pos)
-    values: list[Tensor] = []
-    for start in range(0, n_sequences, _CHANCE_ROWS):
-        rows = slice(start, min(start + _CHANCE_ROWS, n_sequences))
-        pattern = uniform.expand(rows.stop - start, -1, -1, -1)
-        values.append(score(pattern, rows)[:, 0])
-    return torch.cat(values).double().numpy()
+def chance(
+    model: Model, ids: Int[np.ndarray, "sequence pos"], scores: Mapping[str, Score]
+) -> dict[str, np.ndarray]:
+    """The scores of attention that is uniform over the keys that each layer sees.
+
+    Args:
+        model: The instrumented model.
+        ids: The rows that are scored.
+        scores: What to compute, by name.
+
+    Returns:
+        For every name an array (sequence, layer, head, ...), as `stream_scores` gives it.
+    """
+    card, ends = model.card, visible(model, ids[[0, -1]])
+    alike = all(len(mask) == 1 for mask in ends)  # whatever the tokens are
+    found: dict[str, list[Tensor]] = {name: [] for name in scores}
+    for start in range(0, len(ids), _CHANCE_ROWS):
+        rows = slice(start, min(start + _CHANCE_ROWS, len(ids)))
+        masks = ends if alike else visible(model, ids[rows])
+        levels = {id(mask): _levels(mask, rows, scores) for mask in masks}
+        for name, values in found.items():
+            layers: dict[int, Tensor] = {}
+            for layer, (n_heads, mask) in enumerate(zip(card.heads_by_layer, masks, strict=True)):
+                if n_heads:
+                    level = levels[id(mask)][name]
+                    layers[layer] = level.expand(-1, n_heads, *level.shape[2:])
+            values.append(layered(layers, card.n_layers, torch.nan, dim=1))
+    return {name: torch.cat(values).double().numpy() for name, values in found.items()}
+
+
+def _levels(mask: Mask, rows: slice, scores: Mapping[str, Score]) -> dict[str, Tensor]:
+    pattern = uniform(mask).expand(rows.stop - rows.start, -1, -1, -1)
+    return {name: score(pattern, rows) for name, score in scores.items()}
 
 
 def token_losses(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from analysis.attention import Edit, Site, Taps, Where
 from analysis.layered import layered
 from analysis.models.load import Model, hidden_states
-from analysis.models.projections import norm_gain
+from analysis.models.projections import norm_gain, written_weights
 
 
 def ov_copy_scores(model: Model, ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -20,7 +20,8 @@ def ov_copy_scores(model: Model, ids: Sequence[int]) -> tuple[np.ndarray, np.nda
     The model itself computes every factor, so that this holds for any architecture: each token is
     fed alone, so that every head attends to it fully; once with no head of layer 0 writing, to get
     W_E[t] + MLP_0 (with whatever biases and position embedding the model adds), and once with
-    that as the input of every layer.
+    that as the input of every layer. The gain of a norm behind attention is multiplied into W_O,
+    its scale left out.
 
     Args:
         model: The model.
@@ -39,10 +40,11 @@ def ov_copy_scores(model: Model, ids: Sequence[int]) -> tuple[np.ndarray, np.nda
         read = _read(model, tokens, start)
         rows = model.W_U[tokens[:, 0]]
         gain, _ = norm_gain(model.final_norm, model.W_U[0], size=1.0)
+        write = {layer: written_weights(model, layer) for layer in read}
         plain, gained = (
             layered(
                 {
-                    layer: torch.einsum("thd,hdm,tm->th", z, model.W_O(layer), direction)
+                    layer: torch.einsum("thd,hdm,tm->th", z, write[layer], direction)
                     for layer, z in read.items()
                 },
                 model.card.n_layers,

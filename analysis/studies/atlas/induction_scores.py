@@ -24,7 +24,7 @@ from analysis.text.tokens import Tokens
 class InductionScores(Experiment):
     """How strongly does each head of a model look one past the previous copy?"""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     n_sequences: int
     block_len: int
@@ -83,7 +83,7 @@ class InductionScores(Experiment):
         }
         keep, losses = token_losses(model, tokens.ids)
         found = stream_scores(model, tokens.ids, functions, report, also=[keep])
-        expected = {name: chance(tokens.ids.shape, f) for name, f in functions.items()}
+        expected = chance(model, tokens.ids, functions)
         labels = Labels(card=self.card, tokens=tokens, data=data, seed=self.seed)
         lags = found["induction_lag"], expected["induction_lag"]
         return {

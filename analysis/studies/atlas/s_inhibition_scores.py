@@ -45,7 +45,7 @@ class Prompts:
 class SInhibitionScores(Experiment):
     """Which heads look from the end of a gift sentence at the giver's second mention?"""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     n_sequences: int
 
@@ -66,6 +66,8 @@ class SInhibitionScores(Experiment):
             item = gift(rng, Split.TEST)
             if item.io in self._names and item.s in self._names:
                 row, where = self._located(item)
+                if where is None:
+                    return None
                 rows.append(row)
                 found.append(where)
                 pairs.append((self._names[item.io], self._names[item.s]))
@@ -87,11 +89,15 @@ class SInhibitionScores(Experiment):
         io, s = np.array(pairs).T
         return Prompts(tokens, positions, io, s)
 
-    def _located(self, item: Gift) -> tuple[list[int], tuple[int, int, int, int]]:
-        """A prompt's ids, and where its end, IO, S1 and S2 are."""
+    def _located(self, item: Gift) -> tuple[list[int], tuple[int, int, int, int] | None]:
+        """A prompt's ids, and where its end, IO, S1 and S2 are; None if names are not found so."""
         row = [*self.vocabulary.bos, *self.vocabulary.encode(item.prompt)]
-        s1, s2 = (i for i, token in enumerate(row) if token == self._names[item.s])
-        return row, (len(row) - 1, row.index(self._names[item.io]), s1, s2)
+        io, s = (
+            [i for i, token in enumerate(row) if token == self._names[name]]
+            for name in (item.io, item.s)
+        )
+        known = (len(io), len(s)) == (1, 2)
+        return row, (len(row) - 1, io[0], s[0], s[1]) if known else None
 
     @property
     def n_passes(self) -> int:
@@ -110,7 +116,10 @@ class SInhibitionScores(Experiment):
         """
         prompts = self._prompts
         if prompts is None:
-            reason = f"only {len(self._names)} of the names are single tokens"
+            n_names = len(self._names)
+            reason = f"only {n_names} of the names are single tokens, {MIN_NAMES} are needed"
+            if n_names >= MIN_NAMES:
+                reason = "names in sentences are other tokens than the names alone"
             return {"absences": absence(self.card, "s_inhibition", "gifts", reason)}
         model = self.loaded_model()
         labels = Labels(card=self.card, tokens=prompts.tokens, data="gifts", seed=self.seed)
@@ -141,11 +150,8 @@ class SInhibitionScores(Experiment):
         found = stream_scores(
             model, prompts.tokens.ids, functions, stage(report, "attention", 1, 2)
         )
-        shape = prompts.tokens.ids.shape
-        return [
-            head_scores(found[name], chance(shape, function), name, labels)
-            for name, function in functions.items()
-        ]
+        expected = chance(model, prompts.tokens.ids, functions)
+        return [head_scores(found[name], expected[name], name, labels) for name in functions]
 
     def _effects(
         self, model: Model, prompts: Prompts, report: Report

@@ -35,7 +35,7 @@ class Lists:
 class SuccessorScores(Experiment):
     """Which heads look at the item before, more in an ordered list than in a random one?"""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     n_sequences: int
     """Lists of each kind."""
@@ -99,7 +99,10 @@ class SuccessorScores(Experiment):
             and by kind as `ordinal: months`) and `absences`.
         """
         tested = {lists.kind for lists in self._lists}
-        reason = "the tokenizer splits its members, or has too few single-token control words"
+        reason = (
+            "the tokenizer splits its members or does not know them, or has too few single-token "
+            "control words"
+        )
         gaps = [
             absence(self.card, SCORE, kind, reason)
             for kind in words.SEQUENCES
@@ -124,14 +127,15 @@ class SuccessorScores(Experiment):
     def _measure(
         self, model: Model, lists: Lists, report: Report
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Scores on the lists and on their controls (sequence, layer, head), and by chance."""
+        """Scores on the lists, on their controls, and by chance (sequence, layer, head)."""
         positions = torch.tensor(lists.ordinal.targets)
         function: Score = lambda p, _: scores.successor_score(p, positions)  # noqa: E731
         found = [
             stream_scores(model, tokens.ids, {SCORE: function}, report)[SCORE]
             for tokens in (lists.ordinal, lists.control)
         ]
-        return found[0], found[1], chance(lists.ordinal.ids.shape, function)
+        by_chance = chance(model, lists.ordinal.ids, {SCORE: function})[SCORE]
+        return found[0], found[1], by_chance
 
     def _rows(
         self, measured: Sequence[np.ndarray], tokens: Tokens | None, suffix: str
@@ -164,7 +168,8 @@ def separated(
         members: What the list is made of.
 
     Returns:
-        The ids between two items, and one id for each member; None if a member needs several.
+        The ids between two items, and one id for each member; None if a member needs several, or is
+        not known or not told apart.
         A tokenizer that sets digits apart has its space token in the separator.
     """
     if vocabulary.tokenizer is None:
@@ -174,7 +179,8 @@ def separated(
     separators = {tuple(ids[len(stem) : -1]) for ids in pieces}
     if len(separators) != 1 or any(ids[: len(stem)] != stem for ids in pieces):
         return None
-    return separators.pop(), [ids[-1] for ids in pieces]
+    known = all(map(vocabulary.says, (ids[-1:] for ids in pieces), members))
+    return (separators.pop(), [ids[-1] for ids in pieces]) if known else None
 
 
 def control_items(vocabulary: Vocabulary, n_separator: int) -> list[int]:

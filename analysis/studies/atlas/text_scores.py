@@ -27,6 +27,7 @@ _ON_TEXT = sorted(
     key=lambda score: "random" not in score.also,
 )
 """Registered scores of text, those of the place alone first."""
+_RATIOS = {score.name for score in _ON_TEXT if score.neutral == 1.0}
 NO_BOS = "position 0 holds an ordinary token: see position_0"
 
 
@@ -34,7 +35,7 @@ NO_BOS = "position 0 holds an ordinary token: see position_0"
 class TextScores(Experiment):
     """What does every head of a model look at in text, and on random tokens?"""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     text: str
     """What `read_source` takes."""
@@ -108,14 +109,14 @@ class TextScores(Experiment):
         labels = Labels(card=self.card, tokens=self._random, data="random", seed=self.seed)
         functions = self._functions(self._random, [s for s in _ON_TEXT if "random" in s.also])
         found = stream_scores(model, self._random.ids, functions, report)
-        return self._tables(found, functions, labels, self._random.ids.shape)
+        return self._tables(found, chance(model, self._random.ids, functions), labels)
 
     def _text_frames(self, model: Model, text: Tokens, report: Report) -> dict[str, pl.DataFrame]:
         labels = Labels(card=self.card, tokens=text, data="text", seed=self.seed)
         functions = self._functions(text, _ON_TEXT)
         picture = Picture(parse_heads(self.pictured, self.card), self.n_pictured)
         found = stream_scores(model, text.ids, functions, report, watchers=[picture])
-        frames = self._tables(found, functions, labels, text.ids.shape)
+        frames = self._tables(found, chance(model, text.ids, functions), labels)
         frames |= picture.tables(self.card.model, text, self.vocabulary)
         measured = set(frames["head_scores"]["score"])
         gaps = [
@@ -129,7 +130,7 @@ class TextScores(Experiment):
         labels = Labels(card=self.card, tokens=bare, data="text", seed=self.seed)
         functions: dict[str, Score] = {"position_0": lambda p, _: bos_score(p)}
         found = stream_scores(model, bare.ids, functions, report)
-        return self._tables(found, functions, labels, bare.ids.shape)
+        return self._tables(found, chance(model, bare.ids, functions), labels)
 
     def _functions(self, tokens: Tokens, scored: Sequence[HeadScore]) -> dict[str, Score]:
         """Scores as they are measured on some rows, and the profile."""
@@ -151,17 +152,17 @@ class TextScores(Experiment):
         return torch.from_numpy(np.isin(tokens.ids, delimiter_ids(self.vocabulary)))
 
     def _tables(
-        self,
-        found: dict[str, np.ndarray],
-        functions: dict[str, Score],
-        labels: Labels,
-        shape: tuple[int, ...],
+        self, found: dict[str, np.ndarray], by_chance: dict[str, np.ndarray], labels: Labels
     ) -> dict[str, pl.DataFrame]:
-        by_chance = {name: chance(shape, f) for name, f in functions.items()}
+        for name in (
+            _RATIOS & found.keys()
+        ):  # to what uniform attention gives, where keys are hidden
+            found[name] = found[name] / by_chance[name]
+            by_chance[name] = by_chance[name] / by_chance[name]
         frames = {
             "head_scores": pl.concat(
                 head_scores(found[name], by_chance[name], name, labels)
-                for name in functions
+                for name in found
                 if name != "offset"
             )
         }

@@ -161,15 +161,15 @@ class CircuitClaims(Judgement):
             & (pl.col("to_layer") == copier.layer)
             & (pl.col("to_head") == copier.head)
         )
-        (pair,) = pairs.filter(ours).iter_rows(named=True)
-        z = np.nan if pair["z"] is None else pair["z"]
+        pair = next(pairs.filter(ours).iter_rows(named=True), dict[str, Any]())
+        z = np.nan if pair.get("z") is None else pair["z"]
         others = pairs.filter(~ours)["z"].cast(pl.Float64).fill_null(np.nan).to_numpy()
         return self._claim(
             "k_composition_outlier",
             f"By their weights, the keys of {copier} read what {previous} writes more than "
             f"{OUTLYING:g} standard deviations above the average pair of heads",
             (
-                f"z-score of the K-composition, rank {pair['rank']} of {pair['n']} pairs",
+                f"z-score of the K-composition, rank {pair.get('rank')} of {pairs.height} pairs",
                 "central 95 % of all other pairs",
             ),
             (Interval.exactly(z), central(others)),

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from analysis.attention import Site
 from analysis.models.load import Model
-from analysis.models.projections import folded, projections, surroundings
+from analysis.models.projections import folded, projections, surroundings, written_weights
 from analysis.progress import Report
 from analysis.questions.experiment import Experiment
+from analysis.questions.rows import absence
 from analysis.text.tokens import Tokens
 
 KINDS = {Site.Q: "q_composition", Site.K: "k_composition", Site.V: "v_composition"}
@@ -24,7 +25,7 @@ KINDS = {Site.Q: "q_composition", Site.K: "k_composition", Site.V: "v_compositio
 
 @dataclass(frozen=True)
 class Factors:
-    """The small factors of every head's circuits in one layer, norms before it folded in."""
+    """The small factors of every head's circuits in one layer, norms around it folded in."""
 
     read: dict[Site, Float[Tensor, "head d_model d_head"]]
     """W_Q, W_K and W_V."""
@@ -42,12 +43,13 @@ class Composition(Experiment):
 
     For an earlier head with W_OV = W_V W_O and a later one with W_QK = W_Q W_K^T, both acting on
     rows, the compositions are the Frobenius norms of W_OV W_QK^T (keys), W_OV W_QK (queries) and
-    W_OV W_OV' (values), over the product of the two norms. The gain of the norm before attention,
-    and the mean that a LayerNorm subtracts, are folded into W_Q, W_K and W_V; its scale cancels.
+    W_OV W_OV' (values), over the product of the two norms. The gains of the norms before and behind
+    attention, and the mean that a LayerNorm subtracts, are folded into W_Q, W_K and W_V, and into
+    W_O; their scales cancel.
     Weights are those before RoPE and before a norm of queries and keys: position-free.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def data(self) -> Sequence[Tokens]:
         """No tokens: weights alone."""
@@ -58,7 +60,7 @@ class Composition(Experiment):
 
         Returns:
             `head_pairs`: value in [0, 1], z-score and rank among all pairs of the same kind; a
-            model of one layer has none.
+            model of one layer has none. `absences` of kinds in which a head has no weights.
 
         Raises:
             UserError: The architecture names its projections otherwise.
@@ -72,12 +74,19 @@ class Composition(Experiment):
         for layer in attend:
             layers[layer] = factors(model, layer)
             report(len(layers), len(attend), "")
-        frames = [
-            _rows(layers, site, kind, self.card.model)
-            for site, kind in KINDS.items()
-            if len(layers) > 1
-        ]
-        return {"head_pairs": pl.concat(frames)} if frames else {}
+        if len(layers) == 1:
+            return {}
+        frames: list[pl.DataFrame] = []
+        gaps: list[pl.DataFrame] = []
+        for site, kind in KINDS.items():
+            rows = _rows(layers, site, kind, self.card.model)
+            known = rows.filter(pl.col("value").is_not_nan())
+            frames.append(known)
+            if n_lost := rows.height - known.height:
+                reason = f"{n_lost} of {rows.height} pairs hold a head whose weights are 0: 0 / 0"
+                gaps.append(absence(self.card, kind, "weights", reason))
+        found = {"head_pairs": pl.concat(frames)}
+        return {**found, "absences": pl.concat(gaps)} if gaps else found
 
 
 def factors(model: Model, layer: int) -> Factors:
@@ -85,7 +94,7 @@ def factors(model: Model, layer: int) -> Factors:
     norm = surroundings(model, layer).before
     parts = projections(model, layer)
     read = {site: folded(part.W, norm).double() for site, part in parts.items()}
-    write = model.W_O(layer).detach().double()
+    write = written_weights(model, layer).detach().double()
     return Factors(
         read, {site: _root(W) for site, W in read.items()}, write, _root(write.transpose(1, 2))
     )
@@ -104,7 +113,8 @@ def compositions(
         site: With their queries, keys or values.
 
     Returns:
-        In [0, 1]: 1 if all that the earlier head writes lies where the later one reads most.
+        In [0, 1]: 1 if all that the earlier head writes lies where the later one reads most; NaN
+        where either has no weights.
     """
     middle = torch.einsum("adm,bme->abde", earlier.write, later.read[site])
     through = torch.einsum("acd,abde->abce", earlier.root[Site.V], middle)
@@ -139,8 +149,9 @@ def _rows(layers: Mapping[int, Factors], site: Site, kind: str, model: str) -> p
         ones = np.ones(found.size)
         columns.append(np.stack([earlier * ones, heads[0], later * ones, heads[1], found.flat]))
     from_layer, from_head, to_layer, to_head, value = np.concatenate(columns, axis=1)
-    spread = value.std()
-    z = (value - value.mean()) / spread if spread > 0 else np.full(len(value), np.nan)
+    known = value[~np.isnan(value)]
+    spread = known.std() if known.size else 0.0
+    z = (value - known.mean()) / spread if spread > 0 else np.full(len(value), np.nan)
     frame = pl.DataFrame(
         {
             "model": model,
@@ -152,7 +163,7 @@ def _rows(layers: Mapping[int, Factors], site: Site, kind: str, model: str) -> p
             "value": value,
             "z": z,
             "rank": (-value).argsort().argsort() + 1,
-            "n": len(value),
+            "n": known.size,
         }
     )
     places = pl.col("from_layer", "from_head", "to_layer", "to_head")

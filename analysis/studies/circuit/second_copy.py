@@ -11,13 +11,12 @@ from torch import Tensor
 
 from analysis.attention import Site, Taps, Where
 from analysis.interventions.direct import frozen, kept_input
-from analysis.interventions.passes.stream import joined
+from analysis.interventions.passes.stream import chance, joined
 from analysis.layered import layered
 from analysis.models.load import Model, hidden_states
 from analysis.models.projections import surroundings
 from analysis.progress import Report, stage
 from analysis.questions.rows import Labels, absence, head_scores
-from analysis.scores import uniform_pattern
 from analysis.text.tokens import Tokens
 
 from .heads import BlockExperiment
@@ -39,7 +38,7 @@ class SecondCopy(BlockExperiment):
     the mean logit of the vocabulary: z W_O through the final norm, its scale frozen, and W_U.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Read every head.
@@ -56,7 +55,8 @@ class SecondCopy(BlockExperiment):
         frames: list[pl.DataFrame] = []
         for i, (data, tokens) in enumerate(both):
             places, logits = self._measure(model, tokens, stage(report, data, i, len(both)))
-            frames.append(self._rows(places, logits if adds else None, tokens, data))
+            expected = chance(model, tokens.ids, {"places": self._shares})["places"]
+            frames.append(self._rows((places, expected), logits if adds else None, tokens, data))
         gaps = [absence(self.card, "direct_logit", data, _NORMED) for data, _ in both]
         found = {"head_scores": pl.concat(frames)}
         return found if adds else {**found, "absences": pl.concat(gaps)}
@@ -66,7 +66,6 @@ class SecondCopy(BlockExperiment):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Shares (sequence, layer, head, place) and direct logits (sequence, layer, head)."""
         n_sequences, n_pos = tokens.ids.shape
-        n_bos = len(self.vocabulary.bos)
         shares: list[np.ndarray] = []
         logits: list[np.ndarray] = []
         for rows in batches(n_sequences, n_pos):
@@ -74,7 +73,7 @@ class SecondCopy(BlockExperiment):
             found: list[list[Tensor]] = [[] for _ in model.layers]
 
             def watch(where: Where, pattern: Tensor, found: list[list[Tensor]] = found) -> None:
-                found[where.layer].append(second_copy_shares(pattern, n_bos))
+                found[where.layer].append(self._shares(pattern, where.rows))
 
             with torch.inference_mode():
                 direct = direct_logits(model, ids, self.block_len, Taps(watch=watch))
@@ -83,14 +82,22 @@ class SecondCopy(BlockExperiment):
             report(rows.stop, n_sequences, "")
         return np.concatenate(shares), np.concatenate(logits)
 
+    def _shares(self, pattern: Tensor, _rows: slice) -> Tensor:
+        return second_copy_shares(pattern, len(self.vocabulary.bos))
+
     def _rows(
-        self, places: np.ndarray, logits: np.ndarray | None, tokens: Tokens, data: str
+        self,
+        places: tuple[np.ndarray, np.ndarray],
+        logits: np.ndarray | None,
+        tokens: Tokens,
+        data: str,
     ) -> pl.DataFrame:
+        """Rows of shares as they are and by chance, and of direct logits."""
         labels = Labels(card=self.card, tokens=tokens, data=data, seed=self.seed)
         n_bos = len(self.vocabulary.bos)
-        chance = second_copy_shares(uniform_pattern(tokens.ids.shape[1]), n_bos)[0, 0].tolist()
+        shares, expected = places
         frames = [
-            head_scores(places[..., i], chance[i], f"second_copy_{place}", labels)
+            head_scores(shares[..., i], expected[..., i], f"second_copy_{place}", labels)
             for i, place in enumerate(PLACES)
             if place != "bos" or n_bos
         ]

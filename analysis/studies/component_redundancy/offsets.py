@@ -59,7 +59,7 @@ class ComponentOffsets(ComponentsAtPosition):
                 values[rows, ..., :n_offsets] = looked.flip(-1).double().cpu().numpy()
             n_done += len(rows)
             report(n_done, n_sequences, "positions")
-        return {"head_profiles": offset_rows(self, found, self.baseline_of)}
+        return {"head_profiles": offset_rows(self, self.made[0].model, found, self.baseline_of)}
 
     def _looked(
         self, tokens: Int[Tensor, "row pos"], draws: Sequence[Masks]

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from analysis.progress import Report
 from analysis.questions.halves import ODD, strongest_first
 from analysis.questions.judgement import Bar, Evidence, Group, Judgement, Statement, answers_of
+from analysis.questions.rows import absence
 from analysis.statistics.comparisons import holm, permutation_p, ranked, spearman
 from analysis.statistics.resampling import N_RESAMPLES, Interval, central, mean_interval
 
@@ -28,6 +29,7 @@ AGREEMENT = 0.8
 """Two kinds rank heads alike when the whole interval of their Spearman correlation is above it."""
 DIFFERENCE = 0.1
 """What heads read is different where it changes by more somewhere; values are of order 1."""
+UNRANKED = "it changes nothing, or all heads alike: there is no order to compare"
 JUDGED_SIZE = 4
 """The size of the sets that the claim on top heads is about; other sizes are shown."""
 
@@ -64,7 +66,8 @@ class KindClaims(Judgement):
         """Compare the kinds, and the top heads with random ones.
 
         Returns:
-            `rank_agreements`, `ablation_curves` and `claims`.
+            `rank_agreements`, `ablation_curves` and `claims`; `absences` of agreements with a kind
+            that does the same to all heads.
         """
         effects = {name: per_head(answer, METRIC) for name, answer in self.evidence.kinds.items()}
         agreements = self._agreements(effects)
@@ -80,8 +83,14 @@ class KindClaims(Judgement):
         ]
         report(1, 1, "")
         constants = {"model": pl.lit(self.card.model), "metric": pl.lit(METRIC)}
+        known = agreements.filter(pl.col("value").is_not_nan())
+        unknown = agreements.join(known, on="other", how="anti")["other"]
+        gaps = [absence(self.card, "rank_agreement", o, UNRANKED) for o in dict.fromkeys(unknown)]
         return {
-            "rank_agreements": agreements.with_columns(**constants),
+            **({"absences": pl.concat(gaps)} if gaps else {}),
+            "rank_agreements": known.with_columns(
+                pl.col("lower", "upper").fill_nan(None), **constants
+            ),
             "ablation_curves": curves.with_columns(**constants, method=pl.lit("zero")),
             "claims": pl.DataFrame(claims),
         }

@@ -15,6 +15,7 @@ from torch import Tensor
 from analysis.attention import Taps, Where
 from analysis.interventions import NOTHING, Intervention, Method, taps
 from analysis.interventions.passes.stream import joined
+from analysis.interventions.passes.visible import uniform, visible
 from analysis.models.load import Model, hidden_states
 from analysis.progress import Report
 from analysis.questions.rows import Labels, head_profiles
@@ -35,7 +36,7 @@ class QueryOffsets(AtPosition):
     Heads of the ablated head's layer and below cannot look elsewhere; those above can.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     max_offset: int
     """Attention to t - 0, t - 1, ... t - this."""
@@ -74,11 +75,12 @@ class QueryOffsets(AtPosition):
                 found[name][rows, ..., :n_offsets] = looked.flip(-1).double().cpu().numpy()
             n_done += len(rows)
             report(n_done, n_sequences, "positions")
-        return {"head_profiles": offset_rows(self, found, lambda _: TARGET)}
+        return {"head_profiles": offset_rows(self, model, found, lambda _: TARGET)}
 
 
 def offset_rows(
     asked: AtPosition,
+    model: Model,
     found: Mapping[str, Float[np.ndarray, "sequence layer head offset"]],
     baseline_of: Callable[[str], str],
 ) -> pl.DataFrame:
@@ -86,22 +88,34 @@ def offset_rows(
 
     Args:
         asked: The question: its positions and what rows are labelled with.
+        model: The model that was watched.
         found: Attention by condition; NaN where an offset is before the sequence.
         baseline_of: The condition that a condition is compared with.
 
     Returns:
         `query_offset`, and `query_offset_change` of all conditions but the target.
     """
-    n_offsets, places = found[TARGET].shape[-1], asked.positions[:, None]
-    uniform = np.where(np.arange(n_offsets) <= places, 1 / (places + 1), np.nan)
+    by_chance = _by_chance(model, asked, found[TARGET].shape[-1])
     frames: list[pl.DataFrame] = []
     for name, values in found.items():
         labels = Labels(card=asked.card, tokens=asked.tokens, data=name, seed=asked.seed)
-        frames.append(head_profiles(values, uniform, PROFILE, 0, labels))
+        frames.append(head_profiles(values, by_chance, PROFILE, 0, labels))
         if name != TARGET:
             change = values - found[baseline_of(name)]
-            frames.append(head_profiles(change, 0 * uniform, CHANGE, 0, labels))
+            frames.append(head_profiles(change, 0 * by_chance, CHANGE, 0, labels))
     return pl.concat(frames)
+
+
+def _by_chance(
+    model: Model, asked: AtPosition, n_offsets: int
+) -> Float[np.ndarray, "sequence layer head offset"]:
+    """What attention that is uniform over visible keys gives; NaN before the sequence."""
+    queries = asked.positions[:, None]
+    keys = queries - np.arange(n_offsets)
+    patterns = [uniform(mask)[0].numpy() for mask in visible(model, asked.tokens.ids[:1])]
+    shape = (asked.card.n_heads, *keys.shape)
+    layers = [np.broadcast_to(pattern[:, queries, keys], shape) for pattern in patterns]
+    return np.where(keys[:, None, None] >= 0, np.stack(layers).transpose(2, 0, 1, 3), np.nan)
 
 
 def attention_from_last(

@@ -21,12 +21,11 @@ from analysis.studies.retrieval.answering.observations import Observation, obser
 from analysis.studies.retrieval.answering.prompts import Prompt, null_prompt
 from analysis.text.english import Split
 
+from .chances import NDCG, by_chance, visible_keys
 from .questions import Asking, FileQuestions, RecordQuestions
 
 SCORES = ("summed_attention", "retrieval_score", "qr_score")
 """What heads are ranked by."""
-NDCG = "qr_ndcg"
-"""How well the QR score ranks the documents of a context."""
 EVERY = "all"
 """The data that scores of single items are kept of: all facts together."""
 MEASURED = pl.col("sequence").is_not_null()
@@ -51,11 +50,11 @@ class HeadDetection(Asking):
         nulls = [null_prompt(asked, self.vocabulary, bos=self.bos) for asked in prompts]
         seen = observations(model, prompts, nulls, self.vocabulary, report)
         items = self.item_rows([one.baseline for one in seen])
-        values, chance = _scored(prompts, nulls, seen)
+        values, chance = _scored(prompts, nulls, seen, visible_keys(model, [*prompts, *nulls]))
         right = items["correct"].to_numpy()
         facts = items["fact"].to_numpy()
         frames, gaps = self._rows(values, chance, right, facts)
-        shares = {"needle_share": chance["summed_attention"]}
+        shares = {"needle_share": np.array([len(p.needle) / len(p.ids) for p in prompts])}
         found = {"retrieval_items": items, "model_scores": model_scores(shares, {}, self.labels())}
         if frames:
             found["head_scores"] = pl.concat(frames)
@@ -74,7 +73,7 @@ class HeadDetection(Asking):
     def _rows(
         self,
         values: dict[str, PerHead],
-        chance: dict[str, np.ndarray],
+        chance: dict[str, PerHead],
         right: np.ndarray,
         facts: np.ndarray,
     ) -> tuple[list[pl.DataFrame], list[pl.DataFrame]]:
@@ -128,7 +127,7 @@ _CHECKS = {
 class RetrievalScores(RecordQuestions, HeadDetection):
     """Which heads fetch answers from generated records, on the items for detection?"""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     @property
     def split_name(self) -> str:
@@ -140,7 +139,7 @@ class RetrievalScores(RecordQuestions, HeadDetection):
 class FileRetrievalScores(FileQuestions, HeadDetection):
     """Which heads fetch answers from a user's own contexts?"""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
 
 def item_values(answer: Evidence, score: str) -> tuple[list[Head], Float[np.ndarray, "item head"]]:
@@ -258,23 +257,16 @@ def _untestable(values: PerHead, right: np.ndarray) -> str:
 
 
 def _scored(
-    prompts: Sequence[Prompt], nulls: Sequence[Prompt], seen: Sequence[Observation]
-) -> tuple[dict[str, PerHead], dict[str, np.ndarray]]:
-    """Scores (item, layer, head), NaN where an item cannot test them, and by chance (item)."""
+    prompts: Sequence[Prompt],
+    nulls: Sequence[Prompt],
+    seen: Sequence[Observation],
+    masks: Sequence[np.ndarray],
+) -> tuple[dict[str, PerHead], dict[str, PerHead]]:
+    """Scores (item, layer, head), NaN where an item cannot test them, and by chance."""
     rows = [_of_item(*each) for each in zip(prompts, seen, strict=True)]
     values = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-    chance = {
-        "summed_attention": np.array([len(p.needle) / len(p.ids) for p in prompts]),
-        "retrieval_score": np.array(
-            [
-                scores.retrieval_by_chance(len(p.ids), p.ids, p.needle, one.baseline.ids)
-                for p, one in zip(prompts, seen, strict=True)
-            ]
-        ),
-        "qr_score": np.array([_uniform_qr(*pair) for pair in zip(prompts, nulls, strict=True)]),
-        NDCG: np.array([scores.ndcg_by_chance(len(p.documents)) for p in prompts]),
-    }
-    return values, chance
+    levels = [by_chance(*each, masks) for each in zip(prompts, nulls, seen, strict=True)]
+    return values, {name: np.stack([row[name] for row in levels]) for name in values}
 
 
 def _of_item(asked: Prompt, one: Observation) -> dict[str, np.ndarray]:
@@ -290,9 +282,3 @@ def _of_item(asked: Prompt, one: Observation) -> dict[str, np.ndarray]:
         "qr_score": found[..., asked.gold].numpy(),
         NDCG: ranked.numpy() if len(asked.documents) > 1 else nothing,
     }
-
-
-def _uniform_qr(asked: Prompt, null: Prompt) -> float:
-    """The QR score of uniform attention: all tokens of the document are alike, and kept."""
-    shares = [np.mean([1 / (1 + place) for place in p.query]) for p in (asked, null)]
-    return float(len(asked.documents[asked.gold]) * (shares[0] - shares[1]))

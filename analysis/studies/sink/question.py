@@ -61,7 +61,7 @@ class BosSink(Experiment):
     The heads that interventions act on are chosen on the even sequences.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     text: str
     """What `read_source` takes."""
@@ -133,7 +133,7 @@ class BosSink(Experiment):
         masses = self._masses(model, stage(report, "attention", 1, 8))
         plan = self._plan(masses[self._main]["sink_mass"])
         frames += [
-            {"head_scores": self._mass_rows(masses)},
+            {"head_scores": self._mass_rows(model, masses)},
             *self._sizes(model, plan),
             self._moving(model, plan),
             self._effects(model, plan, lambda n, of, what: report(2 * of + 6 * n, 8 * of, what)),
@@ -164,9 +164,9 @@ class BosSink(Experiment):
         labels = self._labels(data)
         ids = {**self._designs, **self._repeats}[data].ids
         found = stream_scores(model, ids, functions, report)
+        expected = chance(model, ids, functions)
         return pl.concat(
-            head_scores(found[name], chance(ids.shape, function), name, labels)
-            for name, function in functions.items()
+            head_scores(found[name], expected[name], name, labels) for name in functions
         )
 
     def _resting(self, model: Model, report: Report) -> dict[str, pl.DataFrame]:
@@ -197,12 +197,12 @@ class BosSink(Experiment):
             "attention_to_middle": lambda p, _: attention_to(p, middle, middle),
         }
 
-    def _mass_rows(self, masses: dict[str, dict[str, np.ndarray]]) -> pl.DataFrame:
+    def _mass_rows(self, model: Model, masses: dict[str, dict[str, np.ndarray]]) -> pl.DataFrame:
         frames: list[pl.DataFrame] = []
         for data, found in masses.items():
-            labels, shape = self._labels(data), self._designs[data].ids.shape
-            for name, function in self._mass_functions().items():
-                frames.append(head_scores(found[name], chance(shape, function), name, labels))
+            labels = self._labels(data)
+            expected = chance(model, self._designs[data].ids, self._mass_functions())
+            frames += [head_scores(found[name], expected[name], name, labels) for name in expected]
         return pl.concat(frames)
 
     def _plan(self, masses: np.ndarray) -> Plan:

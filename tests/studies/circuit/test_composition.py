@@ -6,10 +6,13 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from polars.testing import assert_frame_equal
 
 from analysis.attention import Site
 from analysis.models.load import load_model
+from analysis.models.projections import norm_gain, surroundings
 from analysis.studies.circuit.composition import KINDS, Composition, compositions, factors
+from analysis.tables import left_out
 from tests.models.architectures import SUPPORTED
 
 from .circuit_model import COPIER, PREVIOUS, circuit_model
@@ -51,6 +54,60 @@ def test_small_factors_give_the_formula_with_whole_matrices(site, saved):
     for sender, receiver in ((0, 0), (1, 3), (3, 2)):
         expected = by_hand(model, sender, receiver, site, norms)
         assert found[sender, receiver].item() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["gemma2", "gemma3", "olmo2"])
+def test_the_gain_behind_attention_is_part_of_what_a_head_writes(name, saved):
+    """Whether the norm multiplies by it or W_O does is the same."""
+    model = deepcopy(load_model(str(saved(name))))
+    norm = surroundings(model, 0).after
+    gain = torch.rand(32, generator=torch.Generator().manual_seed(3)) + 0.3
+    with torch.no_grad():
+        ones = norm_gain(norm, gain, 1.0)[0]
+        norm.weight += gain - ones
+        behind = compositions(factors(model, 0), factors(model, 1), Site.K)
+        norm.weight -= gain - ones
+        plain = compositions(factors(model, 0), factors(model, 1), Site.K)
+        model.attentions[0].o_proj.weight *= gain[:, None]
+        inside = compositions(factors(model, 0), factors(model, 1), Site.K)
+    torch.testing.assert_close(behind, inside, atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(plain, inside, atol=1e-2)
+
+
+def test_what_the_norm_behind_attention_removes_is_composed_with_nobody(saved):
+    model = deepcopy(load_model(str(saved("olmo2"))))
+    with torch.no_grad():
+        surroundings(model, 0).after.weight[:16] = 0
+        model.attentions[1].k_proj.weight[:, 16:] = 0
+    assert compositions(factors(model, 0), factors(model, 1), Site.K).max() == 0
+    assert compositions(factors(model, 0), factors(model, 1), Site.Q).min() > 0
+
+
+def test_heads_without_weights_are_absent_and_change_no_other_pair(saved, tmp_path):
+    whole = load_model(str(saved("llama")))
+    pruned = deepcopy(whole)
+    with torch.no_grad():
+        pruned.attentions[0].o_proj.weight[:, 8:16] = 0
+        pruned.attentions[1].q_proj.weight[16:24] = 0
+    pruned.net.save_pretrained(tmp_path)
+    found = Composition(model=str(tmp_path), seed=0).run(silent)
+    before = Composition(model=str(saved("llama")), seed=0).run(silent)["head_pairs"]
+    lost = ((pl.col("from_head") == 1) & (pl.col("kind") == "v_composition")) | (
+        ((pl.col("from_head") == 1) | (pl.col("to_head") == 2))
+        & (pl.col("kind") != "v_composition")
+    )
+    ends = ["kind", "from_layer", "from_head", "to_layer", "to_head", "value"]
+    assert_frame_equal(found["head_pairs"].select(ends), before.filter(~lost).select(ends))
+    for (_,), kind in found["head_pairs"].group_by("kind"):
+        assert sorted(kind["rank"]) == list(range(1, kind.height + 1))
+        assert (kind["n"] == kind.height).all()
+    reasons = dict(found["absences"].select("score", "reason").iter_rows())
+    assert reasons == {
+        kind: f"{n} of 16 pairs hold a head whose weights are 0: 0 / 0"
+        for kind, n in (("q_composition", 7), ("k_composition", 7), ("v_composition", 4))
+    }
+    assert "7 of 16" in left_out(found)
+    assert left_out({"head_pairs": before}) == ""
 
 
 @pytest.mark.parametrize("name", SUPPORTED)

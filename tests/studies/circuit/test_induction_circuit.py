@@ -220,6 +220,16 @@ def test_charts_stand_with_and_without_paths(known):
     ablation_strip(strip, ("x", "y"), "t", "d").to_dict()
 
 
+def test_a_pair_whose_composition_is_absent_is_undecided(built, known):
+    pairs = known["composition"]["head_pairs"]
+    rest = pairs.filter((pl.col("from_head") != 0) | (pl.col("to_head") != 0))
+    found = claims(built, {**known, "composition": Stored(head_pairs=rest)})
+    row = found.filter(claim="k_composition_outlier").row(0, named=True)
+    assert (row["verdict"], row["estimate"]) == ("undecided", None)
+    others = pl.col("claim") != "k_composition_outlier"
+    assert found.filter(others).equals(claims(built, known).filter(others))
+
+
 def test_a_line_says_estimate_interval_control_and_verdict(built, known):
     found = claims(built, known)
     row = found.filter(claim="key_path_zero").row(0, named=True)

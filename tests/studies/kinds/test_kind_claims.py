@@ -1,5 +1,7 @@
 """Claims on kinds of ablation: rankings that agree, and top heads beside random ones."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -14,6 +16,8 @@ from analysis.studies.kinds.claims import (
     per_head,
     ranking,
 )
+from analysis.tables import left_out
+from store.schema import conformed
 from tests.questions.test_experiments import silent
 from tests.studies.atlas.test_claims import Stored
 
@@ -92,6 +96,20 @@ def test_alike_rankings_and_costly_heads_are_supported(judged):
         "zero_and_mean_rank_alike",
         "top_heads_against_random",
     }
+
+
+def test_a_kind_that_changes_nothing_has_no_rank_and_a_reason(judged):
+    found = evidence(MEANS, top=3.0, random=1.0)
+    nothing = {**found.kinds, "mask": swept(np.zeros((N_SEQUENCES, N_HEADS)), NAMES)}
+    frames = judged(replace(found, kinds=nothing))
+    conformed("rank_agreements", frames["rank_agreements"].with_columns(run=pl.lit("r")))
+    assert "mask" not in {*frames["rank_agreements"]["kind"], *frames["rank_agreements"]["other"]}
+    assert frames["absences"].select("score", "data").rows() == [("rank_agreement", "mask")]
+    assert "rank_agreement on mask: it changes nothing" in left_out(frames)
+    (claim,) = frames["claims"].filter(claim="zero_and_mask_rank_alike").to_dicts()
+    assert (claim["verdict"], claim["estimate"]) == ("undecided", None)
+    rest = judged(found)["rank_agreements"]
+    assert frames["rank_agreements"].equals(rest)
 
 
 def test_controls_fail_where_they_must(judged):

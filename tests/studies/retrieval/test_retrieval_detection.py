@@ -2,22 +2,28 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
+from transformers import MistralConfig
 
 from analysis.attention import Taps
 from analysis.errors import UserError
 from analysis.models.load import hidden_states, load_model
 from analysis.questions.halves import EVEN
 from analysis.studies.retrieval.answering.conversation import Conversation
+from analysis.studies.retrieval.answering.observations import observations
+from analysis.studies.retrieval.answering.prompts import null_prompt
+from analysis.studies.retrieval.chances import visible_keys
 from analysis.studies.retrieval.rankings import (
     MEASURED,
     SCORES,
     FileRetrievalScores,
     RetrievalScores,
+    _scored,
     item_values,
     ranking,
     validity_row,
@@ -25,7 +31,7 @@ from analysis.studies.retrieval.rankings import (
 from analysis.text.records import FACTS
 from store import Answer
 from store.schema import conformed
-from tests.models.architectures import SUPPORTED, VOCAB
+from tests.models.architectures import GQA, SUPPORTED, VOCAB, build
 from tests.questions.test_experiments import silent
 
 from .retrieval_circuit import word_items, worded_circuit
@@ -67,6 +73,29 @@ def test_what_follows_a_context_is_seen_as_in_one_pass(saved, name):
             best = model.net(tokens, use_cache=False).logits[:, -1].argmax(-1)
         tokens = torch.cat([tokens, best[:, None]], dim=1)
     assert said == [tuple(row) for row in tokens[:, 16:].tolist()]
+
+
+def test_heads_that_look_at_all_that_they_see_alike_are_at_chance(detection, tmp_path):
+    """Under a window of 40, in which some needles lie and others do not."""
+    card = detection.card
+    net = build(MistralConfig(**{**GQA, "vocab_size": card.vocab}, sliding_window=40))
+    with torch.no_grad():
+        for layer in net.model.layers:
+            layer.self_attn.q_proj.weight.zero_()
+    net.config.max_position_embeddings = 512
+    net.save_pretrained(tmp_path)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(card.folder / name, tmp_path)
+    model, prompts = load_model(str(tmp_path)), detection.prompts
+    nulls = [null_prompt(asked, detection.vocabulary, bos=True) for asked in prompts]
+    seen = observations(model, prompts, nulls, detection.vocabulary, silent)
+    values, levels = _scored(prompts, nulls, seen, visible_keys(model, [*prompts, *nulls]))
+    for level in levels.values():
+        assert level.shape == (len(prompts), 2, 4)
+    summed = levels["summed_attention"]
+    np.testing.assert_allclose(values["summed_attention"], summed, atol=1e-6)
+    assert 0 < (summed == 0).mean() < 1
+    assert ((levels["retrieval_score"] == 0) >= (summed == 0)).all()
 
 
 def test_every_item_has_its_row(detection, answer):

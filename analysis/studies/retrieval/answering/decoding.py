@@ -1,8 +1,9 @@
 """Greedy decoding under interventions: the prompt once, then one token at a time.
 
 Keys and values of earlier positions are kept as they were computed under the interventions, so
-that a step costs one position. Every architecture takes part: the model is called on the whole
-sequence, and its layers on what is new.
+that a step costs one position; where keys change as the sequence grows, every step computes it
+anew. Every architecture takes part: the model is called on the whole sequence, and its layers on
+what is new.
 """
 
 from collections.abc import Collection, Generator, Mapping, Sequence
@@ -22,6 +23,8 @@ from analysis.interventions import Intervention, StandIns, check, taps
 from analysis.interventions.passes.endings import later_queries
 from analysis.interventions.passes.layers import LayerCall, first
 from analysis.models.load import Model, hidden_states, unembed
+
+from .growing import keys_stay
 
 
 class Scope(Enum):
@@ -126,8 +129,11 @@ def decode(
     stop = torch.tensor(sorted(limit.stop), dtype=torch.long, device=prompts.device)
     kept: dict[int, tuple[Tensor, Tensor]] = {}
     tokens, ended, begin = prompts, torch.zeros_like(prompts[:, 0], dtype=torch.bool), 0
+    keeps = keys_stay(model, prompts[0], n_pos - 1)
     with torch.inference_mode():
         while tokens.shape[1] < n_pos and not ended.all():
+            if not keeps:
+                begin, kept = 0, {}
             best = _next_logits(model, tokens, begin, applied, kept).argmax(-1)
             begin, tokens = tokens.shape[1], torch.cat([tokens, best[:, None]], dim=1)
             ended = ended | torch.isin(best, stop)

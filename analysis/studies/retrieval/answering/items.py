@@ -150,14 +150,16 @@ def _values(vocabulary: Vocabulary, split: Split, fact: str, n_records: int) -> 
     rng = Random(f"values {split.value}/{fact}")
     every = sorted({records.value(rng, split, fact) for _ in range(N_DRAWN)})
     stem = len(vocabulary.encode("a"))
-    drawn = [value for value in every if len(vocabulary.encode(f"a {value}")) - stem <= MAX_NEW]
+    split_up = {value: vocabulary.encode(f"a {value}")[stem:] for value in every}
+    fits = {value: ids for value, ids in split_up.items() if len(ids) <= MAX_NEW}
+    drawn = [value for value, ids in fits.items() if vocabulary.says(ids, value)]
     single = vocabulary.single(drawn)
     several = [value for value in drawn if value not in single]
     pool = several if len(several) > n_records else drawn
     if not 1 <= n_records < len(pool):
         raise UserError(
-            f"expected from 1 to {len(pool) - 1} records, got {n_records}: each has a value of "
-            f"its own of {fact}; choose fewer"
+            f"expected from 1 to {max(0, len(pool) - 1)} records, got {n_records}: each has a "
+            f"value of its own of {fact} that the tokenizer knows; choose fewer"
         )
     return tuple(pool)
 

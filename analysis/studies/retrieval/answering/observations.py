@@ -138,7 +138,7 @@ def _asked(
         weights[row, 0, len(found.ids) - 1 - begin] = 1
         _spread(weights[row, 1], found, begin)
     averages = _Averages(len(model.layers), weights)
-    hidden = talk.follow(tails, averages.watch)
+    hidden = talk.follow(tails, averages.watch, len(prompts[0].ids) - begin)
     last, query = averages.stacked().unbind(0)
     return last, query, answer_logits(model, prompts, hidden, begin)
 

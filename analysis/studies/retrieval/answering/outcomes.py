@@ -27,6 +27,7 @@ from analysis.progress import Report
 from .answers import correct
 from .baseline import refuse_long
 from .decoding import Applied, decode
+from .growing import keys_stay
 from .settled import said_first, settled_ids, spoken
 from .trials import Group, Trial, asked_alike
 
@@ -110,8 +111,25 @@ class _Found:
 def _passes(
     group: Group, rows: slice, conditions: Sequence[Condition]
 ) -> Iterator[tuple[list[int], Float[Tensor, "condition row step d_vocab"]]]:
-    """Logits that predict every token of the answers, for a few conditions at a time."""
-    model, tokens, begin = group.model, group.tokens[rows], group.n_prompt - 1
+    """Logits that predict every token of the answers, for a few conditions at a time.
+
+    One pass over prompt and answer has them all; where keys change as the sequence grows, each is
+    read off a pass that ends before it.
+    """
+    n_prompt, (_, n_pos) = group.n_prompt, group.tokens.shape
+    if keys_stay(group.model, group.tokens[0, :n_prompt], n_pos):
+        yield from _pass(group, rows, conditions, range(n_prompt, n_pos + 1))
+        return
+    ends = [range(end, end + 1) for end in range(n_prompt, n_pos + 1)]
+    for steps in zip(*(_pass(group, rows, conditions, end) for end in ends), strict=True):
+        yield steps[0][0], torch.cat([logits for _, logits in steps], dim=2)
+
+
+def _pass(
+    group: Group, rows: slice, conditions: Sequence[Condition], ends: range
+) -> Iterator[tuple[list[int], Float[Tensor, "condition row end d_vocab"]]]:
+    """Logits behind some ends of the sequences, which are read up to the last of them."""
+    model, tokens, begin = group.model, group.tokens[rows, : ends[-1]], ends[0] - 1
     n_layers, edits_of = model.card.n_layers, group.trial.edits_of
     if edits_of is not None:
         for i, condition in enumerate(conditions):
