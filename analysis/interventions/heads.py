@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
+import numpy as np
+from jaxtyping import Float
+
 from analysis.errors import UserError
 from analysis.models.card import ModelCard
 
@@ -66,6 +69,14 @@ def parse_heads(names: Sequence[str], card: ModelCard) -> tuple[Head, ...]:
 def heads_of(card: ModelCard) -> tuple[Head, ...]:
     """All heads of a model, layer by layer."""
     return tuple(Head(i, j) for i, n in enumerate(card.heads_by_layer) for j in range(n))
+
+
+def listed(
+    values: Float[np.ndarray, "*rows layer head"], card: ModelCard
+) -> Float[np.ndarray, "*rows every_head"]:
+    """Values of the heads of a model, in the order of `heads_of`."""
+    layer, head = np.array(heads_of(card)).T
+    return values[..., layer, head]
 
 
 def pictured_heads(card: ModelCard) -> tuple[str, ...]:

@@ -204,6 +204,21 @@ def check_adds(model: Model) -> None:
             )
 
 
+def check_plain(model: Model) -> None:
+    """Make sure that what heads write is linear in the values that they attend to.
+
+    Raises:
+        UserError: A gate or a norm stands between pattern and W_O.
+    """
+    pairs = zip(model.card.heads_by_layer, model.holds.plain, strict=True)
+    for layer, (n_heads, plain) in enumerate(pairs):
+        if n_heads and not plain:
+            raise UserError(
+                f"expected heads that write what they attend to through W_O alone, in layer "
+                f"{layer} of {model.card.architecture} a gate or a norm stands before it"
+            )
+
+
 def _is_transposed(projection: nn.Module) -> bool:
     """Whether the weight is stored (in, out), as GPT-2 does."""
     return type(projection).__name__ == "Conv1D"

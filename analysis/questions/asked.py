@@ -157,7 +157,7 @@ class Asked:
                 "raise --sequences"
             )
         n_tokens = self.n_tokens or min(sizes.n_tokens, n_ctx)
-        n_heads = self.card.n_layers * self.card.n_heads
+        n_heads = sum(self.card.heads_by_layer)
         each = n_tokens * BYTES_PER_TOKEN + n_heads * BYTES_PER_HEAD
         if self.n_sequences is not None:
             check_fits("--sequences", self.n_sequences, each)

@@ -12,7 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from analysis.attention import Site
-from analysis.models.load import Model
+from analysis.errors import UserError
+from analysis.models.load import Model, check_plain
 from analysis.models.projections import folded, projections, surroundings, written_weights
 from analysis.progress import Report
 from analysis.questions.experiment import Experiment
@@ -71,9 +72,14 @@ class Composition(Experiment):
         model = self.loaded_model()
         attend = [layer for layer, n_heads in enumerate(self.card.heads_by_layer) if n_heads]
         layers: dict[int, Factors] = {}
-        for layer in attend:
-            layers[layer] = factors(model, layer)
-            report(len(layers), len(attend), "")
+        try:
+            check_plain(model)
+            for layer in attend:
+                layers[layer] = factors(model, layer)
+                report(len(layers), len(attend), "")
+        except UserError as error:
+            gaps = [absence(self.card, kind, "weights", str(error)) for kind in KINDS.values()]
+            return {"absences": pl.concat(gaps)}
         if len(layers) == 1:
             return {}
         frames: list[pl.DataFrame] = []

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 import polars as pl
 
+from analysis.errors import UserError
 from analysis.interventions import (
     Condition,
     Effects,
@@ -21,6 +22,7 @@ from analysis.interventions import (
 from analysis.interventions.heads import heads_of
 from analysis.progress import Report, stage
 from analysis.questions.effect_rows import effect_rows
+from analysis.questions.rows import absence
 from analysis.questions.text_sweep import TextSweep, batch_rows
 
 
@@ -35,11 +37,15 @@ class DirectEffects(TextSweep):
 
         Returns:
             `ablations`, `ablation_effects` and `ablation_means` of the family `direct`:
-            `logit_change` is of the base's most probable token.
+            `logit_change` is of the base's most probable token; or `absences` where layers do
+            something else with what heads write than add it.
         """
         model = self.loaded_model()
         rows = batch_rows(self.n_tokens, model.device.type)
-        found = direct_effects(model, self.tokens.ids, rows, report)
+        try:
+            found = direct_effects(model, self.tokens.ids, rows, report)
+        except UserError as error:
+            return {"absences": absence(self.card, "direct_effect", "text", str(error))}
         return self.rows("direct", Method.ZERO, {"logit_change": found.top1})
 
     def rows(
@@ -55,7 +61,8 @@ class DirectEffects(TextSweep):
             )
             for head in heads
         )
-        flat = {name: array.reshape(len(heads), 1, -1) for name, array in values.items()}
+        layer, head = np.array(heads).T
+        flat = {name: array[layer, head][:, None] for name, array in values.items()}
         return effect_rows(Effects(conditions, ("all",), flat), self.labels())
 
 

@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from analysis.errors import UserError
 from analysis.interventions import Head
+from analysis.interventions.heads import heads_of, listed
 from analysis.progress import Report
 from analysis.questions.judgement import Evidence
 from analysis.questions.rows import Labels, absence, head_scores, model_scores
@@ -97,10 +98,10 @@ class HeadDetection(Asking):
 
     def _checks(self, values: dict[str, PerHead]) -> pl.DataFrame:
         """Stability of every ranking."""
-        n_heads = self.card.n_layers * self.card.n_heads
+        n_heads = len(heads_of(self.card))
         rows: list[dict[str, Any]] = []
         for score in SCORES:
-            flat = values[score].reshape(-1, n_heads)
+            flat = listed(values[score], self.card)
             known = flat[~np.isnan(flat).any(1)]
             sizes = [size for size in SIZES if size <= max(1, n_heads // 3)]
             checks = [

@@ -113,7 +113,7 @@ class RetrievalStudy(TextStudy[RetrievalSizes]):
     @property
     def levels(self) -> tuple[int, ...]:
         """How many heads are replaced together: up to a third of the model's."""
-        n_heads = self.asked.card.n_layers * self.asked.card.n_heads
+        n_heads = sum(self.asked.card.heads_by_layer)
         many = n_heads >= MANY_HEADS
         return levels_up_to(n_heads, LARGE_LEVELS if many else self.sizes.levels)
 

@@ -15,11 +15,11 @@ from analysis import scores
 from analysis.errors import UserError
 from analysis.interventions import Method
 from analysis.interventions.averages import Measurement
-from analysis.interventions.heads import heads_of
+from analysis.interventions.heads import heads_of, listed
 from analysis.interventions.passes.predictions import Metrics
 from analysis.interventions.passes.stream import Score, chance, stream_scores
 from analysis.interventions.passes.sweep import sweep
-from analysis.models.load import Model
+from analysis.models.load import Model, check_plain
 from analysis.progress import Report, stage
 from analysis.questions.effect_rows import effect_rows, head_effects
 from analysis.questions.experiment import Experiment
@@ -141,7 +141,7 @@ class BosSink(Experiment):
         return joined(frames)
 
     def _check(self) -> None:
-        n_heads = self.card.n_layers * self.card.n_heads
+        n_heads = len(heads_of(self.card))
         if self.n_tokens < MIN_TOKENS or not 0 < self.moved_to < self.n_tokens - 1:
             raise UserError(
                 f"expected at least {MIN_TOKENS} tokens and a middle inside them, got "
@@ -207,7 +207,7 @@ class BosSink(Experiment):
 
     def _plan(self, masses: np.ndarray) -> Plan:
         """Heads by their mass on the even sequences, and random positions of the first half."""
-        every, order = heads_of(self.card), strongest_first(masses)
+        every, order = heads_of(self.card), strongest_first(listed(masses, self.card))
         places = range(1, self.n_tokens // 2)
         rng = Random(f"positions/{self.seed}")
         return Plan(
@@ -221,7 +221,13 @@ class BosSink(Experiment):
     def _sizes(self, model: Model, plan: Plan) -> list[dict[str, pl.DataFrame]]:
         """Norms of values, of what heads read from position 0, and of the residual stream."""
         ids, labels = self._designs[self._main].ids, self._labels(self._main)
-        norms, found = residual_norms(model, ids), carried(model, ids)
+        norms = residual_norms(model, ids)
+        try:
+            check_plain(model)
+        except UserError as error:
+            gaps = absence(self.card, "carried_share", "text", str(error))
+            return [{"absences": gaps}, self._norms(norms, plan, labels)]
+        found = carried(model, ids)
         stream = norms[..., 1:].mean(-1)[..., None]
         found["carried_over_residual"] = found.pop("carried_norm") / stream
         rows = [head_scores(values, None, name, labels) for name, values in found.items()]

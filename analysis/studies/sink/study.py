@@ -45,7 +45,7 @@ class SinkStudy(TextStudy[SinkSizes]):
         return BosSink(
             **asked.text_rows(sizes.n_blocks, n_tokens),
             moved_to=n_tokens // 4,
-            n_top=max(1, min(N_SINKS, card.n_layers * card.n_heads // 2)),
+            n_top=max(1, min(N_SINKS, sum(card.heads_by_layer) // 2)),
             n_draws=self.sizes.n_places,
             block_len=sizes.block_len,
         )

@@ -128,16 +128,17 @@ class Timings(Timed):
         }
 
     def _work(self, task: Task, card: ModelCard) -> Work:
-        if self.heads is not None and self.heads > card.n_layers * card.n_heads:
+        n_heads = sum(card.heads_by_layer)
+        if self.heads is not None and self.heads > n_heads:
             raise UserError(
-                f"expected --heads up to {card.n_layers * card.n_heads}, as many as {self.model} "
+                f"expected --heads up to {n_heads}, as many as {self.model} "
                 f"has, got {self.heads}; choose fewer"
             )
         heads = sampled_heads(card, self.heads)
         return Work(
             ids=tokens(task, card, (self.n_sequences, self.n_tokens)),
             heads=heads,
-            scale=card.n_layers * card.n_heads / len(heads),
+            scale=n_heads / len(heads),
             batch=self.batch,
         )
 

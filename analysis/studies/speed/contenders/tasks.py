@@ -101,7 +101,7 @@ def tokens(task: Task, card: ModelCard, shape: tuple[int, int]) -> Int[np.ndarra
 
 
 def sampled_heads(card: ModelCard, at_least: int | None) -> tuple[Head, ...]:
-    """Heads to ablate, the same number in every layer, since a layer's depth sets the cost.
+    """Heads to ablate, the same number in every layer that attends, since a layer's depth sets the cost.
 
     Args:
         card: The model's sizes.
@@ -110,11 +110,13 @@ def sampled_heads(card: ModelCard, at_least: int | None) -> tuple[Head, ...]:
     Returns:
         Heads, evenly spaced within each layer.
     """
-    wanted = card.n_heads if at_least is None else ceil(at_least / card.n_layers)
-    each = min(card.n_heads, max(1, wanted))
+    attend = {layer: n_heads for layer, n_heads in enumerate(card.heads_by_layer) if n_heads}
+    fewest = min(attend.values())
+    wanted = fewest if at_least is None else ceil(at_least / len(attend))
+    each = min(fewest, max(1, wanted))
     return tuple(
-        Head(layer, card.n_heads * place // each)
-        for layer in range(card.n_layers)
+        Head(layer, n_heads * place // each)
+        for layer, n_heads in attend.items()
         for place in range(each)
     )
 
