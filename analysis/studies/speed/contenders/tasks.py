@@ -101,7 +101,7 @@ def tokens(task: Task, card: ModelCard, shape: tuple[int, int]) -> Int[np.ndarra
 
 
 def sampled_heads(card: ModelCard, at_least: int | None) -> tuple[Head, ...]:
-    """Heads to ablate, the same number in every layer that attends, since a layer's depth sets the cost.
+    """Heads to ablate, as many in every layer that attends, since a layer's depth sets the cost.
 
     Args:
         card: The model's sizes.
