@@ -96,6 +96,9 @@ def anatomy(net: nn.Module, tokens: Int[Tensor, "row pos"], architecture: str) -
     norm = next(norms, None)
     if norm is None:
         raise refusal("an unembedding that reads a normed residual stream", "reads something else")
+    through = next(call.given for call in calls if call.module is norm)
+    if read is None or through is None or through.shape != read.shape:
+        raise refusal("a residual stream of d_model numbers", "has several side by side")
     blocks = tuple(_block(layer, calls) for layer in layers)
     for i, block in enumerate(blocks):
         if block.attention is not None and block.projection is None:

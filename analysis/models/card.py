@@ -63,6 +63,11 @@ class ModelCard:
     """The model that an adapter in `folder` changes."""
 
     @property
+    def attending(self) -> tuple[int, ...]:
+        """The layers that attend."""
+        return tuple(i for i, n_heads in enumerate(self.heads_by_layer) if n_heads)
+
+    @property
     def model(self) -> str:
         """The id that tables refer to: 16 hex characters of weights and config."""
         return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:16]

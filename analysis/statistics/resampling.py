@@ -46,7 +46,9 @@ class Estimate:
 
 
 def mean_interval(values: Float[ndarray, " sequence"], seed: int) -> Interval:
-    """Mean of one number a sequence, as `bootstrap` gives it."""
+    """Mean of one number a sequence, as `bootstrap` gives it; NaN without any."""
+    if not values.size:
+        return Interval.exactly(np.nan)
     return bootstrap(values[:, None], seed).intervals()[0]
 
 

@@ -72,18 +72,16 @@ class Composition(Experiment):
         model = self.loaded_model()
         attend = [layer for layer, n_heads in enumerate(self.card.heads_by_layer) if n_heads]
         layers: dict[int, Factors] = {}
+        gaps: list[pl.DataFrame] = []
         try:
             check_plain(model)
             for layer in attend:
                 layers[layer] = factors(model, layer)
                 report(len(layers), len(attend), "")
         except UserError as error:
+            layers = {}
             gaps = [absence(self.card, kind, "weights", str(error)) for kind in KINDS.values()]
-            return {"absences": pl.concat(gaps)}
-        if len(layers) == 1:
-            return {}
         frames: list[pl.DataFrame] = []
-        gaps: list[pl.DataFrame] = []
         for site, kind in KINDS.items():
             rows = _rows(layers, site, kind, self.card.model)
             known = rows.filter(pl.col("value").is_not_nan())
@@ -154,6 +152,7 @@ def _rows(layers: Mapping[int, Factors], site: Site, kind: str, model: str) -> p
         heads = np.indices(found.shape).reshape(2, -1)
         ones = np.ones(found.size)
         columns.append(np.stack([earlier * ones, heads[0], later * ones, heads[1], found.flat]))
+    columns = columns or [np.empty((5, 0))]
     from_layer, from_head, to_layer, to_head, value = np.concatenate(columns, axis=1)
     known = value[~np.isnan(value)]
     spread = known.std() if known.size else 0.0

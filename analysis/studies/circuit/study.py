@@ -30,7 +30,7 @@ class CircuitStudy(Study[None]):
     @classmethod
     def of(cls: type[S], asked: Asked) -> S | None:
         """Of a model with two layers or more."""
-        return None if asked.card.n_layers == 1 else cls(asked)
+        return None if len(asked.card.attending) < 2 else cls(asked)
 
     def composition(self) -> Composition:
         """Whose output heads read, by the weights alone."""

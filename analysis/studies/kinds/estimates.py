@@ -45,7 +45,11 @@ class DirectEffects(TextSweep):
         try:
             found = direct_effects(model, self.tokens.ids, rows, report)
         except UserError as error:
-            return {"absences": absence(self.card, "direct_effect", "text", str(error))}
+            nothing = np.full((self.card.n_layers, self.card.n_heads, len(self.tokens.ids)), np.nan)
+            return {
+                **self.rows("direct", Method.ZERO, {"logit_change": nothing}),
+                "absences": absence(self.card, "direct_effect", "text", str(error)),
+            }
         return self.rows("direct", Method.ZERO, {"logit_change": found.top1})
 
     def rows(

@@ -121,7 +121,7 @@ class _Carried:
         self.columns: list[Tensor] = []
 
     def keep_v(self, _where: Where, v: Tensor) -> Tensor:
-        self.v, self.columns = v, []
+        self.v = v
         return v
 
     def watch(self, _where: Where, pattern: Tensor) -> None:
@@ -138,6 +138,7 @@ class _Carried:
             "carried_by_attention": by_attention,
             "carried_norm": column[..., 1:].mean(-1) * value[..., 0],
         }
+        self.columns = []
         for name, values in scores.items():
             layers = self.found.setdefault(name, [[] for _ in self.model.layers])
             layers[where.layer].append(values.cpu())

@@ -221,17 +221,18 @@ class BosSink(Experiment):
     def _sizes(self, model: Model, plan: Plan) -> list[dict[str, pl.DataFrame]]:
         """Norms of values, of what heads read from position 0, and of the residual stream."""
         ids, labels = self._designs[self._main].ids, self._labels(self._main)
-        norms = residual_norms(model, ids)
-        try:
-            check_plain(model)
-        except UserError as error:
-            gaps = absence(self.card, "carried_share", "text", str(error))
-            return [{"absences": gaps}, self._norms(norms, plan, labels)]
-        found = carried(model, ids)
+        norms, found = residual_norms(model, ids), carried(model, ids)
         stream = norms[..., 1:].mean(-1)[..., None]
         found["carried_over_residual"] = found.pop("carried_norm") / stream
         rows = [head_scores(values, None, name, labels) for name, values in found.items()]
         tables = [{"head_scores": pl.concat(rows)}, self._norms(norms, plan, labels)]
+        try:
+            check_plain(model)
+        except UserError as error:
+            known = {"value_norm_ratio": found.pop("value_norm_ratio")}
+            gaps = [absence(self.card, score, "text", str(error)) for score in found]
+            rows = [head_scores(values, None, name, labels) for name, values in known.items()]
+            tables[0] = {"head_scores": pl.concat(rows), "absences": pl.concat(gaps)}
         if self._main != WORD_FIRST:
             bare = residual_norms(model, self._designs[WORD_FIRST].ids)
             tables.append(self._norms(bare, plan, self._labels(WORD_FIRST)))

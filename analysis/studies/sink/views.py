@@ -61,7 +61,8 @@ def carried_rows(head_scores: pl.DataFrame) -> pl.DataFrame:
 
     Returns:
         Columns `name`, `mass`, the ratio of value norms as `value`, `lower` and `upper`, and
-        `share`, `by_attention` and `over_residual`, with the strongest sink first.
+        `share`, `by_attention` and `over_residual`, NULL where heads write more than what they
+        attend to; the strongest sink first.
     """
     rows = every(head_scores).filter(data=main_design(head_scores))
     ratio = rows.filter(score="value_norm_ratio").select("name", "value", "lower", "upper")
@@ -74,6 +75,7 @@ def carried_rows(head_scores: pl.DataFrame) -> pl.DataFrame:
         ratio = ratio.join(
             rows.filter(score=score).select("name", value="value").rename({"value": column}),
             on="name",
+            how="left",
         )
     return ratio.sort("mass", descending=True)
 
