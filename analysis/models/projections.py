@@ -1,6 +1,6 @@
 """Weights that read the residual stream, split by query head, whatever a layer calls them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +18,7 @@ from .load import Model, hidden_states
 
 _SCALE = 2.0**10
 """Of what is put in for one coordinate: beside it a bias is small, so that it costs no digits."""
+_SITES = (Site.Q, Site.K, Site.V)
 _CHECKED = 3
 """Random vectors, side by side, by which linearity is checked."""
 
@@ -44,69 +45,81 @@ class Surroundings:
 def projections(model: Model, layer: int) -> dict[Site, Projection]:
     """W_Q, W_K and W_V of a layer with their biases, one copy for each query head.
 
-    They are read off what the layer makes of one coordinate after the other at position 0, where
+    See `projections_of`.
+    """
+    return projections_of(model, [layer])[layer]
+
+
+def projections_of(model: Model, layers: Sequence[int]) -> dict[int, dict[Site, Projection]]:
+    """W_Q, W_K and W_V of some layers with their biases, one copy for each query head.
+
+    They are read off what a layer makes of one coordinate after the other at position 0, where
     RoPE turns nothing: no name or order of weights is assumed.
 
     Args:
         model: The model.
-        layer: Which layer, one that attends.
+        layers: Which layers, in order; each attends.
 
     Returns:
-        By site. Position-free: q and k are what they are before RoPE, and but for the scale of
-        a norm of queries and keys, whose gain is part of them.
+        By layer and site. Position-free: q and k are what they are before RoPE, and but for the
+        scale of a norm of queries and keys, whose gain is part of them.
 
     Raises:
         UserError: Queries, keys or values are no linear function of what the attention reads.
     """
-    found = _read(model, layer, normed=True)
-    bare = None
-    for site in (Site.Q, Site.K):
-        if found[site] is None:  # perhaps there is a norm on the way
-            bare = _read(model, layer, normed=False) if bare is None else bare
-            found[site] = bare[site]
-    known = {site: part for site, part in found.items() if part is not None}
-    if len(known) < len(found):
-        missing = ", ".join(site.value for site in found if site not in known)
-        raise UserError(
-            f"expected q, k and v that are linear in what attention reads, {missing} of layer "
-            f"{layer} of {model.card.architecture} are not; choose another architecture"
-        )
+    found = _read(model, layers, normed=True)
+    again = [layer for layer in layers if None in (found[layer][Site.Q], found[layer][Site.K])]
+    if again:  # perhaps there is a norm on the way
+        for layer, parts in _read(model, again, normed=False).items():
+            for site in (Site.Q, Site.K):
+                found[layer][site] = found[layer][site] or parts[site]
+    known = {
+        layer: {site: part for site, part in parts.items() if part is not None}
+        for layer, parts in found.items()
+    }
+    for layer, parts in found.items():
+        if missing := [site.value for site in parts if site not in known[layer]]:
+            raise UserError(
+                f"expected q, k and v that are linear in what attention reads, "
+                f"{', '.join(missing)} of layer {layer} of {model.card.architecture} are not"
+            )
     return known
 
 
-def _read(model: Model, layer: int, *, normed: bool) -> dict[Site, Projection | None]:
+def _read(
+    model: Model, layers: Sequence[int], *, normed: bool
+) -> dict[int, dict[Site, Projection | None]]:
     """Projections of the sites that are linear, with norms on the way or with their gains alone."""
     size, device = model.card.d_model, model.device
     drawn = torch.randn(1, _CHECKED, size, generator=torch.Generator().manual_seed(0)).to(device)
     units = torch.cat([torch.zeros(1, size), _SCALE * torch.eye(size)]).to(device)[:, None]
-    answers = _inputs(model, layer, units, normed=normed)
-    checked = _inputs(model, layer, drawn, normed=normed)
-    digits = torch.finfo(model.writer(layer).get_parameter("weight").dtype).eps
-    found: dict[Site, Projection | None] = {}
-    for site, answer in answers.items():
-        b = answer[0, :, 0]
-        W = ((answer[1:, :, 0] - b) / _SCALE).transpose(0, 1)
-        expected = torch.einsum("rpm,hmd->rhpd", drawn.to(W.dtype), W) + b[:, None]
-        n_pos = _CHECKED if site is Site.V else 1  # later queries and keys are turned
-        gap = off(checked[site][:, :, :n_pos], expected[:, :, :n_pos])
-        linear = gap <= max(TOLERANCE, 8 * digits)
-        found[site] = Projection(W, b) if linear else None
+    answers = _inputs(model, layers, units, normed=normed)
+    checked = _inputs(model, layers, drawn, normed=normed)
+    found: dict[int, dict[Site, Projection | None]] = {}
+    for layer in layers:
+        digits = torch.finfo(model.writer(layer).get_parameter("weight").dtype).eps
+        for site, answer in answers[layer].items():
+            b = answer[0, :, 0]
+            W = ((answer[1:, :, 0] - b) / _SCALE).transpose(0, 1)
+            expected = torch.einsum("rpm,hmd->rhpd", drawn.to(W.dtype), W) + b[:, None]
+            n_pos = _CHECKED if site is Site.V else 1  # later queries and keys are turned
+            gap = off(checked[layer][site][:, :, :n_pos], expected[:, :, :n_pos])
+            linear = gap <= max(TOLERANCE, 8 * digits)
+            found.setdefault(layer, {})[site] = Projection(W, b) if linear else None
     return found
 
 
 def _inputs(
-    model: Model, layer: int, given: Float[Tensor, "row pos d_model"], *, normed: bool
-) -> dict[Site, Float[Tensor, "row head pos d_head"]]:
-    """q, k and v if the layer's attention read some vectors."""
-    attention = model.attentions[layer]
-    assert attention is not None
-    found: dict[Site, Tensor] = {}
+    model: Model, layers: Sequence[int], given: Float[Tensor, "row pos d_model"], *, normed: bool
+) -> dict[int, dict[Site, Float[Tensor, "row head pos d_head"]]]:
+    """q, k and v if the attention of each layer read some vectors."""
+    found: dict[int, dict[Site, Tensor]] = {layer: {} for layer in layers}
 
     def keep(site: Site) -> Edit:
         def edit(where: Where, tensor: Tensor) -> Tensor:
-            if where.layer == layer:
-                found[site] = tensor
-                if site is Site.V:
+            if where.layer in found:
+                found[where.layer][site] = tensor
+                if all(len(parts) == len(_SITES) for parts in found.values()):
                     raise EnoughError
             return tensor
 
@@ -122,14 +135,16 @@ def _inputs(
         return tuple(map(instead, args)), {name: instead(value) for name, value in kwargs.items()}
 
     with ExitStack() as hooks, torch.inference_mode():
-        hooks.callback(attention.register_forward_pre_hook(put, with_kwargs=True).remove)
-        leaves = (part for part in attention.modules() if not list(part.children()))
-        for part in () if normed else leaves:
-            hooks.callback(part.register_forward_hook(_without_scale).remove)
+        for attention in (model.attentions[layer] for layer in layers):
+            if attention is None:
+                continue
+            hooks.callback(attention.register_forward_pre_hook(put, with_kwargs=True).remove)
+            leaves = (part for part in attention.modules() if not list(part.children()))
+            for part in () if normed else leaves:
+                hooks.callback(part.register_forward_hook(_without_scale).remove)
         tokens = torch.zeros(given.shape[:2], dtype=torch.long, device=given.device)
         with suppress(EnoughError):
-            edits = {site: keep(site) for site in (Site.Q, Site.K, Site.V)}
-            hidden_states(model, tokens, Taps(edits=edits))
+            hidden_states(model, tokens, Taps(edits={site: keep(site) for site in _SITES}))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Small random-weight models of every supported architecture, and three with attention of their own."""
+"""Small random-weight models of many architectures, and of some with attention of their own."""
 
 import torch
 import transformers as tf

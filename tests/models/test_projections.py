@@ -99,5 +99,7 @@ def test_what_is_not_linear_is_refused(saved):
     bent = Bent(32, 16)
     bent.weight.data.normal_()
     model.attentions[0].k_proj = bent
-    with pytest.raises(UserError, match="expected q, k and v that are linear .*, k of layer 0"):
+    with pytest.raises(
+        UserError, match="expected q, k and v that are linear in what attention reads, k of layer 0"
+    ):
         projections(model, 0)

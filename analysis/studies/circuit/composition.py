@@ -14,7 +14,14 @@ from torch import Tensor
 from analysis.attention import Site
 from analysis.errors import UserError
 from analysis.models.load import Model, check_plain
-from analysis.models.projections import folded, projections, surroundings, written_weights
+from analysis.models.projections import (
+    Projection,
+    folded,
+    projections,
+    projections_of,
+    surroundings,
+    written_weights,
+)
 from analysis.progress import Report
 from analysis.questions.experiment import Experiment
 from analysis.questions.rows import absence
@@ -75,8 +82,9 @@ class Composition(Experiment):
         gaps: list[pl.DataFrame] = []
         try:
             check_plain(model)
+            every = projections_of(model, attend)
             for layer in attend:
-                layers[layer] = factors(model, layer)
+                layers[layer] = factored(model, layer, every[layer])
                 report(len(layers), len(attend), "")
         except UserError as error:
             layers = {}
@@ -95,8 +103,12 @@ class Composition(Experiment):
 
 def factors(model: Model, layer: int) -> Factors:
     """Read and factor the weights of one layer's heads."""
+    return factored(model, layer, projections(model, layer))
+
+
+def factored(model: Model, layer: int, parts: Mapping[Site, Projection]) -> Factors:
+    """Factor the weights of one layer's heads."""
     norm = surroundings(model, layer).before
-    parts = projections(model, layer)
     read = {site: folded(part.W, norm).double() for site, part in parts.items()}
     write = written_weights(model, layer).detach().double()
     return Factors(

@@ -45,7 +45,8 @@ def circuit_heads(text: Evidence, induction: Evidence) -> CircuitHeads:
 
     The strongest induction head above the first layer that attends comes first; the previous-token
     head is the strongest in the layers below it; further induction heads must lie above that one,
-    and look at the target with more than `MIN_SCORE`. Experiments on the circuit draw sequences of their own.
+    and look at the target with more than `MIN_SCORE`. Experiments on the circuit draw sequences of
+    their own.
 
     Args:
         text: Answer of `TextScores`; without a tokenizer its scores on random tokens count.
