@@ -19,9 +19,8 @@ def layered(found: Mapping[int, Tensor], n_layers: int, fill: float, dim: int = 
     Returns:
         One tensor with an axis of layers.
     """
-    one = next(iter(found.values()))
     sizes = [max(sizes) for sizes in zip(*(tensor.shape for tensor in found.values()), strict=True)]
-    empty = one.new_full(sizes, fill)
+    empty = next(iter(found.values())).new_empty([0] * len(sizes))
     return torch.stack([_padded(found.get(i, empty), sizes, fill) for i in range(n_layers)], dim)
 
 
