@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 from torch import Tensor
 
 from analysis.attention import Taps, Where
@@ -72,7 +72,7 @@ def stream_scores(
     return {name: joined(layers).double().numpy() for name, layers in found.items()}
 
 
-def joined(layers: Sequence[Sequence[Tensor]]) -> Float[Tensor, "row layer head *rest"]:
+def joined(layers: Sequence[Sequence[Tensor]]) -> Num[Tensor, "row layer head *rest"]:
     """Chunks (row, head, ...) of every layer as one tensor; NaN where a layer has no such head."""
     found = {i: torch.cat(list(chunks)) for i, chunks in enumerate(layers) if chunks}
     return layered(found, len(layers), torch.nan, dim=1)
