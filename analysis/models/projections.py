@@ -1,6 +1,6 @@
 """Weights that read the residual stream, split by query head, whatever a layer calls them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -65,13 +65,55 @@ def projections(model: Model, layer: int) -> dict[Site, Projection]:
             bare = _read(model, layer, normed=False) if bare is None else bare
             found[site] = bare[site]
     known = {site: part for site, part in found.items() if part is not None}
-    if len(known) < len(found):
-        missing = ", ".join(site.value for site in found if site not in known)
-        raise UserError(
-            f"expected q, k and v that are linear in what attention reads, {missing} of layer "
-            f"{layer} of {model.card.architecture} are not; choose another architecture"
-        )
+    _refuse(model, layer, [site for site in found if site not in known])
     return known
+
+
+def check_linear(model: Model) -> None:
+    """Make sure that the queries, keys and values of every layer are linear in what it reads.
+
+    Raises:
+        UserError: Those of a layer are not.
+    """
+    attend = [layer for layer, module in enumerate(model.attentions) if module is not None]
+    found = _linear(model, attend, normed=True)
+    if not all(found.values()):  # perhaps there is a norm on the way
+        bare = _linear(model, attend, normed=False)
+        found = {at: linear or (at[1] is not Site.V and bare[at]) for at, linear in found.items()}
+    for layer in attend:
+        _refuse(model, layer, [site for site in Site if not found.get((layer, site), True)])
+
+
+def _linear(model: Model, layers: Sequence[int], *, normed: bool) -> dict[tuple[int, Site], bool]:
+    """Whether q, k and v are linear, by layer and site: sums and multiples tell, in two passes."""
+    size, device = model.card.d_model, model.device
+    x, y = torch.randn(2, size, generator=torch.Generator().manual_seed(0)).to(device)
+    rows = torch.stack([0 * x, x, y, x + y, _SCALE * x])
+    alone = _inputs(model, layers, rows[:, None], normed=normed)
+    beside = _inputs(model, layers, rows[None, :3], normed=normed)
+    most = max(
+        TOLERANCE, 8 * torch.finfo(model.writer(layers[0]).get_parameter("weight").dtype).eps
+    )
+    linear: dict[tuple[int, Site], bool] = {}
+    for at, answer in alone.items():
+        b, of_x, of_y, of_sum, of_multiple = answer[:, :, 0]
+        gaps = [
+            off(of_sum - b, of_x + of_y - 2 * b),
+            off((of_multiple - b) / _SCALE, of_x - b),
+        ]
+        if at[1] is Site.V:  # later queries and keys are turned
+            gaps.append(off(beside[at][0].transpose(0, 1), answer[:3, :, 0]))
+        linear[at] = max(gaps) <= most
+    return linear
+
+
+def _refuse(model: Model, layer: int, sites: Sequence[Site]) -> None:
+    if sites:
+        raise UserError(
+            f"expected q, k and v that are linear in what attention reads, "
+            f"{', '.join(site.value for site in sites)} of layer {layer} of "
+            f"{model.card.architecture} are not; choose another architecture"
+        )
 
 
 def _read(model: Model, layer: int, *, normed: bool) -> dict[Site, Projection | None]:
@@ -79,34 +121,32 @@ def _read(model: Model, layer: int, *, normed: bool) -> dict[Site, Projection | 
     size, device = model.card.d_model, model.device
     drawn = torch.randn(1, _CHECKED, size, generator=torch.Generator().manual_seed(0)).to(device)
     units = torch.cat([torch.zeros(1, size), _SCALE * torch.eye(size)]).to(device)[:, None]
-    answers = _inputs(model, layer, units, normed=normed)
-    checked = _inputs(model, layer, drawn, normed=normed)
+    answers = _inputs(model, [layer], units, normed=normed)
+    checked = _inputs(model, [layer], drawn, normed=normed)
     digits = torch.finfo(model.writer(layer).get_parameter("weight").dtype).eps
     found: dict[Site, Projection | None] = {}
-    for site, answer in answers.items():
+    for (_, site), answer in answers.items():
         b = answer[0, :, 0]
         W = ((answer[1:, :, 0] - b) / _SCALE).transpose(0, 1)
         expected = torch.einsum("rpm,hmd->rhpd", drawn.to(W.dtype), W) + b[:, None]
         n_pos = _CHECKED if site is Site.V else 1  # later queries and keys are turned
-        gap = off(checked[site][:, :, :n_pos], expected[:, :, :n_pos])
+        gap = off(checked[layer, site][:, :, :n_pos], expected[:, :, :n_pos])
         linear = gap <= max(TOLERANCE, 8 * digits)
         found[site] = Projection(W, b) if linear else None
     return found
 
 
 def _inputs(
-    model: Model, layer: int, given: Float[Tensor, "row pos d_model"], *, normed: bool
-) -> dict[Site, Float[Tensor, "row head pos d_head"]]:
-    """q, k and v if the layer's attention read some vectors."""
-    attention = model.attentions[layer]
-    assert attention is not None
-    found: dict[Site, Tensor] = {}
+    model: Model, layers: Sequence[int], given: Float[Tensor, "row pos d_model"], *, normed: bool
+) -> dict[tuple[int, Site], Float[Tensor, "row head pos d_head"]]:
+    """q, k and v of some layers, in order, if the attention of each read some vectors."""
+    found: dict[tuple[int, Site], Tensor] = {}
 
     def keep(site: Site) -> Edit:
         def edit(where: Where, tensor: Tensor) -> Tensor:
-            if where.layer == layer:
-                found[site] = tensor
-                if site is Site.V:
+            if where.layer in layers:
+                found[where.layer, site] = tensor
+                if site is Site.V and where.layer == layers[-1]:
                     raise EnoughError
             return tensor
 
@@ -122,10 +162,13 @@ def _inputs(
         return tuple(map(instead, args)), {name: instead(value) for name, value in kwargs.items()}
 
     with ExitStack() as hooks, torch.inference_mode():
-        hooks.callback(attention.register_forward_pre_hook(put, with_kwargs=True).remove)
-        leaves = (part for part in attention.modules() if not list(part.children()))
-        for part in () if normed else leaves:
-            hooks.callback(part.register_forward_hook(_without_scale).remove)
+        for layer in layers:
+            attention = model.attentions[layer]
+            assert attention is not None
+            hooks.callback(attention.register_forward_pre_hook(put, with_kwargs=True).remove)
+            leaves = (part for part in attention.modules() if not list(part.children()))
+            for part in () if normed else leaves:
+                hooks.callback(part.register_forward_hook(_without_scale).remove)
         tokens = torch.zeros(given.shape[:2], dtype=torch.long, device=given.device)
         with suppress(EnoughError):
             edits = {site: keep(site) for site in (Site.Q, Site.K, Site.V)}
@@ -173,16 +216,30 @@ def written_weights(model: Model, layer: int) -> Float[Tensor, "head d_head d_mo
     Raises:
         UserError: Something else than a norm stands there.
     """
+    _check_written(model, layer)
     weight, norm = model.W_O(layer), surroundings(model, layer).after
     if norm is None:
         return weight
-    if model.holds.adds[layer] is None:
+    gain, centres = norm_gain(norm, weight[0, 0], size=1.0)
+    return gain * (weight - weight.mean(-1, keepdim=True) if centres else weight)
+
+
+def check_written(model: Model) -> None:
+    """Make sure that nothing but a norm stands behind any layer's attention.
+
+    Raises:
+        UserError: Something else does.
+    """
+    for layer in range(len(model.blocks)):
+        _check_written(model, layer)
+
+
+def _check_written(model: Model, layer: int) -> None:
+    if surroundings(model, layer).after is not None and model.holds.adds[layer] is None:
         raise UserError(
             f"expected nothing but a norm behind attention, in layer {layer} of "
             f"{model.card.architecture} stands something else; choose another architecture"
         )
-    gain, centres = norm_gain(norm, weight[0, 0], size=1.0)
-    return gain * (weight - weight.mean(-1, keepdim=True) if centres else weight)
 
 
 def norm_gain(

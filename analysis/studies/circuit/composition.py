@@ -14,7 +14,14 @@ from torch import Tensor
 from analysis.attention import Site
 from analysis.errors import UserError
 from analysis.models.load import Model, check_plain
-from analysis.models.projections import folded, projections, surroundings, written_weights
+from analysis.models.projections import (
+    check_linear,
+    check_written,
+    folded,
+    projections,
+    surroundings,
+    written_weights,
+)
 from analysis.progress import Report
 from analysis.questions.experiment import Experiment
 from analysis.questions.rows import absence
@@ -73,13 +80,12 @@ class Composition(Experiment):
         attend = [layer for layer, n_heads in enumerate(self.card.heads_by_layer) if n_heads]
         layers: dict[int, Factors] = {}
         try:
-            check_plain(model)
+            check_weights(model)
             for layer in attend:
                 layers[layer] = factors(model, layer)
                 report(len(layers), len(attend), "")
         except UserError as error:
-            gaps = [absence(self.card, kind, "weights", str(error)) for kind in KINDS.values()]
-            return {"absences": pl.concat(gaps)}
+            return {"absences": pl.concat(self._without(str(error)))}
         if len(layers) == 1:
             return {}
         frames: list[pl.DataFrame] = []
@@ -93,6 +99,28 @@ class Composition(Experiment):
                 gaps.append(absence(self.card, kind, "weights", reason))
         found = {"head_pairs": pl.concat(frames)}
         return {**found, "absences": pl.concat(gaps)} if gaps else found
+
+    def gaps(self, model: Model) -> list[pl.DataFrame]:
+        """Every kind, where heads are no product of weights."""
+        try:
+            check_weights(model)
+        except UserError as error:
+            return self._without(str(error))
+        return []
+
+    def _without(self, reason: str) -> list[pl.DataFrame]:
+        return [absence(self.card, kind, "weights", reason) for kind in KINDS.values()]
+
+
+def check_weights(model: Model) -> None:
+    """Make sure that heads read and write the residual stream by products with weights.
+
+    Raises:
+        UserError: Something else stands before or behind them, or between them.
+    """
+    check_plain(model)
+    check_linear(model)
+    check_written(model)
 
 
 def factors(model: Model, layer: int) -> Factors:

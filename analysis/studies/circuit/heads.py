@@ -43,9 +43,10 @@ class CircuitHeads:
 def circuit_heads(text: Evidence, induction: Evidence) -> CircuitHeads:
     """Choose the heads that an induction circuit would be made of, on the even sequences.
 
-    The strongest induction head above layer 0 comes first; the previous-token head is the
-    strongest in the layers below it; further induction heads must lie above that one, and look at
-    the target with more than `MIN_SCORE`. Experiments on the circuit draw sequences of their own.
+    The strongest induction head above the first layer that attends comes first; the previous-token
+    head is the strongest in the layers below it; further induction heads must lie above that one,
+    and look at the target with more than `MIN_SCORE`. Experiments on the circuit draw sequences of
+    their own.
 
     Args:
         text: Answer of `TextScores`; without a tokenizer its scores on random tokens count.
@@ -57,11 +58,9 @@ def circuit_heads(text: Evidence, induction: Evidence) -> CircuitHeads:
     Raises:
         UserError: The model has one layer.
     """
-    copying = [
-        row
-        for row in heads_by_score(induction["head_scores"], "induction", "repeated")
-        if row[0].layer > 0
-    ]
+    every = heads_by_score(induction["head_scores"], "induction", "repeated")
+    lowest = min(head.layer for head, _ in every)
+    copying = [row for row in every if row[0].layer > lowest]
     if not copying:
         raise UserError(
             "expected a model of at least 2 layers, got 1; "

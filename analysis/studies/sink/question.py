@@ -125,11 +125,9 @@ class BosSink(Experiment):
         self._check()
         model = self.loaded_model()
         frames = [self._resting(model, stage(report, "random blocks", 0, 8))]
+        frames += [{"absences": gap} for gap in self.gaps(model)]
         if not self._designs:
-            frames.append({"absences": absence(self.card, "sink_mass", "text", NO_TOKENIZER)})
             return joined(frames)
-        if not self.bos:
-            frames.append({"absences": absence(self.card, "attention_to_middle", "text", NO_BOS)})
         masses = self._masses(model, stage(report, "attention", 1, 8))
         plan = self._plan(masses[self._main]["sink_mass"])
         frames += [
@@ -139,6 +137,22 @@ class BosSink(Experiment):
             self._effects(model, plan, lambda n, of, what: report(2 * of + 6 * n, 8 * of, what)),
         ]
         return joined(frames)
+
+    def gaps(self, model: Model) -> list[pl.DataFrame]:
+        """What takes text, a BOS, or heads that write what they attend to.
+
+        Raises:
+            UserError: As in `run`.
+        """
+        self._check()
+        if self.vocabulary.tokenizer is None:
+            return [absence(self.card, "sink_mass", "text", NO_TOKENIZER)]
+        gaps = [] if self.bos else [absence(self.card, "attention_to_middle", "text", NO_BOS)]
+        try:
+            check_plain(model)
+        except UserError as error:
+            gaps.append(absence(self.card, "carried_share", "text", str(error)))
+        return gaps
 
     def _check(self) -> None:
         n_heads = len(heads_of(self.card))
@@ -224,9 +238,8 @@ class BosSink(Experiment):
         norms = residual_norms(model, ids)
         try:
             check_plain(model)
-        except UserError as error:
-            gaps = absence(self.card, "carried_share", "text", str(error))
-            return [{"absences": gaps}, self._norms(norms, plan, labels)]
+        except UserError:  # as `gaps` says
+            return [self._norms(norms, plan, labels)]
         found = carried(model, ids)
         stream = norms[..., 1:].mean(-1)[..., None]
         found["carried_over_residual"] = found.pop("carried_norm") / stream
