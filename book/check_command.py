@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,7 +41,10 @@ def check(
     MODEL is what `headbook run --model` takes. The answer is kept in the store, as the tables
     model_parts and model_chapters; exit code 2 where the model is refused.
     """
-    from analysis.overview.capabilities import ModelCheck  # noqa: PLC0415 - imports torch
+    from analysis.overview.capabilities import (  # noqa: PLC0415 - imports torch
+        ModelCheck,
+        chapter_table,
+    )
     from analysis.questions.asked import Asked, Profile  # noqa: PLC0415
     from store import Store  # noqa: PLC0415 - imports DuckDB
 
@@ -53,7 +56,7 @@ def check(
         say(json.dumps(told | {name: rows.to_dicts() for name, rows in tables.items()}))
         return
     say("\n".join([asked.card.name, "", *_parts(tables["model_parts"]), ""]))
-    say("\n".join(_chapters(tables["model_chapters"])))
+    say("\n".join(_chapters(chapter_table(tables["model_chapters"]))))
 
 
 def _parts(rows: pl.DataFrame) -> Iterator[str]:
@@ -63,16 +66,8 @@ def _parts(rows: pl.DataFrame) -> Iterator[str]:
 
 
 def _chapters(rows: pl.DataFrame) -> Iterator[str]:
-    """A line for each chapter, and one below it for each reason why something is left out."""
+    """A line for each chapter that holds or not, and one for each reason why it lacks something."""
     width = rows["chapter"].str.len_chars().max()
-    for (chapter,), found in rows.group_by("chapter", maintain_order=True):
-        whole, *lacks = found.iter_rows(named=True)
-        answer = "no" if not whole["holds"] else "in part" if lacks else "yes"
-        reason = "" if whole["reason"] is None else f": {whole['reason']}"
-        yield f"  {str(chapter).replace('_', ' '):<{width}}  {answer}{reason}"
-        scores: dict[str, list[Mapping[str, str]]] = {}
-        for one in lacks:
-            scores.setdefault(one["reason"], []).append(one)
-        for reason, ones in scores.items():
-            names = ", ".join(f"{one['score']} on {one['data']}" for one in ones)
-            yield f"      without {names}: {reason}"
+    for chapter, answer, without, reason in rows.iter_rows():
+        lacks = "" if without is None else f", without {without}"
+        yield f"  {chapter:<{width}}  {answer}{lacks}" + (f": {reason}" if reason else "")

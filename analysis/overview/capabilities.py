@@ -14,6 +14,7 @@ import polars as pl
 from analysis.components.folder import default_folder, folder_hash
 from analysis.errors import UserError
 from analysis.interventions.passes.staircase import walks
+from analysis.models.anatomy import asks_interface
 from analysis.models.load import Model
 from analysis.models.projections import check_linear, surroundings
 from analysis.progress import Report
@@ -123,6 +124,8 @@ def _chapters(model: Model, asked: Asked) -> Iterator[_Chapter]:
             if isinstance(found, str):
                 about = (None, None) if whole else (name, "components")
                 yield chapter, *about, False, found
+                if whole:
+                    break
                 continue
             if whole:
                 yield chapter, None, None, True, None
@@ -150,8 +153,11 @@ def _parts(model: Model, vocabulary: Vocabulary) -> Iterator[_Part]:
     yield "weights", None, f"{card.n_params:,} parameters, {card.weights[:12]}", _EVERY
     for note in card.notes:
         yield "files", None, note, _EVERY
-    size = f"width {card.d_model:,}, {card.vocab:,} tokens, {card.n_ctx:,} of them at once"
-    yield "size", None, f"{card.n_layers} layers, {size}", _EVERY
+    size = f"{card.n_layers} layers, width {card.d_model:,}, {card.n_kv_heads} key-value heads"
+    yield "size", None, f"{size}, {card.vocab:,} tokens, {card.n_ctx:,} at once", _EVERY
+    asks = any(map(asks_interface, model.blocks))
+    how = "through transformers' interface" if asks else "by the model itself"
+    yield "attention computed", None, how, _EVERY
     heads = ["no attention"] * card.n_layers
     for layer in attend:
         heads[layer] = f"{card.heads_by_layer[layer]} of width {model.W_O(layer).shape[1]}"
@@ -231,3 +237,37 @@ def _words(vocabulary: Vocabulary) -> Iterator[_Part]:
         used += "; the tokenizer " + ("adds it too" if adds else "does not add it by itself")
     note = vocabulary.bos_note
     yield "BOS that sequences start with", None, f"{used}; {note}" if note else used, _EVERY
+
+
+def part_table(parts: pl.DataFrame) -> pl.DataFrame:
+    """Rows of `model_parts` as a reader sees them."""
+    return parts.select("part", "answer", "layers", "chapters")
+
+
+def chapter_table(chapters: pl.DataFrame) -> pl.DataFrame:
+    """Chapters, and what each lacks with the reason.
+
+    Args:
+        chapters: Rows of `model_chapters`.
+
+    Returns:
+        Columns `chapter`, `answer` (`yes`, `in part` or `no`), `without` (scores, as `path on
+        repeated`; null for a chapter as a whole) and `reason`; a row for each reason.
+    """
+    lacks = chapters.filter(pl.col("score").is_not_null())
+    partly = pl.col("chapter").is_in(lacks["chapter"].to_list())
+    whole = chapters.filter(pl.col("score").is_null()).with_columns(
+        answer=pl.when(~pl.col("holds"))
+        .then(pl.lit("no"))
+        .when(partly)
+        .then(pl.lit("in part"))
+        .otherwise(pl.lit("yes")),
+    )
+    names = pl.format("{} on {}", "score", "data").str.join(", ").alias("without")
+    reasons = lacks.group_by("chapter", "reason", maintain_order=True).agg(names)
+    both = pl.concat([whole.filter(pl.col("answer") != "in part"), reasons], how="diagonal")
+    return (
+        both.with_columns(pl.col("answer").fill_null("in part"))
+        .sort("chapter", maintain_order=True)
+        .select(pl.col("chapter").str.replace_all("_", " "), "answer", "without", "reason")
+    )

@@ -26,7 +26,9 @@ PLACES = ("target", "duplicate", "previous", "bos", "elsewhere")
 """Where a head looks from the second copy: the token after the first copy of the query's token,
 that copy itself, the token before the query, BOS, and all the rest."""
 
-_NORMED = "layers norm what attention writes before it is added, so that heads add nothing alone"
+_NORMED = (
+    "layers norm or scale what attention writes before it is added, so that no head adds z W_O"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
