@@ -72,7 +72,7 @@ def kinds() -> list[Kind]:
 
 def _kind(name: str, config: PreTrainedConfig, folder: Path) -> Kind:
     build(deepcopy(config)).save_pretrained(folder)
-    _tokenizer().save(str(folder / "tokenizer.json"))
+    names_tokenizer().save(str(folder / "tokenizer.json"))
     found = ModelCheck.of(Asked(model=str(folder), profile=Profile.TINY)).run(lambda *_: None)
     parts, chapters = found["model_parts"], found["model_chapters"]
     scores = dict.fromkeys(chapters.drop_nulls("score").filter(holds=False)["score"])
@@ -98,7 +98,7 @@ def _example(config: PreTrainedConfig) -> str:
     return found[1] if found and type(config) in set(CONFIG_MAPPING.values()) else ""
 
 
-def _tokenizer() -> Tokenizer:
+def names_tokenizer() -> Tokenizer:
     """Names of prompts as one token each, and nothing else: it fits every vocabulary."""
     known = ["<bos>", "<unk>", "a", *(f" {name}" for name in words.HELD_OUT_NAMES)]
     tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(known)}, unk_token="<unk>"))

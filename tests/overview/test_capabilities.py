@@ -170,13 +170,14 @@ def test_another_tokenizer_is_another_question(worded, tmp_path):
     assert with_words != without
 
 
-def test_a_published_run_is_told_with_its_decomposition():
-    found = checked(beside("models/published_run"))
+def test_a_published_run_is_told_with_its_decomposition(tmp_path):
+    run = shutil.copytree(beside("models/published_run"), tmp_path / "run")
+    listed.names_tokenizer().save(str(run / "tokenizer.json"))
+    found = checked(run)
     (made,) = found["model_parts"].filter(part="decomposition")["answer"]
     assert made != "none"
-    assert found["model_chapters"].filter(chapter="06_components", score=None).height == 0
-    reasons = found["model_chapters"].filter(pl.col("reason").is_not_null())["reason"]
-    assert not reasons.str.contains("no decomposition").any()
+    whole = found["model_chapters"].filter(pl.col("score").is_null())
+    assert whole.filter(chapter="06_components")["holds"].item()
 
 
 def test_a_model_that_is_refused_is_refused_here_too(tmp_path):
@@ -187,6 +188,19 @@ def test_a_model_that_is_refused_is_refused_here_too(tmp_path):
     (tmp_path / "cut" / "config.json").write_text(json.dumps(told))
     with pytest.raises(UserError, match="expected a number"):
         checked(tmp_path / "cut")
+
+
+def test_the_text_decoder_of_a_model_of_several_parts_is_told(tmp_path):
+    text = tf.Gemma3TextConfig(**GQA, head_dim=8)
+    vision = {**GQA, "image_size": 16, "patch_size": 8}
+    del vision["vocab_size"]
+    config = tf.Gemma3Config(text_config=text.to_dict(), vision_config=vision)
+    net = tf.Gemma3ForConditionalGeneration(config)
+    net.save_pretrained(tmp_path / "parts")
+    parts = dict(checked(tmp_path / "parts")["model_parts"].select("part", "answer").iter_rows())
+    assert parts["architecture"] == "Gemma3ForConditionalGeneration"
+    assert parts["heads"] == "4 of width 8"
+    assert parts["between W_O and the residual stream"] == "a norm"
 
 
 def test_every_chapter_about_one_model_is_checked():
