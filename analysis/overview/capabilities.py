@@ -104,8 +104,8 @@ class ModelCheck(Experiment):
         }
 
 
-_PARTS = dict.fromkeys(("part", "layers", "answer", "chapters"), pl.String)
-_CHAPTERS = {
+_PARTS: dict[str, Any] = dict.fromkeys(("part", "layers", "answer", "chapters"), pl.String)
+_CHAPTERS: dict[str, Any] = {
     **dict.fromkeys(("chapter", "score", "data"), pl.String),
     "holds": pl.Boolean,
     "reason": pl.String,
@@ -122,16 +122,16 @@ def _chapters(model: Model, asked: Asked) -> Iterator[_Chapter]:
             found = _lacks(rooms[name], model, asked)
             whole = name == names[0]
             if isinstance(found, str):
-                about = (None, None) if whole else (name, "components")
-                yield chapter, *about, False, found
                 if whole:
+                    yield chapter, None, None, False, found
                     break
+                yield chapter, name, "components", False, found
                 continue
             if whole:
                 yield chapter, None, None, True, None
             for gap in found:
-                for about in gap.select("score", "data", "reason").iter_rows():
-                    yield chapter, *about[:2], False, about[2]
+                for score, data, reason in gap.select("score", "data", "reason").iter_rows():
+                    yield chapter, score, data, False, reason
 
 
 def _lacks(study: type[Study[Any]], model: Model, asked: Asked) -> list[pl.DataFrame] | str:
