@@ -19,6 +19,7 @@ from analysis.errors import UserError, printable, reason
 from book.ask_command import ask_file
 from book.bench_command import bench
 from book.build_command import build
+from book.check_command import check
 from book.decompose_command import decompose
 from book.errors import BookError
 from book.export_command import export
@@ -128,6 +129,7 @@ def cli() -> None:
     """What does this attention head do, and does the model need it?"""
 
 
+cli.add_command(check)
 cli.add_command(run)
 
 

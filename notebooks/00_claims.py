@@ -7,6 +7,7 @@ with app.setup:
     import marimo as mo
 
     from analysis.overview import claims as views
+    from analysis.overview.capabilities import ModelCheck, chapter_table, part_table
     from analysis.overview.findings import findings
     from analysis.plots.bars import verdict_bars
     from analysis.plots.graph import circuit_graph
@@ -52,6 +53,12 @@ def ask(model, source):
 def answer(asked, store):
     claims = findings(asked, lambda question: store.recall(question, progress_bar))
     return (claims,)
+
+
+@app.cell
+def model_answer(asked, store):
+    checked = store.recall(ModelCheck.of(asked), progress_bar)
+    return (checked,)
 
 
 @app.cell
@@ -162,6 +169,26 @@ def intervals(shown):
             )
         }
     )
+
+
+@app.cell(hide_code=True)
+def model_text(asked):
+    mo.md(f"""
+    ## The model
+
+    What holds of **{asked.card.name}** was measured when it was loaded, and says what can be asked
+    of it. What a chapter lacks is absent for a reason, never 0.
+    """)
+
+
+@app.cell
+def model_parts(checked):
+    part_table(checked["model_parts"])
+
+
+@app.cell
+def model_chapters(checked):
+    chapter_table(checked["model_chapters"])
 
 
 @app.cell(hide_code=True)

@@ -387,6 +387,7 @@ def weights_text():
 
 @app.cell
 def weights(claims, composition, copier_head, heads):
+    mo.stop("head_pairs" not in composition, mo.md(left_out(composition)))
     composition_strip(
         views.compositions(composition["head_pairs"], heads.previous, heads.copiers),
         f"{heads.previous} → {copier_head}, K-composition: "

@@ -14,7 +14,7 @@ with app.setup:
     from analysis.studies.sink import views
     from analysis.studies.sink.claims import PUBLISHED_MASS
     from analysis.studies.sink.study import SinkStudy
-    from analysis.tables import judged_claims, strongest
+    from analysis.tables import judged_claims, left_out, strongest
     from book.live import boxes, progress_bar, requested
     from store import Store
 
@@ -166,6 +166,7 @@ def carry_text():
 @app.cell
 def carried(sink):
     values_carried = views.carried_rows(sink["head_scores"])
+    mo.stop(values_carried.is_empty(), mo.md(left_out(sink)))
     first = values_carried.row(0, named=True)
     value_norms(
         values_carried,

@@ -212,6 +212,40 @@ COMMENT ON COLUMN absences.score IS 'Name of the score that has no rows';
 COMMENT ON COLUMN absences.data IS 'The data it was asked on';
 COMMENT ON COLUMN absences.reason IS 'Why it cannot be tested, as a sentence';
 
+CREATE TABLE model_parts (
+    run VARCHAR NOT NULL,
+    model VARCHAR NOT NULL,
+    part VARCHAR NOT NULL,
+    layers VARCHAR,
+    answer VARCHAR NOT NULL,
+    chapters VARCHAR NOT NULL
+);
+COMMENT ON TABLE model_parts IS 'What a model is made of and what holds of it, measured when it is loaded';
+COMMENT ON COLUMN model_parts.run IS 'The run that looked (runs.run)';
+COMMENT ON COLUMN model_parts.model IS 'The model (models.model)';
+COMMENT ON COLUMN model_parts.part IS 'What was looked at';
+COMMENT ON COLUMN model_parts.layers IS 'Layers with this answer, as 0-2, 5; NULL where all that have such a part share it';
+COMMENT ON COLUMN model_parts.answer IS 'What was found';
+COMMENT ON COLUMN model_parts.chapters IS 'Numbers of the chapters that it matters to';
+
+CREATE TABLE model_chapters (
+    run VARCHAR NOT NULL,
+    model VARCHAR NOT NULL,
+    chapter VARCHAR NOT NULL,
+    score VARCHAR,
+    data VARCHAR,
+    holds BOOLEAN NOT NULL,
+    reason VARCHAR
+);
+COMMENT ON TABLE model_chapters IS 'Which chapters a model gets: a row for each, and one for each score that it lacks';
+COMMENT ON COLUMN model_chapters.run IS 'The run that looked (runs.run)';
+COMMENT ON COLUMN model_chapters.model IS 'The model (models.model)';
+COMMENT ON COLUMN model_chapters.chapter IS 'Notebook of the chapter';
+COMMENT ON COLUMN model_chapters.score IS 'A score that it lacks (absences.score), or a room; NULL for the chapter as a whole';
+COMMENT ON COLUMN model_chapters.data IS 'The data of that score (absences.data)';
+COMMENT ON COLUMN model_chapters.holds IS 'Whether the model gets the chapter; false for what it lacks';
+COMMENT ON COLUMN model_chapters.reason IS 'Why not; NULL where it does';
+
 CREATE TABLE ablations (
     run VARCHAR NOT NULL,
     model VARCHAR NOT NULL,

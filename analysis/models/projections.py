@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import torch
@@ -78,12 +79,55 @@ def projections_of(model: Model, layers: Sequence[int]) -> dict[int, dict[Site, 
         for layer, parts in found.items()
     }
     for layer, parts in found.items():
-        if missing := [site.value for site in parts if site not in known[layer]]:
-            raise UserError(
-                f"expected q, k and v that are linear in what attention reads, "
-                f"{', '.join(missing)} of layer {layer} of {model.card.architecture} are not"
-            )
+        _refuse(model, layer, [site for site in parts if site not in known[layer]])
     return known
+
+
+def check_linear(model: Model) -> None:
+    """Make sure that the queries, keys and values of every layer are linear in what it reads.
+
+    Raises:
+        UserError: Those of a layer are not.
+    """
+    attend = [layer for layer, module in enumerate(model.attentions) if module is not None]
+    found = _linear(model, attend, normed=True)
+    if not all(found.values()):  # perhaps there is a norm on the way
+        bare = _linear(model, attend, normed=False)
+        found = {at: linear or (at[1] is not Site.V and bare[at]) for at, linear in found.items()}
+    for layer in attend:
+        _refuse(model, layer, [site for site in Site if not found.get((layer, site), True)])
+
+
+def _linear(model: Model, layers: Sequence[int], *, normed: bool) -> dict[tuple[int, Site], bool]:
+    """Whether q, k and v are linear, by layer and site: sums and multiples tell, in two passes."""
+    size, device = model.card.d_model, model.device
+    x, y = torch.randn(2, size, generator=torch.Generator().manual_seed(0)).to(device)
+    rows = torch.stack([0 * x, x, y, x + y, _SCALE * x])
+    alone = _inputs(model, layers, rows[:, None], normed=normed)
+    beside = _inputs(model, layers, rows[None, :3], normed=normed)
+    most = max(
+        TOLERANCE, 8 * torch.finfo(model.writer(layers[0]).get_parameter("weight").dtype).eps
+    )
+    linear: dict[tuple[int, Site], bool] = {}
+    for at, answer in ((at, alone[at[0]][at[1]]) for at in product(layers, _SITES)):
+        b, of_x, of_y, of_sum, of_multiple = answer[:, :, 0]
+        gaps = [
+            off(of_sum - b, of_x + of_y - 2 * b),
+            off((of_multiple - b) / _SCALE, of_x - b),
+        ]
+        if at[1] is Site.V:  # later queries and keys are turned
+            gaps.append(off(beside[at[0]][at[1]][0].transpose(0, 1), answer[:3, :, 0]))
+        linear[at] = max(gaps) <= most
+    return linear
+
+
+def _refuse(model: Model, layer: int, sites: Sequence[Site]) -> None:
+    if sites:
+        raise UserError(
+            f"expected q, k and v that are linear in what attention reads, "
+            f"{', '.join(site.value for site in sites)} of layer {layer} of "
+            f"{model.card.architecture} are not; choose another architecture"
+        )
 
 
 def _read(
@@ -188,16 +232,30 @@ def written_weights(model: Model, layer: int) -> Float[Tensor, "head d_head d_mo
     Raises:
         UserError: Something else than a norm stands there.
     """
+    _check_written(model, layer)
     weight, norm = model.W_O(layer), surroundings(model, layer).after
     if norm is None:
         return weight
-    if model.holds.adds[layer] is None:
+    gain, centres = norm_gain(norm, weight[0, 0], size=1.0)
+    return gain * (weight - weight.mean(-1, keepdim=True) if centres else weight)
+
+
+def check_written(model: Model) -> None:
+    """Make sure that nothing but a norm stands behind any layer's attention.
+
+    Raises:
+        UserError: Something else does.
+    """
+    for layer in range(len(model.blocks)):
+        _check_written(model, layer)
+
+
+def _check_written(model: Model, layer: int) -> None:
+    if surroundings(model, layer).after is not None and model.holds.adds[layer] is None:
         raise UserError(
             f"expected nothing but a norm behind attention, in layer {layer} of "
             f"{model.card.architecture} stands something else; choose another architecture"
         )
-    gain, centres = norm_gain(norm, weight[0, 0], size=1.0)
-    return gain * (weight - weight.mean(-1, keepdim=True) if centres else weight)
 
 
 def norm_gain(

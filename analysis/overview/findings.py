@@ -13,6 +13,8 @@ from analysis.questions.judgement import Evidence
 from analysis.questions.study import Recall, Study
 from analysis.studies import studies
 
+from .capabilities import ModelCheck
+
 
 def findings(asked: Asked, recall: Recall) -> pl.DataFrame:
     """Ask everything, and judge it.
@@ -25,6 +27,7 @@ def findings(asked: Asked, recall: Recall) -> pl.DataFrame:
         Rows of `claims`, study by study. What the model's tokenizer, depth or decomposition does
         not allow to be asked has none.
     """
+    recall(ModelCheck.of(asked))
     judged = [answer for study in studies() for answer in _answers(study, asked, recall)]
     return pl.concat([answer["claims"] for answer in judged if "claims" in answer])
 
@@ -51,6 +54,7 @@ def wanted(asked: Asked, known: Callable[[Question], Evidence | None]) -> list[E
                 found.append(question)
         return Unknown()
 
+    ask(ModelCheck.of(asked))
     for study in studies():
         with suppress(UnknownError):
             deque(_answers(study, asked, ask), maxlen=0)

@@ -67,16 +67,21 @@ class DecomposedStudy(TextStudy[Z]):
     """Its folder."""
 
     @classmethod
-    def of(cls: type[S], asked: Asked) -> S | None:
-        """With the model's own decomposition, if it has one and a tokenizer.
+    def hindrance(cls, asked: Asked) -> str:
+        """A model has no decomposition, or no tokenizer, or computes in another precision.
 
-        Components are of weights in float32: in another precision none is asked about.
+        Components are of weights in float32.
         """
-        folder = default_folder(asked.card)
-        exact = asked.dtype == Precision.FLOAT32.value
-        if folder is None or asked.vocabulary.tokenizer is None or not exact:
-            return None
-        return cls(asked, str(folder))
+        if default_folder(asked.card) is None:
+            return "the model has no decomposition"
+        if asked.dtype != Precision.FLOAT32.value:
+            return f"components are of weights in float32, not {asked.dtype}"
+        return super().hindrance(asked)
+
+    @classmethod
+    def of(cls: type[S], asked: Asked) -> S | None:
+        """With the model's own decomposition."""
+        return None if cls.hindrance(asked) else cls(asked, str(default_folder(asked.card)))
 
     def text_rows(self, n_sequences: int, n_tokens: int) -> dict[str, Any]:
         """Rows of the text, as experiments on components take them."""

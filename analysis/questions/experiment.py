@@ -92,6 +92,15 @@ class Experiment(Question):
     def data(self) -> Sequence[Tokens]:
         """The rows of tokens that the model is run on, in order."""
 
+    def gaps(self, model: Model) -> list[pl.DataFrame]:
+        """Rows of `absences` that are sure before anything is measured; `run` leaves them too.
+
+        Args:
+            model: The loaded model.
+        """
+        del model
+        return []
+
     def units(self) -> Sequence[Experiment]:
         """The parts that are stored on their own: this one."""
         return [self]

@@ -7,6 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
+import polars as pl
+
+from analysis.models.load import Model
+from analysis.text.tokens import NO_TOKENIZER
+
 from .asked import Asked, Profile
 from .experiment import Question
 from .judgement import Evidence
@@ -31,9 +36,27 @@ class Study(ABC, Generic[Z]):
     asked: Asked
 
     @classmethod
+    def hindrance(cls, asked: Asked) -> str:
+        """Why a model has nothing that could be asked about; empty where it has."""
+        del asked
+        return ""
+
+    @classmethod
     def of(cls: type[S], asked: Asked) -> S | None:
-        """The study of a model, or None where the model has nothing that could be asked about."""
-        return cls(asked)
+        """The study of a model, or None where something hinders it."""
+        return None if cls.hindrance(asked) else cls(asked)
+
+    def gaps(self, model: Model) -> list[pl.DataFrame]:
+        """Rows of `absences` that are sure before anything is measured.
+
+        Args:
+            model: The loaded model.
+
+        Raises:
+            UserError: Nothing of it can be asked.
+        """
+        del model
+        return []
 
     @property
     def sizes(self) -> Z:
@@ -57,6 +80,6 @@ class TextStudy(Study[Z]):
     """A study of a model that reads text."""
 
     @classmethod
-    def of(cls: type[S], asked: Asked) -> S | None:
-        """Of a model with a tokenizer."""
-        return None if asked.vocabulary.tokenizer is None else cls(asked)
+    def hindrance(cls, asked: Asked) -> str:
+        """A model without a tokenizer reads none."""
+        return NO_TOKENIZER if asked.vocabulary.tokenizer is None else ""

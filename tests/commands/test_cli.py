@@ -132,6 +132,31 @@ def test_a_folder_without_a_tokenizer_is_scored_on_random_tokens(tmp_path):
     assert "save tokenizer.json" in refused(*chapters)
 
 
+def test_a_check_says_what_a_model_gets_and_keeps_it(worded, tmp_path):
+    store = ("--store", tmp_path / "store")
+    done = invoke("check", worded, *TINY, *store)
+    assert done.exit_code == 0, done.output
+    lines = [line.split("  ") for line in done.stdout.splitlines()]
+    said = {cells[1]: cells[-1].strip() for cells in lines if len(cells) > 1}
+    assert said["of what attention writes arrives"] == "all, as it is"
+    assert said["01 head atlas"] == "yes"
+    assert said["06 components"] == "no: the model has no decomposition"
+    told = json.loads(invoke("check", worded, *TINY, "--json", *store).stdout)
+    query = "SELECT chapter, holds, reason FROM model_chapters WHERE score IS NULL"
+    kept = [json.loads(line) for line in invoke("sql", query, "--json", *store).stdout.splitlines()]
+    assert kept == [
+        {name: row[name] for name in ("chapter", "holds", "reason")}
+        for row in told["model_chapters"]
+        if row["score"] is None
+    ]
+    assert len(Store.existing(tmp_path / "store").runs()) == 1, "asked once"
+
+
+def test_a_check_of_a_model_that_is_refused_is_one_line_and_leaves_nothing(tmp_path):
+    assert "found no folder" in refused("check", tmp_path / "none", "--store", tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+
+
 def test_a_bos_of_the_configuration_is_mentioned_and_taken_where_it_is_asked_for(worded, tmp_path):
     folder = copytree(worded, tmp_path / "model")
     named = {"bos_token": None, "eos_token": "<unk>"}

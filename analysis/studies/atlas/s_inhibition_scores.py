@@ -14,9 +14,11 @@ from torch import Tensor
 
 from analysis import scores
 from analysis.attention import Site, Taps, Where
+from analysis.errors import UserError
 from analysis.interventions.heads import heads_of
 from analysis.interventions.passes.stream import Score, chance, stream_scores
 from analysis.models.load import Model, last_logits
+from analysis.models.projections import check_written
 from analysis.progress import Report, stage
 from analysis.questions.experiment import Experiment
 from analysis.questions.rows import Labels, absence, head_scores, model_scores
@@ -26,6 +28,7 @@ from analysis.text.tokens import Tokens
 
 from .copying import ov_copy_scores
 
+_COPYING = ("ov_copy", "ov_copy_gain")
 MIN_NAMES = 4
 """Fewer names than this make too few different prompts."""
 
@@ -115,26 +118,39 @@ class SInhibitionScores(Experiment):
             `head_scores` and `model_scores`, or `absences` where names are split.
         """
         prompts = self._prompts
-        if prompts is None:
-            n_names = len(self._names)
-            reason = f"only {n_names} of the names are single tokens, {MIN_NAMES} are needed"
-            if n_names >= MIN_NAMES:
-                reason = "names in sentences are other tokens than the names alone"
-            return {"absences": absence(self.card, "s_inhibition", "gifts", reason)}
         model = self.loaded_model()
+        gaps = self.gaps(model)
+        absences = {"absences": pl.concat(gaps)} if gaps else {}
+        if prompts is None:
+            return absences
         labels = Labels(card=self.card, tokens=prompts.tokens, data="gifts", seed=self.seed)
         base, effects = self._effects(model, prompts, stage(report, "zeroing heads", 0, 2))
         frames = [
             *self._attention(model, prompts, labels, report),
             head_scores(effects, None, "io_s_effect", labels),
-            *self._copying(model, prompts),
+            *([] if gaps else self._copying(model, prompts)),
         ]
         values = {"io_s_logit_difference": base, "io_over_s": (base > 0).astype(float)}
         expected = {"io_s_logit_difference": 0.0, "io_over_s": 0.5}
         return {
             "head_scores": pl.concat(frames),
             "model_scores": model_scores(values, expected, labels),
+            **absences,
         }
+
+    def gaps(self, model: Model) -> list[pl.DataFrame]:
+        """All without names of one token; what heads copy where their weights do not say it."""
+        if self._prompts is None:
+            n_names = len(self._names)
+            reason = f"only {n_names} of the names are single tokens, {MIN_NAMES} are needed"
+            if n_names >= MIN_NAMES:
+                reason = "names in sentences are other tokens than the names alone"
+            return [absence(self.card, "s_inhibition", "gifts", reason)]
+        try:
+            check_written(model)
+        except UserError as error:
+            return [absence(self.card, name, "names", str(error)) for name in _COPYING]
+        return []
 
     def _attention(
         self, model: Model, prompts: Prompts, labels: Labels, report: Report
@@ -177,10 +193,9 @@ class SInhibitionScores(Experiment):
     def _copying(self, model: Model, prompts: Prompts) -> list[pl.DataFrame]:
         ids = sorted(self._names.values())
         labels = Labels(card=self.card, tokens=prompts.tokens, data="names", seed=self.seed)
-        plain, gained = ov_copy_scores(model, ids)
         return [
-            head_scores(plain, None, "ov_copy", labels),
-            head_scores(gained, None, "ov_copy_gain", labels),
+            head_scores(values, None, name, labels)
+            for name, values in zip(_COPYING, ov_copy_scores(model, ids), strict=True)
         ]
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import polars as pl
+
 from analysis.interventions.heads import parse_heads, pictured_heads
+from analysis.models.load import Model
 from analysis.questions.asked import N_OFFSETS, Profile
 from analysis.questions.judgement import Evidence
 from analysis.questions.study import Recall, Study
@@ -87,6 +90,10 @@ class AtlasStudy(Study[AtlasSizes]):
             self.successor_scores(),
             self.s_inhibition_scores(),
         ]
+
+    def gaps(self, model: Model) -> list[pl.DataFrame]:
+        """What single scores lack."""
+        return [gap for one in self.scores() for gap in one.gaps(model)]
 
     def claims(self, text: Evidence, induction: Evidence) -> HeadClaims:
         """What holds of single heads."""

@@ -98,20 +98,11 @@ class SuccessorScores(Experiment):
             `head_scores` (data `ordinal`, `control` and their paired difference `signal`, pooled
             and by kind as `ordinal: months`) and `absences`.
         """
-        tested = {lists.kind for lists in self._lists}
-        reason = (
-            "the tokenizer splits its members or does not know them, or has too few single-token "
-            "control words"
-        )
-        gaps = [
-            absence(self.card, SCORE, kind, reason)
-            for kind in words.SEQUENCES
-            if kind not in tested
-        ]
+        model = self.loaded_model()
+        gaps = self.gaps(model)
         frames: dict[str, pl.DataFrame] = {"absences": pl.concat(gaps)} if gaps else {}
         if not self._lists:
             return frames
-        model = self.loaded_model()
         n_kinds = len(self._lists)
         found = [
             self._measure(model, lists, stage(report, lists.kind, i, n_kinds))
@@ -123,6 +114,19 @@ class SuccessorScores(Experiment):
         ]
         pooled = [np.concatenate(arrays) for arrays in zip(*found, strict=True)]
         return {"head_scores": pl.concat([*rows, self._rows(pooled, None, "")]), **frames}
+
+    def gaps(self, model: Model) -> list[pl.DataFrame]:
+        """Kinds of lists that the tokenizer does not hold."""
+        tested = {lists.kind for lists in self._lists}
+        reason = (
+            "the tokenizer splits its members or does not know them, or has too few single-token "
+            "control words"
+        )
+        return [
+            absence(self.card, SCORE, kind, reason)
+            for kind in words.SEQUENCES
+            if kind not in tested
+        ]
 
     def _measure(
         self, model: Model, lists: Lists, report: Report

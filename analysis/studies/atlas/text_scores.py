@@ -95,15 +95,17 @@ class TextScores(Experiment):
         """
         model = self.loaded_model()
         frames = [self._random_frames(model, stage(report, "random tokens", 0, 3))]
-        if self._text is None:
-            gaps = [absence(self.card, each.name, "text", NO_TOKENIZER) for each in _ON_TEXT]
-            return {**frames[0], "absences": pl.concat(gaps)}
-        frames.append(self._text_frames(model, self._text, stage(report, "text", 1, 3)))
-        if self._bare is None:
-            frames.append({"absences": absence(self.card, "bos", "text", NO_BOS)})
-        else:
+        if self._text is not None:
+            frames.append(self._text_frames(model, self._text, stage(report, "text", 1, 3)))
+        if self._bare is not None:
             frames.append(self._bare_frames(model, self._bare, stage(report, "no BOS", 2, 3)))
-        return joined(frames)
+        return joined([*frames, *({"absences": gap} for gap in self.gaps(model))])
+
+    def gaps(self, model: Model) -> list[pl.DataFrame]:
+        """Scores on text without a tokenizer, and that of the BOS without one."""
+        if self.vocabulary.tokenizer is None:
+            return [absence(self.card, each.name, "text", NO_TOKENIZER) for each in _ON_TEXT]
+        return [] if self.bos else [absence(self.card, "bos", "text", NO_BOS)]
 
     def _random_frames(self, model: Model, report: Report) -> dict[str, pl.DataFrame]:
         labels = Labels(card=self.card, tokens=self._random, data="random", seed=self.seed)

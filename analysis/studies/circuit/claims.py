@@ -80,7 +80,9 @@ class CircuitClaims(Judgement):
         if "head_effects" in self.paths:
             rows += [self._keys(method.value) for method in path_patching.METHODS]
             rows += [self._keys_loss(), self._no_other_head()]
-        rows += [self._composes(), self._copying()]
+        if "head_pairs" in self.composition:
+            rows.append(self._composes())
+        rows.append(self._copying())
         if not self.second_copy["head_scores"].filter(score="direct_logit").is_empty():
             rows.append(self._writes())
         return rows

@@ -16,6 +16,8 @@ from analysis.errors import UserError
 from analysis.models.load import Model, check_plain
 from analysis.models.projections import (
     Projection,
+    check_linear,
+    check_written,
     folded,
     projections,
     projections_of,
@@ -81,14 +83,13 @@ class Composition(Experiment):
         layers: dict[int, Factors] = {}
         gaps: list[pl.DataFrame] = []
         try:
-            check_plain(model)
+            check_weights(model)
             every = projections_of(model, attend)
             for layer in attend:
                 layers[layer] = factored(model, layer, every[layer])
                 report(len(layers), len(attend), "")
         except UserError as error:
-            layers = {}
-            gaps = [absence(self.card, kind, "weights", str(error)) for kind in KINDS.values()]
+            layers, gaps = {}, self._without(str(error))
         frames: list[pl.DataFrame] = []
         for site, kind in KINDS.items():
             rows = _rows(layers, site, kind, self.card.model)
@@ -99,6 +100,28 @@ class Composition(Experiment):
                 gaps.append(absence(self.card, kind, "weights", reason))
         found = {"head_pairs": pl.concat(frames)}
         return {**found, "absences": pl.concat(gaps)} if gaps else found
+
+    def gaps(self, model: Model) -> list[pl.DataFrame]:
+        """Every kind, where heads are no product of weights."""
+        try:
+            check_weights(model)
+        except UserError as error:
+            return self._without(str(error))
+        return []
+
+    def _without(self, reason: str) -> list[pl.DataFrame]:
+        return [absence(self.card, kind, "weights", reason) for kind in KINDS.values()]
+
+
+def check_weights(model: Model) -> None:
+    """Make sure that heads read and write the residual stream by products with weights.
+
+    Raises:
+        UserError: Something else stands before or behind them, or between them.
+    """
+    check_plain(model)
+    check_linear(model)
+    check_written(model)
 
 
 def factors(model: Model, layer: int) -> Factors:

@@ -100,10 +100,13 @@ def edges(
         At most `MAX_EDGES` rows, the largest first: `sender`, `receiver`, their layers and heads,
         `value`, its interval (null for weights) and a `detail` for the reader. Paths whose 95 %
         interval includes 0 or that change less than `MIN_CHANGE`, and compositions below `MIN_Z`,
-        are left out; no rows where the architecture has no such paths.
+        are left out; no rows where the architecture has no such edges.
     """
     kind = _MEANS[meaning].composition
-    found = _composed(composition["head_pairs"], kind) if kind else _patched(meaning, paths)
+    if kind and "head_pairs" in composition:
+        found = _composed(composition["head_pairs"], kind)
+    else:
+        found = _patched(meaning, {} if kind else paths)
     return found.sort(pl.col("value").abs(), "sender", "receiver", descending=[True, False, False])[
         :MAX_EDGES
     ]

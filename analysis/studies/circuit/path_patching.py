@@ -180,10 +180,8 @@ class PathPatching(CircuitExperiment):
             of the receiver's score); or `absences` where layers norm what attention writes.
         """
         model = self.loaded_model()
-        try:
-            check_adds(model)
-        except UserError as error:
-            return {"absences": absence(self.card, "path", "repeated", str(error))}
+        if gaps := self.gaps(model):
+            return {"absences": pl.concat(gaps)}
         both = ((self.repeated, False), (self.shuffled, True))
         frames: list[dict[str, pl.DataFrame]] = []
         for i, (tokens, control) in enumerate(both):
@@ -192,6 +190,14 @@ class PathPatching(CircuitExperiment):
             scores, losses = self._measure(model, tokens, paths, told)
             frames.append(self._frames(paths, tokens, scores, losses))
         return joined(frames)
+
+    def gaps(self, model: Model) -> list[pl.DataFrame]:
+        """Everything, where heads add nothing of their own to what later layers read."""
+        try:
+            check_adds(model)
+        except UserError as error:
+            return [absence(self.card, "path", "repeated", str(error))]
+        return []
 
     def paths(self, *, control: bool) -> list[Path]:
         """What is patched.

@@ -26,7 +26,9 @@ PLACES = ("target", "duplicate", "previous", "bos", "elsewhere")
 """Where a head looks from the second copy: the token after the first copy of the query's token,
 that copy itself, the token before the query, BOS, and all the rest."""
 
-_NORMED = "layers norm what attention writes before it is added, so that heads add nothing alone"
+_NORMED = (
+    "layers norm or scale what attention writes before it is added, so that no head adds z W_O"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,18 +50,23 @@ class SecondCopy(BlockExperiment):
             `direct_logit`; `absences` of that where layers norm what attention writes.
         """
         model = self.loaded_model()
-        normed = any(surroundings(model, i).after for i in range(self.card.n_layers))
-        shares = (share for share in model.holds.adds if share is not None)
-        adds = not normed and all(share == 1 for share in shares)
+        gaps = self.gaps(model)
         both = (("repeated", self.repeated), ("shuffled", self.shuffled))
         frames: list[pl.DataFrame] = []
         for i, (data, tokens) in enumerate(both):
             places, logits = self._measure(model, tokens, stage(report, data, i, len(both)))
             expected = chance(model, tokens.ids, {"places": self._shares})["places"]
-            frames.append(self._rows((places, expected), logits if adds else None, tokens, data))
-        gaps = [absence(self.card, "direct_logit", data, _NORMED) for data, _ in both]
+            frames.append(self._rows((places, expected), None if gaps else logits, tokens, data))
         found = {"head_scores": pl.concat(frames)}
-        return found if adds else {**found, "absences": pl.concat(gaps)}
+        return {**found, "absences": pl.concat(gaps)} if gaps else found
+
+    def gaps(self, model: Model) -> list[pl.DataFrame]:
+        """What a token gains, where layers do not add what attention writes as it is."""
+        attend = [i for i, n_heads in enumerate(self.card.heads_by_layer) if n_heads]
+        normed = any(surroundings(model, layer).after for layer in attend)
+        if not normed and all(model.holds.adds[layer] == 1 for layer in attend):
+            return []
+        return [absence(self.card, "direct_logit", d, _NORMED) for d in ("repeated", "shuffled")]
 
     def _measure(
         self, model: Model, tokens: Tokens, report: Report

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
+import polars as pl
+
+from analysis.interventions import Head
+from analysis.models.load import Model
 from analysis.questions.asked import Asked
 from analysis.questions.judgement import Evidence
 from analysis.questions.study import Recall, Study
@@ -18,8 +22,6 @@ from .necessity import CircuitNecessity
 from .path_patching import PathPatching
 from .second_copy import SecondCopy
 
-S = TypeVar("S", bound="CircuitStudy")
-
 
 @dataclass(frozen=True)
 class CircuitStudy(Study[None]):
@@ -28,9 +30,20 @@ class CircuitStudy(Study[None]):
     FIGURES = FIGURES
 
     @classmethod
-    def of(cls: type[S], asked: Asked) -> S | None:
-        """Of a model with two layers or more."""
-        return None if len(asked.card.attending) < 2 else cls(asked)
+    def hindrance(cls, asked: Asked) -> str:
+        """In a model of a single layer that attends, no head reads another."""
+        alone = len(asked.card.attending) < 2
+        return "no head reads what an earlier one wrote: one layer attends" if alone else ""
+
+    def gaps(self, model: Model) -> list[pl.DataFrame]:
+        """What weights do not say, and what heads do not add."""
+        any_heads = CircuitHeads(Head(0, 0), (Head(1, 0),))
+        asked = (
+            self.composition(),
+            self.second_copy(),
+            PathPatching(**self._circuit(any_heads)),
+        )
+        return [gap for one in asked for gap in one.gaps(model)]
 
     def composition(self) -> Composition:
         """Whose output heads read, by the weights alone."""

@@ -20,6 +20,7 @@ from analysis.components.geometry import (
 )
 from analysis.components.harvest import WINDOW, Harvest, harvest
 from analysis.errors import UserError
+from analysis.models.load import Model
 from analysis.progress import Report
 from analysis.questions.decomposed import DecomposedText
 from analysis.questions.rows import absence, literals
@@ -48,6 +49,18 @@ class ComponentHarvest(DecomposedText):
         """The rows that components are watched on."""
         return [self.tokens]
 
+    def gaps(self, model: Model) -> list[pl.DataFrame]:
+        """Contributions to scores, where they are not defined."""
+        del model
+        try:
+            Rotation.of(self.loaded()[0])
+        except UserError as error:
+            return [self._without(str(error))]
+        return []
+
+    def _without(self, reason: str) -> pl.DataFrame:
+        return absence(self.card, "contribution", "text", reason)
+
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Watch all components, and keep what is shown.
 
@@ -66,7 +79,7 @@ class ComponentHarvest(DecomposedText):
             rotation = Rotation.of(decomposition)
         except UserError as error:
             rotation = None
-            frames["absences"] = absence(self.card, "contribution", "text", str(error))
+            frames["absences"] = self._without(str(error))
         layers = [
             LayerPairs(decomposition, found, layer, rotation, self.seed)
             for layer in dict.fromkeys(layer for layer, _ in projections(decomposition))

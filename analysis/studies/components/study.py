@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import polars as pl
+
+from analysis.models.load import Model
 from analysis.models.published import is_published
 from analysis.questions.decomposed import Decomposed, DecomposedStudy
 from analysis.questions.judgement import Evidence
@@ -30,6 +33,10 @@ class ComponentStudy(DecomposedStudy[None]):
         """What the components are, and what they fire on."""
         sizes = self.asked.sizes
         return ComponentHarvest(**self.text_rows(sizes.n_sequences, sizes.n_tokens))
+
+    def gaps(self, model: Model) -> list[pl.DataFrame]:
+        """Contributions to scores, where they are not defined."""
+        return self.harvest().gaps(model)
 
     def findings(self, recall: Recall) -> Iterator[Evidence]:
         """No claims: how good a decomposition is, and what its components are."""

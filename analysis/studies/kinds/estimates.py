@@ -20,6 +20,7 @@ from analysis.interventions import (
     stand_in_source,
 )
 from analysis.interventions.heads import heads_of
+from analysis.models.load import Model, check_adds
 from analysis.progress import Report, stage
 from analysis.questions.effect_rows import effect_rows
 from analysis.questions.rows import absence
@@ -42,15 +43,20 @@ class DirectEffects(TextSweep):
         """
         model = self.loaded_model()
         rows = batch_rows(self.n_tokens, model.device.type)
-        try:
-            found = direct_effects(model, self.tokens.ids, rows, report)
-        except UserError as error:
+        if gaps := self.gaps(model):
             nothing = np.full((self.card.n_layers, self.card.n_heads, len(self.tokens.ids)), np.nan)
-            return {
-                **self.rows("direct", Method.ZERO, {"logit_change": nothing}),
-                "absences": absence(self.card, "direct_effect", "text", str(error)),
-            }
+            rows = self.rows("direct", Method.ZERO, {"logit_change": nothing})
+            return {**rows, "absences": pl.concat(gaps)}
+        found = direct_effects(model, self.tokens.ids, rows, report)
         return self.rows("direct", Method.ZERO, {"logit_change": found.top1})
+
+    def gaps(self, model: Model) -> list[pl.DataFrame]:
+        """All, where no share of what heads write arrives at the final norm."""
+        try:
+            check_adds(model)
+        except UserError as error:
+            return [absence(self.card, "direct_effect", "text", str(error))]
+        return []
 
     def rows(
         self, family: str, method: Method, values: dict[str, np.ndarray]

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import polars as pl
+
 from analysis.errors import UserError
 from analysis.interventions import HeadSet, Method, Pooling, layer_matched_sets, random_sets
 from analysis.interventions.heads import heads_of, parse_heads
+from analysis.models.load import Model
 from analysis.questions.asked import Profile
 from analysis.questions.judgement import Evidence
 from analysis.questions.study import Recall, TextStudy
@@ -126,6 +129,10 @@ class KindStudy(TextStudy[KindSizes]):
             identities=recall(self.identities()),
             sets={family: recall(sweep) for family, sweep in self.sets(kinds["zero"]).items()},
         )
+
+    def gaps(self, model: Model) -> list[pl.DataFrame]:
+        """Direct effects, where heads have none."""
+        return self.direct_effects().gaps(model)
 
     def claims(self, evidence: KindEvidence) -> KindClaims:
         """What ablations show whichever way they are done."""

@@ -7,8 +7,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
+import polars as pl
+
 from analysis.errors import UserError
 from analysis.interventions import Head, Method, random_sets
+from analysis.models.load import Model
 from analysis.questions.asked import Profile
 from analysis.questions.halves import heads_by_score
 from analysis.questions.judgement import Evidence
@@ -165,6 +168,17 @@ class LagStudy(TextStudy[LagSizes]):
     def claims(self, evidence: LagEvidence) -> LagClaims:
         """What holds of recall by lag."""
         return LagClaims(card=self.asked.card, seed=self.asked.seed, evidence=evidence)
+
+    def gaps(self, model: Model) -> list[pl.DataFrame]:
+        """No absence is sure.
+
+        Raises:
+            UserError: The words do not fit the context, or the vocabulary has too few.
+        """
+        del model
+        for design in Design:
+            self.base(design, Shown.ITEMS).data()
+        return []
 
     def findings(self, recall: Recall) -> Iterator[Evidence]:
         """Claims on recall by lag; none with too few words, as the chapter says."""

@@ -124,7 +124,7 @@ class PredictionTables(Experiment):
             "ablation_effects": effects,
             "ablation_means": self._means(effects),
         }
-        gaps = self._gaps()
+        gaps = self.gaps(model)
         return {**frames, "absences": pl.concat(gaps)} if gaps else frames
 
     def _table(self, model: Model, tokens: Tokens) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -172,8 +172,8 @@ class PredictionTables(Experiment):
         subject = {"model": pl.lit(self.card.model), "text": pl.lit(None, pl.String)}
         return pl.concat(frames).with_columns(**subject)
 
-    def _gaps(self) -> list[pl.DataFrame]:
-        """Rows of `absences`: prompts that the model cannot hold."""
+    def gaps(self, model: Model) -> list[pl.DataFrame]:
+        """Prompts that the model cannot hold."""
         n_ctx = self.card.n_ctx
         return [
             absence(

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import polars as pl
+
 from analysis.interventions import Method, Pooling
+from analysis.interventions.heads import heads_of
+from analysis.models.load import Model
 from analysis.questions.judgement import Evidence
 from analysis.questions.study import Recall, TextStudy
 from analysis.studies.atlas.study import AtlasStudy
@@ -41,6 +45,10 @@ class PredictionStudy(TextStudy[None]):
             pooling=Pooling.PER_POSITION.value,
             n_reference=self.asked.sizes.n_ablated,
         )
+
+    def gaps(self, model: Model) -> list[pl.DataFrame]:
+        """Prompts that the model cannot hold."""
+        return self.tables(str(heads_of(self.asked.card)[0])).gaps(model)
 
     def findings(self, recall: Recall) -> Iterator[Evidence]:
         """No claims: what is predicted without the previous-token head."""

@@ -11,6 +11,7 @@ import polars as pl
 from analysis.errors import UserError
 from analysis.interventions import HeadSet, Method, Pooling
 from analysis.interventions.heads import heads_of
+from analysis.models.load import Model
 from analysis.questions.asked import Profile
 from analysis.questions.judgement import Evidence
 from analysis.questions.study import Recall, TextStudy
@@ -269,6 +270,17 @@ class RetrievalStudy(TextStudy[RetrievalSizes]):
             base=base,
             curves=curves,
         )
+
+    def gaps(self, model: Model) -> list[pl.DataFrame]:
+        """No absence is sure.
+
+        Raises:
+            UserError: The questions do not fit the context or the tokenizer.
+        """
+        del model
+        for one in (*self.heat(), self.scores()):
+            one.data()
+        return []
 
     def findings(self, recall: Recall) -> Iterator[Evidence]:
         """Claims on retrieval; none in too short a context, as the chapter says."""

@@ -93,7 +93,7 @@ class SinkClaims(Judgement):
         """Rows of `claims`."""
         measured = Measured(self.sink)
         findings = [*_mass_findings(measured), *_effect_findings(measured), _resting(measured)]
-        rows = [self._judged(finding) for finding in findings]
+        rows = [self._judged(finding) for finding in findings if finding.values.size]
         verdicts = {row["claim"]: Verdict(row["verdict"]) for row in rows}
         for row in rows:
             if row["claim"] in OF_A_SINK:

@@ -125,11 +125,9 @@ class BosSink(Experiment):
         self._check()
         model = self.loaded_model()
         frames = [self._resting(model, stage(report, "random blocks", 0, 8))]
+        frames += [{"absences": gap} for gap in self.gaps(model)]
         if not self._designs:
-            frames.append({"absences": absence(self.card, "sink_mass", "text", NO_TOKENIZER)})
             return joined(frames)
-        if not self.bos:
-            frames.append({"absences": absence(self.card, "attention_to_middle", "text", NO_BOS)})
         masses = self._masses(model, stage(report, "attention", 1, 8))
         plan = self._plan(masses[self._main]["sink_mass"])
         frames += [
@@ -139,6 +137,22 @@ class BosSink(Experiment):
             self._effects(model, plan, lambda n, of, what: report(2 * of + 6 * n, 8 * of, what)),
         ]
         return joined(frames)
+
+    def gaps(self, model: Model) -> list[pl.DataFrame]:
+        """What takes text, a BOS, or heads that write what they attend to.
+
+        Raises:
+            UserError: As in `run`.
+        """
+        self._check()
+        if self.vocabulary.tokenizer is None:
+            return [absence(self.card, "sink_mass", "text", NO_TOKENIZER)]
+        gaps = [] if self.bos else [absence(self.card, "attention_to_middle", "text", NO_BOS)]
+        try:
+            check_plain(model)
+        except UserError as error:
+            gaps.append(absence(self.card, "carried_share", "text", str(error)))
+        return gaps
 
     def _check(self) -> None:
         n_heads = len(heads_of(self.card))
@@ -221,18 +235,16 @@ class BosSink(Experiment):
     def _sizes(self, model: Model, plan: Plan) -> list[dict[str, pl.DataFrame]]:
         """Norms of values, of what heads read from position 0, and of the residual stream."""
         ids, labels = self._designs[self._main].ids, self._labels(self._main)
-        norms, found = residual_norms(model, ids), carried(model, ids)
+        norms = residual_norms(model, ids)
+        try:
+            check_plain(model)
+        except UserError:  # as `gaps` says
+            return [self._norms(norms, plan, labels)]
+        found = carried(model, ids)
         stream = norms[..., 1:].mean(-1)[..., None]
         found["carried_over_residual"] = found.pop("carried_norm") / stream
         rows = [head_scores(values, None, name, labels) for name, values in found.items()]
         tables = [{"head_scores": pl.concat(rows)}, self._norms(norms, plan, labels)]
-        try:
-            check_plain(model)
-        except UserError as error:
-            known = {"value_norm_ratio": found.pop("value_norm_ratio")}
-            gaps = [absence(self.card, score, "text", str(error)) for score in found]
-            rows = [head_scores(values, None, name, labels) for name, values in known.items()]
-            tables[0] = {"head_scores": pl.concat(rows), "absences": pl.concat(gaps)}
         if self._main != WORD_FIRST:
             bare = residual_norms(model, self._designs[WORD_FIRST].ids)
             tables.append(self._norms(bare, plan, self._labels(WORD_FIRST)))

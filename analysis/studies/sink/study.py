@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import polars as pl
+
+from analysis.models.load import Model
 from analysis.questions.asked import Profile
 from analysis.questions.judgement import Evidence
 from analysis.questions.study import Recall, TextStudy
@@ -49,6 +52,10 @@ class SinkStudy(TextStudy[SinkSizes]):
             n_draws=self.sizes.n_places,
             block_len=sizes.block_len,
         )
+
+    def gaps(self, model: Model) -> list[pl.DataFrame]:
+        """What the sink of this model cannot show."""
+        return self.sink().gaps(model)
 
     def claims(self, sink: Evidence) -> SinkClaims:
         """What holds of the sink."""
