@@ -184,7 +184,7 @@ def test_sets_are_enumerated_where_there_are_few(known):
 def test_a_circuit_takes_two_layers(known):
     one = Stored(known["induction"])
     one["head_scores"] = one["head_scores"].filter(layer=0)
-    with pytest.raises(UserError, match="expected a model of at least 2 layers, got 1"):
+    with pytest.raises(UserError, match="expected a model of at least 2 layers that attend, got 1"):
         circuit_heads(known["text"], one)
 
 
