@@ -185,16 +185,19 @@ def _inputs(
             hooks.callback(attention.register_forward_pre_hook(put, with_kwargs=True).remove)
             leaves = (part for part in attention.modules() if not list(part.children()))
             for part in () if normed else leaves:
-                hooks.callback(part.register_forward_hook(_without_scale).remove)
+                hook = part.register_forward_hook(_without_scale, with_kwargs=True)
+                hooks.callback(hook.remove)
         tokens = torch.zeros(given.shape[:2], dtype=torch.long, device=given.device)
         with suppress(EnoughError):
             hidden_states(model, tokens, Taps(edits={site: keep(site) for site in _SITES}))
     return found
 
 
-def _without_scale(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+def _without_scale(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+) -> Any:
     """What a norm answers but for its scale: its gain alone; another module's answer as it is."""
-    given = args[0] if args else None
+    given = args[0] if len(args) == 1 and not kwargs else None
     if not isinstance(output, Tensor) or not isinstance(given, Tensor):
         return output
     if output.shape != given.shape or isinstance(module, (nn.Linear, nn.Dropout)):
@@ -203,7 +206,10 @@ def _without_scale(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any
     once, twice = (module.forward(size * large.to(given)) for size in (1, 2))
     if not torch.allclose(once, twice, rtol=1e-4):
         return output
-    gain, centres = norm_gain(module.forward, given[(0,) * (given.ndim - 1)], size=1.0)
+    try:
+        gain, centres = norm_gain(module.forward, given[(0,) * (given.ndim - 1)], size=1.0)
+    except UserError:
+        return output
     return gain * (given - given.mean(-1, keepdim=True) if centres else given)
 
 
@@ -274,13 +280,30 @@ def norm_gain(
 
     Returns:
         The gain on such a vector, and whether the norm centres.
+
+    Raises:
+        UserError: It does more than a norm, or takes or answers something else than such a vector.
     """
     ones = torch.ones_like(like)
     sign = ones.clone()
     sign[1::2] = -1
-    with torch.no_grad():
-        gain = (norm(size * sign) - norm(-size * sign)) * sign / 2
-        centres = torch.allclose(norm(ones), norm(-ones))
+    drawn = torch.randn(len(like), generator=torch.Generator().manual_seed(0)).to(like)
+    drawn = drawn - drawn.mean()
+    drawn = drawn / drawn.square().mean().sqrt()
+    try:
+        with torch.no_grad():
+            gain = (norm(size * sign) - norm(-size * sign)) * sign / 2
+            centres = torch.allclose(norm(ones), norm(-ones))
+            answer = (norm(size * drawn) - norm(-size * drawn)) / 2
+            gap = off(answer, gain * drawn)
+    except (TypeError, ValueError, RuntimeError):
+        gap = float("inf")
+    if gap > max(TOLERANCE, 8 * torch.finfo(like.dtype).eps):
+        raise UserError(
+            "expected a norm that multiplies what it was given by a gain for each coordinate, "
+            f"{type(getattr(norm, '__self__', norm)).__name__} does something else; choose another "
+            "architecture"
+        )
     return gain, centres
 
 
