@@ -304,7 +304,7 @@ def norm_gain(
             f"{type(getattr(norm, '__self__', norm)).__name__} does something else; choose another "
             "architecture"
         )
-    return gain, centres
+    return gain, centres  # pyright: ignore[reportPossiblyUnboundVariable]
 
 
 def folded(
