@@ -6,7 +6,8 @@ import pytest
 import torch
 import transformers as tf
 
-from analysis.attention import Site, Taps, Where
+from analysis.attention import NAME, Site, Taps, Where
+from analysis.models.anatomy import Block
 from analysis.models.handed_on import hand_on
 from analysis.models.network import switch
 
@@ -24,15 +25,14 @@ def stock(request):
 @pytest.fixture(scope="module")
 def switched(stock):
     net = deepcopy(stock)
-    switch(net)
+    switch(net, NAME)
     return net
 
 
 @pytest.fixture(scope="module")
 def ours(switched):
     net = deepcopy(switched)
-    layers = list(net.model.layers)
-    hand_on(net, layers, [layer.self_attn for layer in layers])
+    hand_on(net, [Block(layer, layer.self_attn, None, None, None) for layer in net.model.layers])
     return net
 
 

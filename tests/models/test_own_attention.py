@@ -1,16 +1,19 @@
 """Attention that computes its own softmax obeys taps, and is the stock attention otherwise."""
 
 import threading
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
 import pytest
 import torch
 import transformers as tf
+from torch import nn
 
 from analysis.attention import Site, Taps, Where
 from analysis.errors import UserError
 from analysis.interventions import NOTHING, Head, Intervention, Method, taps
+from analysis.models.anatomy import Block
 from analysis.models.own_attention import attend
 
 from .architectures import GPT2, SIZES, VOCAB, build
@@ -81,8 +84,14 @@ def parts(net, name: str) -> Parts:
 def attending(net, name: str) -> Parts:
     """A copy that takes taps."""
     found = parts(deepcopy(net), name)
-    attend(found.net, found.layers, found.attentions, found.projections, [N_HEADS] * N_LAYERS)
+    attend(found.net, blocks(found, found.projections), [N_HEADS] * N_LAYERS)
     return found
+
+
+def blocks(found: Parts, projections: Sequence[nn.Module]) -> list[Block]:
+    """The parts of layers as a loader finds them."""
+    every = zip(found.layers, found.attentions, projections, strict=True)
+    return [Block(layer, attention, W_O, None, None) for layer, attention, W_O in every]
 
 
 @pytest.fixture(scope="module", params=CASES)
@@ -494,7 +503,7 @@ def test_half_precision_is_the_stock_models_too(stock, name):
 @pytest.mark.parametrize("n_heads", [1, 2, 8])
 def test_another_number_of_heads_is_refused(stock, name, n_heads):
     found = parts(deepcopy(stock), name)
-    attend(found.net, found.layers, found.attentions, found.projections, [n_heads] * N_LAYERS)
+    attend(found.net, blocks(found, found.projections), [n_heads] * N_LAYERS)
     with pytest.raises(UserError, match="computes another"):
         logits(found.net, taps=Taps(watch=lambda _where, _pattern: None))
 
@@ -502,7 +511,7 @@ def test_another_number_of_heads_is_refused(stock, name, n_heads):
 def test_another_projection_is_refused(stock, name):
     found = parts(deepcopy(stock), name)
     never = [torch.nn.Linear(1, 1) for _ in found.projections]
-    attend(found.net, found.layers, found.attentions, never, [N_HEADS] * N_LAYERS)
+    attend(found.net, blocks(found, never), [N_HEADS] * N_LAYERS)
     with pytest.raises(UserError, match="computes another"):
         logits(found.net, taps=Taps(edits={Site.Z: zeroing(0, 0)}))
 
@@ -524,8 +533,10 @@ def test_attention_with_two_streams_of_scores_is_refused():
     )
     net = build(config)
     layers = list(net.prophetnet.decoder.layers)
-    attentions = [layer.self_attn for layer in layers]
-    attend(net, layers, attentions, [a.out_proj for a in attentions], [4, 4])
+    every = [
+        Block(layer, layer.self_attn, layer.self_attn.out_proj, None, None) for layer in layers
+    ]
+    attend(net, every, [4, 4])
     with pytest.raises(UserError, match="ProphetNetNgramSelfAttention computes another"):
         logits(net, taps=Taps(edits={Site.Z: zeroing(0, 0)}))
 
