@@ -22,6 +22,7 @@ from analysis.interventions import (
     Source,
     sweep,
 )
+from analysis.interventions.passes.staircase import walks
 from analysis.interventions.passes.stream import Score, stream_scores
 from analysis.memory import check_fits
 from analysis.models.card import ModelCard
@@ -122,7 +123,8 @@ def sampled_heads(card: ModelCard, at_least: int | None) -> tuple[Head, ...]:
 
 
 def our_sweep(model: Model) -> Run:
-    """Task A by our engine."""
+    """Task A by our engine; what is measured of a model once is no part of it."""
+    walks(model)
 
     def run(work: Work) -> Answer:
         conditions = [
