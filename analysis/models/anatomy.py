@@ -98,6 +98,8 @@ def anatomy(net: nn.Module, tokens: Int[Tensor, "row pos"], architecture: str) -
         raise refusal("an unembedding that reads a normed residual stream", "reads something else")
     blocks = tuple(_block(layer, calls) for layer in layers)
     for i, block in enumerate(blocks):
+        if block.attention is None and len(attending(block.module)) > 1:
+            raise refusal("one attention in a layer", f"has several in layer {i}")
         if block.attention is not None and block.projection is None:
             raise refusal(
                 "attention whose heads write through one product with weights of their own",
@@ -217,14 +219,17 @@ def _block(layer: nn.Module, calls: Sequence[_Call]) -> Block:
     own, *again = (call for call in called if call.module is attention)
     within = set(attention.modules())
     wide = None if own.answered is None else own.answered.shape[-1]
-    products = [
+    written = [
         call
         for call in called
-        if call.module in within
-        and _is_product(call.module)
+        if _is_product(call.module)
         and call.answered is not None
+        and not _same(call.given, own.given)  # that makes queries, keys or values
         and call.answered.shape[-1] == wide
     ]
+    inside_attention = [call for call in written if call.module in within]
+    # BERT's attention answers z, and what it writes through stands beside it.
+    products = inside_attention or [c for c in written if _flat_same(c.given, own.answered)][:1]
     if not products or again:
         return Block(layer, attention, None, None, None)
     wrote = products[-1]

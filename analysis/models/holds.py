@@ -222,6 +222,9 @@ def measured(
     if heads != card.heads_by_layer:
         raise refuse(f"{card.heads_by_layer} heads in its layers", f"shows {heads}")
     patterns = [torch.cat(look.patterns[i]) for i in attend]
+    n_keys = max(p.shape[-1] for p in patterns)
+    if n_keys != tokens.shape[1]:
+        raise refuse("one key for each token", f"has {n_keys} keys for {tokens.shape[1]} tokens")
     if any(float(p.triu(1).abs().max()) > 0 for p in patterns):
         raise refuse("patterns that look back only", "looks ahead")
     changed = tokens.clone()

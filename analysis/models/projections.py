@@ -177,16 +177,17 @@ def written_weights(model: Model, layer: int) -> Float[Tensor, "head d_head d_mo
         for LayerNorm and is the identity for RMSNorm; W_O itself without such a norm.
 
     Raises:
-        UserError: Something else than a norm stands there.
+        UserError: No share of what heads write arrives at the final norm.
     """
     weight, norm = model.W_O(layer), surroundings(model, layer).after
-    if norm is None:
-        return weight
     if model.holds.adds[layer] is None:
         raise UserError(
-            f"expected nothing but a norm behind attention, in layer {layer} of "
-            f"{model.card.architecture} stands something else; choose another architecture"
+            f"expected a residual stream to which attention adds, through a norm at most, layer "
+            f"{layer} of {model.card.architecture} does something else with what heads write; "
+            "choose another architecture"
         )
+    if norm is None:
+        return weight
     gain, centres = norm_gain(norm, weight[0, 0], size=1.0)
     return gain * (weight - weight.mean(-1, keepdim=True) if centres else weight)
 

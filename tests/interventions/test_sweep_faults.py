@@ -85,5 +85,3 @@ def test_a_measurement_without_sense_is_refused(llama):
     asked = measurement(Metrics.LEAN, 1, {"all": EVERYWHERE[:2]})
     with pytest.raises(ValueError, match="expected a scope all of shape"):
         sweep(llama, IDS, SINGLE, NO_SOURCE, asked, silent)
-
-

@@ -19,7 +19,7 @@ from analysis.models.load import hidden_states, last_logits, load_model, unembed
 from analysis.models.projections import norm_gain
 from analysis.text.tokens import Vocabulary
 
-from .architectures import OWN, SUPPORTED, VOCAB, build
+from .architectures import SUPPORTED, VOCAB, build
 
 IDS = torch.randint(2, VOCAB, (3, 9), generator=torch.Generator().manual_seed(2))
 

@@ -26,15 +26,18 @@ KINDS = {Site.Q: "q_composition", Site.K: "k_composition", Site.V: "v_compositio
 
 @dataclass(frozen=True)
 class Factors:
-    """The small factors of every head's circuits in one layer, norms around it folded in."""
+    """The small factors of every head's circuits in one layer, norms around it folded in.
 
-    read: dict[Site, Float[Tensor, "head d_model d_head"]]
+    Values may be of another width than queries and keys.
+    """
+
+    read: dict[Site, Float[Tensor, "head d_model _"]]
     """W_Q, W_K and W_V."""
-    root: dict[Site, Float[Tensor, "head d_head d_head"]]
+    root: dict[Site, Float[Tensor, "head _ _"]]
     """R with R^T R = W^T W for each of them: ||W M|| = ||R M|| for every M."""
-    write: Float[Tensor, "head d_head d_model"]
+    write: Float[Tensor, "head _ d_model"]
     """W_O."""
-    root_write: Float[Tensor, "head d_head d_head"]
+    root_write: Float[Tensor, "head _ _"]
     """R with ||M W_O|| = ||M R^T|| for every M."""
 
 

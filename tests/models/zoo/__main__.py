@@ -6,15 +6,12 @@ import argparse
 import json
 import os
 import re
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-
-os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["TOKENIZERS_PARALLELISM"] = "false"
-warnings.filterwarnings("ignore")
 
 import torch
 import transformers as tf
@@ -32,6 +29,8 @@ def main() -> None:
     asked = parser.parse_args()
     if unknown := set(asked.only) - set(every_kind()):
         parser.error(f"no kinds of that name: {', '.join(sorted(unknown))}")
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
     tf.logging.set_verbosity_error()
     tf.utils.logging.disable_progress_bar()
@@ -40,10 +39,11 @@ def main() -> None:
     rows: list[Row] = []
     for name in asked.only:
         rows.append(row_of(name, beside=asked.beside_transformer_lens))
-        print(rows[-1], flush=True)
+        sys.stdout.write(f"{rows[-1]}\n")
+        sys.stdout.flush()
         if asked.out is not None:
             asked.out.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows), "utf-8")
-    print(summary(rows))
+    sys.stdout.write(f"{summary(rows)}\n")
 
 
 def summary(rows: Sequence[Row]) -> str:

@@ -240,7 +240,7 @@ def methods(pair: Pair) -> Gaps:
 
             edits = {**taps([one], NOTHING, len(pair.ids)).edits, Site.Z: keep}
             logits_of(pair.model.net, pair.ids, taps=Taps(edits=edits))
-            known = (left[..., 0] > 1e-4)[..., None]  # what is left is the rest of a subtraction
+            known = (left[..., 0] > 1e-2)[..., None]  # what is left is the rest of a subtraction
             found[f"{method.value} {layer}"] = off(got[0] * known, z * known)
     return found
 
@@ -276,11 +276,13 @@ def _scaled(made: Tensor, seen: Tensor) -> float:
 
 
 def norms(pair: Pair) -> Gaps:
-    """Weights with the norm before them folded in read what the norm reads."""
+    """Weights with the norm before them folded in read what the norm reads; else the stream."""
     found: Gaps = {}
     for layer in pair.attending:
         norm, attention = surroundings(pair.model, layer).before, pair.model.attentions[layer]
-        stream, read = (_given(pair, module) for module in (norm or attention, attention))
+        stream, read = (
+            _given(pair, module) for module in (norm or pair.model.layers[layer], attention)
+        )
         shape = (2, pair.model.card.d_model, 8)
         weight = torch.randn(shape, generator=torch.Generator().manual_seed(4))
         through = torch.einsum("rpm,hmd->rhpd", stream, folded(weight, norm))

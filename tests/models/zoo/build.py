@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -171,7 +172,7 @@ TYPES: dict[str, Changes] = {
 """What a type needs beside sizes, to be built at all or to show what it is."""
 
 
-def tiny_config(model_type: str, changes: Changes = {}) -> tf.PreTrainedConfig:
+def tiny_config(model_type: str, changes: Changes) -> tf.PreTrainedConfig:
     """A small configuration of a type; the parts of a composite one are small too.
 
     Args:
@@ -226,7 +227,7 @@ def _sized(known: Changes, sizes: tuple[tuple[str, Any], ...]) -> dict[str, Any]
 
 
 def build(
-    model_type: str, changes: Changes = {}, *, with_pictures: bool = False
+    model_type: str, changes: Changes = MappingProxyType({}), *, with_pictures: bool = False
 ) -> tf.PreTrainedModel:
     """A tiny model with stock eager attention, in evaluation mode.
 
@@ -255,6 +256,9 @@ def _randomise(net: nn.Module) -> None:
             noise = torch.randn(weight.shape, generator=drawn)
             replaced = weight.ndim > 1 or short.endswith("bias") or "sink" in short
             weight.copy_(0.2 * noise if replaced else weight + 0.15 * noise)
+        for part in net.modules():  # as trained models have it, and as some are loaded
+            if isinstance(part, nn.Embedding) and part.padding_idx is not None:
+                part.weight[part.padding_idx] = 0
         for name, value in net.named_buffers():
             if name.endswith("layer_scalar"):
                 value.fill_(0.8)

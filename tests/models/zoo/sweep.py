@@ -82,7 +82,7 @@ def looked_at(pair: Pair, row: Row) -> Row:
             row.gaps[name] = check(pair)
         except UserError as error:
             row.absent[name] = str(error)
-        except Exception as error:  # noqa: BLE001 - a result too
+        except Exception as error:
             row.broke[name] = told(error)
     return row
 
@@ -128,7 +128,7 @@ def _work(answer: Connection, name: str, beside: bool) -> None:
             raise ValueError(f"{n_params} parameters are too many")
         if not logits_of(net, tokens(13)).isfinite().all():
             raise ValueError("logits are not finite")
-    except BaseException as error:  # noqa: BLE001 - what cannot be built says so in many ways
+    except BaseException as error:
         row.not_built = told(error)
         answer.send(row)
         return
@@ -138,7 +138,7 @@ def _work(answer: Connection, name: str, beside: bool) -> None:
             looked_at(pair, row)
         except UserError as error:
             row.refused = str(error)
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:
             row.broke["load"] = told(error)
     answer.send(row)
     if beside:
@@ -160,5 +160,5 @@ def theirs(net: tf.PreTrainedModel) -> str:
             own, type(own).__name__, hf_config=own.config
         )
         return f"{off(bridge(ids, return_type='logits').detach(), expected):.2g}"
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         return f"none ({told(error)})"
