@@ -218,6 +218,7 @@ def norm_gain(
     drawn = torch.randn(len(like), generator=torch.Generator().manual_seed(0)).to(like)
     drawn = drawn - drawn.mean()
     drawn = drawn / drawn.square().mean().sqrt()
+    gain, centres = ones, False
     try:
         with torch.no_grad():
             gain = (norm(size * sign) - norm(-size * sign)) * sign / 2

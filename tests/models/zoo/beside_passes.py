@@ -33,6 +33,7 @@ from analysis.interventions.passes.predictions import Metrics
 from analysis.interventions.passes.staircase import Staircase, joining_order, trace
 from analysis.interventions.passes.sweep import Source, sweep
 from analysis.interventions.passes.tails import tails
+from analysis.interventions.passes.tapping import Block, block_taps
 from analysis.models.anatomy import first
 from analysis.models.holds import off
 from analysis.models.load import check_plain, hidden_states, unembed
@@ -88,13 +89,12 @@ def _mixed(pair: Pair) -> Condition:
     )
 
 
-def _swept(pair: Pair, metrics: Metrics, pooling: Pooling, max_rows: int) -> Gaps:
+def _swept(pair: Pair, every: Sequence[Condition], metrics: Metrics, pooling: Pooling) -> Gaps:
     ids = tokens(N_POS, 4).numpy().astype(np.int32)
     source = Source(means=means(pair.model, ids, pooling), donor_of=derangement(4, 0))
-    every = [_condition("nothing"), _mixed(pair), *conditions_of(pair, tuple(Method))]
-    asked = Measurement(
-        scopes={"all": np.ones(ids.shape, bool)}, metrics=metrics, max_rows=max_rows
-    )
+    everywhere = {"all": np.ones(ids.shape, bool)}
+    max_rows = 9 if metrics is Metrics.FULL else 100
+    asked = Measurement(scopes=everywhere, metrics=metrics, max_rows=max_rows)
     given = (pair.model, ids, every, source, asked, silent)
     fast, slow = sweep(*given), slow_sweep(*given)
     found: Gaps = {}
@@ -109,18 +109,27 @@ def _swept(pair: Pair, metrics: Metrics, pooling: Pooling, max_rows: int) -> Gap
 
 def swept(pair: Pair) -> Gaps:
     """The sweep measures what whole passes do, all metrics."""
-    return _swept(pair, Metrics.FULL, Pooling.PER_POSITION, 9)
+    every = [_condition("nothing"), _mixed(pair), *conditions_of(pair, tuple(Method))]
+    return _swept(pair, every, Metrics.FULL, Pooling.PER_POSITION)
 
 
 def swept_lean(pair: Pair) -> Gaps:
     """The same with the metrics of profiles, in larger batches."""
-    return _swept(pair, Metrics.LEAN, Pooling.POOLED, 100)
+    every = conditions_of(pair, tuple(Method))[::3]
+    return _swept(pair, every, Metrics.LEAN, Pooling.POOLED)
 
 
-def _whole(pair: Pair, condition: Condition) -> Float[Tensor, "row pos d_model"]:
+def _whole(pair: Pair, every: Sequence[Condition]) -> Float[Tensor, "condition row pos d_model"]:
+    """One whole pass for all conditions, each in its own rows."""
+    n = len(pair.ids)
+    blocks = [
+        Block(slice(i * n, (i + 1) * n), one.interventions, slice(0, n))
+        for i, one in enumerate(every)
+    ]
     with torch.no_grad():
-        tapped = taps(condition.interventions, NOTHING, len(pair.ids))
-        return hidden_states(pair.model, pair.ids, tapped)
+        rows = pair.ids.repeat(len(every), 1)
+        hidden = hidden_states(pair.model, rows, block_taps(blocks, NOTHING))
+    return hidden.unflatten(0, (len(every), n))
 
 
 def ends(pair: Pair) -> Gaps:
@@ -129,8 +138,8 @@ def ends(pair: Pair) -> Gaps:
     every = [c for c in conditions_of(pair, _ALONE) if c.interventions[0].positions]
     for some in (every[::2], every[1::2]):
         answers = endings(opening(pair.model, pair.ids), some, NOTHING).hidden
-        for condition, answer in zip(some, answers, strict=True):
-            found[condition.name] = off(answer, _whole(pair, condition)[:, -1])
+        for condition, answer, whole in zip(some, answers, _whole(pair, some), strict=True):
+            found[condition.name] = off(answer, whole[:, -1])
     return found
 
 
@@ -143,8 +152,8 @@ def last_positions(pair: Pair) -> Gaps:
         base = trace(pair.model, pair.ids, joints)
         answers = tails(Staircase(pair.model, calls, base, NOTHING), every, BEGIN)
     return {
-        condition.name: off(answer, _whole(pair, condition)[:, BEGIN:])
-        for condition, answer in zip(every, answers, strict=True)
+        condition.name: off(answer, whole[:, BEGIN:])
+        for condition, answer, whole in zip(every, answers, _whole(pair, every), strict=True)
     }
 
 

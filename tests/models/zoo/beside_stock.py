@@ -214,7 +214,7 @@ def methods(pair: Pair) -> Gaps:
     """z by the definition of a method, made of the pattern and the values that were seen."""
     found: Gaps = {}
     keys = (2, 5)
-    for layer in pair.attending:
+    for layer in sorted({pair.attending[0], pair.attending[-1]}):
         if not pair.model.holds.plain[layer]:
             continue
         pattern, v = (pair.seen[site][layer][:, 0] for site in (Site.PATTERN, Site.V))
