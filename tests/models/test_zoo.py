@@ -15,7 +15,7 @@ from analysis.models.holds import measured, probe
 from analysis.models.load import load_model
 from analysis.models.network import switch
 
-from .zoo import beside_passes, beside_stock
+from .zoo import beside_effects, beside_weights
 from .zoo.beside_stock import BAR, N_POS, Pair, logits_of, off, tokens
 from .zoo.build import build, save
 from .zoo.kinds import every_kind
@@ -157,9 +157,9 @@ def with_blocks(pair: Pair, **changes) -> Pair:
 def test_a_part_that_is_overlooked_is_seen(tmp_path):
     pair = made("gemma2, caps", tmp_path)
     for check, changes in (
-        (beside_stock.shares, {"after": None}),
-        (beside_stock.norms, {"before": None}),
-        (beside_passes.direct, {"after": None}),
+        (beside_weights.shares, {"after": None}),
+        (beside_weights.norms, {"before": None}),
+        (beside_effects.direct, {"after": None}),
     ):
         assert max(check(pair).values()) < BAR
         assert max(check(with_blocks(pair, **changes)).values()) > BAR
@@ -170,7 +170,7 @@ def test_a_share_that_is_not_what_arrives_is_seen(tmp_path):
     assert pair.model.holds.adds[0] == pytest.approx(0.22, abs=1e-5)
     holds = replace(pair.model.holds, adds=(1.0, *pair.model.holds.adds[1:]))
     other = replace(pair, model=replace(pair.model, holds=holds))
-    for check in (beside_stock.shares, beside_passes.direct):
+    for check in (beside_weights.shares, beside_effects.direct):
         assert max(check(pair).values()) < BAR
         assert max(check(other).values()) > BAR
 

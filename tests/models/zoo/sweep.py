@@ -19,12 +19,17 @@ import transformers as tf
 from analysis.errors import UserError
 from analysis.models.load import load_model
 
-from . import beside_passes, beside_stock
+from . import beside_effects, beside_passes, beside_stock, beside_weights
 from .beside_stock import BAR, Check, Gaps, Pair, logits_of, off, tokens
 from .build import build, save
 from .kinds import every_kind
 
-CHECKS: dict[str, Check] = {**beside_stock.CHECKS, **beside_passes.CHECKS}
+CHECKS: dict[str, Check] = {
+    **beside_stock.CHECKS,
+    **beside_weights.CHECKS,
+    **beside_passes.CHECKS,
+    **beside_effects.CHECKS,
+}
 LIMIT_S, LIMIT_BYTES = 120, 8 * 2**30
 LARGEST = 10**8
 """Parameters; sizes of a part of such a model are not those that were asked for."""
