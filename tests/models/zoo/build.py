@@ -147,7 +147,10 @@ TYPES: dict[str, Changes] = {
     "lfm2": {"layer_types": ["conv", "full_attention"] * 2},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2, "num_dense_layers": 1},
     "longcat_flash": {"num_layers": 2, "head_dim": 8, "zero_expert_num": 2},
-    "minimax": {"layer_types": ["linear_attention", "full_attention"] * 2},
+    **{
+        name: {"layer_types": ["linear_attention", "full_attention"] * 2}
+        for name in ("bailing_hybrid", "kimi_linear", "minimax")
+    },
     "nemotron_h": {"layers_block_type": ["mamba", "attention"] * 2},
     "recurrent_gemma": {"block_types": ["recurrent", "attention"]},
     "reformer": {
