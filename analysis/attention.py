@@ -124,11 +124,11 @@ def attention(
     module: nn.Module,
     query: Float[Tensor, "batch head query d_head"],
     key: Float[Tensor, "batch kv_head key d_head"],
-    value: Float[Tensor, "batch kv_head key d_head"],
+    value: Float[Tensor, "batch kv_head key d_value"],
     attention_mask: Tensor | None,
     scaling: float | None = None,
     **kwargs: Any,
-) -> tuple[Float[Tensor, "batch query head d_head"], None]:
+) -> tuple[Float[Tensor, "batch query head d_value"], None]:
     """Attention as every layer of a switched model calls it.
 
     Args:

@@ -18,7 +18,7 @@ from analysis.errors import UserError
 from analysis.interventions.passes.staircase import trace
 from analysis.interventions.passes.sweep import chunks, on_device
 from analysis.layered import layered
-from analysis.models.load import Model, check_adds, unembed
+from analysis.models.load import Model, check_shares, unembed
 from analysis.models.projections import norm_gain, surroundings
 from analysis.progress import Report
 
@@ -56,7 +56,7 @@ def direct_effects(
     Raises:
         UserError: Something else than a share of what heads write arrives at the final norm.
     """
-    check_adds(model)
+    check_shares(model)
     card, (n_sequences, n_pos) = model.card, ids.shape
     if n_pos < 2:
         raise UserError(f"expected at least 2 tokens in a sequence, got {n_pos}; use longer ones")

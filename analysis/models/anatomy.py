@@ -47,8 +47,6 @@ class Anatomy:
     unembedding: nn.Linear
     mixing: frozenset[nn.Module]
     """Parts of layers that are given the residual stream beside what they read."""
-    logits: Tensor
-    """What the model answered to the tokens by which it was looked at."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +63,7 @@ def anatomy(net: nn.Module, tokens: Int[Tensor, "row pos"], architecture: str) -
 
     Args:
         net: A causal model in evaluation mode, with attention of its own.
-        tokens: What to run it on.
+        tokens: What to run it on; everything that is called on them is kept for a while.
         architecture: What an error calls it.
 
     Returns:
@@ -81,7 +79,7 @@ def anatomy(net: nn.Module, tokens: Int[Tensor, "row pos"], architecture: str) -
     head: Any = getattr(net, "get_output_embeddings")()  # noqa: B009 - of any PreTrainedModel
     if not isinstance(head, nn.Linear):
         raise refusal("logits that are one product with an unembedding", "has no such product")
-    started, calls, logits = _watched(net, tokens)
+    started, calls = _watched(net, tokens)
     stacks = [list(m.children()) for m in net.modules() if _is_stack(m, started)]
     if not stacks:
         raise refusal(
@@ -101,13 +99,15 @@ def anatomy(net: nn.Module, tokens: Int[Tensor, "row pos"], architecture: str) -
         raise refusal("a residual stream of d_model numbers", "has several side by side")
     blocks = tuple(_block(layer, calls) for layer in layers)
     for i, block in enumerate(blocks):
+        if block.attention is None and len(attending(block.module)) > 1:
+            raise refusal("one attention in a layer", f"has several in layer {i}")
         if block.attention is not None and block.projection is None:
             raise refusal(
                 "attention whose heads write through one product with weights of their own",
                 f"does not write so in layer {i}",
             )
     mixing = frozenset(call.module for call in calls if call.others and call.module in inside)
-    return Anatomy(blocks, norm, head, mixing, logits)
+    return Anatomy(blocks, norm, head, mixing)
 
 
 def asks_interface(block: Block) -> bool:
@@ -159,10 +159,8 @@ def _is_stack(module: nn.Module, started: Sequence[nn.Module]) -> bool:
     )
 
 
-def _watched(
-    net: nn.Module, tokens: Int[Tensor, "row pos"]
-) -> tuple[list[nn.Module], list[_Call], Tensor]:
-    """Modules in the order in which they were called, calls in which they answered; logits."""
+def _watched(net: nn.Module, tokens: Int[Tensor, "row pos"]) -> tuple[list[nn.Module], list[_Call]]:
+    """Modules in the order in which they were called, and calls in which they answered."""
     started: list[nn.Module] = []
     calls: list[_Call] = []
 
@@ -179,8 +177,8 @@ def _watched(
         for module in net.modules():
             hooks.callback(module.register_forward_pre_hook(start, with_kwargs=True).remove)
             hooks.callback(module.register_forward_hook(end, with_kwargs=True).remove)
-        logits: Tensor = net(tokens, use_cache=False).logits
-    return started, calls, logits
+        net(tokens, use_cache=False)
+    return started, calls
 
 
 def given_stream(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -220,14 +218,17 @@ def _block(layer: nn.Module, calls: Sequence[_Call]) -> Block:
     own, *again = (call for call in called if call.module is attention)
     within = set(attention.modules())
     wide = None if own.answered is None else own.answered.shape[-1]
-    products = [
+    written = [
         call
         for call in called
-        if call.module in within
-        and _is_product(call.module)
+        if _is_product(call.module)
         and call.answered is not None
+        and not _same(call.given, own.given)  # that makes queries, keys or values
         and call.answered.shape[-1] == wide
     ]
+    inside_attention = [call for call in written if call.module in within]
+    # BERT's attention answers z, and what it writes through stands beside it.
+    products = inside_attention or [c for c in written if _flat_same(c.given, own.answered)][:1]
     if not products or again:
         return Block(layer, attention, None, None, None)
     wrote = products[-1]

@@ -26,9 +26,12 @@ TOLERANCE = 5e-4
 """Of the spread of what is expected; sums in another order stay below a tenth of it."""
 _LENGTHS = re.compile(r"window|chunk|topk|top_k|extent|block_size|original_max_position")
 """Keys of a configuration that say how far a layer looks, or from where it looks otherwise."""
-_LONGEST = 8_192
-_SHORTEST, _BEYOND = 24, 8
-N_ROWS = 2
+_LONGEST, _BEYOND = 8_192, 8
+SHORT = 24
+"""Positions of the probe that parts are found by; masks alone need all of them."""
+_N_ROWS, _SHOWN = 2, 16
+_LONG = 512
+"""Beyond so many positions one row is enough."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +76,9 @@ def probe(card: ModelCard) -> Int[Tensor, "row pos"]:
         if _LENGTHS.search(key) and type(value) is int and value < card.n_ctx
     ]
     special = {v for key, v in _leaves(card.config) if "token" in key and type(v) is int}
-    n_pos = min(card.n_ctx, _LONGEST, max([_SHORTEST, *(n + _BEYOND for n in lengths)]))
+    n_pos = min(card.n_ctx, _LONGEST, max([SHORT, *(n + _BEYOND for n in lengths)]))
     known = torch.tensor([i for i in range(min(card.vocab, 50_000)) if i not in special])
-    drawn = torch.randint(len(known), (N_ROWS, n_pos), generator=torch.Generator().manual_seed(0))
+    drawn = torch.randint(len(known), (_N_ROWS, n_pos), generator=torch.Generator().manual_seed(0))
     return known[drawn]
 
 
@@ -116,15 +119,37 @@ def hidden_of(
     return kept[-1]
 
 
+def shown_logits(
+    net: nn.Module, unembedding: nn.Linear, tokens: Int[Tensor, "row pos"], **kwargs: Any
+) -> Float[Tensor, "row some_pos d_vocab"]:
+    """A model's logits at some positions, the first and the last among them.
+
+    Args:
+        net: The model.
+        unembedding: What makes them; no others are made, which would take gigabytes.
+        tokens: Of the probe; one row of it where that is long.
+        **kwargs: What else the model is called with.
+    """
+    n_pos = tokens.shape[1]
+    rows = tokens if n_pos <= _LONG else tokens[:1]
+    places = torch.linspace(0, n_pos - 1, min(n_pos, _SHOWN)).long().to(tokens.device)
+
+    def some(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor]:
+        return (args[0][:, places],)
+
+    with ExitStack() as hooks, torch.no_grad():
+        hooks.callback(unembedding.register_forward_pre_hook(some).remove)
+        return net(rows, use_cache=False, **kwargs).logits
+
+
 class _Look:
-    """Passes over the probe through our attention, and what they show."""
+    """Passes over a short probe through our attention, and what they show."""
 
     def __init__(self, net: nn.Module, found: Anatomy, tokens: Int[Tensor, "row pos"]) -> None:
         self.net, self.found, self.tokens = net, found, tokens
         self.z: dict[int, Tensor] = {}
         self.given: dict[int, Tensor] = {}
         self.wrote: dict[int, Tensor] = {}
-        self.patterns: dict[int, list[Tensor]] = {}
 
     def logits(self, taps: Taps, tokens: Tensor | None = None) -> Tensor:
         """The model's logits; what W_O reads and writes is kept."""
@@ -142,12 +167,9 @@ class _Look:
 
         return keep
 
-    def watched(self) -> Tensor:
-        """Logits of the explicit path, whose patterns are kept."""
-        return self.logits(Taps(watch=self._watch, edits={Site.Z: self._keep_z}))
-
-    def _watch(self, where: Where, pattern: Tensor) -> None:
-        self.patterns.setdefault(where.layer, []).append(pattern)
+    def keep_z(self) -> None:
+        """Keep z as it is seen, and what W_O reads in the same pass."""
+        self.logits(Taps(edits={Site.Z: self._keep_z}))
 
     def _keep_z(self, where: Where, z: Tensor) -> Tensor:
         self.z[where.layer] = z
@@ -181,15 +203,20 @@ def reaches(net: nn.Module, tokens: Int[Tensor, "row pos"]) -> bool:
 
 
 def measured(
-    net: nn.Module, found: Anatomy, card: ModelCard, tokens: Int[Tensor, "row pos"]
+    net: nn.Module,
+    found: Anatomy,
+    card: ModelCard,
+    tokens: Int[Tensor, "row pos"],
+    stock: Float[Tensor, "row some_pos d_vocab"],
 ) -> Holds:
     """Measure a switched model.
 
     Args:
         net: The model, switched to our attention.
-        found: Its parts, and the logits that it gave before.
+        found: Its parts.
         card: Its sizes.
         tokens: The probe.
+        stock: `shown_logits` of it, before the model was switched.
 
     Returns:
         What holds.
@@ -201,29 +228,18 @@ def measured(
     def refuse(expected: str, got: str) -> UserError:
         return UserError(f"expected {expected}, {card.architecture} {got}; choose another model")
 
-    look = _Look(net, found, tokens)
-    explicit = look.watched()
-    plain = tuple(_plain(look, i) for i in range(len(found.blocks)))
-    fast = look.logits(Taps())
     attend = [i for i, block in enumerate(found.blocks) if block.attention is not None]
-    if sorted(look.patterns) != attend or sorted(look.z) != attend:
-        raise refuse(
-            "attention that can be watched in every layer that attends",
-            f"shows it in {len(look.patterns)} of {len(attend)}",
-        )
-    for name, logits in (("watched", explicit), ("as it is", fast)):
-        gap = off(logits, found.logits)
-        if gap > TOLERANCE:
-            raise refuse(
-                "the logits of transformers' own attention",
-                f"gives others when {name} (off by {gap:.2g} spreads)",
-            )
+    _check_equal(net, found, tokens, stock, refuse)
+    tokens = tokens[:, :SHORT]
+    look = _Look(net, found, tokens)
+    fast = look.logits(Taps())
+    look.keep_z()
+    if sorted(look.z) != attend:
+        raise refuse("z of every layer that attends", f"shows that of {len(look.z)} layers")
+    plain = tuple(_plain(look, i) for i in range(len(found.blocks)))
     heads = tuple(look.z[i].shape[1] if i in look.z else 0 for i in range(len(found.blocks)))
     if heads != card.heads_by_layer:
         raise refuse(f"{card.heads_by_layer} heads in its layers", f"shows {heads}")
-    patterns = [torch.cat(look.patterns[i]) for i in attend]
-    if any(float(p.triu(1).abs().max()) > 0 for p in patterns):
-        raise refuse("patterns that look back only", "looks ahead")
     changed = tokens.clone()
     changed[:, -1] = tokens[:, 0]
     if off(look.logits(Taps(), changed)[:, :-1], fast[:, :-1]) > TOLERANCE:
@@ -233,7 +249,42 @@ def measured(
         block = found.blocks[layer]
         if not plain[layer] and block.attention is not None and block.projection is not None:
             edit_z_late(block.attention, block.projection)
-    return Holds(_logits(look, card, refuse), _adds(look), plain)
+    return Holds(_logits(look, card, fast, refuse), _adds(look), plain)
+
+
+def _check_equal(
+    net: nn.Module, found: Anatomy, tokens: Tensor, stock: Tensor, refuse: Any
+) -> None:
+    """Make sure that both ways through our attention give the stock's logits, and look back only.
+
+    Patterns are looked at one after the other: all of a long probe would not fit.
+    """
+    attend = {i for i, block in enumerate(found.blocks) if block.attention is not None}
+    seen: dict[int, int] = {}
+    ahead: list[bool] = []
+
+    def watch(where: Where, pattern: Tensor) -> None:
+        seen[where.layer] = pattern.shape[-1]
+        ahead.append(bool(pattern.triu(1).any()))
+
+    for name, taps in (("watched", Taps(watch=watch)), ("as it is", Taps())):
+        logits = shown_logits(net, found.unembedding, tokens, taps=taps)
+        if seen.keys() != attend:
+            raise refuse(
+                "attention that can be watched in every layer that attends",
+                f"shows it in {len(seen)} of {len(attend)}",
+            )
+        gap = off(logits, stock)
+        if gap > TOLERANCE:
+            raise refuse(
+                "the logits of transformers' own attention",
+                f"gives others when {name} (off by {gap:.2g} spreads)",
+            )
+    n_keys, n_pos = max(seen.values()), tokens.shape[1]
+    if n_keys != n_pos:
+        raise refuse("one key for each token", f"has {n_keys} keys for {n_pos} tokens")
+    if any(ahead):
+        raise refuse("patterns that look back only", "looks ahead")
 
 
 def _plain(look: _Look, layer: int) -> bool:
@@ -267,9 +318,9 @@ def _check_slices(look: _Look, attend: list[int], refuse: Any) -> None:
             raise refuse("a slice of what W_O reads for each head", f"mixes heads in layer {layer}")
 
 
-def _logits(look: _Look, card: ModelCard, refuse: Any) -> Logits:
+def _logits(look: _Look, card: ModelCard, expected: Tensor, refuse: Any) -> Logits:
     """How logits come from what the final norm answers."""
-    head, expected = look.found.unembedding, look.found.logits
+    head = look.found.unembedding
     with torch.no_grad():
         parts = (look.found.final_norm, head)
         hidden = hidden_of(look.net, parts, look.tokens, use_cache=False, taps=Taps())
@@ -369,6 +420,8 @@ def _shares(look: _Look, layers: Sequence[int]) -> list[float] | None:
                 for module in held:
                     once.callback(module.register_forward_hook(hook).remove)
                 look.net(look.tokens, use_cache=False, taps=Taps())
+    if not _norms(final, passes[0][-1]):
+        return None
     came = (passes[1][-1] - passes[0][-1]).double().flatten()
     made = torch.stack([noise[i].double().flatten() for i in layers], dim=-1)
     if made.shape[0] != came.shape[0]:

@@ -20,7 +20,7 @@ from analysis.precision import Precision, narrow, wide
 from .anatomy import Block, anatomy, asks_interface
 from .card import ModelCard, read_card
 from .handed_on import hand_on
-from .holds import Holds, hidden_of, measured, probe, reaches
+from .holds import SHORT, Holds, hidden_of, measured, probe, reaches, shown_logits
 from .linear import Linear, with_products
 from .own_attention import attend
 from .placement import AUTO, fetched, spread
@@ -172,7 +172,8 @@ def instrument(net: PreTrainedModel, card: ModelCard) -> Model:
 
     tokens = probe(card).to(next(net.parameters()).device)
     switch(net, "eager")
-    found = anatomy(net, tokens, card.architecture)
+    found = anatomy(net, tokens[:, :SHORT], card.architecture)
+    stock = shown_logits(net, found.unembedding, tokens)
     if any(map(asks_interface, found.blocks)):
         switch(net, NAME)
         if not reaches(net, tokens):
@@ -180,7 +181,7 @@ def instrument(net: PreTrainedModel, card: ModelCard) -> Model:
     else:
         attend(net, found.blocks, card.heads_by_layer)
     try:
-        holds = measured(net, found, card, tokens)
+        holds = measured(net, found, card, tokens, stock)
     except (ValueError, TypeError) as error:
         raise UserError(
             f"expected attention that can be watched and edited, that of {card.architecture} "
@@ -189,7 +190,7 @@ def instrument(net: PreTrainedModel, card: ModelCard) -> Model:
     return Model(card, net, found.blocks, found.final_norm, found.unembedding, holds)
 
 
-def check_adds(model: Model) -> None:
+def check_shares(model: Model) -> None:
     """Make sure that a share of what every attention writes arrives at the final norm.
 
     Raises:

@@ -15,7 +15,7 @@ from analysis.errors import UserError
 
 from .anatomy import given_stream
 from .holds import TOLERANCE, off
-from .load import Model, hidden_states
+from .load import Model, check_shares, hidden_states
 
 _SCALE = 2.0**10
 """Of what is put in for one coordinate: beside it a bias is small, so that it costs no digits."""
@@ -236,32 +236,14 @@ def written_weights(model: Model, layer: int) -> Float[Tensor, "head d_head d_mo
         for LayerNorm and is the identity for RMSNorm; W_O itself without such a norm.
 
     Raises:
-        UserError: Something else than a norm stands there.
+        UserError: No share of what heads write arrives at the final norm.
     """
-    _check_written(model, layer)
+    check_shares(model)
     weight, norm = model.W_O(layer), surroundings(model, layer).after
     if norm is None:
         return weight
     gain, centres = norm_gain(norm, weight[0, 0], size=1.0)
     return gain * (weight - weight.mean(-1, keepdim=True) if centres else weight)
-
-
-def check_written(model: Model) -> None:
-    """Make sure that nothing but a norm stands behind any layer's attention.
-
-    Raises:
-        UserError: Something else does.
-    """
-    for layer in range(len(model.blocks)):
-        _check_written(model, layer)
-
-
-def _check_written(model: Model, layer: int) -> None:
-    if surroundings(model, layer).after is not None and model.holds.adds[layer] is None:
-        raise UserError(
-            f"expected nothing but a norm behind attention, in layer {layer} of "
-            f"{model.card.architecture} stands something else; choose another architecture"
-        )
 
 
 def norm_gain(
@@ -290,6 +272,7 @@ def norm_gain(
     drawn = torch.randn(len(like), generator=torch.Generator().manual_seed(0)).to(like)
     drawn = drawn - drawn.mean()
     drawn = drawn / drawn.square().mean().sqrt()
+    gain, centres = ones, False
     try:
         with torch.no_grad():
             gain = (norm(size * sign) - norm(-size * sign)) * sign / 2
@@ -304,7 +287,7 @@ def norm_gain(
             f"{type(getattr(norm, '__self__', norm)).__name__} does something else; choose another "
             "architecture"
         )
-    return gain, centres  # pyright: ignore[reportPossiblyUnboundVariable]
+    return gain, centres
 
 
 def folded(

@@ -160,14 +160,15 @@ def continued_endings(
     return Endings(attn_out, hidden.unflatten(0, (len(conditions), n_rows)))
 
 
+_PROBED = 1_024
 _CONTINUES: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 
 def continues(model: Model) -> bool:
     """Whether layers can be called on later positions, given keys and values of earlier ones.
 
-    Measured once for each model: not where anything but attention looks back, or where a mask or
-    positions cannot be cut.
+    Measured once for each model, on sequences of up to `_PROBED` tokens: not where anything but
+    attention looks back, or where a mask or positions cannot be cut.
     """
     if model.net not in _CONTINUES:
         with torch.inference_mode():
@@ -176,7 +177,7 @@ def continues(model: Model) -> bool:
 
 
 def _continues(model: Model) -> bool:
-    tokens = probe(model.card).to(model.device)
+    tokens = probe(model.card)[:, :_PROBED].to(model.device)
     places = [i for i, n_heads in enumerate(model.card.heads_by_layer) if n_heads]
     try:
         start = opening(model, tokens)

@@ -34,8 +34,8 @@ _PROBED = 12
 class Trace:
     """The base's pass over some rows, as far as conditions start from it."""
 
-    resid_pre: dict[int, Float[Tensor, "row pos d_model"]]
-    """The residual stream entering a layer, by layer."""
+    resid_pre: dict[int, Float[Tensor, "*row_and_pos d_model"]]
+    """The residual stream entering a layer, by layer; some models have several side by side."""
     attn_out: dict[int, Float[Tensor, "row pos d_model"]]
     """What a layer's attention writes."""
     z: dict[int, Float[Tensor, "row head pos d_head"]]

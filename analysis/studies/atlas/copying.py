@@ -56,7 +56,7 @@ def ov_copy_scores(model: Model, ids: Sequence[int]) -> tuple[np.ndarray, np.nda
     return plain.double().cpu().numpy(), gained.double().cpu().numpy()
 
 
-def _effective_embedding(model: Model, tokens: Tensor) -> Float[Tensor, "token 1 d_model"]:
+def _effective_embedding(model: Model, tokens: Tensor) -> Float[Tensor, "*token d_model"]:
     """The residual stream after layer 0 with all of its heads silent."""
     kept: list[Tensor] = []
 
@@ -73,7 +73,7 @@ def _effective_embedding(model: Model, tokens: Tensor) -> Float[Tensor, "token 1
 
 
 def _read(
-    model: Model, tokens: Tensor, start: Float[Tensor, "token 1 d_model"]
+    model: Model, tokens: Tensor, start: Float[Tensor, "*token d_model"]
 ) -> dict[int, Float[Tensor, "token head d_head"]]:
     """What every head of every layer reads when each layer's input is `start`."""
     read: dict[int, Tensor] = {}

@@ -17,8 +17,7 @@ from analysis.attention import Site, Taps, Where
 from analysis.errors import UserError
 from analysis.interventions.heads import heads_of
 from analysis.interventions.passes.stream import Score, chance, stream_scores
-from analysis.models.load import Model, last_logits
-from analysis.models.projections import check_written
+from analysis.models.load import Model, check_shares, last_logits
 from analysis.progress import Report, stage
 from analysis.questions.experiment import Experiment
 from analysis.questions.rows import Labels, absence, head_scores, model_scores
@@ -147,7 +146,7 @@ class SInhibitionScores(Experiment):
                 reason = "names in sentences are other tokens than the names alone"
             return [absence(self.card, "s_inhibition", "gifts", reason)]
         try:
-            check_written(model)
+            check_shares(model)
         except UserError as error:
             return [absence(self.card, name, "names", str(error)) for name in _COPYING]
         return []

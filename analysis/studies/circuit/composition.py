@@ -13,11 +13,10 @@ from torch import Tensor
 
 from analysis.attention import Site
 from analysis.errors import UserError
-from analysis.models.load import Model, check_plain
+from analysis.models.load import Model, check_plain, check_shares
 from analysis.models.projections import (
     Projection,
     check_linear,
-    check_written,
     folded,
     projections,
     projections_of,
@@ -35,15 +34,18 @@ KINDS = {Site.Q: "q_composition", Site.K: "k_composition", Site.V: "v_compositio
 
 @dataclass(frozen=True)
 class Factors:
-    """The small factors of every head's circuits in one layer, norms around it folded in."""
+    """The small factors of every head's circuits in one layer, norms around it folded in.
 
-    read: dict[Site, Float[Tensor, "head d_model d_head"]]
+    Values may be of another width than queries and keys.
+    """
+
+    read: dict[Site, Float[Tensor, "head d_model _"]]
     """W_Q, W_K and W_V."""
-    root: dict[Site, Float[Tensor, "head d_head d_head"]]
+    root: dict[Site, Float[Tensor, "head _ _"]]
     """R with R^T R = W^T W for each of them: ||W M|| = ||R M|| for every M."""
-    write: Float[Tensor, "head d_head d_model"]
+    write: Float[Tensor, "head _ d_model"]
     """W_O."""
-    root_write: Float[Tensor, "head d_head d_head"]
+    root_write: Float[Tensor, "head _ _"]
     """R with ||M W_O|| = ||M R^T|| for every M."""
 
 
@@ -121,7 +123,7 @@ def check_weights(model: Model) -> None:
     """
     check_plain(model)
     check_linear(model)
-    check_written(model)
+    check_shares(model)
 
 
 def factors(model: Model, layer: int) -> Factors:

@@ -20,7 +20,7 @@ from analysis.interventions import (
     stand_in_source,
 )
 from analysis.interventions.heads import heads_of
-from analysis.models.load import Model, check_adds
+from analysis.models.load import Model, check_shares
 from analysis.progress import Report, stage
 from analysis.questions.effect_rows import effect_rows
 from analysis.questions.rows import absence
@@ -53,7 +53,7 @@ class DirectEffects(TextSweep):
     def gaps(self, model: Model) -> list[pl.DataFrame]:
         """All, where no share of what heads write arrives at the final norm."""
         try:
-            check_adds(model)
+            check_shares(model)
         except UserError as error:
             return [absence(self.card, "direct_effect", "text", str(error))]
         return []
