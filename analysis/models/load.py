@@ -111,7 +111,8 @@ def load_model(name: str, device: str = "cpu", precision: Precision = Precision.
         The model, switched to the attention function of `analysis.attention`.
 
     Raises:
-        UserError: It cannot be found or loaded, is not causal, or bypasses the attention interface.
+        UserError: It cannot be found or loaded, or something does not hold of it without which
+            numbers would be wrong.
     """
     return _load(name, device, precision, read_card(name).model)
 

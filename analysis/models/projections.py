@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from analysis.attention import Edit, EnoughError, Site, Taps, Where
 from analysis.errors import UserError
 
-from .anatomy import given_stream
+from .anatomy import Block, given_stream
 from .holds import TOLERANCE, off
 from .load import Model, check_shares, hidden_states
 
@@ -31,16 +31,6 @@ class Projection:
     W: Float[Tensor, "head d_model d_head"]
     """One copy for each query head."""
     b: Float[Tensor, "head d_head"]
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What stands between the residual stream and a layer's attention."""
-
-    before: nn.Module | None
-    """The norm that the attention reads through; None if it reads the residual stream itself."""
-    after: nn.Module | None
-    """What changes the attention's output before it is added; None if it is added as it is."""
 
 
 def projections(model: Model, layer: int) -> dict[Site, Projection]:
@@ -213,18 +203,14 @@ def _without_scale(
     return gain * (given - given.mean(-1, keepdim=True) if centres else given)
 
 
-def surroundings(model: Model, layer: int) -> Surroundings:
-    """What a layer's attention reads through, and what its output goes through.
+def surroundings(model: Model, layer: int) -> Block:
+    """What a layer's attention reads through (`before`) and writes through (`after`).
 
     Args:
         model: The model.
         layer: Which layer.
-
-    Returns:
-        The modules, as they were found when the model was loaded.
     """
-    block = model.blocks[layer]
-    return Surroundings(block.before, block.after)
+    return model.blocks[layer]
 
 
 def written_weights(model: Model, layer: int) -> Float[Tensor, "head d_head d_model"]:

@@ -148,7 +148,7 @@ def _lacks(study: type[Study[Any]], model: Model, asked: Asked) -> list[pl.DataF
 def _parts(model: Model, vocabulary: Vocabulary) -> Iterator[_Part]:
     """Rows of `model_parts`."""
     card, holds = model.card, model.holds
-    attend = [layer for layer, n_heads in enumerate(card.heads_by_layer) if n_heads]
+    attend = card.attending
     yield "architecture", None, card.architecture, _EVERY
     yield "weights", None, f"{card.n_params:,} parameters, {card.weights[:12]}", _EVERY
     for note in card.notes:

@@ -178,7 +178,7 @@ def continues(model: Model) -> bool:
 
 def _continues(model: Model) -> bool:
     tokens = probe(model.card)[:, :_PROBED].to(model.device)
-    places = [i for i, n_heads in enumerate(model.card.heads_by_layer) if n_heads]
+    places = model.card.attending
     try:
         start = opening(model, tokens)
         for position in (tokens.shape[1] // 2, tokens.shape[1] - 2):

@@ -239,7 +239,7 @@ def walks(model: Model) -> bool:
 
 def _walks(model: Model) -> bool:
     tokens = probe(model.card)[:, :_PROBED].to(model.device)
-    places = [i for i, n_heads in enumerate(model.card.heads_by_layer) if n_heads]
+    places = model.card.attending
     asked = [
         Condition(
             name=f"{method.value} {place}",

@@ -81,7 +81,7 @@ class Composition(Experiment):
             Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits".
         """
         model = self.loaded_model()
-        attend = [layer for layer, n_heads in enumerate(self.card.heads_by_layer) if n_heads]
+        attend = self.card.attending
         layers: dict[int, Factors] = {}
         gaps: list[pl.DataFrame] = []
         try:

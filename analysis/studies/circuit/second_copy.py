@@ -62,7 +62,7 @@ class SecondCopy(BlockExperiment):
 
     def gaps(self, model: Model) -> list[pl.DataFrame]:
         """What a token gains, where layers do not add what attention writes as it is."""
-        attend = [i for i, n_heads in enumerate(self.card.heads_by_layer) if n_heads]
+        attend = self.card.attending
         normed = any(surroundings(model, layer).after for layer in attend)
         if not normed and all(model.holds.adds[layer] == 1 for layer in attend):
             return []

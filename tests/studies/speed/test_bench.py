@@ -190,7 +190,7 @@ def test_an_architecture_that_a_library_does_not_know_is_a_row(saved):
 
 @pytest.mark.parametrize("at_least", [1, 4, 5, 12, 100])
 def test_sampled_heads_have_the_layers_of_all(model, at_least):
-    card = replace(model.card, n_layers=4, n_heads=3)
+    card = replace(model.card, n_layers=4, n_heads=3, heads_by_layer=(3, 3, 3, 3))
     chosen = sampled_heads(card, at_least)
     assert len(set(chosen)) == len(chosen) >= min(at_least, 12)
     each = np.bincount([head.layer for head in chosen], minlength=4)
