@@ -90,13 +90,15 @@ def anatomy(net: nn.Module, tokens: Int[Tensor, "row pos"], architecture: str) -
     inside = {part for layer in layers for part in layer.modules()}
     holding = {part for part in net.modules() if not inside.isdisjoint(part.modules())}
     read = next((call.given for call in calls if call.module is head), None)
-    norms = (c.module for c in calls if c.module not in holding and _multiple(c.answered, read))
-    norm = next(norms, None)
+    norms = [call.module for call in calls if _multiple(call.answered, read)]
+    # Layers that end with a norm have it inside.
+    norm = next((part for part in norms if part not in holding), next(iter(norms), None))
     if norm is None:
         raise refusal("an unembedding that reads a normed residual stream", "reads something else")
     through = next(call.given for call in calls if call.module is norm)
     if read is None or through is None or through.shape != read.shape:
-        raise refusal("a residual stream of d_model numbers", "has several side by side")
+        got = "has several side by side, or another width where its unembedding reads"
+        raise refusal("a residual stream of d_model numbers", got)
     blocks = tuple(_block(layer, calls) for layer in layers)
     for i, block in enumerate(blocks):
         if block.attention is None and len(attending(block.module)) > 1:
@@ -106,6 +108,11 @@ def anatomy(net: nn.Module, tokens: Int[Tensor, "row pos"], architecture: str) -
                 "attention whose heads write through one product with weights of their own",
                 f"does not write so in layer {i}",
             )
+    written = [id(b.projection.weight) for b in blocks if b.projection is not None]
+    if not written:
+        raise refusal("layers that attend each time", "exchanges their attention when it is run")
+    if len(set(written)) < len(written):
+        raise refusal("attention of its own in each layer that attends", "shares one among layers")
     mixing = frozenset(call.module for call in calls if call.others and call.module in inside)
     return Anatomy(blocks, norm, head, mixing)
 
@@ -188,7 +195,12 @@ def given_stream(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 def first(output: Any) -> Any:
     """What a module returns, or the first of several things."""
-    return output[0] if isinstance(output, tuple) and output else output
+    return output[0] if isinstance(output, (tuple, list)) and output else output
+
+
+def with_first(output: Any, value: Tensor) -> Any:
+    """What a module returns, with something else as the first of several things."""
+    return type(output)((value, *output[1:])) if isinstance(output, (tuple, list)) else value
 
 
 def _copied(value: Any) -> Tensor | None:

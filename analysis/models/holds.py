@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from analysis.attention import Site, Taps, Where, edit_z_late
 from analysis.errors import UserError
 
-from .anatomy import Anatomy, first
+from .anatomy import Anatomy, first, with_first
 from .card import ModelCard
 
 TOLERANCE = 5e-4
@@ -406,7 +406,7 @@ def _shares(look: _Look, layers: Sequence[int]) -> list[float] | None:
         plain: Tensor = first(output)
         drawn = torch.randn(plain.shape, generator=generator).to(plain) * passes[0][-1].std()
         noise[layer] = drawn
-        return (plain + drawn, *output[1:]) if isinstance(output, tuple) else plain + drawn
+        return with_first(output, plain + drawn)
 
     apart = {*targets, *look.found.mixing}
     held = {*targets, *(child for block in blocks for child in _held(block.module, apart))}
@@ -434,8 +434,8 @@ def _shares(look: _Look, layers: Sequence[int]) -> list[float] | None:
 
 def _own(output: Any) -> Any:
     """A copy, since some layers add to what their parts answer in place."""
-    if isinstance(output, tuple):
-        return tuple(map(_own, output))
+    if isinstance(output, (tuple, list)):
+        return type(output)(map(_own, output))
     return output.clone() if isinstance(output, Tensor) else output
 
 

@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 from analysis.attention import Site, Where
 from analysis.errors import UserError
 
-from .anatomy import Block
+from .anatomy import Block, first, with_first
 from .handed_on import Args, Call, Calls, Kwargs
 
 _PRODUCTS = {"matmul", "__matmul__", "bmm", "baddbmm"}
@@ -51,9 +51,12 @@ def attend(net: nn.Module, blocks: Sequence[Block], n_heads: Sequence[int]) -> N
         if attention is None or projection is None:
             continue
         attention.register_forward_pre_hook(own.begin, with_kwargs=True)
+        if projection in set(attention.modules()):
+            projection.register_forward_pre_hook(own.project)
+        else:  # BERT's attention answers z
+            attention.register_forward_hook(own.answered)
         attention.register_forward_hook(own.check)
         attention.register_forward_hook(calls.end, always_call=True)
-        projection.register_forward_pre_hook(own.project)
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,13 @@ class _Own:
         """A hook: edit what the output projection reads."""
         reading = self._reading
         return None if reading is None else (reading.projected(args[0]), *args[1:])
+
+    def answered(self, _module: nn.Module, _args: Args, output: Any) -> Any:
+        """A hook: the same where the output projection stands beside the attention."""
+        reading = self._reading
+        if reading is None:
+            return output
+        return with_first(output, reading.projected(first(output)))
 
     def check(self, module: nn.Module, _args: Args, _output: Any) -> None:
         """A hook: attention that returned was seen through to its end."""

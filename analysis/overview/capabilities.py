@@ -169,7 +169,7 @@ def _parts(model: Model, vocabulary: Vocabulary) -> Iterator[_Part]:
     added = [_share(holds.adds[layer]) for layer in attend]
     yield from _by_layer("of what attention writes arrives", attend, added, "02, 05")
     yield "queries, keys and values", None, _said(model), "02"
-    walked = "what a whole pass does" if walks(model) else "something else: they are given more"
+    walked = "what a whole pass does" if walks(model) else "something else, or nothing"
     yield "layers called one by one compute", None, walked, "02"
     yield "logits", None, _logits(model), "01, 02, 05"
     yield from _words(vocabulary)

@@ -511,6 +511,8 @@ def test_another_number_of_heads_is_refused(stock, name, n_heads):
 def test_another_projection_is_refused(stock, name):
     found = parts(deepcopy(stock), name)
     never = [torch.nn.Linear(1, 1) for _ in found.projections]
+    for attention, uncalled in zip(found.attentions, never, strict=True):
+        attention.uncalled = uncalled
     attend(found.net, blocks(found, never), [N_HEADS] * N_LAYERS)
     with pytest.raises(UserError, match="computes another"):
         logits(found.net, taps=Taps(edits={Site.Z: zeroing(0, 0)}))

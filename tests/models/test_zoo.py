@@ -65,7 +65,8 @@ ABSENT: dict[str, AbstractSet[str]] = {
     "olmo_hybrid": PATHS,
     "minimax": STREAM,
     # a norm behind the sum
-    "bert, decoder": STREAM,
+    **dict.fromkeys(("bert, decoder", "rembert, decoder", "bart"), STREAM),
+    **dict.fromkeys(("opt, post-norm", "openai-gpt"), STREAM),
     # attention of their own
     **dict.fromkeys(("gptj", "gpt_neo", "codegen", "stablelm", "mpt"), NONE),
     # decoders inside models of text and pictures
@@ -76,13 +77,14 @@ ABSENT: dict[str, AbstractSet[str]] = {
 REFUSED = {
     "bert": "looks ahead",
     "gemma3, both ways": "looks ahead",
-    "bart": "normed residual stream",
     "mamba": "found none",
     "mamba2": "of which some attend",
     "reformer": "of which some attend",
     "diffllama": "mixes heads",
     "deepseek_v4": "keys for .* tokens",
     "longcat_flash": "several in layer 0",
+    "zamba2": "shares one among layers",
+    "big_bird": "exchanges their attention",
     "jetmoe": "does not write so in layer 0",
 }
 

@@ -19,7 +19,7 @@ from analysis.attention import Edit, Site, Taps, Where
 from analysis.interventions.heads import Head
 from analysis.interventions.kinds import Condition, Intervention, Method
 from analysis.interventions.stand_ins import NOTHING, StandIns
-from analysis.models.anatomy import first, given_stream
+from analysis.models.anatomy import first, given_stream, with_first
 from analysis.models.holds import TOLERANCE, off, probe
 from analysis.models.load import Model, hidden_states
 
@@ -213,8 +213,7 @@ def _answered(attention: nn.Module, n_attending: int, given: Sequence[Tensor]) -
         return ((rows, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": rows})
 
     def append(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
-        attn_out = torch.cat([first(output)[:n_attending], *given])
-        return (attn_out, *output[1:]) if isinstance(output, tuple) else attn_out
+        return with_first(output, torch.cat([first(output)[:n_attending], *given]))
 
     with ExitStack() as hooks:
         hooks.callback(attention.register_forward_pre_hook(shorten, with_kwargs=True).remove)

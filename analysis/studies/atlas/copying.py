@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from analysis.attention import Edit, Site, Taps, Where
 from analysis.layered import layered
+from analysis.models.anatomy import first
 from analysis.models.load import Model, hidden_states
 from analysis.models.projections import norm_gain, written_weights
 
@@ -63,8 +64,8 @@ def _effective_embedding(model: Model, tokens: Tensor) -> Float[Tensor, "*token 
     def silence(where: Where, z: Tensor) -> Tensor:
         return torch.zeros_like(z) if where.layer == 0 else z
 
-    def keep(_module: nn.Module, _args: object, output: Tensor | tuple[Tensor, ...]) -> None:
-        kept.append(output if isinstance(output, Tensor) else output[0])
+    def keep(_module: nn.Module, _args: object, output: object) -> None:
+        kept.append(first(output))
 
     with ExitStack() as hooks:
         hooks.callback(model.layers[0].register_forward_hook(keep).remove)

@@ -74,11 +74,6 @@ def check_adds(model: Model) -> None:
     Raises:
         UserError: A layer norms or scales it first, so that no head has a contribution of its own.
     """
-    if not walks(model):
-        raise UserError(
-            f"expected layers that read the residual stream alone, those of "
-            f"{model.card.architecture} are given more; choose another architecture"
-        )
     for layer, share in enumerate(model.holds.adds):
         if not model.card.heads_by_layer[layer]:
             continue
@@ -93,6 +88,11 @@ def check_adds(model: Model) -> None:
                 f"{model.card.architecture} norms it first, so that heads have no contribution of "
                 "their own; choose a pre-norm architecture"
             )
+    if not walks(model):
+        raise UserError(
+            "expected layers that compute alone what they do in a whole pass, those of "
+            f"{model.card.architecture} do not; choose another architecture"
+        )
 
 
 class Patched:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from analysis.attention import Site, Taps
-from analysis.models.anatomy import first, given_stream
+from analysis.models.anatomy import first, given_stream, with_first
 from analysis.models.holds import off
 from analysis.models.load import hidden_states
 from analysis.models.projections import folded, projections, surroundings
@@ -120,7 +120,7 @@ class Held:
             layer, plain = targets[module], first(output)
             self.zeros[layer] = torch.zeros_like(plain, requires_grad=True)
             changed = plain + self.zeros[layer]
-            return (changed, *output[1:]) if isinstance(output, tuple) else changed
+            return with_first(output, changed)
 
         def ended(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
             self.end = args[0]
@@ -152,8 +152,8 @@ def _passes(part: nn.Module) -> bool:
 
 
 def _detached(output: Any) -> Any:
-    if isinstance(output, tuple):
-        return tuple(map(_detached, output))
+    if isinstance(output, (tuple, list)):
+        return type(output)(map(_detached, output))
     return output.detach().clone() if isinstance(output, Tensor) else output
 
 

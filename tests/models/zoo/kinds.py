@@ -73,6 +73,7 @@ VARIANTS: dict[str, tuple[str, Changes]] = {
         "mimo_v2_flash",
         {"v_head_dim": D_HEAD, "attention_value_scale": None},
     ),
+    "megatron-bert, decoder": ("megatron-bert", {"is_decoder": True}),
     "minimax_m3, few blocks": (
         "minimax_m3_vl_text",
         {"index_block_size": 2, "index_topk_blocks": 2},
@@ -87,7 +88,9 @@ VARIANTS: dict[str, tuple[str, Changes]] = {
     "phi, norms of queries and keys": ("phi", {"qk_layernorm": True}),
     "qwen3, window": ("qwen3", {"use_sliding_window": True, "max_window_layers": 2}),
     "qwen3_5, all attend": ("qwen3_5_text", {"layer_types": ["full_attention"] * 4}),
+    "rembert, decoder": ("rembert", {"is_decoder": True}),
     "roberta, decoder": ("roberta", {"is_decoder": True}),
+    "roformer, decoder": ("roformer", {"is_decoder": True}),
     "stablelm, parallel": (
         "stablelm",
         {"use_parallel_residual": True, "qk_layernorm": True, "use_qkv_bias": True},

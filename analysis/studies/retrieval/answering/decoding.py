@@ -21,7 +21,8 @@ from analysis.attention import Edit, Site, Taps, Where
 from analysis.errors import UserError
 from analysis.interventions import Intervention, StandIns, check, taps
 from analysis.interventions.passes.endings import later_queries
-from analysis.interventions.passes.layers import LayerCall, first
+from analysis.interventions.passes.layers import LayerCall
+from analysis.models.anatomy import first, with_first
 from analysis.models.load import Model, hidden_states, unembed
 
 from .growing import keys_stay
@@ -192,8 +193,7 @@ def _layers_from(model: Model, begin: int, n_pos: int) -> Generator[None]:
         return call.args, call.kwargs
 
     def fill(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
-        whole = F.pad(first(output), (0, 0, begin, 0))
-        return (whole, *output[1:]) if isinstance(output, tuple) else whole
+        return with_first(output, F.pad(first(output), (0, 0, begin, 0)))
 
     with ExitStack() as hooks:
         for layer in model.layers:
