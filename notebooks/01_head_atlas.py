@@ -103,12 +103,13 @@ def choose_score(scores):
 
 
 @app.cell
-def grid(score, scores):
+def grid(asked, score, scores):
     chosen = next(each for each in LABELS if each.label == score.value)
     shown = scores.filter(pl.col("sequence").is_null(), score=chosen.name, data=chosen.data)
     top = shown.sort("value").row(-1, named=True)
     head_grid(
         shown,
+        asked.card.n_layers,
         chosen.neutral,
         f"L{top['layer']}H{top['head']} leads as {chosen.label} head, at {top['value']:.2f}",
         f"Score {chosen.name} of every head on {chosen.data}: mean over {top['n']} sequences; "

@@ -423,11 +423,12 @@ def copying_loss(heads, lines, necessity):
 
 
 @app.cell
-def direct_logits(claims, copier_head, second_copy):
+def direct_logits(asked, claims, copier_head, second_copy):
     head_grid(
         second_copy["head_scores"].filter(
             pl.col("sequence").is_null(), score="direct_logit", data="repeated"
         ),
+        asked.card.n_layers,
         0.0,
         f"{copier_head} adds to the next token {views.said(claims, 'copier_writes_next_token')}",
         "Direct logit of the next token on the second copy, for every head; the control of the "

@@ -102,9 +102,10 @@ def published(verdicts):
 
 
 @app.cell
-def sink_grid(masses, top):
+def sink_grid(asked, masses, top):
     head_grid(
         masses,
+        asked.card.n_layers,
         None,
         f"{top['name']} puts {top['value']:.2f} of its attention on position 0",
         f"Mean attention of every head to position 0, over {top['n']} sequences of text; the "

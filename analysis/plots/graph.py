@@ -38,7 +38,8 @@ def circuit_graph(
     Returns:
         Layers upward, heads to the right; the width of an edge is its size.
     """
-    n_heads, n_layers = nodes["head"].n_unique(), nodes["layer"].n_unique()
+    # Not every layer has heads.
+    n_heads, n_layers = nodes["head"].n_unique(), int(nodes["layer"].max()) + 1  # pyright: ignore[reportArgumentType]
     x = alt.X("head:Q", title="head", **_whole(n_heads))
     y = alt.Y("layer:Q", title="layer", **_whole(n_layers))
     drawn = nodes.join(_ends(edges), on="name", how="left").with_columns(

@@ -71,13 +71,16 @@ def path_grid(rows: pl.DataFrame, title: str, description: str) -> alt.HConcatCh
     """
     farthest = symmetric_end(rows)
     scale = alt.Scale(domain=[-farthest, 0, farthest], range=_DIVERGING)
-    n_heads, n_layers = rows["head"].n_unique(), rows["layer"].n_unique()
+    n_heads, n_layers = rows["head"].n_unique(), int(rows["layer"].max()) + 1  # pyright: ignore[reportArgumentType]
+    y = alt.Y(
+        "layer:O", title="sender's layer", scale=alt.Scale(domain=list(range(n_layers))[::-1])
+    )
 
     def grid(into: str) -> alt.LayerChart:
         width, height = max(120, 28 * n_heads), max(50, 28 * n_layers)
         base = alt.Chart(rows.filter(into=into), width=width, height=height).encode(
             x=alt.X("head:O", title="sender's head", axis=alt.Axis(labelAngle=0)),
-            y=alt.Y("layer:O", title="sender's layer", sort="descending"),
+            y=y,
             tooltip=["name:N", "into:N", "role:N", *MEASURED],
         )
         color = alt.Color("value:Q", title="change", scale=scale)
@@ -90,7 +93,8 @@ def path_grid(rows: pl.DataFrame, title: str, description: str) -> alt.HConcatCh
         frame = base.transform_filter("datum.role === 'previous-token head'").mark_rect(
             fillOpacity=0, stroke="black", strokeWidth=2
         )
-        return alt.LayerChart(layer=[cells, numbers, frame], title=into)
+        words = _silent(rows, n_layers, y)
+        return alt.LayerChart(layer=[cells, numbers, frame, *words], title=into)
 
     inputs = rows["into"].unique(maintain_order=True).to_list()
     return alt.HConcatChart(
@@ -133,33 +137,35 @@ def pair_grids(rows: pl.DataFrame, unit: str, title: str, description: str) -> a
 
 
 def head_grid(
-    rows: pl.DataFrame, neutral: float | None, title: str, description: str
+    rows: pl.DataFrame, n_layers: int, neutral: float | None, title: str, description: str
 ) -> alt.LayerChart:
     """Every head's score as a coloured cell with its value.
 
     Args:
         rows: Aggregate rows of `head_scores` of one score.
+        n_layers: Of the model, with those that do not attend.
         neutral: None for shares of attention, drawn on [0, 1]; else what a head without the
             property has (0 for a difference, 1 for a ratio), drawn symmetrically around it.
         title: The finding.
         description: The caption: what is shown and measured.
 
     Returns:
-        Layers upward, heads to the right.
+        Layers upward, heads to the right; a layer that does not attend says so.
     """
     if neutral is None:
-        return _grid(rows, HEAT).properties(title=title, description=description)
+        return _grid(rows, n_layers, HEAT).properties(title=title, description=description)
     farthest = max(*(abs(value - neutral) for value in rows["value"].to_list()), 1e-9)
     domain = [neutral - farthest, neutral, neutral + farthest]
     scale = alt.Scale(domain=domain, range=_DIVERGING)
-    return _grid(rows, scale).properties(title=title, description=description)
+    return _grid(rows, n_layers, scale).properties(title=title, description=description)
 
 
-def _grid(rows: pl.DataFrame, scale: alt.Scale) -> alt.LayerChart:
-    n_heads, n_layers = rows["head"].n_unique(), rows["layer"].n_unique()
+def _grid(rows: pl.DataFrame, n_layers: int, scale: alt.Scale) -> alt.LayerChart:
+    n_heads = rows["head"].n_unique()
+    y = alt.Y("layer:O", title="layer", scale=alt.Scale(domain=list(range(n_layers))[::-1]))
     base = alt.Chart(rows, width=max(200, 46 * n_heads), height=max(80, 34 * n_layers)).encode(
         x=alt.X("head:O", title="head", axis=alt.Axis(labelAngle=0)),
-        y=alt.Y("layer:O", title="layer", sort="descending"),
+        y=y,
         tooltip=["layer:O", "head:O", *INTERVAL],
     )
     cells = base.mark_rect().encode(color=alt.Color("value:Q", title=None, scale=scale))
@@ -169,7 +175,16 @@ def _grid(rows: pl.DataFrame, scale: alt.Scale) -> alt.LayerChart:
         text=alt.Text("value:Q", format=".2f"),
         color=alt.condition(f"datum.value > {dark}", alt.value("white"), alt.value("#333")),
     )
-    return alt.LayerChart(layer=[cells, numbers])
+    return alt.LayerChart(layer=[cells, numbers, *_silent(rows, n_layers, y)])
+
+
+def _silent(rows: pl.DataFrame, n_layers: int, y: alt.Y) -> list[alt.Chart]:
+    """Words in the rows of layers that have no heads."""
+    layers = [layer for layer in range(n_layers) if layer not in set(rows["layer"])]
+    if not layers:
+        return []
+    words = alt.Chart(pl.DataFrame({"layer": layers}).with_columns(says=pl.lit("no attention")))
+    return [words.mark_text(color=GREY, fontSize=11).encode(y=y, text="says:N")]
 
 
 def verdict_grid(rows: pl.DataFrame, title: str, description: str) -> alt.LayerChart:
