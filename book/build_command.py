@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from analysis.errors import UserError
-from book.options import PATH, with_profile, with_store
+from book.options import EVERY, PATH, with_chapters, with_profile, with_store
 from book.terminal import say
 
 if TYPE_CHECKING:
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from .site import BuildReport
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
-LEFT_OUT = {"14": "14_speed"}
-"""Chapters that are made where they are asked for, by number: this one times the machine."""
+TIMED = "14_speed"
+"""The chapter that is made where it is asked for: it times the machine, which takes minutes."""
 
 EPILOG = """\b
 Example:
   headbook build
   headbook build --model gpt2 --out public --check
-  headbook build --chapters 14
+  headbook build --chapters 01,02,03
   headbook build --models reference,gpt2,./mine"""
 
 
@@ -36,11 +36,7 @@ Example:
 )
 @click.option("--text", default="reference", show_default=True, help="As for `headbook run`.")
 @with_profile
-@click.option(
-    "--chapters",
-    default="",
-    help="More chapters, by number: 14 times this machine, which takes minutes.",
-)
+@with_chapters
 @click.option(
     "--out",
     type=PATH,
@@ -63,7 +59,6 @@ def build(
     notebooks: Path,
     check: bool,
     store_path: Path,
-    chapters: str,
     **asked: str | None,
 ) -> None:
     """Compile the notebooks into a static book; only what changed is made anew.
@@ -75,8 +70,8 @@ def build(
     from .site import find_notebooks  # noqa: PLC0415
 
     options = _options(asked)
-    found = chosen(find_notebooks(notebooks), chapters)
-    timed = any(path.stem == LEFT_OUT["14"] for path in found)
+    found = chosen(find_notebooks(notebooks), options.get("chapters", ""))
+    timed = any(path.stem == TIMED for path in found)
     report = build_book(
         store_path,
         found,
@@ -94,7 +89,7 @@ def _options(asked: Mapping[str, str | None]) -> dict[str, str]:
     """What the notebooks are told: `models` only where there are several."""
     from .editions import listed_models  # noqa: PLC0415
 
-    options = {name: text for name, text in asked.items() if text is not None}
+    options = {name: text for name, text in asked.items() if text}
     if "models" not in options:
         return {"model": "reference", **options}
     if "model" in options:
@@ -106,27 +101,30 @@ def _options(asked: Mapping[str, str | None]) -> dict[str, str]:
     return {"model": names[0], **options}
 
 
-def chosen(notebooks: Sequence[Path], more: str) -> list[Path]:
-    """The usual chapters, and those that are asked for besides.
+def chosen(notebooks: Sequence[Path], chapters: str) -> list[Path]:
+    """The chapters that are asked for.
 
     Args:
         notebooks: All that there are.
-        more: Numbers of such as are left out otherwise, separated by commas.
+        chapters: Their numbers, separated by commas, or `all`; nothing for all but the timed one.
 
     Returns:
         Notebooks in the same order.
 
     Raises:
-        UserError: A number is of none of those.
+        UserError: A number is of none of them.
     """
-    numbers = {number.strip() for number in more.split(",") if number.strip()}
-    if unknown := sorted(numbers - LEFT_OUT.keys()):
+    if not chapters:
+        return [path for path in notebooks if path.stem != TIMED]
+    if chapters == EVERY:
+        return list(notebooks)
+    numbers, there = chapters.split(","), [path.stem[:2] for path in notebooks]
+    if unknown := sorted(set(numbers) - set(there)):
         raise UserError(
-            f"expected --chapters among {', '.join(LEFT_OUT)}, got {unknown[0]}; all others are "
-            "made anyway"
+            f"expected --chapters among {', '.join(there)} or {EVERY}, got {unknown[0]}; name "
+            "chapters of the book"
         )
-    absent = {LEFT_OUT[number] for number in LEFT_OUT.keys() - numbers}
-    return [path for path in notebooks if path.stem not in absent]
+    return [path for path in notebooks if path.stem[:2] in numbers]
 
 
 def _prepare(store_path: Path, options: dict[str, str], *, timed: bool) -> None:

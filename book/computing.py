@@ -90,6 +90,7 @@ def asked_of(options: dict[str, Any]) -> Asked:
         **options,
         "profile": Profile(options["profile"]),
         "heads": None if heads is None else tuple(heads.split(",")),
+        "chapters": tuple(str(options.get("chapters") or "").split(",")),
     }
     return Asked(**parsed)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import errno
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -26,6 +27,8 @@ STEPS = click.IntRange(1, 2**24 - 1)
 """Of an optimizer, which counts them in float32."""
 
 PROFILES = ("tiny", "quick", "full")
+EVERY = "all"
+"""What `--chapters` takes for all, the one that times the machine too."""
 """Values of `Profile`, which takes torch to import."""
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -108,6 +111,32 @@ class NamedPath(click.Path):
 
 
 PATH = NamedPath()
+
+
+class Chapters(click.ParamType[str]):
+    """Numbers of chapters, or `all`."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Two digits each, separated by commas; `all` stays."""
+        numbers = [number.strip() for number in str(value).split(",") if number.strip()]
+        if numbers == [EVERY] or not value:
+            return str(value)
+        if not numbers or not all(re.fullmatch(r"[0-9]{1,2}", number) for number in numbers):
+            self.fail(f"expected numbers such as 01,02, or {EVERY}, got {value}", param, ctx)
+        return ",".join(sorted({number.zfill(2) for number in numbers}))
+
+
+def with_chapters(function: F) -> F:
+    """The option `--chapters`."""
+    return click.option(
+        "--chapters",
+        type=Chapters(),
+        default="",
+        show_default="all but 14, which times this machine",
+        help="Only what these show, by number, such as 01,02; or all.",
+    )(function)
 
 
 def with_store(function: F) -> F:

@@ -13,8 +13,9 @@ import polars as pl
 
 from analysis.batches import limit_tokens
 from analysis.errors import UserError
+from analysis.studies import CHAPTERS
 from book.computing import Plan, announce, compute, compute_share, echo_notes, judged
-from book.options import COUNT, PATH, SEED, with_profile, with_store
+from book.options import COUNT, EVERY, PATH, SEED, with_chapters, with_profile, with_store
 from book.terminal import say
 from book.unfit import echo_lines, twofold_lines
 
@@ -33,6 +34,7 @@ EPILOG = """\b
 Example:
   headbook run --model reference
   headbook run --model gpt2 --text notes.txt --dry-run
+  headbook run --model gpt2 --chapters 01,02
   headbook run --model gpt2 --shard 1/4 --wait 600
   headbook run --model gpt2 --engine ray --device cuda"""
 
@@ -86,6 +88,7 @@ def _with_request(function: F) -> F:
             help="`reference`, a .txt, .jsonl or .parquet file, or hf:dataset[:split[:column]].",
         ),
         with_profile,
+        with_chapters,
         click.option(
             "--tokens", "n_tokens", type=int, help="Length of sequences; the profile's by default."
         ),
@@ -155,6 +158,7 @@ def _with_request(function: F) -> F:
 def run(*, dry_run: bool, shard: tuple[int, int] | None, engine: str, **asked: Any) -> None:
     """Compute what the book asks of a model; finished runs are kept and never repeated."""
     store_path, wait = asked.pop("store_path"), asked.pop("wait")
+    _check_chapters(asked["chapters"])
     limit_tokens(asked.pop("batch_tokens"))
     cluster = {name: asked.pop(name) for name in ("address", "workers")}
     if (engine == "local" and any(cluster.values())) or (engine == "ray" and shard):
@@ -175,6 +179,16 @@ def run(*, dry_run: bool, shard: tuple[int, int] | None, engine: str, **asked: A
         _say(claims)
     else:
         _say(compute(store_path, asked))
+
+
+def _check_chapters(chapters: str) -> None:
+    """Refuse numbers of chapters that ask nothing of a model."""
+    asking = [name[:2] for name in CHAPTERS]
+    if chapters != EVERY and (unknown := sorted({*chapters.split(",")} - {*asking, ""})):
+        raise UserError(
+            f"expected --chapters among {', '.join(asking)}, which ask a model, or {EVERY}, got "
+            f"{unknown[0]}; others sum these up when the book is built"
+        )
 
 
 def _say(claims: pl.DataFrame) -> None:

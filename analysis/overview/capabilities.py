@@ -21,24 +21,9 @@ from analysis.progress import Report
 from analysis.questions.asked import Asked, Profile
 from analysis.questions.experiment import Experiment
 from analysis.questions.study import Study
-from analysis.studies import STUDIES, studies
+from analysis.studies import CHAPTERS, STUDIES, studies
 from analysis.text import words
 from analysis.text.tokens import Tokens, Vocabulary
-
-CHAPTERS = {
-    "01_head_atlas": ("atlas",),
-    "02_induction_circuit": ("circuit", "circuit_components"),
-    "03_bos_sink": ("sink",),
-    "04_previous_token_redundancy": ("redundancy",),
-    "05_ablation_kinds": ("kinds",),
-    "06_components": ("components",),
-    "07_component_redundancy": ("component_redundancy",),
-    "08_retrieval_heads": ("retrieval",),
-    "09_lag_profiles": ("lags",),
-    "10_prediction_tables": ("predictions",),
-}
-"""Rooms that a chapter shows, by its notebook: without the first it has nothing to say. Chapters
-that are not here sum these up, or are about no model."""
 
 _EVERY = ", ".join(name[:2] for name in CHAPTERS)
 _DECOMPOSED = "02, 06, 07"

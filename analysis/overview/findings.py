@@ -28,7 +28,9 @@ def findings(asked: Asked, recall: Recall) -> pl.DataFrame:
         not allow to be asked has none.
     """
     recall(ModelCheck.of(asked))
-    judged = [answer for study in studies() for answer in _answers(study, asked, recall)]
+    judged = [
+        answer for study in studies(asked.chapters) for answer in _answers(study, asked, recall)
+    ]
     return pl.concat([answer["claims"] for answer in judged if "claims" in answer])
 
 
@@ -55,7 +57,7 @@ def wanted(asked: Asked, known: Callable[[Question], Evidence | None]) -> list[E
         return Unknown()
 
     ask(ModelCheck.of(asked))
-    for study in studies():
+    for study in studies(asked.chapters):
         with suppress(UnknownError):
             deque(_answers(study, asked, ask), maxlen=0)
     return found

@@ -111,6 +111,9 @@ class Asked:
     device: str = "cpu"
     dtype: str = "float32"
     """A value of `Precision`."""
+    chapters: tuple[str, ...] = ()
+    """Numbers of the chapters that are asked for, such as `02`; all if no such is named. No answer
+    depends on it."""
 
     @classmethod
     def of(cls: type[A], model: str, options: Mapping[str, Any]) -> A:
@@ -118,13 +121,15 @@ class Asked:
 
         Args:
             model: What `load_model` takes.
-            options: `text` and `profile`, where they are given.
+            options: `text`, `profile` and `chapters`, where they are given.
 
         Returns:
             Model, text and size, with defaults for the rest.
         """
         profile = Profile(options.get("profile") or Profile.QUICK)
-        return cls(model=model, text=str(options.get("text") or "reference"), profile=profile)
+        text = str(options.get("text") or "reference")
+        chapters = tuple(str(options.get("chapters") or "").split(","))
+        return cls(model=model, text=text, profile=profile, chapters=chapters)
 
     @cached_property
     def card(self) -> ModelCard:

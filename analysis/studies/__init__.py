@@ -6,6 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from analysis.questions.study import Study
 
 STUDIES = (
@@ -23,7 +25,28 @@ STUDIES = (
 )
 """Asked of a model, in the order of its claims. `published` asks files, `speed` machines."""
 
+CHAPTERS = {
+    "01_head_atlas": ("atlas",),
+    "02_induction_circuit": ("circuit", "circuit_components"),
+    "03_bos_sink": ("sink",),
+    "04_previous_token_redundancy": ("redundancy",),
+    "05_ablation_kinds": ("kinds",),
+    "06_components": ("components",),
+    "07_component_redundancy": ("component_redundancy",),
+    "08_retrieval_heads": ("retrieval",),
+    "09_lag_profiles": ("lags",),
+    "10_prediction_tables": ("predictions",),
+}
+"""Rooms that a chapter shows, by its notebook: without the first it has nothing to say. Chapters
+that are not here sum these up, or are about no model."""
 
-def studies() -> list[type[Study[Any]]]:
-    """The study of every room, in the order of `STUDIES`."""
-    return [import_module(f"{__name__}.{room}.study").STUDY for room in STUDIES]
+
+def studies(chapters: Collection[str] = ()) -> list[type[Study[Any]]]:
+    """The studies of rooms, in the order of `STUDIES`.
+
+    Args:
+        chapters: Numbers of those that show the rooms, such as `02`; all rooms if no such is named.
+    """
+    named = {room for name, rooms in CHAPTERS.items() if name[:2] in chapters for room in rooms}
+    rooms = [room for room in STUDIES if room in named or not named]
+    return [import_module(f"{__name__}.{room}.study").STUDY for room in rooms]

@@ -20,8 +20,10 @@ from book.run_command import _say
 from book.site import find_notebooks
 from store import Store
 from tests.models.architectures import SUPPORTED, build
+from tests.questions.test_experiments import prose_file
 from tests.store.store_fakes import Scores
 
+__all__ = ["prose_file"]
 WEIGHTS = "model.safetensors"
 TINY = ("--profile", "tiny")
 SMALL = (*TINY, "--tokens", "16", "--sequences", "4")
@@ -335,12 +337,33 @@ def test_a_missing_corpus_and_an_unknown_device(tmp_path):
     assert "--device cpu" in refused(*asked, "--device", "tpu9")
 
 
-def test_chapters_that_take_minutes_are_made_where_they_are_asked_for():
+def test_chapters_are_those_that_are_asked_for():
     every = find_notebooks(NOTEBOOKS)
     usual = chosen(every, "")
     assert [path.stem for path in every if path not in usual] == ["14_speed"]
-    assert chosen(every, " 14, ") == list(every)
-    assert "expected --chapters among 14, got 02" in refused("build", "--chapters", "14,02")
+    assert chosen(every, "all") == list(every)
+    assert [path.stem[:2] for path in chosen(every, "02,14")] == ["02", "14"]
+    assert "13, 14 or all, got 77; name" in refused("build", "--chapters", "1,77")
+    told = invoke("run", "--chapters", "1,x").output
+    assert "expected numbers such as 01,02, or all, got 1,x" in told
+    assert "which ask a model, or all, got 12" in refused("run", "--chapters", "12,1")
+
+
+def test_a_run_asks_only_what_its_chapters_show(worded, prose_file, tmp_path):
+    about = ("--model", worded, "--text", prose_file, "--profile", "tiny", "--dry-run")
+    asked = {
+        chapters: invoke("run", *about, "--store", tmp_path, *chapters).output
+        for chapters in ((), ("--chapters", "all"), ("--chapters", "3"), ("--chapters", "04,3"))
+    }
+    every, also, sink, two = asked.values()
+    assert every == also
+    names = [
+        {line.split()[0] for line in told.splitlines() if len(line.split()) == 4}
+        for told in (every, sink, two)
+    ]
+    assert names[1] == {"experiment", "ModelCheck", "BosSink"}
+    assert names[1] < names[2] < names[0]
+    assert "ValueRedundancy" not in names[1]
 
 
 def test_every_size_can_be_asked_for():

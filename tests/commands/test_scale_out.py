@@ -31,7 +31,7 @@ from .test_cli import invoke, refused
 
 ROOT = Path(__file__).resolve().parents[2]
 __all__ = ["prose_file"]
-ASKED = {"profile": "tiny"}
+OPTIONS = ("--profile", "tiny", "--chapters", "03,09")
 
 
 def assert_same(store: Store, other: Store) -> None:
@@ -52,13 +52,17 @@ def marks(root: Path) -> Counter[int]:
 def asked(worded, tmp_path_factory):
     path = tmp_path_factory.mktemp("text") / "prose.txt"
     path.write_text("Mary and John went to the shop. The cat saw a dog. " * 60)
-    return {"model": str(worded), "text": str(path), **ASKED}
+    return {"model": str(worded), "text": str(path), "profile": "tiny", "chapters": "03,09"}
 
 
 @pytest.fixture(scope="module")
 def local(asked, tmp_path_factory) -> Store:
     """Everything asked, computed in this process in the order of `findings`."""
-    plan = Plan.of(tmp_path_factory.mktemp("local"), asked)
+    return in_turn(asked, tmp_path_factory.mktemp("local"))
+
+
+def in_turn(asked, folder: Path) -> Store:
+    plan = Plan.of(folder, asked)
     findings(plan.asked, plan.store.recall)
     return plan.store
 
@@ -74,8 +78,9 @@ class Here:
         yield from map(function, units)
 
 
-def test_waves_reach_what_asking_in_turn_does(asked, local, tmp_path):
-    plan, engine = Plan.of(tmp_path, asked), Here()
+def test_waves_reach_what_asking_in_turn_does(asked, tmp_path):
+    asked = {**asked, "chapters": ""}
+    plan, engine = Plan.of(tmp_path / "waves", asked), Here()
     compute_by(engine, plan)
     assert 1 < len(engine.waves) < 10 < max(engine.waves), "units of a wave are side by side"
     before = set(plan.store.runs())
@@ -83,7 +88,7 @@ def test_waves_reach_what_asking_in_turn_does(asked, local, tmp_path):
     judged = set(plan.store.runs()) - before
     names = plan.store.run_rows(judged)["experiment"]
     assert set(names) and all(name.endswith("Claims") or name == "RetrievalCell" for name in names)
-    assert_same(plan.store, local)
+    assert_same(plan.store, in_turn(asked, tmp_path / "in_turn"))
 
 
 def test_shards_share_the_work_and_find_the_same(asked, local, tmp_path, monkeypatch):
@@ -106,7 +111,7 @@ def test_shards_share_the_work_and_find_the_same(asked, local, tmp_path, monkeyp
 
 
 def test_two_processes_at_once_wait_for_each_other_and_end_alike(asked, local, tmp_path):
-    options = ("--model", asked["model"], "--text", asked["text"], "--profile", "tiny")
+    options = ("--model", asked["model"], "--text", asked["text"], *OPTIONS)
     command = [*HEADBOOK, "run", *options, "--store", str(tmp_path)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     shards = [
@@ -137,7 +142,7 @@ main()
 
 def test_nobody_waits_for_what_a_model_cannot_be_asked(asked, tmp_path):
     """One process finds out, the other one is told: both end, at once and again."""
-    options = ("--model", asked["model"], "--text", asked["text"], "--profile", "tiny")
+    options = ("--model", asked["model"], "--text", asked["text"], *OPTIONS)
     command = [sys.executable, "-c", UNASKABLE, "run", *options]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     for patience in ("120", "0"):
@@ -331,7 +336,7 @@ def test_mistakes_of_units_and_workers_are_told_apart():
 
 
 def test_the_command_plans_and_shares(asked, tmp_path):
-    options = ("--model", asked["model"], "--text", asked["text"], "--profile", "tiny")
+    options = ("--model", asked["model"], "--text", asked["text"], *OPTIONS)
     places = ("run", *options, "--store", tmp_path / "store")
     planned = invoke(*places, "--dry-run")
     assert planned.exit_code == 0 and "forward passes" in planned.output

@@ -9,11 +9,11 @@ import pytest
 import transformers as tf
 
 from analysis.errors import UserError
-from analysis.overview.capabilities import CHAPTERS, ModelCheck, chapter_table
+from analysis.overview.capabilities import ModelCheck, chapter_table
 from analysis.overview.findings import findings
 from analysis.questions.asked import Asked, Profile
 from analysis.questions.judgement import Judgement
-from analysis.studies import STUDIES
+from analysis.studies import CHAPTERS, STUDIES
 from analysis.text.tokens import NO_TOKENIZER
 from book.editions import Subject, subject_of
 from tests.conftest import ROOT, beside
