@@ -244,7 +244,8 @@ class BosSink(Experiment):
         tables = [{"head_scores": pl.concat(rows)}, self._norms(sizes, labels)]
         none = np.isnan(listed(found["value_norm_ratio"], self.card)).all(0)
         if none.any():
-            why = f"values of {int(none.sum())} heads are 0 at all positions but the first"
+            heads = ", ".join(str(plan.every[i]) for i in np.flatnonzero(none))
+            why = f"values of {heads} are 0 at all positions but the first"
             tables.append({"absences": absence(self.card, "value_norm_ratio", "text", why)})
         if self._main != WORD_FIRST:
             bare = stream_sizes(model, self._designs[WORD_FIRST].ids, plan.elsewhere)
