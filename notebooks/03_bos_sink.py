@@ -12,7 +12,7 @@ with app.setup:
     from analysis.plots.grids import head_grid
     from analysis.plots.intervals import claim_intervals
     from analysis.studies.sink import views
-    from analysis.studies.sink.findings import PART_SMALL, PUBLISHED_MASS, VALUE_SMALL
+    from analysis.studies.sink.claims import PART_SMALL, PUBLISHED_MASS, VALUE_SMALL
     from analysis.studies.sink.study import SinkStudy
     from analysis.tables import judged_claims, left_out, strongest
     from book.live import boxes, progress_bar, requested

@@ -19,11 +19,17 @@ from analysis.models.load import load_model
 from analysis.plots.intervals import claim_intervals
 from analysis.questions.judgement import Verdict
 from analysis.studies.sink import views as sink_views
-from analysis.studies.sink.claims import NO_OP, OF_A_COPIER, OF_A_SINK, SinkClaims, weaker
+from analysis.studies.sink.claims import PART_SMALL, SILENT, SINK, VALUE_SMALL
 from analysis.studies.sink.conditions import Plan
-from analysis.studies.sink.findings import PART_SMALL, SILENT, SINK, VALUE_SMALL
 from analysis.studies.sink.passes import scores_under
 from analysis.studies.sink.question import ONE_HEAD, BosSink
+from analysis.studies.sink.verdicts import (
+    NO_OP,
+    OF_A_COPIER,
+    OF_A_SINK,
+    SinkClaims,
+    weaker,
+)
 from analysis.tables import judged_claims
 from store.schema import conformed
 from tests.models.architectures import GQA, build
