@@ -22,10 +22,10 @@ NO_OP = (
 """
 
 OF_A_SINK = (
+    *("sink_is_token", "sink_is_position", "sink_needs_both"),
     *("sink_value_small", "sink_writes_little", "sink_value_unused", "sink_attention_needed"),
 )
-"""Claims about the attention of a sink: no stronger than the claim that there is one, and not
-testable without."""
+"""Claims about a sink: no stronger than the claim that there is one, and not testable without."""
 
 OF_A_COPIER = ("sink_rests", "sink_rests_silently")
 """Claims about a head that rests from copying: not testable of one that does not copy."""
