@@ -12,7 +12,7 @@ with app.setup:
     from analysis.plots.grids import head_grid
     from analysis.plots.intervals import claim_intervals
     from analysis.studies.sink import views
-    from analysis.studies.sink.claims import PUBLISHED_MASS
+    from analysis.studies.sink.claims import PART_SMALL, PUBLISHED_MASS, VALUE_SMALL
     from analysis.studies.sink.study import SinkStudy
     from analysis.tables import judged_claims, left_out, strongest
     from book.live import boxes, progress_bar, requested
@@ -20,16 +20,18 @@ with app.setup:
 
 
 @app.cell(hide_code=True)
-def finding(lasting, needed, top, unused, verdicts):
+def finding(lasting, moved_value, needed, top, unused, verdicts):
     mo.md(f"""
     # The sink at position 0
 
     **{top["name"]}** puts {top["value"]:.2f} ({top["lower"]:.2f} to {top["upper"]:.2f}) of its
     attention on position 0; uniform attention would put {top["chance"]:.2f} there. "No-op sink":
     **{verdicts.get("no_op_sink", "not tested")}**. Without the value that the strongest sinks read
-    there, predictions change by {unused["value"]:.4f} nats; without the *attention* to it, by
-    {needed["value"]:.3f}. {lasting} The sink is the token and not the position:
-    **{verdicts.get("sink_is_token", "not tested")}**; it needs both together:
+    there, predictions change by {unused["value"]:.4f} nats; with the same attention on another
+    value, by {moved_value:.3f}; without the *attention* to it, by {needed["value"]:.3f}. {lasting}
+    The sink is the token and not the position:
+    **{verdicts.get("sink_is_token", "not tested")}**; the position and not the token:
+    **{verdicts.get("sink_is_position", "not tested")}**; it needs both together:
     **{verdicts.get("sink_needs_both", "not tested")}**.
     """)
 
@@ -78,11 +80,12 @@ def summarise(sink):
 
 @app.cell
 def summarise_removals(sink):
-    values = views.removal_rows(sink, "zero_value", "second_half", "kl_base_ablated")
-    keys = views.removal_rows(sink, "mask_key", "after", "kl_base_ablated")
+    values = views.removal_rows(sink, ("zero_value", "other_value"), "kl_base_ablated")
+    keys = views.removal_rows(sink, ("mask_key",), "kl_base_ablated")
+    moved_value = values.filter(pl.col("condition").str.starts_with("0 of top, "))["value"].mean()
     unused = values.row(by_predicate=pl.col("condition") == "0 of top", named=True)
     needed = keys.row(by_predicate=pl.col("condition") == "0 of top", named=True)
-    return keys, needed, unused, values
+    return keys, moved_value, needed, unused, values
 
 
 @app.cell(hide_code=True)
@@ -153,14 +156,16 @@ def designs(head, sink):
 
 @app.cell(hide_code=True)
 def carry_text():
-    mo.md(r"""
+    mo.md(rf"""
     ## Does it carry anything?
 
-    What query $q$ reads from position 0 is $A[q, 0]\, v_0 W_O$. Its norm over the norm of the
-    head's whole output is the *share*. A head that looks at little else can have a large share of
-    a small output, so two companions stand beside it: the share that the same attention would give
-    to a value of mean norm (*by attention*), and the same norm over that of the residual stream
-    which it is added to (*over residual*).
+    What query $q$ reads from position 0 is $A[q, 0]\, v_0 W_O$. A head that looks at little else
+    gives nearly all of its output from there, however small $v_0$ is; so it is compared with what
+    the same attention would give elsewhere, and with what it is added to. The *value*: the norm
+    of $v_0$ over the mean norm of the head's other values, small below {VALUE_SMALL}. The *part*:
+    the mean of $\|A[q, 0]\, v_0 W_O\|$ over the norm of the residual stream entering the layer,
+    small below {PART_SMALL}. Beside both stands the same attention on the value at random other
+    positions of the same sequences.
     """)
 
 
@@ -184,10 +189,10 @@ def carried_table(values_carried):
     values_carried.select(
         "name",
         attention="mass",
-        value_norm_ratio="value",
-        share="share",
-        by_attention="by_attention",
-        over_residual="over_residual",
+        value="value",
+        value_elsewhere="elsewhere",
+        part="part",
+        part_elsewhere="part_elsewhere",
     ).with_columns(pl.selectors.float().round(3))
 
 
@@ -202,8 +207,12 @@ def removal_text(sink):
     $A'[q, k] = A[q, k] / (1 - A[q, 0])$: whatever changes more was kept *away* by the sink. Both
     act on what later positions read; position 0 keeps what it reads itself, since query 0 sees
     nothing else. They are applied to single sinks, to the strongest together ({heads}, chosen on
-    the even sequences), and to all heads. The controls remove a random other position instead, or
-    hide position 0 from other heads of the same layers.
+    the even sequences), and to all heads. The control of a value is *attention-matched*: each query
+    gives what it gave to position 0 to a random other position that it sees. The controls of a key
+    hide a random other position instead, or position 0 from other heads of the same layers.
+
+    All effects are means over every position after the one that is removed, of values and of keys
+    alike: those are the positions that can change. Which of them do is a table of its own.
     """)
 
 
@@ -214,8 +223,8 @@ def value_effects(unused, values):
         "base",
         f"Without the value at position 0 the strongest sinks change predictions by "
         f"{unused['value']:.4f} nats",
-        "KL(base || values zeroed) over the second half of the sequences, with 95 % intervals over "
-        f"{unused['n']} sequences: at position 0, and at random positions of the first half.",
+        "KL(base || values zeroed) over the positions after 0, with 95 % intervals over "
+        f"{unused['n']} sequences; and with the same attention on random other values instead.",
     )
 
 
@@ -232,10 +241,15 @@ def key_effects(keys, needed):
 
 
 @app.cell
+def position_table(sink):
+    views.position_rows(sink).select("what", "positions", pl.col("kl", "share").round(4))
+
+
+@app.cell
 def loss_table(sink):
     losses = [
-        views.removal_rows(sink, method, "after", "loss_change").with_columns(method=pl.lit(method))
-        for method in ("zero_value", "mask_key")
+        views.removal_rows(sink, (method,), "loss_change").with_columns(method=pl.lit(method))
+        for method in ("zero_value", "other_value", "mask_key")
     ]
     pl.concat(losses).select(
         "method", "condition", "heads", loss_change="value", lower="lower", upper="upper"
@@ -265,8 +279,11 @@ def resting_text(verdicts):
     An induction head has nothing to copy when its token has no earlier copy. On `BOS, s, s` for a
     random block $s$, that is so in the first block, and never in the second. If the sink is where
     such a head rests, its mass must fall from the first block to the second, and by more than for
-    `BOS, s, t` with a fresh $t$, where only the position differs. The strongest induction head
-    rests there: **{verdicts["sink_rests"]}**.
+    `BOS, s, t` with a fresh $t$, where only the position differs: what counts is the difference of
+    the two differences. The strongest induction head rests there:
+    **{verdicts.get("sink_rests", "not tested")}**. Weights alone do not say that a head is at rest:
+    it must also write less, the norm of its output in the first block over that in the second:
+    **{verdicts.get("sink_rests_silently", "not tested")}**.
     """)
 
 
@@ -298,14 +315,22 @@ def resting(copier, sink):
     )
 
 
+@app.cell
+def resting_outputs(sink):
+    views.copier_rows(sink["head_scores"]).head(8).with_columns(pl.selectors.float().round(3))
+
+
 @app.cell(hide_code=True)
-def massive_text():
-    mo.md(r"""
+def massive_text(verdicts):
+    mo.md(rf"""
     ## Massive activations
 
-    Published {cite}`sun2024massive`: in large models the residual stream at the first token has
-    coordinates thousands of times as large as others, and sinks go with them. Here: the norm of the
-    residual stream that enters each layer, by position, with BOS and with a word at position 0.
+    Published {{cite}}`sun2024massive`: in large models the residual stream at the first token has
+    coordinates thousands of times as large as others, and sinks go with them. A coordinate is
+    *massive* if its magnitude is above 100 and at least 1,000 times the median magnitude of the
+    hidden state; `massive` is the smaller of its two ratios to these bars. By this criterion there
+    is one at position 0: **{verdicts.get("sink_massive", "not tested")}**. Beside it: the norm of
+    the residual stream that enters each layer, by position, with BOS and with a word at position 0.
     """)
 
 
@@ -329,13 +354,19 @@ def massive(main, sink):
 
 
 @app.cell
+def massive_table(sink):
+    views.massive_rows(sink).with_columns(pl.selectors.float().round(3))
+
+
+@app.cell
 def claims_chart(claims):
     claim_intervals(
         claims,
         f"{claims.filter(verdict='supported').height} of {claims.height} claims about the sink "
         "are supported",
         "Every claim's estimate with its 95 % interval (colour: verdict), its control (grey) and "
-        "its threshold (tick), on the sequences that did not choose the heads.",
+        "its threshold (tick), on the sequences that did not choose the heads; a verdict on "
+        "several claims together has no number of its own.",
     )
 
 

@@ -203,7 +203,7 @@ def verdict_grid(rows: pl.DataFrame, title: str, description: str) -> alt.LayerC
     n_models, n_claims = rows["model"].n_unique(), rows["claim"].n_unique()
     rows = rows.with_columns(
         pl.col("claim").str.replace_all("_", " "),
-        shown=pl.Series([f"{value:.3g}" for value in rows["estimate"].fill_null(float("nan"))]),
+        shown=pl.Series(["" if value is None else f"{value:.3g}" for value in rows["estimate"]]),
     )
     numbers = ("estimate", "lower", "upper", "control", "threshold")
     base = alt.Chart(rows, width=max(160, 110 * n_models), height=20 * n_claims).encode(

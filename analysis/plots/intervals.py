@@ -74,7 +74,7 @@ def claim_intervals(claims: pl.DataFrame, title: str, description: str) -> alt.V
         description: The caption.
 
     Returns:
-        One row a claim.
+        One row a claim; of one without an estimate, its verdict in words.
     """
     color = alt.Color("verdict:N", title=None, scale=VERDICT_SCALE)
     shape = alt.Shape(
@@ -85,10 +85,13 @@ def claim_intervals(claims: pl.DataFrame, title: str, description: str) -> alt.V
     columns = ("estimate", "lower", "upper", "threshold", "control", "verdict")
     tooltip = ["claim:N", *(alt.Tooltip(name, format=".3f") for name in columns[:-1])]
     rows: list[alt.LayerChart] = []
-    for claim in claims["claim"].to_list():
+    for claim, estimate in claims.select("claim", "estimate").iter_rows():
         base = alt.Chart(claims.filter(claim=claim), width=420, height=24).encode(
             y=alt.Y("claim:N", title=None, axis=alt.Axis(labelLimit=260, minExtent=190))
         )
+        if estimate is None:
+            rows.append(alt.LayerChart(layer=[base.mark_text().encode(text="verdict:N")]))
+            continue
         x = alt.X("estimate:Q", title=None, axis=alt.Axis(tickCount=6), scale=alt.Scale(padding=8))
         control = base.mark_rule(color=GREY, strokeWidth=6, opacity=0.6).encode(
             x=alt.X("control_lower:Q", title=None), x2="control_upper:Q"

@@ -21,7 +21,13 @@ COLORS = {
 }
 """One colour a role: what is measured, a variant, its control."""
 
-VERDICTS = {"supported": "#2f7d4f", "undecided": "#b8860b", "not supported": "#b23a48"}
+VERDICTS = {
+    "supported": "#2f7d4f",
+    "undecided": "#b8860b",
+    "refuted": "#b23a48",
+    "not shown": "#8a6d5b",
+    "not testable": "#7a7a7a",
+}
 VERDICT_SCALE = alt.Scale(domain=list(VERDICTS), range=list(VERDICTS.values()))
 VERDICT_COLOR = alt.Color(
     "verdict:N", title=None, scale=VERDICT_SCALE, legend=alt.Legend(orient="top")

@@ -11,42 +11,77 @@ import polars as pl
 
 from analysis.models.card import ModelCard
 from analysis.progress import Report
+from analysis.statistics.comparisons import sign_flip_p
 from analysis.statistics.resampling import Interval, mean_interval
 
 from .experiment import Question
 
 
 class Verdict(Enum):
-    """What an interval says about a claim."""
+    """What the numbers say about a claim that a statistic is larger than a bar."""
 
     SUPPORTED = "supported"
-    """The whole interval lies beyond the threshold and beyond the control."""
+    """The whole interval lies beyond the bar, it is more than the control, and p < .025."""
 
-    NOT_SUPPORTED = "not supported"
-    """The whole interval lies on the other side of the threshold or within the control."""
+    REFUTED = "refuted"
+    """The whole interval lies on the other side of the bar."""
+
+    NOT_SHOWN = "not shown"
+    """Not refuted, and the control or the null has as much."""
 
     UNDECIDED = "undecided"
-    """The interval includes the threshold, or overlaps the control."""
+    """The interval includes the bar, or its distance to the control includes 0."""
+
+    NOT_TESTABLE = "not testable"
+    """The null is too small for any p below .025."""
+
+
+LEVEL = 0.025
+"""One-sided; as strict as an interval of 95 %."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Null:
+    """What a statistic would be if the claim were wrong, many times over."""
+
+    p: float
+    """How probable as large a statistic is, in (0, 1]."""
+    size: int
+    """How many times, each different from the others: p is at least 1 / (size + 1)."""
+
+    @property
+    def allows(self) -> bool:
+        """Whether p could be small enough."""
+        return 1 / (self.size + 1) <= LEVEL
 
 
 def verdict(
-    interval: tuple[float, float], threshold: float, control: tuple[float, float]
+    interval: tuple[float, float],
+    threshold: float,
+    beyond: tuple[float, float],
+    null: Null | None = None,
 ) -> Verdict:
     """Judge a claim that a statistic is larger than a threshold and than its control.
 
     Args:
         interval: 95 % interval of the statistic.
         threshold: What it must exceed.
-        control: 95 % interval of the control.
+        beyond: 95 % interval of the statistic minus its control.
+        null: What it must stand out from, if there is one.
 
     Returns:
         The verdict; NaN anywhere in the intervals makes it undecided.
     """
     lower, upper = interval
-    if lower > threshold and lower > control[1]:
+    if upper < threshold:
+        return Verdict.REFUTED
+    if null is not None and not null.allows:
+        return Verdict.NOT_TESTABLE
+    rare = null is None or null.p < LEVEL
+    if lower > threshold and beyond[0] > 0 and rare:
         return Verdict.SUPPORTED
-    if upper < threshold or upper < control[0]:
-        return Verdict.NOT_SUPPORTED
+    if beyond[1] < 0 or (lower > threshold and not rare):
+        return Verdict.NOT_SHOWN
     return Verdict.UNDECIDED
 
 
@@ -81,7 +116,8 @@ class Bar:
     threshold: float
     """The interval must lie beyond it."""
     control: np.ndarray
-    """The same statistic, one value a sequence, where the effect must be absent."""
+    """The same statistic, one value a sequence, where the effect must be absent; of the same
+    sequences in the same order if there are as many."""
     control_name: str
     """What the control is, in words."""
 
@@ -168,17 +204,31 @@ class Judgement(Question):
         Args:
             said: The claim.
             values: The statistic, one value a sequence.
-            bar: What it is compared with.
+            bar: What it is compared with, sequence by sequence where it has as many.
 
         Returns:
-            The row, its verdict computed from bootstrap intervals.
+            The row, its verdict computed from bootstrap intervals, and from the p of a sign test
+            of the differences where they are paired.
         """
         found, control = (mean_interval(each, self.seed) for each in (values, bar.control))
         note = f"n = {n_known(values)}; control: {bar.control_name}"
-        return self.decided(said, found, control, (bar.threshold, note))
+        if values.shape != bar.control.shape:
+            return self.decided(said, found, control, (bar.threshold, note))
+        gaps = values - bar.control
+        p, size = sign_flip_p(gaps, self.seed)
+        beyond = mean_interval(gaps, self.seed)
+        null = Null(p=p, size=size)
+        return self.decided(said, found, control, (bar.threshold, note), beyond=beyond, null=null)
 
     def decided(
-        self, said: Statement, estimate: Interval, control: Interval, bar: tuple[float, str]
+        self,
+        said: Statement,
+        estimate: Interval,
+        control: Interval,
+        bar: tuple[float, str],
+        *,
+        beyond: Interval | None = None,
+        null: Null | None = None,
     ) -> dict[str, Any]:
         """A row of `claims` whose intervals are known.
 
@@ -187,9 +237,12 @@ class Judgement(Question):
             estimate: Its estimate; what is not a number becomes NULL.
             control: The same of the control.
             bar: The threshold, and a note of n and of what the control is.
+            beyond: The estimate minus the control where they are paired; without it their
+                intervals may not overlap.
+            null: What the estimate must stand out from, if there is one.
 
         Returns:
-            The row with its verdict.
+            The row with its verdict, p and the size of its null.
         """
         threshold, note = bar
         numbers = {
@@ -199,14 +252,18 @@ class Judgement(Question):
             "control": control.estimate,
             "control_lower": control.lower,
             "control_upper": control.upper,
+            "p": np.nan if null is None else null.p,
         }
+        apart = (estimate.lower - control.upper, estimate.upper - control.lower)
+        gap = apart if beyond is None else beyond[1:]
         return {
             "claim": said.claim,
             "statement": said.statement,
             "statistic": f"{said.statistic} ({note})",
             **{name: None if np.isnan(number) else number for name, number in numbers.items()},
+            "n_null": None if null is None else null.size,
             "threshold": threshold,
-            "verdict": verdict(estimate[1:], threshold, control[1:]).value,
+            "verdict": verdict(estimate[1:], threshold, gap, null).value,
             "chapter": self.chapter,
             "evidence": json.dumps(self.runs()),
         }

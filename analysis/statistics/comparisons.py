@@ -6,6 +6,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+N_FLIPS = 9_999
+"""Draws of signs: enough for a p of .0001."""
+
 
 def wilson(n_right: int, n: int) -> tuple[float, float]:
     """95 % interval of a share.
@@ -85,6 +88,31 @@ def permutation_p(top: float, random: Float[np.ndarray, " draw"]) -> float:
     if random.size == 0 or np.isnan(random).any() or np.isnan(top):
         raise ValueError(f"expected numbers and at least 1 draw, got {top} and {random}")
     return (1 + int((random >= top).sum())) / (random.size + 1)
+
+
+def sign_flip_p(gaps: Float[np.ndarray, " pair"], seed: int) -> tuple[float, int]:
+    """How probable as large a mean difference is if either sign of every pair is as likely.
+
+    Args:
+        gaps: Differences of pairs; NaN where a pair has none.
+        seed: Of the signs that are drawn where not all can be tried.
+
+    Returns:
+        One-sided p in (0, 1], and how many other choices of signs it comes from; (1, 0) without
+        any pair.
+
+    Source:
+        Fisher 1935, "The Design of Experiments", section 21.
+    """
+    known = gaps[~np.isnan(gaps)]
+    n = known.size
+    if 2**n <= N_FLIPS:
+        signs = 1 - 2 * (np.arange(2**n)[1:, None] >> np.arange(n) & 1)
+    else:
+        signs = 1 - 2 * np.random.default_rng(seed).integers(2, size=(N_FLIPS, n))
+    slack = 1e-12 * np.abs(known).sum()  # equal sums in another order
+    reached = int((signs @ known >= known.sum() - slack).sum())
+    return (1 + reached) / (len(signs) + 1), len(signs)
 
 
 def holm(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:

@@ -30,7 +30,7 @@ WITHOUT = {
     "ov_copy": "OV copy scores (01)",
     "direct_logit": "direct logits (02)",
     "path": "paths (02)",
-    "carried_share": "what a sink carries (03)",
+    "carried_over_residual": "what a sink carries (03)",
     "direct_effect": "direct effects (05)",
 }
 """What a kind may lack, by the first of its scores."""

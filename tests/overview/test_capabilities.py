@@ -54,7 +54,12 @@ KINDS = {
 LACKING = {
     "norm": {"direct_logit", "path"},
     "clip": {"q_composition", "k_composition", "v_composition"},
-    "gate in a hybrid": {"q_composition", "k_composition", "v_composition", "carried_share"},
+    "gate in a hybrid": {
+        "q_composition",
+        "k_composition",
+        "v_composition",
+        "carried_over_residual",
+    },
     "one layer": set(),
 }
 

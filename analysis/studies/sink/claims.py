@@ -1,32 +1,34 @@
-"""Claims about the sink: judged on the sequences that did not choose the heads."""
+"""What is claimed of the sink before it is judged, and the bars that were set for it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from analysis.interventions import Head, Method
-from analysis.questions.judgement import Bar, Evidence, Judgement, Statement, Verdict
-from analysis.statistics.resampling import Interval
+from analysis.questions.judgement import Bar
 
-from .conditions import OTHER_HEADS
+from .conditions import OTHER_HEADS, OTHER_VALUE
 from .data import BOS_FIRST, BOS_MOVED, WORD_FIRST
 from .evidence import Measured
+from .measures import MAGNITUDE, MEDIANS
 
 FIGURES = {
     "sink_attends": "03_bos_sink#sink_grid",
     "sink_is_token": "03_bos_sink#designs",
+    "sink_is_position": "03_bos_sink#designs",
     "sink_needs_both": "03_bos_sink#designs",
     "sink_without_bos": "03_bos_sink#designs",
-    "sink_carries_little": "03_bos_sink#carried_table",
+    "sink_value_small": "03_bos_sink#carried",
+    "sink_writes_little": "03_bos_sink#carried_table",
     "sink_value_unused": "03_bos_sink#value_effects",
     "sink_attention_needed": "03_bos_sink#key_effects",
     "sink_rests": "03_bos_sink#resting",
-    "sink_massive": "03_bos_sink#massive",
-    "no_op_sink": "03_bos_sink#claims_chart",
+    "sink_rests_silently": "03_bos_sink#resting_outputs",
+    "sink_massive": "03_bos_sink#massive_table",
+    "no_op_sink": "03_bos_sink#claims_table",
 }
 
 SINK = 0.5
@@ -35,34 +37,42 @@ SINK = 0.5
 PUBLISHED_MASS = (0.22, 0.49)
 """Shares on position 0, without any BOS, that were published for the heads of a layer of sinks."""
 
-TOKEN_OVER_POSITION = 0.25
+APART = 0.25
 """How much more attention one design must give than another for the sink to belong to it."""
 
-CARRIES_LITTLE = 0.1
-"""A sink that carries little gives less than this share of the head's output, in norm."""
+VALUE_SMALL = 0.25
+"""A small value has less than this share of the mean norm of the head's other values.
 
-NEGLIGIBLE_KL = 0.01
-"""Predictions that differ by less, in nats per token, are taken to be the same."""
-
-RESTING = 0.1
-"""A head that rests on the sink puts at least this much more there when it has nothing to copy."""
-
-MASSIVE = 10.0
-"""A massive activation has a norm at least this many times that of ordinary positions."""
-
-NO_OP = ("sink_attends", "sink_carries_little", "sink_value_unused", "sink_rests")
-"""A no-op sink is all of these: heads look there when they have nothing to do, and so do nothing.
+The control is the same attention on another value: that of a random other position, whose share is
+about 1. Norms enter what later layers read by their squares, so that a quarter of the norm is a
+sixteenth of what the same attention would add from another value. A value near 0 passes however
+much attention it gets, while it may be all that a resting head writes.
 """
 
-OF_A_SINK = ("sink_carries_little", "sink_value_unused", "sink_attention_needed")
-"""Claims about the attention of a sink: as weak as the claim that there is one."""
+PART_SMALL = 0.05
+"""A small part has less than this share of the norm of the residual stream that it is added to.
 
-_STRENGTH = (Verdict.NOT_SUPPORTED, Verdict.UNDECIDED, Verdict.SUPPORTED)
+A part of that size turns the stream by no more than 3 degrees: what reads it sees a cosine above
+.998. The control is the same attention on the value at a random other position: it must give more,
+or the part would be small for what the head does, and not for what it finds at the sink.
+"""
 
+NEGLIGIBLE_KL = 0.01
+"""Predictions that differ by less, in nats per token, are taken to be the same.
 
-def weaker(one: Verdict, other: Verdict) -> Verdict:
-    """The verdict on both claims together."""
-    return min(one, other, key=_STRENGTH.index)
+The control has the same attention on another value: a head whose values never matter fails there.
+"""
+
+RESTING = 0.1
+"""A head that rests on the sink puts at least this much more there when it has nothing to copy,
+beyond what the place of its queries changes."""
+
+SILENT = 0.5
+"""A head that rests silently writes less than this share of the norm that it writes at work: a
+quarter of the square. The control are queries at the same places that all have nothing to copy."""
+
+COPIER = 0.4
+"""Only a head with this induction score is at work where there is something to copy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,70 +89,17 @@ class Finding:
     """Whether the statistic must exceed threshold and control, or stay below both."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class SinkClaims(Judgement):
-    """Is the sink its token or its place, does it carry anything, and is it a no-op?"""
-
-    version: ClassVar[int] = 1
-    chapter: ClassVar[str] = "03_bos_sink"
-
-    sink: Evidence
-    """Answer of `BosSink`."""
-
-    def claims(self) -> list[dict[str, Any]]:
-        """Rows of `claims`."""
-        measured = Measured(self.sink)
-        findings = [*_mass_findings(measured), *_effect_findings(measured), _resting(measured)]
-        rows = [self._judged(finding) for finding in findings if finding.values.size]
-        verdicts = {row["claim"]: Verdict(row["verdict"]) for row in rows}
-        for row in rows:
-            if row["claim"] in OF_A_SINK:
-                both = weaker(verdicts[row["claim"]], verdicts["sink_attends"])
-                verdicts[row["claim"]], row["verdict"] = both, both.value
-        if set(NO_OP) <= set(verdicts):
-            rows.append(self._no_op([verdicts[part] for part in NO_OP]))
-        return rows
-
-    def _judged(self, finding: Finding) -> dict[str, Any]:
-        gate = "; as weak as sink_attends" if finding.claim in OF_A_SINK else ""
-        said = Statement(
-            claim=finding.claim,
-            statement=finding.statement,
-            statistic=f"{finding.statistic}, odd sequences{gate}",
-        )
-        values, bar = finding.values, finding.bar
-        if finding.larger:
-            return self.judged(said, values, bar)
-        # Smaller is larger with the signs turned, which leaves one rule for all verdicts.
-        turned = replace(bar, threshold=-bar.threshold, control=-bar.control)
-        return _turned(self.judged(said, -values, turned))
-
-    def _no_op(self, parts: Sequence[Verdict]) -> dict[str, Any]:
-        """All parts together: the interval runs from what holds to what may still hold."""
-        held = float(sum(part is Verdict.SUPPORTED for part in parts))
-        possible = float(sum(part is not Verdict.NOT_SUPPORTED for part in parts))
-        said = Statement(
-            claim="no_op_sink",
-            statement="The sink is a no-op: heads look there when they have nothing to do, and so "
-            "do nothing",
-            statistic=f"how many of {', '.join(NO_OP)} are supported",
-        )
-        bar = len(parts) - 0.5, "all are needed; the upper end counts the undecided ones"
-        return self.decided(said, Interval(held, held, possible), Interval.exactly(0.0), bar)
-
-
-def _turned(row: dict[str, Any]) -> dict[str, Any]:
-    """A row whose numbers have the other sign, and whose verdict stays."""
-    ends = {"lower": "upper", "control_lower": "control_upper"}
-    sources = {name: name for name in ("estimate", "control", "threshold")}
-    sources |= ends | {upper: lower for lower, upper in ends.items()}
-    return {**row, **{n: None if row[s] is None else -row[s] for n, s in sources.items()}}
+def findings(measured: Measured) -> Iterator[Finding]:
+    """Everything that the evidence can test; without text that is rest alone."""
+    if measured.has_text:
+        yield from _mass_findings(measured)
+        yield from _size_findings(measured)
+        yield from _effect_findings(measured)
+    yield from _resting_findings(measured)
 
 
 def _mass_findings(measured: Measured) -> list[Finding]:
     """Is there a sink, and does it come with the token or with the position?"""
-    if not measured.has_text:
-        return []
     head, main = measured.strongest("sink_mass", measured.main), measured.main
     bare = measured.strongest("sink_mass", WORD_FIRST)
     found = [
@@ -183,100 +140,153 @@ def _token_findings(measured: Measured, head: Head) -> list[Finding]:
         Finding(
             claim="sink_is_token",
             statement=f"The sink of {head} is the token, not the position: moved to the middle, "
-            f"BOS gets at least {TOKEN_OVER_POSITION} more attention than the word at position 0",
+            f"BOS gets at least {APART} more attention than the word at position 0",
             statistic="attention to BOS in the middle minus attention to the word at position 0",
             values=moved - measured.odd("attention_to_0", BOS_MOVED, head),
             bar=Bar(
-                threshold=TOKEN_OVER_POSITION,
+                threshold=APART,
                 control=measured.odd("attention_to_middle", WORD_FIRST, head) - word,
                 control_name="words at both",
             ),
         ),
         Finding(
+            claim="sink_is_position",
+            statement=f"The sink of {head} is the position, not the token: with BOS in the middle, "
+            f"the word at position 0 gets at least {APART} more attention than BOS",
+            statistic="attention to the word at position 0 minus attention to BOS in the middle",
+            values=measured.odd("attention_to_0", BOS_MOVED, head) - moved,
+            bar=Bar(
+                threshold=APART,
+                control=by_chance - measured.odd("attention_to_middle", BOS_MOVED, head, "chance"),
+                control_name="uniform attention",
+            ),
+        ),
+        Finding(
             claim="sink_needs_both",
             statement=f"The sink of {head} needs BOS and position 0 together: BOS at position 0 "
-            f"gets at least {TOKEN_OVER_POSITION} more attention than BOS in the middle and a word "
+            f"gets at least {APART} more attention than BOS in the middle and a word "
             "at position 0 taken together",
             statistic="attention to BOS at position 0, minus BOS in the middle, minus a word at "
             "position 0",
             values=first - moved - word,
-            bar=Bar(
-                threshold=TOKEN_OVER_POSITION, control=-by_chance, control_name="uniform attention"
-            ),
+            bar=Bar(threshold=APART, control=-by_chance, control_name="uniform attention"),
         ),
     ]
 
 
-def _effect_findings(measured: Measured) -> list[Finding]:
-    """Does the sink carry anything, is its attention needed, is its activation massive?"""
-    if not measured.has_text:
-        return []
+def _size_findings(measured: Measured) -> list[Finding]:
+    """Is what lies at the sink large: its value, the part that is read, its activations?"""
     head, layer = measured.strongest("sink_mass", measured.main), measured.massive_layer()
-    place, top, half = measured.place, measured.top, "second_half"
+    main, place = measured.main, measured.place
     return [
         Finding(
-            claim="sink_carries_little",
-            statement=f"What {head} reads from {place} is less than a tenth of what it writes",
-            statistic=f"norm of what {place} adds to the head's output over the norm of the output",
-            values=measured.odd("carried_share", measured.main, head),
+            claim="sink_value_small",
+            statement=f"The value that {head} finds at {place} has less than {VALUE_SMALL} of the "
+            "norm of its other values",
+            statistic="norm of the value at position 0 over the mean norm of the others",
+            values=measured.odd("value_norm_ratio", main, head),
             bar=Bar(
-                threshold=CARRIES_LITTLE,
-                control=measured.odd("carried_by_attention", measured.main, head),
-                control_name="the same attention to a value of mean norm",
+                threshold=VALUE_SMALL,
+                control=measured.odd("value_norm_ratio_elsewhere", main, head),
+                control_name="values at random other positions",
             ),
             larger=False,
         ),
         Finding(
-            claim="sink_value_unused",
-            statement=f"Without the value of {place}, {top} leave the predictions as they are",
-            statistic="KL(base || value zeroed) over the second half, nats",
-            values=measured.effect("top", Method.ZERO_VALUE, half),
+            claim="sink_writes_little",
+            statement=f"What {head} reads from {place} has less than {PART_SMALL} of the norm of "
+            "the residual stream that it is added to",
+            statistic="mean norm of what position 0 adds to the head's output over that of the "
+            "stream entering its layer",
+            values=measured.odd("carried_over_residual", main, head),
             bar=Bar(
-                threshold=NEGLIGIBLE_KL,
-                control=measured.effect("top_elsewhere", Method.ZERO_VALUE, half),
-                control_name="the value at one random other position zeroed",
+                threshold=PART_SMALL,
+                control=measured.odd("carried_over_residual_elsewhere", main, head),
+                control_name="the same attention on values at random other positions",
             ),
             larger=False,
-        ),
-        Finding(
-            claim="sink_attention_needed",
-            statement=f"With {place} hidden from {top}, so that their attention goes elsewhere, "
-            "the predictions change",
-            statistic="KL(base || key masked), nats",
-            values=measured.effect("top", Method.MASK_KEY, "after"),
-            bar=Bar(
-                threshold=NEGLIGIBLE_KL,
-                control=measured.effect(measured.other_heads, Method.MASK_KEY, "after"),
-                control_name=f"the key hidden from {OTHER_HEADS[measured.other_heads]}",
-            ),
         ),
         Finding(
             claim="sink_massive",
-            statement=f"Entering layer {layer}, the residual stream at {place} is at least "
-            f"{MASSIVE:.0f} times as large as elsewhere",
-            statistic="norm at position 0 over the mean norm at other positions",
-            values=measured.ratio("residual_norm_ratio", layer),
+            statement=f"Entering layer {layer}, the residual stream at {place} has a massive "
+            f"activation: above {MAGNITUDE:.0f}, and above {MEDIANS:,.0f} times the median",
+            statistic=f"the smaller of the largest magnitude over {MAGNITUDE:.0f} and over "
+            f"{MEDIANS:,.0f} medians of the hidden state",
+            values=measured.of_layer("massive", layer),
             bar=Bar(
-                threshold=MASSIVE,
-                control=measured.ratio("residual_norm_ratio_elsewhere", layer),
+                threshold=1.0,
+                control=measured.of_layer("massive_elsewhere", layer),
                 control_name="random other positions",
             ),
         ),
     ]
 
 
-def _resting(measured: Measured) -> Finding:
-    head = measured.strongest("induction", "repeated")
-    return Finding(
-        claim="sink_rests",
-        statement=f"{head}, the strongest induction head on the even sequences, rests on position "
-        f"0: tokens without an earlier copy put at least {RESTING} more of its attention there",
-        statistic="attention to position 0 from new tokens of the first block minus from copied "
-        "ones of the second",
-        values=measured.odd("resting", "repeated", head),
+def _effect_findings(measured: Measured) -> list[Finding]:
+    """Is the value at the sink used, and is the attention to it needed?"""
+    place, top = measured.place, measured.top
+    found = [
+        Finding(
+            claim="sink_value_unused",
+            statement=f"Without the value of {place}, {top} leave the predictions as they are",
+            statistic="KL(base || value zeroed) after position 0, nats",
+            values=measured.effect("top", Method.ZERO_VALUE.value),
+            bar=Bar(
+                threshold=NEGLIGIBLE_KL,
+                control=measured.effect(f"top_{OTHER_VALUE}", OTHER_VALUE),
+                control_name="the same attention on random other values",
+            ),
+            larger=False,
+        ),
+    ]
+    if (others := measured.other_heads) is None:
+        return found
+    key = Method.MASK_KEY.value
+    needed = Finding(
+        claim="sink_attention_needed",
+        statement=f"With {place} hidden from {top}, so that their attention goes elsewhere, "
+        "the predictions change",
+        statistic="KL(base || key masked) after position 0, nats",
+        values=measured.effect("top", key),
         bar=Bar(
-            threshold=RESTING,
-            control=measured.odd("resting", "fresh", head),
-            control_name="new tokens in both blocks",
+            threshold=NEGLIGIBLE_KL,
+            control=measured.effect(others, key),
+            control_name=f"the key hidden from {OTHER_HEADS[others]}",
         ),
     )
+    return [*found, needed]
+
+
+def _resting_findings(measured: Measured) -> list[Finding]:
+    """Does a copying head look at the sink when it has nothing to copy, and then do nothing?"""
+    head = measured.copier
+    return [
+        Finding(
+            claim="sink_rests",
+            statement=f"{head}, the strongest induction head on the even sequences, rests on "
+            f"position 0: tokens without an earlier copy put at least {RESTING} more of its "
+            "attention there, beyond what their place changes",
+            statistic="attention to position 0 from new tokens of the first block minus from "
+            "copied ones of the second, minus the same with new tokens in both",
+            values=measured.beyond_position("resting", head),
+            bar=Bar(
+                threshold=RESTING,
+                control=measured.beyond_position("resting", head, "chance"),
+                control_name="uniform attention",
+            ),
+        ),
+        Finding(
+            claim="sink_rests_silently",
+            statement=f"{head} writes less than {SILENT} of the norm that it writes while it "
+            "copies, when it has nothing to copy",
+            statistic="mean norm of the output from new tokens of the first block over that from "
+            "copied ones of the second",
+            values=measured.odd("resting_output", "repeated", head),
+            bar=Bar(
+                threshold=SILENT,
+                control=measured.odd("resting_output", "fresh", head),
+                control_name="new tokens in both blocks",
+            ),
+            larger=False,
+        ),
+    ]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from analysis.interventions import (
     Condition,
@@ -29,6 +29,23 @@ OTHER_HEADS = {
 
 METHODS = (Method.ZERO_VALUE, Method.MASK_KEY)
 """Whether the value at a position is needed, and whether the attention to it is."""
+
+OTHER_VALUE = "other_value"
+"""What `moved` does, as a method: the attention stays, and reads another value."""
+
+BANDS = (1, 16, 64)
+"""Where the parts of a sequence start that effects are told of, beside all positions after 0."""
+
+
+def bands(shape: tuple[int, int]) -> dict[str, Bool[np.ndarray, "sequence pos"]]:
+    """Parts of sequences as scopes, by their first and last position, such as `1-15`."""
+    places, ends = np.arange(shape[1]), (*BANDS[1:], shape[1])
+    parts = [(start, min(end, shape[1])) for start, end in zip(BANDS, ends, strict=True)]
+    return {
+        f"{start}-{end - 1}": np.broadcast_to((places >= start) & (places < end), shape)
+        for start, end in parts
+        if start < end
+    }
 
 
 def removed(
@@ -76,39 +93,61 @@ class Plan:
     elsewhere: tuple[int, ...]
     """Random positions in the first half, to compare position 0 with."""
     n_draws: int
-    """Sets of other heads, at most."""
+    """Sets of other heads, at most, and draws of other values."""
     seed: int
+
+    @property
+    def _sets(self) -> list[tuple[str, str, HeadSet]]:
+        """Heads that the same is done to, by their family and what they are called."""
+        single = [("single", str(head), (head,)) for head in self.top]
+        return [*single, ("top", "top", self.top), ("all", "all", self.every)]
 
     def conditions(self) -> list[Condition]:
         """Everything that the sweep applies.
 
         Families: `single`, `top` and `all` remove position 0 from one, the top or all heads;
-        `..._elsewhere` remove a random position instead; `layer_matched`, or else `random`, hides
+        `top_elsewhere` hides a random position instead; `layer_matched`, or else `random`, hides
         position 0 from other heads; `..._and_query_0` also changes what position 0 itself reads.
         """
         found: list[Condition] = []
-        sets = [*(("single", (head,)) for head in self.top), ("top", self.top), ("all", self.every)]
-        for family, heads in sets:
-            who = str(heads[0]) if family == "single" else family
+        for family, who, heads in self._sets:
             for method in METHODS:
                 found.append(_condition((method, 0), who, family, heads))
-                for draw, position in enumerate(self.elsewhere):
-                    if method is Method.ZERO_VALUE or family == "top":
-                        what = (method, position)
-                        found.append(_condition(what, who, f"{family}_elsewhere", heads, draw))
                 if family != "single":
                     found.append(_whole(method, who, heads))
+        for draw, position in enumerate(self.elsewhere):
+            what = (Method.MASK_KEY, position)
+            found.append(_condition(what, "top", "top_elsewhere", self.top, draw))
         family, others = self.others()
         for draw, heads in enumerate(others):
             what = (Method.MASK_KEY, 0)
             found.append(_condition(what, f"draw {draw}", family, heads, draw))
         return found
 
+    def other_values(self) -> list[Condition]:
+        """The control of every removed value: the same attention on another one.
+
+        Families are those of the removed values, with `_other_value`.
+        """
+        return [
+            Condition(
+                name=f"{OTHER_VALUE} 0 of {who}, draw {draw}",
+                family=f"{family}_{OTHER_VALUE}",
+                interventions=removed(Method.ZERO_VALUE, 0, heads),
+                draw=draw,
+            )
+            for family, who, heads in self._sets
+            for draw in range(self.n_draws)
+        ]
+
     def others(self) -> tuple[str, list[HeadSet]]:
         """Random sets of other heads, with as many in each layer as the top ones have.
 
-        Where a layer has too few others, heads are drawn from all layers.
+        Where a layer has too few others, heads are drawn from all layers; a model with a single
+        head has none.
         """
+        if len(self.every) < 2:
+            return "random", []
         top, every = Counter(h.layer for h in self.top), Counter(h.layer for h in self.every)
         if all(2 * n <= every[layer] for layer, n in top.items()):
             matched = layer_matched_sets(self.every, self.top, self.n_draws, self.seed)

@@ -3,12 +3,16 @@
 import numpy as np
 import polars as pl
 
-from analysis.interventions import Head, Method
+from analysis.interventions import Head
 from analysis.questions.halves import EVEN, ODD, odd_values, strongest_head
 from analysis.questions.judgement import Evidence
 
 from .conditions import OTHER_HEADS
 from .data import BOS_FIRST, WORD_FIRST
+
+SCOPE = "after"
+"""Effects are told over every position that can change: all after position 0, for values and keys
+alike. A part of the sequence would be a choice, and a different one would tell another story."""
 
 
 class Measured:
@@ -26,40 +30,59 @@ class Measured:
         """The head with the largest mean over the even sequences."""
         return strongest_head(self._sink["head_scores"], score, data)
 
+    @property
+    def copier(self) -> Head:
+        """The strongest induction head on the even sequences."""
+        return self.strongest("induction", "repeated")
+
+    def copies(self, score: float) -> bool:
+        """Whether its induction score on the odd sequences is at least that."""
+        return bool(self.odd("induction", "repeated", self.copier).mean() >= score)
+
     def odd(self, score: str, data: str, head: Head, column: str = "value") -> np.ndarray:
         """A head's values on the odd sequences that can test it, by sequence."""
         return odd_values(self._sink["head_scores"], score, data, head, column)
 
-    def effect(self, family: str, method: Method, scope: str) -> np.ndarray:
-        """KL(base || ablated) on the odd sequences, averaged over the conditions of a family."""
+    def effect(self, family: str, method: str) -> np.ndarray:
+        """KL(base || ablated) after position 0 on the odd sequences, averaged over a family."""
         conditions = self._sink["ablations"].filter(
-            pl.col("method").str.starts_with(method.value), family=family
+            pl.col("method").str.starts_with(method), family=family
         )["condition"]
         rows = self._sink["ablation_effects"].filter(
-            ODD, pl.col("condition").is_in(conditions.to_list()), scope=scope
+            ODD, pl.col("condition").is_in(conditions.to_list()), scope=SCOPE
         )
         means = rows.group_by("sequence").agg(pl.col("kl_base_ablated").mean())
         return means.sort("sequence")["kl_base_ablated"].to_numpy()
 
     def massive_layer(self) -> int:
-        """The layer with the largest ratio of norms on the even sequences."""
-        named = pl.col("score").str.extract(r"^residual_norm_ratio L(\d+)$").cast(pl.Int32)
+        """The layer with the most massive activation on the even sequences."""
+        named = pl.col("score").str.extract(r"^massive L(\d+)$").cast(pl.Int32)
         even = self._sink["model_scores"].filter(EVEN)
         rows = even.with_columns(layer=named).drop_nulls("layer")
         means = rows.filter(data=self.main).group_by("layer").agg(pl.col("value").mean())
         return int(means.sort("value", "layer")["layer"][-1])
 
-    def ratio(self, name: str, layer: int) -> np.ndarray:
-        """A ratio of norms on the odd sequences."""
+    def of_layer(self, name: str, layer: int) -> np.ndarray:
+        """A size of the residual stream on the odd sequences."""
         scores = self._sink["model_scores"]
         rows = scores.filter(ODD, score=f"{name} L{layer}", data=self.main)
         return rows.sort("sequence")["value"].to_numpy()
 
+    def beyond_position(self, score: str, head: Head, column: str = "value") -> np.ndarray:
+        """A head's values on repeated blocks minus those on fresh ones, odd sequences."""
+        rows = self._sink["head_scores"].filter(ODD, score=score, layer=head.layer, head=head.head)
+        both = rows.filter(data="repeated").join(rows.filter(data="fresh"), on="sequence")
+        return (
+            both.sort("sequence")
+            .select(pl.col(column) - pl.col(f"{column}_right"))[column]
+            .to_numpy()
+        )
+
     @property
-    def other_heads(self) -> str:
+    def other_heads(self) -> str | None:
         """The family of random heads: layer-matched ones, unless the layers have too few."""
         families = set(self._sink["ablations"]["family"])
-        return next(family for family in OTHER_HEADS if family in families)
+        return next((family for family in OTHER_HEADS if family in families), None)
 
     @property
     def top(self) -> str:

@@ -36,22 +36,17 @@ from analysis.questions.text_sweep import batch_rows
 from analysis.text.sources import text_rows
 from analysis.text.tokens import NO_TOKENIZER, Tokens, delimiter_ids
 
-from .conditions import OWN, Plan, removed
+from .conditions import OTHER_VALUE, OWN, Plan, bands, removed
 from .data import BOS_FIRST, WORD_FIRST, queries, repeated_and_fresh, two_by_two
-from .measures import (
-    attention_to,
-    carried,
-    mean_where,
-    over_the_rest,
-    places,
-    residual_norms,
-    scores_under,
-)
+from .measures import attention_to, places, resting_scores
+from .moved import other_values
+from .passes import carried, resting_outputs, scores_under, stream_sizes
 
 MIN_TOKENS = 8
 """Shorter sequences leave no queries after the middle, or no position to compare 0 with."""
 
 NO_BOS = "the sequences start without BOS: position 0 holds an ordinary token"
+ONE_HEAD = "the model has a single head: there is no other to compare it with"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +56,7 @@ class BosSink(Experiment):
     The heads that interventions act on are chosen on the even sequences.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     text: str
     """What `read_source` takes."""
@@ -76,7 +71,7 @@ class BosSink(Experiment):
     n_top: int
     """Heads that interventions act on jointly, the strongest sinks."""
     n_draws: int
-    """Random positions, and layer-matched sets of heads, to compare with."""
+    """Random positions, other values and layer-matched sets of heads, to compare with."""
     block_len: int
     """Random tokens in the block that is shown twice."""
 
@@ -134,7 +129,7 @@ class BosSink(Experiment):
             {"head_scores": self._mass_rows(model, masses)},
             *self._sizes(model, plan),
             self._moving(model, plan),
-            self._effects(model, plan, lambda n, of, what: report(2 * of + 6 * n, 8 * of, what)),
+            *self._effects(model, plan, report),
         ]
         return joined(frames)
 
@@ -148,10 +143,10 @@ class BosSink(Experiment):
         if self.vocabulary.tokenizer is None:
             return [absence(self.card, "sink_mass", "text", NO_TOKENIZER)]
         gaps = [] if self.bos else [absence(self.card, "attention_to_middle", "text", NO_BOS)]
-        try:
-            check_plain(model)
-        except UserError as error:
-            gaps.append(absence(self.card, "carried_share", "text", str(error)))
+        if len(heads_of(self.card)) < 2:
+            gaps.append(absence(self.card, "kl_base_ablated of other heads", "text", ONE_HEAD))
+        if (why := _not_plain(model)) is not None:
+            gaps.append(absence(self.card, "carried_over_residual", "text", why))
         return gaps
 
     def _check(self) -> None:
@@ -161,9 +156,9 @@ class BosSink(Experiment):
                 f"expected at least {MIN_TOKENS} tokens and a middle inside them, got "
                 f"{self.n_tokens} and {self.moved_to}; use longer sequences"
             )
-        if not 0 < 2 * self.n_top <= n_heads:
+        if not 0 < self.n_top <= max(1, n_heads // 2):
             raise UserError(
-                f"expected from 1 to {n_heads // 2} top heads, so that as many are left to "
+                f"expected from 1 to {max(1, n_heads // 2)} top heads, so that as many are left to "
                 f"compare with, got {self.n_top}; choose a number in that range"
             )
 
@@ -188,10 +183,13 @@ class BosSink(Experiment):
         frames: list[pl.DataFrame] = []
         n_bos = int(self.bos)
         for index, (data, tokens) in enumerate(self._repeats.items()):
-            functions = resting_scores(*queries(tokens.ids, n_bos, self.block_len))
+            compared = queries(tokens.ids, n_bos, self.block_len)
+            functions = resting_scores(*compared)
             functions["induction"] = lambda p, _: scores.induction_score(p, n_bos)
             part = stage(report, "random blocks", index, len(self._repeats))
             frames.append(self._scored(model, data, functions, part))
+            written = resting_outputs(model, tokens.ids, *compared)
+            frames.append(head_scores(written, None, "resting_output", self._labels(data)))
         return {"head_scores": pl.concat(frames)}
 
     def _masses(self, model: Model, report: Report) -> dict[str, dict[str, np.ndarray]]:
@@ -235,31 +233,35 @@ class BosSink(Experiment):
     def _sizes(self, model: Model, plan: Plan) -> list[dict[str, pl.DataFrame]]:
         """Norms of values, of what heads read from position 0, and of the residual stream."""
         ids, labels = self._designs[self._main].ids, self._labels(self._main)
-        norms = residual_norms(model, ids)
-        try:
-            check_plain(model)
-        except UserError:  # as `gaps` says
-            return [self._norms(norms, plan, labels)]
-        found = carried(model, ids)
-        stream = norms[..., 1:].mean(-1)[..., None]
-        found["carried_over_residual"] = found.pop("carried_norm") / stream
-        rows = [head_scores(values, None, name, labels) for name, values in found.items()]
-        tables = [{"head_scores": pl.concat(rows)}, self._norms(norms, plan, labels)]
+        sizes = stream_sizes(model, ids, plan.elsewhere)
+        stream = sizes["residual_norm"][..., 1:].mean(-1)[..., None]
+        found = carried(model, ids, plan.elsewhere, plain=_not_plain(model) is None)
+        rows: list[pl.DataFrame] = []
+        for name, values in found.items():
+            told = values / stream if name.startswith("carried_norm") else values
+            about = name.replace("carried_norm", "carried_over_residual")
+            rows.append(head_scores(told, None, about, labels))
+        tables = [{"head_scores": pl.concat(rows)}, self._norms(sizes, labels)]
+        none = np.isnan(listed(found["value_norm_ratio"], self.card)).all(0)
+        if none.any():
+            heads = ", ".join(str(plan.every[i]) for i in np.flatnonzero(none))
+            why = f"values of {heads} are 0 at all positions but the first"
+            tables.append({"absences": absence(self.card, "value_norm_ratio", "text", why)})
         if self._main != WORD_FIRST:
-            bare = residual_norms(model, self._designs[WORD_FIRST].ids)
-            tables.append(self._norms(bare, plan, self._labels(WORD_FIRST)))
+            bare = stream_sizes(model, self._designs[WORD_FIRST].ids, plan.elsewhere)
+            tables.append(self._norms(bare, self._labels(WORD_FIRST)))
         return tables
 
-    def _norms(self, norms: np.ndarray, plan: Plan, labels: Labels) -> dict[str, pl.DataFrame]:
-        """Norm of the residual stream by layer and position, and over the rest at position 0."""
-        ratio = over_the_rest(norms, 0)
-        control = np.mean([over_the_rest(norms, p) for p in plan.elsewhere], axis=0)
-        values: dict[str, np.ndarray] = {}
-        for layer in range(self.card.n_layers):
-            values[f"residual_norm_ratio L{layer}"] = ratio[:, layer]
-            values[f"residual_norm_ratio_elsewhere L{layer}"] = control[:, layer]
+    def _norms(self, sizes: dict[str, np.ndarray], labels: Labels) -> dict[str, pl.DataFrame]:
+        """Norm of the residual stream by layer and position, and what is large at position 0."""
+        values = {
+            f"{name} L{layer}": sizes[name][:, layer]
+            for layer in range(self.card.n_layers)
+            for name in sizes
+            if name != "residual_norm"
+        }
         return {
-            "layer_profiles": layer_profiles(norms, "residual_norm", labels),
+            "layer_profiles": layer_profiles(sizes["residual_norm"], "residual_norm", labels),
             "model_scores": model_scores(values, {}, labels),
         }
 
@@ -289,24 +291,26 @@ class BosSink(Experiment):
                 )
         return {"head_scores": pl.concat(rows), "head_effects": pl.concat(changes)}
 
-    def _effects(self, model: Model, plan: Plan, report: Report) -> dict[str, pl.DataFrame]:
-        ids = self._designs[self._main].ids
-        half = np.zeros(ids.shape, dtype=bool)
-        half[:, self.n_tokens // 2 :] = True
-        rows = batch_rows(self.n_tokens, model.device.type)
-        measured = Measurement(scopes={"second_half": half}, metrics=Metrics.LEAN, max_rows=rows)
-        effects = sweep(model, ids, plan.conditions(), OWN, measured, report)
-        return effect_rows(effects, self._labels(self._main))
+    def _effects(self, model: Model, plan: Plan, report: Report) -> list[dict[str, pl.DataFrame]]:
+        """What removals change, and what other values would, over the same positions."""
+        ids, labels = self._designs[self._main].ids, self._labels(self._main)
+        measured = Measurement(
+            scopes=bands(ids.shape),
+            metrics=Metrics.LEAN,
+            max_rows=batch_rows(self.n_tokens, model.device.type),
+        )
+        first, then = (stage(report, "ablations", index, 4) for index in (2, 3))
+        removals = sweep(model, ids, plan.conditions(), OWN, measured, first)
+        moved = other_values(model, ids, plan.other_values(), measured, self.seed, then)
+        controls = effect_rows(moved, labels)
+        named = controls["ablations"].with_columns(method=pl.lit(OTHER_VALUE))
+        return [effect_rows(removals, labels), {**controls, "ablations": named}]
 
 
-def resting_scores(first: Tensor, second: Tensor) -> dict[str, Score]:
-    """Attention to position 0 from two sets of queries (sequence, query), and the difference."""
-
-    def mean(pattern: Tensor, chosen: Tensor, rows: slice) -> Tensor:
-        return mean_where(pattern[..., 0], chosen[rows].to(pattern.device))
-
-    return {
-        "sink_mass_first_copy": lambda p, rows: mean(p, first, rows),
-        "sink_mass_second_copy": lambda p, rows: mean(p, second, rows),
-        "resting": lambda p, rows: mean(p, first, rows) - mean(p, second, rows),
-    }
+def _not_plain(model: Model) -> str | None:
+    """Why heads do not write what they attend to; None if they do."""
+    try:
+        check_plain(model)
+    except UserError as error:
+        return str(error)
+    return None

@@ -12,8 +12,9 @@ from analysis.questions.asked import Profile
 from analysis.questions.judgement import Evidence
 from analysis.questions.study import Recall, TextStudy
 
-from .claims import FIGURES, SinkClaims
+from .claims import FIGURES
 from .question import BosSink
+from .verdicts import SinkClaims
 
 N_SINKS = 4
 """Heads that interventions on the sink act on together, at most."""

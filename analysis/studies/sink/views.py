@@ -1,10 +1,12 @@
 """Answers of `BosSink` arranged for a reader: heads by name, designs and conditions in words."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
 from analysis.tables import named
+
+from .evidence import SCOPE
 
 DESIGNS = {
     "bos_first": ("BOS first", "BOS", "word"),
@@ -21,9 +23,10 @@ _GROUPS = {
     "single": "position 0",
     "top": "position 0",
     "all": "position 0",
-    "single_elsewhere": "a random position",
+    "single_other_value": "another value",
+    "top_other_value": "another value",
+    "all_other_value": "another value",
     "top_elsewhere": "a random position",
-    "all_elsewhere": "a random position",
     "layer_matched": "position 0, other heads",
     "random": "position 0, other heads",
 }
@@ -57,55 +60,131 @@ def design_rows(head_scores: pl.DataFrame, name: str) -> pl.DataFrame:
 
 
 def carried_rows(head_scores: pl.DataFrame) -> pl.DataFrame:
-    """Every head's attention to position 0 and what comes from there, by attention.
+    """What every head finds at position 0 and adds from there, beside other values.
 
     Returns:
-        Columns `name`, `mass`, the ratio of value norms as `value`, `lower` and `upper`, and
-        `share`, `by_attention` and `over_residual`, NULL where heads write more than what they
-        attend to; the strongest sink first.
+        Columns `name`, `mass`, the ratio of value norms as `value`, `lower` and `upper`, that of
+        values elsewhere as `elsewhere`, and the share of the residual stream as `part` and
+        `part_elsewhere`, NULL where heads write more than what they attend to; the strongest sink
+        first.
     """
     rows = every(head_scores).filter(data=main_design(head_scores))
     ratio = rows.filter(score="value_norm_ratio").select("name", "value", "lower", "upper")
     for column, score in (
         ("mass", "sink_mass"),
-        ("share", "carried_share"),
-        ("by_attention", "carried_by_attention"),
-        ("over_residual", "carried_over_residual"),
+        ("elsewhere", "value_norm_ratio_elsewhere"),
+        ("part", "carried_over_residual"),
+        ("part_elsewhere", "carried_over_residual_elsewhere"),
     ):
-        ratio = ratio.join(
-            rows.filter(score=score).select("name", value="value").rename({"value": column}),
-            on="name",
-            how="left",
-        )
+        of_score = rows.filter(score=score).select("name", pl.col("value").alias(column))
+        ratio = ratio.join(of_score, on="name", how="left")
     return ratio.sort("mass", descending=True)
 
 
 def removal_rows(
-    answer: Mapping[str, pl.DataFrame], method: str, scope: str, metric: str
+    answer: Mapping[str, pl.DataFrame], methods: Sequence[str], metric: str
 ) -> pl.DataFrame:
-    """What removing a position changes, beside its controls.
+    """What removing a position changes after it, beside its controls.
 
     Args:
         answer: Frames of `BosSink`.
-        method: `zero_value` or `mask_key`.
-        scope: Which positions are averaged.
+        methods: Of `zero_value`, `other_value` and `mask_key`.
         metric: A metric of effects.
 
     Returns:
         Columns `condition`, `group`, `heads`, `value`, `lower`, `upper` and `n`.
     """
+    method = pl.col("method").str.split(",").list.first()
     kept = answer["ablations"].filter(
-        pl.col("method").str.starts_with(method), pl.col("family").is_in(list(_GROUPS))
+        method.is_in(list(methods)), pl.col("family").is_in(list(_GROUPS))
     )
-    means = answer["ablation_means"].filter(scope=scope, metric=metric)
+    means = answer["ablation_means"].filter(scope=SCOPE, metric=metric)
     rows = kept.select("condition", "family", "heads").join(
         means.select("condition", "value", "lower", "upper", "n"),
         on="condition",
         maintain_order="left",
     )
-    words = pl.col("condition").str.strip_prefix(f"{method} ")
+    words = pl.col("condition").str.replace(r"^\w+ ", "")
     group = pl.col("family").replace_strict(_GROUPS, return_dtype=pl.String)
     return rows.with_columns(group=group, condition=words)
+
+
+def position_rows(answer: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """Where in the sequences the strongest sinks matter.
+
+    Args:
+        answer: Frames of `BosSink`.
+
+    Returns:
+        Columns `what`, `positions`, `kl`, the mean of KL(base || ablated) there, and `share`, of
+        its sum over all positions after 0.
+    """
+    names = pl.DataFrame(
+        {
+            "family": ["top", "top_other_value", "top"],
+            "method": ["zero_value", "other_value", "mask_key"],
+            "what": ["value removed", "another value", "attention removed"],
+        }
+    )
+    ablations = answer["ablations"].with_columns(pl.col("method").str.split(",").list.first())
+    conditions = names.join(ablations, on=("family", "method"), maintain_order="left_right")
+    ends = pl.col("scope").str.extract_groups(r"^(?<first>\d+)-(?<last>\d+)$")
+    first, last = (ends.struct.field(end).cast(pl.Int32) for end in ("first", "last"))
+    found = (
+        conditions.select("condition", "what")
+        .join(
+            answer["ablation_means"].filter(metric="kl_base_ablated"),
+            on="condition",
+            maintain_order="left_right",
+        )
+        .with_columns(start=first, size=last - first + 1)
+        .drop_nulls("start")
+        .group_by("what", "scope", "start", "size", maintain_order=True)
+        .agg(kl=pl.col("value").mean())
+    )
+    total = pl.col("kl") * pl.col("size")
+    share = (total / total.sum().over("what")).alias("share")
+    return found.select("what", "kl", share, positions="scope")
+
+
+def massive_rows(answer: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """What is large at position 0 of the residual stream entering each layer, in the main design.
+
+    Returns:
+        Columns `layer`, `residual_norm_ratio`, `largest_activation`, `largest_over_median`,
+        `massive` and `massive_elsewhere`: massive above 1.
+    """
+    rows = answer["model_scores"].filter(
+        pl.col("sequence").is_null(), data=main_design(answer["head_scores"])
+    )
+    parts = rows.select(
+        "value",
+        score=pl.col("score").str.extract(r"^(\w+) L\d+$"),
+        layer=pl.col("score").str.extract(r" L(\d+)$").cast(pl.Int32),
+    )
+    return parts.pivot("score", index="layer", values="value").sort("layer")
+
+
+def copier_rows(head_scores: pl.DataFrame) -> pl.DataFrame:
+    """How every head rests, the strongest induction head first.
+
+    Returns:
+        Columns `name`, `induction`, `resting` and `resting_by_place`, the attention to position 0
+        that is lost between the blocks when the second is the first again or new, and `output` and
+        `output_by_place`, what is written in the first block over the second.
+    """
+    rows = every(head_scores)
+    found = rows.filter(score="induction", data="repeated").select("name", induction="value")
+    for column, score, data in (
+        ("resting", "resting", "repeated"),
+        ("resting_by_place", "resting", "fresh"),
+        ("output", "resting_output", "repeated"),
+        ("output_by_place", "resting_output", "fresh"),
+    ):
+        of_score = rows.filter(score=score, data=data)
+        column_of = of_score.select("name", pl.col("value").alias(column))
+        found = found.join(column_of, on="name", how="left")
+    return found.sort("induction", descending=True)
 
 
 def moved_rows(answer: Mapping[str, pl.DataFrame], name: str, condition: str) -> pl.DataFrame:

@@ -1,24 +1,38 @@
 """The sink: controls that match, verdicts that follow, and no sink where there is none."""
 
 import json
+import shutil
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import polars as pl
 import pytest
+import torch
+import transformers as tf
 
 from analysis.errors import UserError
 from analysis.interventions import Head
 from analysis.models.card import read_card
 from analysis.models.load import load_model
+from analysis.plots.intervals import claim_intervals
 from analysis.questions.judgement import Verdict
 from analysis.studies.sink import views as sink_views
-from analysis.studies.sink.claims import NO_OP, SinkClaims, weaker
+from analysis.studies.sink.claims import PART_SMALL, SILENT, SINK, VALUE_SMALL
 from analysis.studies.sink.conditions import Plan
-from analysis.studies.sink.measures import scores_under
-from analysis.studies.sink.question import BosSink
+from analysis.studies.sink.passes import scores_under
+from analysis.studies.sink.question import ONE_HEAD, BosSink
+from analysis.studies.sink.verdicts import (
+    NO_OP,
+    OF_A_COPIER,
+    OF_A_SINK,
+    SinkClaims,
+    weaker,
+)
+from analysis.tables import judged_claims
 from store.schema import conformed
+from tests.models.architectures import GQA, build
 
 N_LAYERS, N_HEADS = 2, 4
 TEXT = "Mary and John went to the shop, and Mary gave a red book to John. The lamp was old! "
@@ -42,7 +56,7 @@ def question(worded, tmp_path_factory) -> BosSink:
         model=str(worded),
         text=str(path),
         bos=True,
-        n_sequences=6,
+        n_sequences=12,
         n_tokens=16,
         moved_to=5,
         n_top=2,
@@ -70,8 +84,9 @@ def test_controls_match_the_layers_where_that_can_be(question):
     family, others = crowded.others()
     assert family == "random"
     assert all(len(heads) == 3 and not set(heads) & set(crowded.top) for heads in others)
-    names = [condition.name for condition in crowded.conditions()]
+    names = [c.name for c in (*crowded.conditions(), *crowded.other_values())]
     assert len(names) == len(set(names))
+    assert replace(plan, top=every[:1], every=every[:1]).others() == ("random", [])
 
 
 def test_the_answer_fits_the_store_and_is_of_the_patterns(question, answer):
@@ -104,7 +119,9 @@ def test_a_random_model_has_no_sink_of_any_kind(question, answer):
     conformed("claims", claims.with_columns(run=pl.lit("0123")))
     assert {*NO_OP, "no_op_sink", "sink_is_token", "sink_massive"} < set(claims["claim"])
     assert not claims.filter(verdict="supported").height, claims.filter(verdict="supported")
-    assert claims.filter(claim="no_op_sink")["verdict"].item() == "not supported"
+    about = dict(claims.select("claim", "verdict").iter_rows())
+    assert about["no_op_sink"] == about["sink_attends"] == "refuted"
+    assert {about[claim] for claim in (*OF_A_SINK, *OF_A_COPIER)} == {"not testable"}
 
 
 def test_without_bos_only_position_0_is_tested(question):
@@ -124,7 +141,61 @@ def test_without_a_tokenizer_only_random_blocks_are_tested(question, saved):
     assert set(frames) == {"head_scores", "absences"}
     assert frames["absences"]["reason"].str.contains("tokenizer").all()
     claims = SinkClaims(card=asked.card, seed=0, sink=Stored(frames)).run(silent)["claims"]
-    assert set(claims["claim"]) == {"sink_rests"}
+    assert set(claims["claim"]) == set(OF_A_COPIER)
+
+
+@pytest.fixture(scope="module")
+def made(worded, tmp_path_factory):
+    """The folder of a small Llama of other sizes, with the words' tokenizer."""
+    told = json.loads((worded / "config.json").read_text())
+
+    def folder(change: Callable[[torch.nn.Module], None], **sizes: int) -> str:
+        path = tmp_path_factory.mktemp("sink") / "llama"
+        about = {**GQA, "vocab_size": told["vocab_size"], "pad_token_id": 0, "eos_token_id": None}
+        model = build(tf.LlamaConfig(**{**about, **sizes}))
+        change(model)
+        model.save_pretrained(path)
+        shutil.copy(worded / "tokenizer.json", path)
+        return str(path)
+
+    return folder
+
+
+def test_one_layer_with_one_head_is_told_of_and_has_nothing_to_compare_with(question, made):
+    path = made(
+        lambda _model: None,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        num_key_value_heads=1,
+    )
+    asked = replace(question, model=path, n_top=1)
+    frames = asked.run(silent)
+    for table, frame in frames.items():
+        conformed(table, frame.with_columns(run=pl.lit("0123")))
+    assert frames["absences"]["reason"].to_list() == [ONE_HEAD]
+    claims = SinkClaims(card=asked.card, seed=0, sink=Stored(frames)).run(silent)["claims"]
+    assert "sink_value_unused" in set(claims["claim"])
+    assert "sink_attention_needed" not in set(claims["claim"])
+    assert sink_views.position_rows(frames)["positions"].unique().to_list() == ["1-15"]
+
+
+def test_a_head_without_values_is_told_of_and_has_no_claim(question, made):
+    def silence(model: torch.nn.Module) -> None:
+        model.get_submodule("model.layers.0").self_attn.v_proj.weight.data[:8] = 0
+
+    asked = replace(question, model=made(silence, num_key_value_heads=4))
+    frames = asked.run(silent)
+    for table, frame in frames.items():
+        conformed(table, frame.with_columns(run=pl.lit("0123")))
+    assert frames["absences"]["score"].to_list() == ["value_norm_ratio"]
+    assert frames["absences"]["reason"].str.contains("^values of L0H0 are 0").all()
+    here = (pl.col("score") == "sink_mass") & (pl.col("layer") == 0) & (pl.col("head") == 0)
+    masses = pl.when(here).then(1.0).otherwise("value")
+    sinking = frames["head_scores"].with_columns(value=masses)
+    evidence = Stored({**frames, "head_scores": sinking})
+    claims = SinkClaims(card=asked.card, seed=0, sink=evidence).run(silent)["claims"]
+    assert claims.filter(claim="sink_attends")["statement"].str.starts_with("L0H0").all()
+    assert not {"sink_value_small", "no_op_sink"} & set(claims["claim"])
 
 
 @pytest.mark.parametrize(
@@ -140,88 +211,212 @@ def test_what_cannot_be_compared_is_refused(wrong, message, question):
         replace(question, **wrong).run(silent)
 
 
-def changed(answer, values: dict[str, float], spread: float) -> Stored:
-    """The answer with one score of all heads at new means, the odd and even sequences alike."""
-    frame = answer["head_scores"]
+def built(answer, scores: dict[str, float], effects: dict[str, float], spread: float) -> Stored:
+    """The answer with scores of all heads, and effects of families, at new means."""
     noise = pl.col("sequence").fill_null(0) * spread
-    for name, mean in values.items():
+    frame, changes = answer["head_scores"], answer["ablation_effects"]
+    for name, mean in scores.items():
         score, data = name.split(" on ")
         here = (pl.col("score") == score) & (pl.col("data") == data)
-        value = pl.when(here).then(mean + noise).otherwise(pl.col("value"))
-        frame = frame.with_columns(value=value)
-    return Stored({**answer, "head_scores": frame})
+        frame = frame.with_columns(value=pl.when(here).then(mean + noise).otherwise("value"))
+    for name, mean in effects.items():
+        method, families = name.split(" of ")
+        chosen = answer["ablations"].filter(
+            pl.col("method").str.starts_with(method), pl.col("family").is_in(families.split("/"))
+        )
+        assert chosen.height, name
+        here = pl.col("condition").is_in(chosen["condition"].to_list())
+        kl = pl.when(here).then(mean + noise).otherwise("kl_base_ablated")
+        changes = changes.with_columns(kl_base_ablated=kl)
+    return Stored({**answer, "head_scores": frame, "ablation_effects": changes})
 
 
-SINKING = {
-    "sink_mass on bos_first": 0.9,
-    "attention_to_0 on bos_first": 0.9,
-    "carried_share on bos_first": 0.01,
-    "carried_by_attention on bos_first": 0.5,
-    "resting on repeated": 0.6,
-    "resting on fresh": 0.0,
+PERFECT = {
+    "sink_mass on bos_first": 0.99,
+    "attention_to_0 on bos_first": 0.99,
+    "value_norm_ratio on bos_first": 0.0,
+    "value_norm_ratio_elsewhere on bos_first": 1.0,
+    "carried_over_residual on bos_first": 0.0,
+    "carried_over_residual_elsewhere on bos_first": 0.3,
+    "induction on repeated": 0.9,
+    "resting on repeated": 0.9,
+    "resting on fresh": 0.1,
+    "resting_output on repeated": 0.0,
+    "resting_output on fresh": 1.0,
 }
+"""All attention of a head at rest on a value of 0, and so no output."""
+OF_WHAT_IT_CARRIES = OF_A_SINK[3:]
+"""The claims about a sink that hold of a token and of a position alike."""
+UNUSED = {
+    "zero_value of top": 0.0,
+    "other_value of top_other_value": 0.1,
+    "mask_key of top": 0.3,
+    "mask_key of layer_matched/random": 0.02,
+}
+"""What that does to predictions, in nats."""
+TOKEN = {
+    "attention_to_middle on bos_moved": 0.9,
+    "attention_to_0 on bos_moved": 0.05,
+    "attention_to_0 on word_first": 0.05,
+    "attention_to_middle on word_first": 0.05,
+}
+POSITION = {
+    "attention_to_middle on bos_moved": 0.0,
+    "attention_to_0 on bos_moved": 0.98,
+    "attention_to_0 on word_first": 0.98,
+    "attention_to_middle on word_first": 0.0,
+    "sink_mass on word_first": 0.98,
+}
+BOTH = {**TOKEN, "attention_to_middle on bos_moved": 0.05, "sink_mass on word_first": 0.05}
 
 
-def verdicts(answer, worded, values: dict[str, float], spread: float) -> dict[str, str]:
-    evidence = changed(answer, values, spread)
+def judged(
+    answer, worded, scores: dict[str, float], effects: dict[str, float] = UNUSED, spread=1e-4
+) -> dict[str, str]:
+    evidence = built(answer, scores, effects, spread)
     claims = SinkClaims(card=read_card(str(worded)), seed=0, sink=evidence).run(silent)["claims"]
     return dict(claims.select("claim", "verdict").iter_rows())
 
 
-def test_verdicts_follow_what_was_measured(answer, worded):
-    token = {
-        "attention_to_middle on bos_moved": 0.9,
-        "attention_to_0 on bos_moved": 0.1,
-        "attention_to_0 on word_first": 0.1,
-        "attention_to_middle on word_first": 0.1,
+def test_a_perfect_sink_passes_every_claim_that_is_made_of_one(answer, worded):
+    found = judged(answer, worded, {**PERFECT, **BOTH})
+    asked = {*NO_OP, *OF_WHAT_IT_CARRIES, *OF_A_COPIER, "no_op_sink"}
+    assert {found[claim] for claim in asked} == {"supported"}
+
+
+def test_a_sink_whose_value_matters_fails(answer, worded):
+    heavy = {
+        **PERFECT,
+        "value_norm_ratio on bos_first": 1.0,
+        "carried_over_residual on bos_first": 0.3,
+        "resting_output on repeated": 1.0,
     }
-    found = verdicts(answer, worded, {**SINKING, **token}, 1e-4)
-    for claim in ("sink_attends", "sink_carries_little", "sink_rests", "sink_is_token"):
-        assert found[claim] == "supported"
-    assert found["sink_needs_both"] == "not supported"
-    both = {**token, "attention_to_middle on bos_moved": 0.1}
-    found = verdicts(answer, worded, {**SINKING, **both}, 1e-4)
-    assert found["sink_needs_both"] == "supported"
-    assert found["sink_is_token"] == "not supported"
-    heavy = {**SINKING, "carried_share on bos_first": 0.4}
-    assert verdicts(answer, worded, heavy, 1e-4)["sink_carries_little"] == "not supported"
-    assert verdicts(answer, worded, heavy, 1e-4)["no_op_sink"] == "not supported"
+    found = judged(answer, worded, heavy, {**UNUSED, "zero_value of top": 0.1})
+    lost = ("sink_value_small", "sink_writes_little", "sink_value_unused", "sink_rests_silently")
+    assert {found[claim] for claim in (*lost, "no_op_sink")} == {"refuted"}
+    assert found["sink_attends"] == found["sink_rests"] == "supported"
+
+
+def test_what_is_small_anywhere_says_nothing_of_the_sink(answer, worded):
+    """Below every bar, but so is the same attention on another value."""
+    small = {
+        **PERFECT,
+        "value_norm_ratio_elsewhere on bos_first": 0.0,
+        "carried_over_residual_elsewhere on bos_first": 0.0,
+        "resting_output on fresh": 0.0,
+    }
+    found = judged(answer, worded, small, {**UNUSED, "other_value of top_other_value": 0.0})
+    lost = ("sink_value_small", "sink_writes_little", "sink_value_unused", "sink_rests_silently")
+    assert {found[claim] for claim in (*lost, "no_op_sink")} == {"not shown"}
+
+
+def test_rest_is_beyond_what_the_place_alone_changes(answer, worded):
+    by_place = {**PERFECT, "resting on fresh": 0.9}
+    assert judged(answer, worded, by_place)["sink_rests"] == "refuted"
+
+
+@pytest.mark.parametrize(
+    ("design", "expected"),
+    [
+        (TOKEN, {"sink_is_token": "supported", "sink_is_position": "refuted"}),
+        (
+            POSITION,
+            {
+                "sink_is_position": "supported",
+                "sink_is_token": "refuted",
+                "sink_without_bos": "supported",
+            },
+        ),
+        (BOTH, {"sink_needs_both": "supported", "sink_without_bos": "refuted"}),
+    ],
+    ids=["token", "position", "both"],
+)
+def test_token_position_and_both_are_told_apart(design, expected, answer, worded):
+    found = judged(answer, worded, {**PERFECT, **design})
+    claims = ("sink_is_token", "sink_is_position", "sink_needs_both")
+    assert {claim: found[claim] for claim in expected} == expected
+    assert sum(found[claim] == "supported" for claim in claims) == 1
 
 
 @pytest.mark.parametrize(
     ("claim", "score", "threshold"),
     [
-        ("sink_attends", "sink_mass on bos_first", 0.5),
-        ("sink_carries_little", "carried_share on bos_first", 0.1),
-        ("sink_rests", "resting on repeated", 0.1),
+        ("sink_attends", "sink_mass on bos_first", SINK),
+        ("sink_value_small", "value_norm_ratio on bos_first", VALUE_SMALL),
+        ("sink_writes_little", "carried_over_residual on bos_first", PART_SMALL),
+        ("sink_rests_silently", "resting_output on repeated", SILENT),
     ],
 )
 def test_an_interval_that_includes_the_threshold_is_undecided(
     claim, score, threshold, answer, worded
 ):
-    """The odd sequences are 1, 3 and 5, so that their mean is the threshold."""
-    around = {**SINKING, score: threshold - 3 * 0.02}
-    assert verdicts(answer, worded, around, 0.02)[claim] == "undecided"
+    """The odd sequences are 1, 3, ..., 11, so that their mean is the threshold."""
+    noise = 0.005
+    scores = {**PERFECT, "sink_mass on bos_first": 0.9, score: threshold - 6 * noise}
+    assert judged(answer, worded, scores, spread=noise)[claim] == "undecided"
+
+
+def test_few_sequences_test_nothing(answer, worded):
+    """Five differences have no p below .025, however large they are."""
+    few = dict(answer)
+    for table in ("head_scores", "ablation_effects"):
+        few[table] = few[table].filter(pl.col("sequence").is_null() | (pl.col("sequence") < 10))
+    found = judged(few, worded, PERFECT)
+    assert {found[claim] for claim in (*NO_OP, "no_op_sink")} == {"not testable"}
 
 
 def test_a_claim_about_a_sink_is_no_stronger_than_the_sink(answer, worded):
-    weak = {**SINKING, "sink_mass on bos_first": 0.2}
-    assert verdicts(answer, worded, weak, 1e-4)["sink_carries_little"] == "not supported"
-    open_ = {**SINKING, "sink_mass on bos_first": 0.5 - 3 * 0.001}
-    assert verdicts(answer, worded, open_, 0.001)["sink_carries_little"] == "undecided"
-    assert weaker(Verdict.SUPPORTED, Verdict.UNDECIDED) is Verdict.UNDECIDED
-    assert weaker(Verdict.NOT_SUPPORTED, Verdict.UNDECIDED) is Verdict.NOT_SUPPORTED
+    weak = judged(answer, worded, {**PERFECT, "sink_mass on bos_first": 0.2})
+    assert {weak[claim] for claim in OF_A_SINK} == {"not testable"}
+    assert weak["no_op_sink"] == "refuted"
+    open_ = judged(answer, worded, {**PERFECT, "sink_mass on bos_first": 0.5 - 6e-4})
+    assert {open_[claim] for claim in OF_WHAT_IT_CARRIES} == {"undecided"}
 
 
-def test_no_op_is_supported_only_if_every_part_is(worded):
-    claims = SinkClaims(card=read_card(str(worded)), seed=0, sink=Stored())
-    held, open_, lost = Verdict.SUPPORTED, Verdict.UNDECIDED, Verdict.NOT_SUPPORTED
-    for parts, expected in (
-        ([held] * 4, "supported"),
-        ([held, held, open_, held], "undecided"),
-        ([held, held, open_, lost], "not supported"),
-    ):
-        assert claims._no_op(parts)["verdict"] == expected
+def test_what_does_not_copy_cannot_rest_from_it(answer, worded):
+    found = judged(answer, worded, {**PERFECT, "induction on repeated": 0.1})
+    assert {found[claim] for claim in OF_A_COPIER} == {"not testable"}
+    assert found["no_op_sink"] == "not testable"
+
+
+def test_the_weakest_is_what_speaks_against_a_claim_most():
+    held, open_, untested = Verdict.SUPPORTED, Verdict.UNDECIDED, Verdict.NOT_TESTABLE
+    lost, unseen = Verdict.REFUTED, Verdict.NOT_SHOWN
+    order = [held, open_, untested, unseen, lost]
+    for place, verdict in enumerate(order):
+        assert weaker(*order[: place + 1]) is verdict
+        assert weaker(held, verdict) is verdict
+
+
+def test_a_conjunction_shows_its_parts_and_no_number(answer, worded):
+    evidence = built(answer, {**PERFECT, "resting on fresh": 0.9}, UNUSED, 1e-4)
+    judge = SinkClaims(card=read_card(str(worded)), seed=0, sink=evidence)
+    rows = judge.run(silent)["claims"]
+    row = rows.row(by_predicate=pl.col("claim") == "no_op_sink", named=True)
+    numbers = ("estimate", "lower", "upper", "control", "threshold", "p", "n_null")
+    assert [row[name] for name in numbers] == [None] * len(numbers)
+    assert "sink_rests refuted, sink_rests_silently supported" in row["statement"]
+    chart = claim_intervals(rows, "t", "d").to_dict()["vconcat"]
+    assert len(chart) == rows.height
+    assert chart[-1]["layer"][0]["encoding"]["text"]["field"] == "verdict"
+    assert judged_claims(rows.with_columns(run=pl.lit("x")))["95 %"].null_count() == 1
+
+
+def test_views_tell_the_same_scope_of_every_removal(answer):
+    for methods in (("zero_value", "other_value"), ("mask_key",)):
+        rows = sink_views.removal_rows(answer, methods, "kl_base_ablated")
+        after = answer["ablation_means"].filter(scope="after", metric="kl_base_ablated")
+        assert set(rows["value"]) <= set(after["value"])
+        assert rows["group"].null_count() == 0
+    parts = sink_views.position_rows(answer)
+    assert parts.group_by("what").agg(pl.col("share").sum())["share"].to_list() == (
+        pytest.approx([1, 1, 1])
+    )
+    copiers = sink_views.copier_rows(answer["head_scores"])
+    assert copiers["induction"].is_sorted(descending=True)
+    assert sink_views.massive_rows(answer)["layer"].to_list() == [0, 1]
+    carried = sink_views.carried_rows(answer["head_scores"])
+    assert carried.null_count().sum_horizontal().item() == 0
 
 
 def test_the_question_is_everything_that_the_answer_depends_on(question):

@@ -4,27 +4,27 @@ import numpy as np
 import pytest
 import torch
 
+from analysis.attention import Site, Taps, Where
 from analysis.interventions import Condition, Head, Method
 from analysis.interventions.averages import Measurement
 from analysis.interventions.passes.predictions import Metrics
 from analysis.interventions.passes.sweep import sweep
-from analysis.models.load import load_model
-from analysis.studies.sink.conditions import OWN, removed
+from analysis.models.load import hidden_states, load_model, unembed
+from analysis.studies.sink.conditions import OWN, Plan, bands, removed
 from analysis.studies.sink.data import queries, repeated_and_fresh, two_by_two
 from analysis.studies.sink.measures import (
     PLACES,
     attention_to,
-    carried,
-    carried_share,
     has_earlier_copy,
+    massive,
     mean_where,
     over_the_rest,
     places,
-    residual_norms,
-    scores_under,
-    value_norm_ratio,
+    resting_output,
     written_norms,
 )
+from analysis.studies.sink.moved import moving, other_keys, other_values
+from analysis.studies.sink.passes import carried, resting_outputs, scores_under, stream_sizes
 from analysis.text.tokens import Tokens
 from tests.models.oracle import Rotary, llama
 
@@ -76,30 +76,26 @@ def test_a_mean_over_chosen_queries_is_undefined_without_any():
     assert found[1].isnan().all()
 
 
-def test_what_is_carried_is_what_was_put_there():
-    """A head that reads half of its output from a value of a known size."""
+def test_norms_written_are_those_of_the_output():
     W_O = torch.randn(1, 4, 9, generator=torch.Generator().manual_seed(0))
-    v = torch.randn(1, 1, 5, 4, generator=torch.Generator().manual_seed(1))
-    v[:, :, 0] *= 0.01
-    pattern = random_pattern(1, 1, 5)
-    z = pattern @ v
+    z = torch.randn(1, 1, 5, 4, generator=torch.Generator().manual_seed(1))
     written = torch.einsum("bhpd,hdm->bhpm", z, W_O).norm(dim=-1)
     torch.testing.assert_close(written_norms(z, W_O), written)
-    value = (v @ W_O[0]).norm(dim=-1)
-    share, by_attention = carried_share(pattern[..., 0], value, written)
-    parts = (pattern[..., 1:, :1] * (v[:, :, :1] @ W_O[0])).norm(dim=-1)
-    torch.testing.assert_close(share, parts.mean(-1) / written[..., 1:].mean(-1))
-    torch.testing.assert_close(by_attention / share, value[..., 1:].mean(-1) / value[..., 0])
-    ratio = v[0, 0, 0].norm() / v[0, 0, 1:].norm(dim=-1).mean()
-    torch.testing.assert_close(value_norm_ratio(v)[0, 0], ratio)
 
 
-def test_a_head_that_reads_position_0_alone_carries_all_from_there():
-    v, W_O = torch.randn(1, 1, 5, 4), torch.randn(1, 4, 9)
-    column = torch.ones(1, 1, 5)
-    value, output = written_norms(v, W_O), written_norms(v[:, :, :1].expand(v.shape), W_O)
-    share, _ = carried_share(column, value, output)
-    torch.testing.assert_close(share, torch.ones(1, 1))
+def test_a_head_that_writes_nothing_at_rest_scores_0_and_one_that_never_writes_is_undefined():
+    written = torch.tensor([[[0.0, 0.0, 3.0, 5.0], [2.0, 4.0, 3.0, 3.0], [1.0, 1.0, 0.0, 0.0]]])
+    resting = torch.tensor([[True, True, False, False]])
+    found = resting_output(written, resting, ~resting)[0]
+    assert found[:2].tolist() == [0, 1]
+    assert found[2].isnan()
+
+
+def test_massive_is_beyond_both_published_bars():
+    largest = torch.tensor([150.0, 90.0, 150.0, 3000.0])
+    median = torch.tensor([0.1, 0.01, 0.2, 1.0])
+    found = massive(largest, median)
+    torch.testing.assert_close(found, torch.tensor([1.5, 0.9, 0.75, 3.0]))
 
 
 def test_norms_of_values_and_of_the_stream_are_those_of_a_forward_pass_by_hand(saved):
@@ -108,28 +104,103 @@ def test_norms_of_values_and_of_the_stream_are_those_of_a_forward_pass_by_hand(s
     state = {name: t.double().numpy() for name, t in model.net.state_dict().items()}
     sizes = Rotary(n_layers=2, n_heads=4, n_kv_heads=2, theta=10_000.0, eps=1e-6)
     expected = llama(state, ids, sizes)
-    norms = residual_norms(model, ids)
+    found = stream_sizes(model, ids, (3, 5))
     for layer in range(N_LAYERS):
-        by_hand = np.linalg.norm(expected.resid[layer], axis=-1)
-        np.testing.assert_allclose(norms[:, layer], by_hand, rtol=1e-4)
-    found = carried(model, ids)
+        stream = expected.resid[layer]
+        norms = np.linalg.norm(stream, axis=-1)
+        np.testing.assert_allclose(found["residual_norm"][:, layer], norms, rtol=1e-4)
+        by_hand = norms[:, 0] / norms[:, 1:].mean(-1)
+        np.testing.assert_allclose(found["residual_norm_ratio"][:, layer], by_hand, rtol=1e-4)
+        largest = np.abs(stream).max(-1)
+        over = largest[:, 0] / np.median(np.abs(stream).reshape(3, -1), axis=-1)
+        np.testing.assert_allclose(found["largest_activation"][:, layer], largest[:, 0], rtol=1e-4)
+        np.testing.assert_allclose(found["largest_over_median"][:, layer], over, rtol=0.05)
+    found = carried(model, ids, (3, 5), plain=True)
+    resting = torch.zeros(3, 9, dtype=torch.bool)
+    resting[:, 2:4] = True
+    outputs = resting_outputs(model, ids, resting, ~resting)
     for layer in range(N_LAYERS):
         pattern, z = expected.pattern[layer], expected.z[layer]
         w_o = state[f"model.layers.{layer}.self_attn.o_proj.weight"].T.reshape(4, 8, 32)
-        value_0 = z[:, :, 0]  # query 0 reads nothing but the value at position 0
-        carried_norm = pattern[..., 1:, 0].mean(-1) * np.linalg.norm(
-            np.einsum("bhd,hdm->bhm", value_0, w_o), axis=-1
-        )
-        np.testing.assert_allclose(found["carried_norm"][:, layer], carried_norm, rtol=1e-4)
+        v = np.linalg.solve(pattern, z)
+        mass = pattern[..., 1:, 0].mean(-1)
+        writes = np.linalg.norm(np.einsum("bhkd,hdm->bhkm", v, w_o), axis=-1)
+        norms = np.linalg.norm(v, axis=-1)
+        at_3 = norms[..., 3] / norms[..., [1, 2, 4, 5, 6, 7, 8]].mean(-1)
+        at_5 = norms[..., 5] / norms[..., [1, 2, 3, 4, 6, 7, 8]].mean(-1)
         written = np.linalg.norm(np.einsum("bhqd,hdm->bhqm", z, w_o), axis=-1)
-        share = carried_norm / written[..., 1:].mean(-1)
-        np.testing.assert_allclose(found["carried_share"][:, layer], share, rtol=1e-4)
+        for name, by_hand in {
+            "carried_norm": mass * writes[..., 0],
+            "carried_norm_elsewhere": mass * writes[..., [3, 5]].mean(-1),
+            "value_norm_ratio": norms[..., 0] / norms[..., 1:].mean(-1),
+            "value_norm_ratio_elsewhere": (at_3 + at_5) / 2,
+        }.items():
+            np.testing.assert_allclose(found[name][:, layer], by_hand, rtol=1e-3)
+        rest = written[..., 2:4].mean(-1) / written[..., [0, 1, 4, 5, 6, 7, 8]].mean(-1)
+        np.testing.assert_allclose(outputs[:, layer], rest, rtol=1e-4)
 
 
 def test_a_norm_over_the_rest_leaves_out_itself_and_position_0():
-    norms = np.array([[[100.0, 2.0, 4.0, 6.0]]])
-    assert over_the_rest(norms, 0).item() == pytest.approx(25)
-    assert over_the_rest(norms, 3).item() == pytest.approx(2)
+    norms = torch.tensor([[[100.0, 2.0, 4.0, 6.0], [5.0, 0.0, 0.0, 0.0]]])
+    assert over_the_rest(norms, 0)[0, 0].item() == pytest.approx(25)
+    assert over_the_rest(norms, 3)[0, 0].item() == pytest.approx(2)
+    assert over_the_rest(norms, 0)[0, 1].isnan()
+
+
+def test_every_query_gives_its_attention_to_another_key_that_it_sees():
+    keys = other_keys((50, 7), (0, 1))
+    assert (keys[:, 0] == 0).all()
+    for query in range(1, 7):
+        assert set(keys[:, query]) == set(range(1, query + 1))
+    assert not np.array_equal(keys, other_keys((50, 7), (0, 2)))
+
+
+def test_attention_to_position_0_moves_as_a_whole_and_nothing_else_does():
+    pattern = random_pattern()
+    keys = torch.from_numpy(other_keys((2, 7), (0, 0)))
+    edit = moving([Head(1, 0), Head(1, 2)], keys)
+    assert torch.equal(edit(Where(0, slice(0, 2)), pattern), pattern)
+    before = pattern.clone()
+    moved = edit(Where(1, slice(0, 2)), pattern)
+    assert torch.equal(pattern, before)
+    assert torch.equal(moved[:, 1], pattern[:, 1])
+    for row, head, query in np.ndindex(2, 2, 7):
+        expected = pattern[row, 2 * head, query].clone()
+        if query:
+            expected[keys[row, query]] += expected[0].clone()
+            expected[0] = 0
+        torch.testing.assert_close(moved[row, 2 * head, query], expected)
+
+
+def test_effects_of_other_values_are_those_of_the_moved_patterns(saved):
+    model = load_model(str(saved("llama")))
+    ids = np.random.default_rng(0).integers(2, 100, (3, 9)).astype(np.int32)
+    every = tuple(Head(layer, head) for layer in range(N_LAYERS) for head in range(N_HEADS))
+    plan = Plan(top=every[2:4], every=every, elsewhere=(3,), n_draws=2, seed=0)
+    conditions = [c for c in plan.other_values() if c.family == "top_other_value"]
+    whole = {"all": np.ones(ids.shape, dtype=bool)}
+    measured = Measurement(scopes=whole, metrics=Metrics.LEAN, max_rows=2)
+    found = other_values(model, ids, conditions, measured, 7, silent)
+    tokens = torch.from_numpy(ids.astype(np.int64))
+    with torch.inference_mode():
+        base = unembed(model, hidden_states(model, tokens, Taps())).double().log_softmax(-1)
+        for draw in range(2):
+            edit = moving(plan.top, torch.from_numpy(other_keys(ids.shape, (7, draw))))
+            changed = hidden_states(model, tokens, Taps(edits={Site.PATTERN: edit}))
+            other = unembed(model, changed).double().log_softmax(-1)
+            kl = (base.exp() * (base - other)).sum(-1)
+            values = found.values["kl_base_ablated"][draw]
+            after, at = (values[found.scopes.index(scope)] for scope in ("after", "at"))
+            np.testing.assert_allclose(after, kl[:, 1:].mean(-1), rtol=1e-3)
+            np.testing.assert_allclose(at, 0, atol=1e-6)
+            assert (after > 1e-4).all()
+
+
+def test_parts_of_sequences_cover_all_but_position_0_once():
+    for n_pos in (2, 16, 17, 64, 128):
+        masks = np.stack(list(bands((3, n_pos)).values()))
+        assert (masks.sum(0) == (np.arange(n_pos) > 0)).all()
+    assert list(bands((1, 128))) == ["1-15", "16-63", "64-127"]
 
 
 def test_the_designs_differ_at_two_positions_only():

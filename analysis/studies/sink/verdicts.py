@@ -1,0 +1,116 @@
+"""Verdicts on the sink: on the sequences that did not choose the heads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from analysis.questions.judgement import Evidence, Judgement, Statement, Verdict
+from analysis.statistics.resampling import Interval
+
+from .claims import COPIER, Finding, findings
+from .evidence import Measured
+
+NO_OP = (
+    *("sink_attends", "sink_value_small", "sink_writes_little", "sink_value_unused"),
+    *("sink_rests", "sink_rests_silently"),
+)
+"""A no-op sink is all of these: heads look there when they have nothing to do, and so do nothing.
+"""
+
+OF_A_SINK = (
+    *("sink_is_token", "sink_is_position", "sink_needs_both"),
+    *("sink_value_small", "sink_writes_little", "sink_value_unused", "sink_attention_needed"),
+)
+"""Claims about a sink: no stronger than the claim that there is one, and not testable without."""
+
+OF_A_COPIER = ("sink_rests", "sink_rests_silently")
+"""Claims about a head that rests from copying: not testable of one that does not copy."""
+
+_STRENGTH = (
+    *(Verdict.REFUTED, Verdict.NOT_SHOWN, Verdict.NOT_TESTABLE),
+    *(Verdict.UNDECIDED, Verdict.SUPPORTED),
+)
+"""What was found against a claim comes first, then what no data of this size could tell, then what
+more data may."""
+
+
+def weaker(*verdicts: Verdict) -> Verdict:
+    """The verdict on several claims together."""
+    return min(verdicts, key=_STRENGTH.index)
+
+
+def given(claim: Verdict, presumed: Verdict) -> Verdict:
+    """The verdict on a claim that takes another one for granted."""
+    lost = presumed in {Verdict.REFUTED, Verdict.NOT_SHOWN}
+    return Verdict.NOT_TESTABLE if lost else weaker(claim, presumed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SinkClaims(Judgement):
+    """Is the sink its token or its place, does it carry anything, and is it a no-op?"""
+
+    version: ClassVar[int] = 2
+    chapter: ClassVar[str] = "03_bos_sink"
+
+    sink: Evidence
+    """Answer of `BosSink`."""
+
+    def claims(self) -> list[dict[str, Any]]:
+        """Rows of `claims`."""
+        measured = Measured(self.sink)
+        rows = [self._judged(finding) for finding in findings(measured) if finding.values.size]
+        verdicts = {row["claim"]: Verdict(row["verdict"]) for row in rows}
+        copies = Verdict.SUPPORTED if measured.copies(COPIER) else Verdict.REFUTED
+        presumed = {
+            **dict.fromkeys(OF_A_SINK, verdicts.get("sink_attends")),
+            **dict.fromkeys(OF_A_COPIER, copies),
+        }
+        for row in rows:
+            if (other := presumed.get(row["claim"])) is not None:
+                verdicts[row["claim"]] = given(verdicts[row["claim"]], other)
+                row["verdict"] = verdicts[row["claim"]].value
+        if set(NO_OP) <= set(verdicts):
+            rows.append(self._no_op([verdicts[part] for part in NO_OP]))
+        return rows
+
+    def _judged(self, finding: Finding) -> dict[str, Any]:
+        gates = dict.fromkeys(OF_A_SINK, "; no stronger than sink_attends")
+        gates |= dict.fromkeys(OF_A_COPIER, f"; of heads with an induction score of {COPIER}")
+        said = Statement(
+            claim=finding.claim,
+            statement=finding.statement,
+            statistic=f"{finding.statistic}, odd sequences{gates.get(finding.claim, '')}",
+        )
+        values, bar = finding.values, finding.bar
+        if finding.larger:
+            return self.judged(said, values, bar)
+        # Smaller is larger with the signs turned, which leaves one rule for all verdicts.
+        turned = replace(bar, threshold=-bar.threshold, control=-bar.control)
+        return _turned(self.judged(said, -values, turned))
+
+    def _no_op(self, parts: Sequence[Verdict]) -> dict[str, Any]:
+        """All parts together, which has no number of its own."""
+        told = ", ".join(
+            f"{part} {verdict.value}" for part, verdict in zip(NO_OP, parts, strict=True)
+        )
+        said = Statement(
+            claim="no_op_sink",
+            statement="The sink is a no-op: heads look there when they have nothing to do, and so "
+            f"do nothing ({told})",
+            statistic="the weakest verdict of its parts",
+        )
+        none = Interval.exactly(np.nan)
+        row = self.decided(said, none, none, (0.0, "no number of its own"))
+        return {**row, "threshold": None, "verdict": weaker(*parts).value}
+
+
+def _turned(row: dict[str, Any]) -> dict[str, Any]:
+    """A row whose numbers have the other sign, and whose verdict stays."""
+    ends = {"lower": "upper", "control_lower": "control_upper"}
+    sources = {name: name for name in ("estimate", "control", "threshold")}
+    sources |= ends | {upper: lower for lower, upper in ends.items()}
+    return {**row, **{n: None if row[s] is None else -row[s] for n, s in sources.items()}}
