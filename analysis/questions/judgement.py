@@ -21,23 +21,26 @@ class Verdict(Enum):
     """What the numbers say about a claim that a statistic is larger than a bar."""
 
     SUPPORTED = "supported"
-    """The whole interval lies beyond the bar, it is more than the control, and p < .025."""
+    """The whole interval lies beyond the threshold, the statistic is more than its control, and
+    p is below .025 where there is a null."""
 
     REFUTED = "refuted"
-    """The whole interval lies on the other side of the bar."""
+    """The whole interval lies on the other side of the threshold."""
 
     NOT_SHOWN = "not shown"
-    """Not refuted, and the control or the null has as much."""
+    """The control has more, or the null as much: what was found is nothing special."""
 
     UNDECIDED = "undecided"
-    """The interval includes the bar, or its distance to the control includes 0."""
+    """The interval includes the threshold, or its distance to the control includes 0."""
 
     NOT_TESTABLE = "not testable"
-    """The null is too small for any p below .025."""
+    """Not refuted, and the null is too small for any p below .025."""
 
 
 LEVEL = 0.025
 """One-sided; as strict as an interval of 95 %."""
+TOLERANCE = 1e-6
+"""What is the same by definition may differ by so much, of numbers of order 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,9 +73,16 @@ def verdict(
         null: What it must stand out from, if there is one.
 
     Returns:
-        The verdict; NaN anywhere in the intervals makes it undecided.
+        The verdict. An end that is NaN is beyond nothing: without an interval, or without one of
+        the distance to the control, a claim can be neither supported nor, by it, refuted or not
+        shown.
+
+    Raises:
+        ValueError: A p is NaN or impossible.
     """
     lower, upper = interval
+    if null is not None and not 1 / (null.size + 1) - 1e-12 <= null.p <= 1:
+        raise ValueError(f"expected a p from 1 / ({null.size} + 1) to 1, got {null.p}")
     if upper < threshold:
         return Verdict.REFUTED
     if null is not None and not null.allows:
@@ -153,12 +163,40 @@ class Judgement(Question):
         """Judge every claim.
 
         Returns:
-            `claims`, one row each; those that the model's data cannot test have none, and there
-            is no table without any.
+            `claims` and `checks`, one row each; those that the model's data cannot test have none,
+            and there is no table without any.
         """
-        rows = list(self.claims())
+        rows = {"claims": list(self.claims()), "checks": list(self.checks())}
         report(1, 1, "")
-        return {"claims": pl.DataFrame(rows, infer_schema_length=None)} if rows else {}
+        return {
+            table: pl.DataFrame(found, infer_schema_length=None)
+            for table, found in rows.items()
+            if found
+        }
+
+    def checks(self) -> Iterable[dict[str, Any]]:
+        """Rows of `checks`: what holds by definition, and could only fail by a mistake."""
+        return ()
+
+    def checked(
+        self, name: str, statement: str, difference: float, *, same: bool
+    ) -> dict[str, Any]:
+        """A row of `checks`.
+
+        Args:
+            name: Short name, stable over runs.
+            statement: What must hold.
+            difference: The largest between the two sides, as a share of what they are about.
+            same: Whether it must be 0 but for rounding, or must not: that is the control.
+        """
+        return {
+            "name": name,
+            "statement": statement,
+            "difference": difference,
+            "tolerance": TOLERANCE,
+            "holds": (difference <= TOLERANCE) == same,
+            "chapter": self.chapter,
+        }
 
     def claims(self) -> Iterable[dict[str, Any]]:
         """Rows of `claims`."""
@@ -254,16 +292,20 @@ class Judgement(Question):
             "control_upper": control.upper,
             "p": np.nan if null is None else null.p,
         }
-        apart = (estimate.lower - control.upper, estimate.upper - control.lower)
-        gap = apart if beyond is None else beyond[1:]
+        apart = beyond or Interval(
+            estimate.estimate - control.estimate,
+            estimate.lower - control.upper,
+            estimate.upper - control.lower,
+        )
+        gap = dict(zip(("beyond", "beyond_lower", "beyond_upper"), apart, strict=True))
         return {
             "claim": said.claim,
             "statement": said.statement,
             "statistic": f"{said.statistic} ({note})",
-            **{name: None if np.isnan(number) else number for name, number in numbers.items()},
+            **{n: None if np.isnan(value) else value for n, value in (numbers | gap).items()},
             "n_null": None if null is None else null.size,
             "threshold": threshold,
-            "verdict": verdict(estimate[1:], threshold, gap, null).value,
+            "verdict": verdict(estimate[1:], threshold, apart[1:], null).value,
             "chapter": self.chapter,
             "evidence": json.dumps(self.runs()),
         }

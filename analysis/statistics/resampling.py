@@ -70,7 +70,7 @@ def central(values: Float[ndarray, " draw"]) -> Interval:
     return Interval(float(known.mean()), *map(float, band(known)))
 
 
-def band(values: Float[ndarray, "draw *column"]) -> tuple[ndarray, ndarray]:
+def band(values: Float[ndarray, "draw ..."]) -> tuple[ndarray, ndarray]:
     """The central 95 % of draws.
 
     Args:

@@ -29,9 +29,9 @@ from store import (
 )
 from store.files import _usual
 from store.sandbox import _MANY_FILES, tables_named
-from store.schema import schema
+from store.schema import LATER, schema
 
-from .store_fakes import MODEL, Scores, Sweep
+from .store_fakes import MODEL, Scores, Sweep, Told
 
 SQL = "SELECT count(*), sum(value) FROM head_scores"
 HEAD_SCORES = "FROM head_scores ORDER BY ALL"
@@ -98,6 +98,35 @@ def test_what_does_not_fit_its_table_is_named_and_set_aside(store, how):
     with pytest.raises(StoreError, match="headbook store prune"):
         reader.recall(Scores(seed=1))
     assert reader.recall(Scores(seed=2))["head_scores"].height == 32
+
+
+@pytest.mark.parametrize("n_runs", [1, _MANY_FILES + 1])
+def test_a_part_of_before_reads_as_null_what_came_later(tmp_path, n_runs):
+    """Claims of schema 6 beside such as are written today, whichever file is read first."""
+    store, names = Store.open(tmp_path / "store"), list(schema().tables["claims"])
+    claim = dict.fromkeys(("claim", "statement", "statistic", "verdict", "chapter"), "x")
+    numbers = dict.fromkeys(names[4:11], 0.5) | {"p": 0.25, "n_null": 3, "evidence": "[]"}
+    frame = pl.DataFrame([claim | numbers])
+    asked = [Told(answer={"claims": frame}, asked={"n": n}) for n in range(2 * n_runs)]
+    for one in asked:
+        store.recall(one)
+    for one in asked[::2]:
+        run = run_key(one)
+        folder = next(part.folder for part in store.parts.current() if run in part.keys)
+        before = pl.read_parquet(folder / "claims.parquet").drop(LATER["claims"])
+        forge(folder, "claims", written(before))
+    reader = Store.existing(store.root)
+    counts = "SELECT count(*), count(p), sum(n_null), count(beyond) FROM claims"
+    expected = (2 * n_runs, n_runs, 3 * n_runs, 0)
+    assert reader.sql(counts).row(0) == expected
+    assert reader.connect().execute(counts).fetchone() == expected
+    assert reader.sql("SELECT count(p) FROM verdicts").item() == n_runs
+    old, new = (reader.recall(one)["claims"] for one in asked[:2])
+    assert old.schema == new.schema
+    assert (old["p"].item(), new["p"].item()) == (None, 0.25)
+    assert damages(reader) == {} and not reader.parts.unfit
+    compact(reader)
+    assert Store.existing(store.root).sql(counts).row(0) == expected
 
 
 def null(name: str) -> Callable[[pl.DataFrame], pl.DataFrame]:
