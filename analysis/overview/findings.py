@@ -27,9 +27,18 @@ def findings(asked: Asked, recall: Recall) -> pl.DataFrame:
         Rows of `claims`, study by study. What the model's tokenizer, depth or decomposition does
         not allow to be asked has none.
     """
+    return claims_and_checks(asked, recall)[0]
+
+
+def claims_and_checks(asked: Asked, recall: Recall) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The same, and rows of `checks`: what holds by definition."""
     recall(ModelCheck.of(asked))
     judged = [answer for study in studies() for answer in _answers(study, asked, recall)]
-    return pl.concat([answer["claims"] for answer in judged if "claims" in answer])
+    claims, checks = (
+        pl.concat([answer[table] for answer in judged if table in answer], how="diagonal_relaxed")
+        for table in ("claims", "checks")
+    )
+    return claims, checks
 
 
 def wanted(asked: Asked, known: Callable[[Question], Evidence | None]) -> list[Experiment]:

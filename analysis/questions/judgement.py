@@ -1,7 +1,7 @@
 """From evidence to a verdict: a claim's estimate, interval, control and threshold."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -149,6 +149,11 @@ def n_known(values: np.ndarray) -> int:
     return int((~np.isnan(values)).sum())
 
 
+def _each(chosen: Callable[..., float], intervals: Sequence[Interval]) -> Interval:
+    """One of every number: an interval with a smaller estimate may reach farther."""
+    return Interval(*(chosen(numbers) for numbers in zip(*intervals, strict=True)))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Judgement(Question):
     """Claims about what experiments measured; its evidence is in its fields."""
@@ -257,6 +262,49 @@ class Judgement(Question):
         beyond = mean_interval(gaps, self.seed)
         null = Null(p=p, size=size)
         return self.decided(said, found, control, (bar.threshold, note), beyond=beyond, null=null)
+
+    def judged_all(
+        self,
+        said: Statement,
+        tested: Sequence[tuple[np.ndarray, Sequence[np.ndarray]]],
+        bar: tuple[float, str],
+    ) -> dict[str, Any]:
+        """A row of `claims` that must hold in several variants, each against several controls.
+
+        Args:
+            said: The claim.
+            tested: For each variant its values, and those of every control: one a sequence, of the
+                same sequences in the same order, NaN where one has none.
+            bar: The threshold, and a note of what the controls are.
+
+        Returns:
+            The row. Of the variants it has the smallest estimate, lower and upper end; of the
+            controls the largest; of all differences, which are paired, the smallest, and the
+            largest p. Controls that share fewer than 2 sequences with their variant are left out.
+        """
+        gaps = [
+            gap
+            for values, controls in tested
+            for gap in (values - control for control in controls)
+            if n_known(gap) > 1
+        ]
+        nulls = [sign_flip_p(gap, self.seed) for gap in gaps]
+        kinds = (
+            [values for values, _ in tested],
+            gaps,
+            [control for _, controls in tested for control in controls if n_known(control) > 1],
+        )
+        found = [[mean_interval(values, self.seed) for values in kind] for kind in kinds]
+        threshold, note = bar
+        n = min(n_known(values) for values, _ in tested)
+        return self.decided(
+            said,
+            _each(min, found[0]),
+            _each(max, found[2]),
+            (threshold, f"n = {n}; control: {note}"),
+            beyond=_each(min, found[1]),
+            null=Null(p=max(p for p, _ in nulls), size=min(size for _, size in nulls)),
+        )
 
     def decided(
         self,
