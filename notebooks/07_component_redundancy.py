@@ -44,7 +44,8 @@ def summary(asked, claims, errors, evidence):
     **{evidence.pair}** adds most to how much the previous-token head **{evidence.head}** of
     **{asked.card.name}** looks one token back. With this pair ablated at t and t-1, R of the
     values at t-1 is {attention.estimate} in the attention output (redundant, more than at other
-    offsets and with other pairs: **{attention.verdict}**) and {predictions.estimate} in the predictions
+    offsets and with other pairs: **{attention.verdict}**) and {predictions.estimate} in the
+    predictions
     (**{predictions.verdict}**). Specific to offset 1, and not flat:
     **{said(claims, "component_specific").verdict}**; more specific within the head:
     **{said(claims, "component_within_specific").verdict}**; the head itself more specific still:
@@ -258,9 +259,9 @@ def ways_text(claims):
 
     Where both arms draw the same masks, their noise cancels: the check says by how much the
     standard error would be larger than with masks drawn apart. On the sequences that an adversary
-    was let loose on, the ablation does {harm.estimate} nats of harm under an adversary, and {harm.control} where all
-    other masks are 1: more, **{harm.verdict}**. The published way leaves a random mask where ours
-    is 0, so that it ablates less than it says.
+    was let loose on, the ablation does {harm.estimate} nats of harm under it, and {harm.control}
+    where all other masks are 1: more, **{harm.verdict}**. The published way leaves a random mask
+    where ours is 0, so that it ablates less than it says.
     """)
 
 

@@ -1257,8 +1257,8 @@ SELECT
     chance,
     run
 FROM ranked
-WHERE rank = 1 OR upper >= top_lower;
-COMMENT ON VIEW strongest_heads IS 'Per run, score and data: the head with the largest aggregate, and those whose interval reaches into its own';
+WHERE (rank = 1 OR upper >= top_lower) AND (chance IS NULL OR value > chance);
+COMMENT ON VIEW strongest_heads IS 'Per run, score and data: the head with the largest aggregate, and those whose interval reaches into its own; none that is not above chance';
 COMMENT ON COLUMN strongest_heads.rank IS 'Rank of the aggregate within its run, score and data, 1 is the largest';
 COMMENT ON COLUMN strongest_heads.name IS 'The head, as L1H4';
 

@@ -76,13 +76,8 @@ def verdict(
         The verdict. An end that is NaN is beyond nothing: without an interval, or without one of
         the distance to the control, a claim can be neither supported nor, by it, refuted or not
         shown.
-
-    Raises:
-        ValueError: A p is NaN or impossible.
     """
     lower, upper = interval
-    if null is not None and not 1 / (null.size + 1) - 1e-12 <= null.p <= 1:
-        raise ValueError(f"expected a p from 1 / ({null.size} + 1) to 1, got {null.p}")
     if upper < threshold:
         return Verdict.REFUTED
     if null is not None and not null.allows:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from analysis.statistics.comparisons import discoveries, shuffle_p, sign_flip_p, spearman
 from analysis.statistics.resampling import (
     N_RESAMPLES,
     STUDENTISED,
@@ -15,6 +16,7 @@ from analysis.statistics.resampling import (
     bootstrap,
     ratio_of_sums,
 )
+from analysis.statistics.stability import correlations, rank_interval, resamples
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -237,3 +239,91 @@ def test_the_data_is_left_as_it_was():
     kept = values.copy()
     bootstrap(values, 0)
     np.testing.assert_array_equal(values, kept)
+
+
+# p
+
+
+@given(seed=SEEDS, n=st.integers(1, 9))
+def test_flipped_signs_are_scipys_permutation_test(seed, n):
+    gaps = np.random.default_rng(seed).normal(0.3, 1, n)
+    p, size = sign_flip_p(gaps, seed)
+    reference = stats.permutation_test(
+        (gaps,), np.mean, permutation_type="samples", alternative="greater", n_resamples=np.inf
+    )
+    assert (p, size) == (pytest.approx(reference.pvalue), 2**n - 1)
+
+
+def test_drawn_signs_come_near_and_unknown_pairs_count_for_nothing():
+    gaps = np.random.default_rng(3).normal(0.3, 1, 40)
+    p, size = sign_flip_p(np.append(gaps, np.nan), 0)
+    assert size == 9_999
+    assert p == pytest.approx(stats.ttest_1samp(gaps, 0, alternative="greater").pvalue, abs=0.01)
+    assert sign_flip_p(np.full(3, np.nan), 0) == (1.0, 0)
+    assert sign_flip_p(np.zeros(5), 0)[0] == 1.0
+
+
+def test_shuffled_orders_are_the_null_of_a_rank_correlation():
+    first = np.random.default_rng(4).normal(size=9)
+    second = first + np.random.default_rng(5).normal(size=9)
+    reference = stats.permutation_test(
+        (first,),
+        lambda x: stats.spearmanr(x, second).statistic,
+        permutation_type="pairings",
+        alternative="greater",
+        n_resamples=999,
+        rng=0,
+    )
+    p, size = shuffle_p(first, second, 0)
+    assert p == pytest.approx(reference.pvalue, abs=0.04) and size == 9_999
+    assert shuffle_p(first[:4], first[:4], 0)[1] == 23
+    assert shuffle_p(first, np.ones(9), 0) == (1.0, 0)
+
+
+def test_discoveries_are_benjamini_and_hochbergs():
+    p = np.array([0.001, 0.2, 0.012, 0.03])
+    np.testing.assert_allclose(discoveries(p), [0.004, 0.2, 0.024, 0.04])
+    assert discoveries(p[:0]).size == 0
+
+
+# rank correlations
+
+
+def ranked_means(rng: np.random.Generator, noise: float, n: int) -> tuple:
+    """Values of 12 heads on n items by two measures, and the correlation of their true means."""
+    means = rng.normal(size=12)
+    others = 0.8 * means + 0.6 * rng.normal(size=12)
+    values = (each + noise * rng.normal(size=(n, 12)) for each in (means, others))
+    return (*values, spearman(means, others))
+
+
+@pytest.mark.parametrize(
+    ("n", "noise", "least"), [(16, 0.3, 0.9), (32, 1.0, 0.9), (50, 1.0, 0.9), (8, 1.0, 0.7)]
+)
+def test_an_interval_of_a_rank_correlation_covers_it(n, noise, least):
+    """Where a mean's error is a third of the spread of heads, as last, less than .9 is covered."""
+    rng, within, percentiles = np.random.default_rng(n), 0, 0
+    for _ in range(120):
+        first, second, truth = ranked_means(rng, noise, n)
+        draws = resamples(n, rng)[:400]
+        found = rank_interval(first, second, (draws, draws))
+        within += found.lower <= truth <= found.upper
+        low, high = np.quantile(correlations(draws @ first, draws @ second), (0.025, 0.975))
+        percentiles += low <= truth <= high
+    assert within / 120 >= least
+    assert percentiles <= within
+
+
+def test_noise_in_either_ranking_widens_the_interval():
+    rng = np.random.default_rng(0)
+    means = np.linspace(0, 1, 12)
+    sure, unsure = (means + noise * rng.normal(size=(20, 12)) for noise in (0.01, 1.0))
+    draws = resamples(20, rng), resamples(20, rng)
+    widths = {
+        name: found.upper - found.lower
+        for name, pair in {"no": (sure, sure), "one": (sure, unsure), "two": (unsure, sure)}.items()
+        for found in [rank_interval(*pair, draws)]
+    }
+    assert widths["no"] < 0.1 < min(widths["one"], widths["two"])
+    flat = rank_interval(sure, np.ones((20, 12)), draws)
+    assert np.isnan(flat).all()
