@@ -83,7 +83,7 @@ class Finding:
 class SinkClaims(Judgement):
     """Is the sink its token or its place, does it carry anything, and is it a no-op?"""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     chapter: ClassVar[str] = "03_bos_sink"
 
     sink: Evidence

@@ -61,7 +61,7 @@ class BosSink(Experiment):
     The heads that interventions act on are chosen on the even sequences.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     text: str
     """What `read_source` takes."""
