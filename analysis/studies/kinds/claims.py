@@ -19,13 +19,16 @@ from analysis.statistics.resampling import Interval, central, mean_interval
 from analysis.statistics.stability import rank_interval, resamples
 
 FIGURES = {
-    "zero_and_*_rank_alike": "05_ablation_kinds#agreement",
+    "kinds_rank_alike": "05_ablation_kinds#agreement",
     "top_heads_against_*": "05_ablation_kinds#top_against_random",
 }
 METRIC = "kl_base_ablated"
 """Heads are ranked by it."""
 AGREEMENT = 0.8
 """Two kinds rank heads alike when the whole interval of their Spearman correlation is above it."""
+PARTIAL = ("zero value at 0", "mask key 0")
+"""Kinds that take away what a head reads at one place, and not the head: shown beside the others,
+and not expected to rank heads as these do."""
 UNRANKED = "it changes nothing, or all heads alike: there is no order to compare"
 JUDGED_SIZE = 4
 """The size of the sets that the claim on top heads is about; other sizes are shown."""
@@ -69,10 +72,7 @@ class KindClaims(Judgement):
         effects = {name: per_head(answer, METRIC) for name, answer in self.evidence.kinds.items()}
         agreements = self._agreements(effects)
         curves = self._curves()
-        claims = [
-            *(self._alike(other, effects, agreements) for other in effects if other != "zero"),
-            *self._top(curves),
-        ]
+        claims = [*self._alike(effects, agreements), *self._top(curves)]
         frames = super().run(report)
         constants = {"model": pl.lit(self.card.model), "metric": pl.lit(METRIC)}
         known = agreements.filter(pl.col("value").is_not_nan())
@@ -188,24 +188,35 @@ class KindClaims(Judgement):
             )
 
     def _alike(
-        self, other: str, effects: Mapping[str, PerHead], agreements: pl.DataFrame
-    ) -> dict[str, Any]:
-        """Whether two kinds rank heads alike; unrelated rankings are the control."""
-        row = agreements.row(
-            by_predicate=(pl.col("kind") == "zero") & (pl.col("other") == other), named=True
-        )
+        self, effects: Mapping[str, PerHead], agreements: pl.DataFrame
+    ) -> Iterator[dict[str, Any]]:
+        """Whether all kinds rank heads as `zero` does; unrelated rankings are the control."""
+        others = [name for name in effects if name not in {"zero", *PARTIAL}]
+        known = agreements.filter(pl.col("other").is_in(others), pl.col("value").is_not_nan())
+        rows = known.filter(kind="zero").sort("value")
+        if rows.is_empty():
+            return
+        names, n_heads = rows["other"].to_list(), rows["n"][0]
+        listed = ", ".join(f"`{name}`" for name in others if name in names)
         said = Statement(
-            claim=f"zero_and_{other.replace(' ', '_')}_rank_alike",
-            statement=f"`zero` and `{other}` rank the heads alike (Spearman correlation above "
-            f"{AGREEMENT})",
-            statistic="Spearman correlation of KL(base || ablated) over single heads",
+            claim="kinds_rank_alike",
+            statement=f"`zero` ranks the heads as {listed} do, each of them (Spearman correlation "
+            f"above {AGREEMENT})",
+            statistic="Spearman correlation of KL(base || ablated) over single heads, the least of "
+            f"{len(names)}: {names[0]}",
         )
-        spread = 1.96 / np.sqrt(row["n"] - 1)
-        note = f"n = {row['n']} heads; control: unrelated rankings"
-        ends = Interval(row["value"], row["lower"], row["upper"])
-        p, size = shuffle_p(effects["zero"].mean(0), effects[other].mean(0), self.seed)
-        control, null = Interval(0.0, -spread, spread), Null(p=p, size=size)
-        return self.decided(said, ends, control, (AGREEMENT, note), null=null)
+        nulls = [
+            shuffle_p(effects["zero"].mean(0), effects[name].mean(0), self.seed) for name in names
+        ]
+        spread = 1.96 / np.sqrt(n_heads - 1)
+        note = f"n = {n_heads} heads; control: unrelated rankings"
+        yield self.decided(
+            said,
+            Interval(*(float(rows[end].min()) for end in ("value", "lower", "upper"))),
+            Interval(0.0, -spread, spread),
+            (AGREEMENT, note),
+            null=Null(p=max(p for p, _ in nulls), size=min(size for _, size in nulls)),
+        )
 
 
 def per_head(answer: Evidence, metric: str) -> PerHead:
