@@ -55,11 +55,15 @@ class Estimate:
         return [Interval(*column) for column in zip(*ends, strict=True)]
 
 
-def mean_interval(values: Float[ndarray, " sequence"], seed: int) -> Interval:
+def mean_interval(
+    values: Float[ndarray, " sequence"],
+    seed: int,
+    clusters: Int[ndarray, " sequence"] | None = None,
+) -> Interval:
     """Mean of one number a sequence, as `bootstrap` gives it; NaN without any."""
     if not values.size:
         return Interval.exactly(np.nan)
-    return bootstrap(values[:, None], seed).intervals()[0]
+    return bootstrap(values[:, None], seed, clusters).intervals()[0]
 
 
 def central(values: Float[ndarray, " draw"]) -> Interval:
