@@ -39,6 +39,8 @@ class Verdict(Enum):
 
 LEVEL = 0.025
 """One-sided; as strict as an interval of 95 %."""
+PAIRS = 6
+"""Fewest pairs whose signs allow so small a p: 1 in 64."""
 TOLERANCE = 1e-6
 """What is the same by definition may differ by so much, of numbers of order 1."""
 
@@ -146,6 +148,8 @@ def n_known(values: np.ndarray) -> int:
 
 def _each(chosen: Callable[..., float], intervals: Sequence[Interval]) -> Interval:
     """One of every number: an interval with a smaller estimate may reach farther."""
+    if not intervals:
+        return Interval.exactly(np.nan)
     return Interval(*(chosen(numbers) for numbers in zip(*intervals, strict=True)))
 
 
@@ -275,19 +279,25 @@ class Judgement(Question):
         Returns:
             The row. Of the variants it has the smallest estimate, lower and upper end; of the
             controls the largest; of all differences, which are paired, the smallest, and the
-            largest p. Controls that share fewer than 2 sequences with their variant are left out.
+            largest p. Controls that share fewer than `PAIRS` sequences with their variant are
+            left out; without any the claim is not testable.
         """
         gaps = [
             gap
             for values, controls in tested
             for gap in (values - control for control in controls)
-            if n_known(gap) > 1
+            if n_known(gap) >= PAIRS
         ]
         nulls = [sign_flip_p(gap, self.seed) for gap in gaps]
         kinds = (
             [values for values, _ in tested],
             gaps,
-            [control for _, controls in tested for control in controls if n_known(control) > 1],
+            [
+                control
+                for _, controls in tested
+                for control in controls
+                if n_known(control) >= PAIRS
+            ],
         )
         found = [[mean_interval(values, self.seed) for values in kind] for kind in kinds]
         threshold, note = bar
@@ -298,7 +308,10 @@ class Judgement(Question):
             _each(max, found[2]),
             (threshold, f"n = {n}; control: {note}"),
             beyond=_each(min, found[1]),
-            null=Null(p=max(p for p, _ in nulls), size=min(size for _, size in nulls)),
+            null=Null(
+                p=max((p for p, _ in nulls), default=1.0),
+                size=min((size for _, size in nulls), default=0),
+            ),
         )
 
     def decided(
