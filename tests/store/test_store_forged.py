@@ -357,7 +357,7 @@ def test_a_store_is_written_from_its_description_alone(tmp_path):
     name = blake2b(json.dumps([run]).encode(), digest_size=16).hexdigest()
     part = root / "parts" / name
     part.mkdir(parents=True)
-    (root / "store.json").write_text('{"format": 1, "schema": 6}')
+    (root / "store.json").write_text('{"format": 1, "schema": 7}')
     scores = pa.table(
         {
             "run": [run] * 3,
@@ -379,7 +379,7 @@ def test_a_store_is_written_from_its_description_alone(tmp_path):
     data = (part / "head_scores.parquet").read_bytes()
     file = {"sha256": sha256(data).hexdigest(), "bytes": len(data), "rows": 3}
     keys = {run: {"experiment": "Theirs", "tables": ["head_scores"]}}
-    manifest = {"schema": 6, "keys": keys, "files": {"head_scores": file}}
+    manifest = {"schema": 7, "keys": keys, "files": {"head_scores": file}}
     (part / "part.json").write_text(json.dumps(manifest))
     theirs, ours = Store.existing(root), Store.open(tmp_path / "ours")
     assert theirs.sql(SQL).row(0) == (3, 1.5)
