@@ -28,7 +28,7 @@ def finding(asked, claims):
     About the model **{asked.card.name}**, {views.counted(claims)} A claim is *supported* when
     its whole 95 % interval lies beyond the threshold, when it is more than its control *and* when
     p < .025 against its null, if it has one. It is *refuted* when the whole interval lies on the
-    other side of the threshold, *not shown* when the control has more or the null as much,
+    other side of the threshold, *not shown* when the control has more or p is not so small,
     *undecided* when an interval leaves it open, and *not testable* when its null is too small for
     any p < .025. {views.false_discoveries(claims)} Heads are chosen on one half of the sequences
     and judged on the other. Verdicts are computed from the store.

@@ -32,13 +32,15 @@ class _Weighed:
     @classmethod
     def of(cls, claim: Mapping[str, Any]) -> "_Weighed | None":
         """None where the verdict does not follow from these numbers alone."""
-        ends = {bar: [claim.get(name) for name in names] for bar, names in _INTERVALS.items()}
-        if None in (*ends["threshold"], *ends["control"]):
+        if any(claim[name] is None for names in _INTERVALS.values() for name in names):
             return None
-        at, threshold = Interval(*ends["threshold"]), claim["threshold"]
+        at, beyond = (
+            Interval(*(float(claim[name]) for name in names)) for names in _INTERVALS.values()
+        )
+        threshold = claim["threshold"]
         rising = Interval(*(end - threshold for end in at))
         null = None if claim["p"] is None else Null(p=claim["p"], size=claim["n_null"])
-        told = (cls(one, Interval(*ends["control"]), null) for one in (rising, -rising))
+        told = (cls(one, beyond, null) for one in (rising, -rising))
         return next((one for one in told if one.verdict() == claim["verdict"]), None)
 
     def verdict(self, factor: float = 1.0, shift: float = 0.0) -> str:

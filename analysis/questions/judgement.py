@@ -28,7 +28,8 @@ class Verdict(Enum):
     """The whole interval lies on the other side of the threshold."""
 
     NOT_SHOWN = "not shown"
-    """The control has more, or the null as much: what was found is nothing special."""
+    """The control has more, or the interval lies beyond the threshold and p is not below .025: that
+    it is anything special is not shown."""
 
     UNDECIDED = "undecided"
     """The interval includes the threshold, or its distance to the control includes 0."""

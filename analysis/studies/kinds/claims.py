@@ -212,7 +212,7 @@ class KindClaims(Judgement):
         note = f"n = {n_heads} heads; control: unrelated rankings"
         yield self.decided(
             said,
-            Interval(*(float(rows[end].min()) for end in ("value", "lower", "upper"))),
+            Interval(*rows.select(pl.col("value", "lower", "upper").min()).row(0)),
             Interval(0.0, -spread, spread),
             (AGREEMENT, note),
             null=Null(p=max(p for p, _ in nulls), size=min(size for _, size in nulls)),
