@@ -289,7 +289,7 @@ def test_a_claim_must_hold_in_every_way_and_against_every_control(worded):
     special, other = answered({1: 0.9, 2: 0.1, 3: 0.0}), answered({1: 0.05}, seed=1)
     weak = answered({1: 0.3, 2: 0.1}, seed=2)
     assert judge(worded, special, other, mask_key=weak) == both("refuted")
-    wild = answered({1: 0.9}, spread=0.3, seed=3)
+    wild = answered({1: 1.0}, spread=0.2, seed=3)
     assert judge(worded, special, other, wild) == both("not shown")
 
 
