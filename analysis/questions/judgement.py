@@ -280,25 +280,20 @@ class Judgement(Question):
         Returns:
             The row. Of the variants it has the smallest estimate, lower and upper end; of the
             controls the largest; of all differences, which are paired, the smallest, and the
-            largest p. Controls that share fewer than `PAIRS` sequences with their variant are
-            left out; without any the claim is not testable.
+            largest p. Controls that share fewer than `PAIRS` sequences with their variant, or than
+            half of its own, are left out: without any the claim is not testable.
         """
-        gaps = [
-            gap
+        pairs = [
+            (values - control, control)
             for values, controls in tested
-            for gap in (values - control for control in controls)
-            if n_known(gap) >= PAIRS
+            for control in controls
+            if n_known(values - control) >= max(PAIRS, n_known(values) / 2)
         ]
-        nulls = [sign_flip_p(gap, self.seed) for gap in gaps]
+        nulls = [sign_flip_p(gap, self.seed) for gap, _ in pairs]
         kinds = (
             [values for values, _ in tested],
-            gaps,
-            [
-                control
-                for _, controls in tested
-                for control in controls
-                if n_known(control) >= PAIRS
-            ],
+            [gap for gap, _ in pairs],
+            [control for _, control in pairs],
         )
         found = [[mean_interval(values, self.seed) for values in kind] for kind in kinds]
         threshold, note = bar

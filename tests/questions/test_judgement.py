@@ -162,6 +162,10 @@ def test_a_claim_of_all_variants_is_as_good_as_the_worst_against_the_best_contro
     unknown = np.full(20, np.nan)
     assert judged((good, [none, unknown]))["beyond"] == pytest.approx((good - none).mean())
     assert judged((good[:4], [none[:4]]))["verdict"] == "not testable"
+    rare = np.where(np.arange(20) < 9, 5.0, np.nan)
+    assert judged((good, [none, rare]))["verdict"] == "supported", "known on fewer than half"
+    often = np.where(np.arange(20) < 10, 5.0, np.nan)
+    assert judged((good, [none, often]))["verdict"] == "not shown"
 
 
 def test_no_row_holds_nan_and_its_verdict_follows_from_it(judge):

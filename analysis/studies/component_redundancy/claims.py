@@ -13,7 +13,7 @@ from jaxtyping import Float
 from analysis.components.ablation import Mode
 from analysis.interventions import Head
 from analysis.questions.judgement import Bar, Evidence, Group, Judgement, Statement, answers_of
-from analysis.studies.redundancy.claims import REDUNDANT, aligned, indices
+from analysis.studies.redundancy.claims import REDUNDANT, aligned, indices, mean_of
 
 from .question import EFFECT_ERROR, HARM
 
@@ -82,7 +82,8 @@ class ComponentRedundancyClaims(Judgement):
         for place, (at, where) in places.items():
             mine = indices(self.evidence.modes[WHOLE], at)
             others = (indices(answer, at) for answer in self.evidence.matched.values())
-            controls = [values for lag, values in mine.items() if lag > 1]
+            offsets = [values for lag, values in mine.items() if lag > 1]
+            controls = [*offsets, mean_of(offsets)] if offsets else []
             controls += [found[1] for found in others if 1 in found]
             if not controls or 1 not in mine:
                 continue
@@ -93,7 +94,10 @@ class ComponentRedundancyClaims(Judgement):
                 "offsets and with other pairs of components ablated",
                 statistic="R of B(all) at offset 1, each between -1 and 1, mean over sequences",
             )
-            note = "the most of other offsets, and of random pairs of matched norm at offset 1"
+            note = (
+                "the most of other offsets, of their mean, and of random pairs of matched norm at "
+                "offset 1"
+            )
             tested = aligned([(mine[1], controls)])
             yield self.judged_all(said, tested, (REDUNDANT, note))
 
@@ -193,13 +197,4 @@ def specificity(answers: Sequence[Evidence], layer: int) -> Float[np.ndarray, " 
     known = aligned(
         [(r[1], [r[lag] for lag in r if lag > 1]) for r in found if len(r) > 1 and 1 in r]
     )
-    return _mean([first - _mean(others) for first, others in known])
-
-
-def _mean(arrays: Sequence[Float[np.ndarray, " sequence"]]) -> Float[np.ndarray, " sequence"]:
-    """The mean of those that are known; NaN where none is."""
-    if not arrays:
-        return np.full(1, np.nan)
-    known = ~np.isnan(arrays)
-    sums = np.where(known, arrays, 0.0).sum(0)
-    return np.divide(sums, known.sum(0), out=np.full(len(sums), np.nan), where=known.any(0))
+    return mean_of([first - mean_of(others) for first, others in known])

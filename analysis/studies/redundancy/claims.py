@@ -86,13 +86,18 @@ class RedundancyClaims(Judgement):
                 indices(answer, at).get(1, np.full(1, np.nan))
                 for answer in self.evidence.others.values()
             ]
-            tested = [
-                (found[1], [*others, *(found[lag] for lag in found if lag > 1)])
-                for answer in self.evidence.methods.values()
-                if 1 in (found := indices(answer, at))
-            ]
+            tested: list[Tested] = []
+            for answer in self.evidence.methods.values():
+                found = indices(answer, at)
+                offsets = [found[lag] for lag in found if lag > 1]
+                if 1 in found:
+                    means = [mean_of(offsets)] if offsets else []
+                    tested.append((found[1], [*others, *offsets, *means]))
             if tested and any(controls for _, controls in tested):
-                note = "the most of other offsets, and of other heads of the layer at offset 1"
+                note = (
+                    "the most of other offsets, of their mean, and of other heads of the layer at "
+                    "offset 1"
+                )
                 yield self.judged_all(said, aligned(tested), (REDUNDANT, note))
 
 
@@ -135,3 +140,12 @@ def aligned(tested: Sequence[Tested]) -> list[Tested]:
         return np.pad(values, (0, n - values.size), constant_values=np.nan)
 
     return [(filled(values), list(map(filled, controls))) for values, controls in tested]
+
+
+def mean_of(arrays: Sequence[Float[np.ndarray, " sequence"]]) -> Float[np.ndarray, " sequence"]:
+    """The mean of those that are known; NaN where none is."""
+    if not arrays:
+        return np.full(1, np.nan)
+    known = ~np.isnan(arrays)
+    sums = np.where(known, arrays, 0.0).sum(0)
+    return np.divide(sums, known.sum(0), out=np.full(len(sums), np.nan), where=known.any(0))
