@@ -24,7 +24,7 @@ with app.setup:
 
 
 @app.cell(hide_code=True)
-def finding(asked, head, in_attention, in_predictions, verdicts):
+def finding(asked, claims, head, in_attention, in_predictions, verdicts):
     mo.md(f"""
     # Was the previous token all that it carried?
 
@@ -32,12 +32,14 @@ def finding(asked, head, in_attention, in_predictions, verdicts):
     at a position, removing the values one token back still does
     {1 - in_attention["value"]:.0%} of what it does alone to the attention output of layer
     {head.layer}: redundancy R = {in_attention["value"]:.2f} ({in_attention["lower"]:.2f} to
-    {in_attention["upper"]:.2f}) at offset 1. In the predictions R is
-    {in_predictions["value"]:.2f} ({in_predictions["lower"]:.2f} to {in_predictions["upper"]:.2f},
-    {in_predictions["n"]} positions together). That at least half of it goes, more than at other
-    offsets and without other heads of the layer, whichever way values are taken away:
-    **{verdicts.get("value_redundant_attention", "not tested")}** in the attention output, where R
-    is the head's share of what the offset brings, and
+    {in_attention["upper"]:.2f}) at offset 1. In the predictions R is on average
+    {said(claims, "value_redundant_predictions").estimate}, of the way to take values away that
+    shows least and each position's R between -1 and 1; of all positions together, which those that
+    matter most rule, it is {in_predictions["value"]:.2f} ({in_predictions["lower"]:.2f} to
+    {in_predictions["upper"]:.2f}, {in_predictions["n"]} positions). That at least half of it goes,
+    more than at other offsets and without other heads of the layer, whichever way values are taken
+    away: **{verdicts.get("value_redundant_attention", "not tested")}** in the attention output,
+    where R is the head's share of what the offset brings, and
     **{verdicts.get("value_redundant_predictions", "not tested")}** in the predictions.
     """)
 
