@@ -1169,7 +1169,7 @@ COMMENT ON TABLE checks IS 'What holds by definition, and could only fail by a m
 COMMENT ON COLUMN checks.run IS 'The run that checked it (runs.run)';
 COMMENT ON COLUMN checks.name IS 'Short name, stable over runs';
 COMMENT ON COLUMN checks.statement IS 'What must hold';
-COMMENT ON COLUMN checks.difference IS 'The largest difference of the two sides, as a share of what they are about';
+COMMENT ON COLUMN checks.difference IS 'The largest difference of the two sides, in what the statement says';
 COMMENT ON COLUMN checks.tolerance IS 'What may be rounding';
 COMMENT ON COLUMN checks.holds IS 'Whether the difference is within the tolerance, or beyond it where it must not be 0';
 COMMENT ON COLUMN checks.chapter IS 'The notebook that shows it';

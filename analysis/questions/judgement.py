@@ -191,7 +191,7 @@ class Judgement(Question):
         Args:
             name: Short name, stable over runs.
             statement: What must hold.
-            difference: The largest between the two sides, as a share of what they are about.
+            difference: The largest between the two sides, in what the statement says.
             same: Whether it must be 0 but for rounding, or must not: that is the control.
         """
         return {
