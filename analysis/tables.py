@@ -88,8 +88,9 @@ def judged_claims(claims: pl.DataFrame) -> pl.DataFrame:
         claims: Rows of the table `claims`.
 
     Returns:
-        Columns `statement`, `verdict`, `estimate`, `control`, `95 %`, `threshold` and `run`, which
-        links to the run that weighed the evidence.
+        Columns `statement`, `verdict`, `estimate`, `control`, `95 %`, `threshold`, `p` and `null`
+        (how many alternatives p comes from), both empty without a null, and `run`, which links to
+        the run that weighed the evidence.
     """
     return claims.select(
         "statement",
@@ -97,8 +98,28 @@ def judged_claims(claims: pl.DataFrame) -> pl.DataFrame:
         pl.col("estimate", "control").round(3),
         pl.format("{} to {}", pl.col("lower").round(3), pl.col("upper").round(3)).alias("95 %"),
         "threshold",
+        pl.col("p").cast(pl.Float64).round(4),
+        pl.col("n_null").alias("null"),
         run=pl.lit("run"),
         run_link=pl.format("run:{}", "run"),
+    )
+
+
+def check_table(checks: pl.DataFrame) -> pl.DataFrame:
+    """Checks as a reader sees them.
+
+    Args:
+        checks: Rows of the table `checks`.
+
+    Returns:
+        Columns `statement`, `largest difference`, `tolerance` and `holds`.
+    """
+    held = pl.when("holds").then(pl.lit("holds")).otherwise(pl.lit("does not hold"))
+    return checks.select(
+        "statement",
+        pl.col("difference").alias("largest difference"),
+        "tolerance",
+        held.alias("holds"),
     )
 
 

@@ -25,7 +25,7 @@ ORDER BY score, data;""",
     Query(
         "Which claims hold, by how much, against which control?",
         """\
-SELECT verdict, statement, estimate, lower, upper, control, threshold, chapter, run
+SELECT verdict, statement, estimate, lower, upper, control, threshold, p, n_null, chapter, run
 FROM verdicts
 ORDER BY chapter, claim;""",
     ),

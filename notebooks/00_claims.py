@@ -25,13 +25,13 @@ def finding(asked, claims):
     mo.md(f"""
     # What holds, and what does not
 
-    Claims about the model **{asked.card.name}**:
-    **{claims.filter(verdict="supported").height} supported**,
-    **{claims.filter(verdict="not supported").height} not supported**,
-    **{claims.filter(verdict="undecided").height} undecided**. A claim is supported when its whole
-    95 % interval lies beyond the threshold *and* beyond its control; it is undecided when the
-    interval includes the threshold. Heads are chosen on one half of the sequences and judged on
-    the other. Verdicts are computed from the store.
+    About the model **{asked.card.name}**, {views.counted(claims)} A claim is *supported* when
+    its whole 95 % interval lies beyond the threshold, when it is more than its control *and* when
+    p < .025 against its null, if it has one. It is *refuted* when the whole interval lies on the
+    other side of the threshold, *not shown* when the control has more or p is not so small,
+    *undecided* when an interval leaves it open, and *not testable* when its null is too small for
+    any p < .025. {views.false_discoveries(claims)} Heads are chosen on one half of the sequences
+    and judged on the other. Verdicts are computed from the store.
     """)
 
 
@@ -197,11 +197,14 @@ def reading():
     ## How to read a row
 
     *Estimate* and interval come from the sequences that the head was **not** chosen on; the
-    interval is a bootstrap over whole sequences {cite}`efron1979bootstrap`. The *control* is what
-    the same statistic gives where the effect must be absent: uniform attention, or a second copy
-    in random order. The *threshold* was fixed before anything was measured. The run names the
-    model's hash, the parameters and the versions, and the {ref}`citation <citation>` says how to
-    cite one number.
+    interval is a bootstrap over whole sequences {cite}`efron1979bootstrap`, studentised where
+    there are fewer than 64. The *control* is what the same statistic gives where the effect must
+    be absent: uniform attention, or a second copy in random order. Where both have the same
+    sequences they are compared sequence by sequence; *p* is then that of flipping signs, and
+    elsewhere that of random heads or of random orders, *null* says from how many. The *threshold*
+    is a constant of the room's code that has not changed since it was introduced there. The run
+    names the model's hash, the parameters and the versions, and the {ref}`citation <citation>`
+    says how to cite one number.
     """)
 
 

@@ -12,7 +12,7 @@ with app.setup:
     from analysis.plots.points import one_against_other
     from analysis.studies.kinds.claims import KindEvidence
     from analysis.studies.kinds.study import KindStudy
-    from analysis.tables import effects_beside, judged_claims, left_out, single_effects
+    from analysis.tables import check_table, effects_beside, judged_claims, left_out, single_effects
     from book.live import boxes, progress_bar, requested
     from store import Store
 
@@ -205,6 +205,11 @@ def identity_text(identities):
     model must not see. With all scores at $-\\infty$ the softmax is not a number in
     {of_model["nan_when_all_scores_are_minus_inf"]:.0%} of rows; here such a head reads nothing.
     """)
+
+
+@app.cell
+def identity_checks(judged):
+    check_table(judged["checks"])
 
 
 @app.cell

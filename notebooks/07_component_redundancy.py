@@ -20,7 +20,7 @@ with app.setup:
     from analysis.studies.predictions.views import condition_means, menu
     from analysis.studies.redundancy import views as redundancy_views
     from analysis.studies.redundancy.query_offsets import CHANGE, PROFILE, TARGET
-    from analysis.tables import judged_claims
+    from analysis.tables import check_table, judged_claims
     from analysis.text.shown import chips, token_table
     from book.live import answered, boxes, progress_bar, requested
     from store import Store
@@ -37,14 +37,15 @@ def finding():
 
 @app.cell(hide_code=True)
 def summary(asked, claims, errors, evidence):
-    attention = said(claims, "component_redundant_attention_offset")
-    predictions = said(claims, "component_redundant_predictions_offset")
+    attention = said(claims, "component_redundant_attention")
+    predictions = said(claims, "component_redundant_predictions")
     adversary = said(claims, "component_adversary")
     mo.md(f"""
     **{evidence.pair}** adds most to how much the previous-token head **{evidence.head}** of
     **{asked.card.name}** looks one token back. With this pair ablated at t and t-1, R of the
-    values at t-1 is {attention.estimate} in the attention output (redundant, and only there:
-    **{attention.verdict}**) and {predictions.estimate} in the predictions
+    values at t-1 is {attention.estimate} in the attention output (redundant, more than at other
+    offsets and with other pairs: **{attention.verdict}**) and {predictions.estimate} in the
+    predictions
     (**{predictions.verdict}**). Specific to offset 1, and not flat:
     **{said(claims, "component_specific").verdict}**; more specific within the head:
     **{said(claims, "component_within_specific").verdict}**; the head itself more specific still:
@@ -85,9 +86,10 @@ def evidence_answer(asked, store, study):
 
 
 @app.cell
-def judged(evidence, store, study):
-    claims = store.recall(study.claims(evidence))["claims"]
-    return (claims,)
+def judge(evidence, store, study):
+    judged = store.recall(study.claims(evidence))
+    claims, checks = judged["claims"], judged.get("checks")
+    return checks, claims
 
 
 @app.cell
@@ -251,21 +253,27 @@ def layers_table(ablation, evidence, offset):
 
 @app.cell(hide_code=True)
 def ways_text(claims):
-    noise = said(claims, "component_shared_draws").verdict
     harm = said(claims, "component_adversary")
     mo.md(f"""
     ## Every way to ablate
 
-    That the standard error over draws is larger where both arms draw masks apart: **{noise}**. The
-    ablation does {harm.estimate} nats of harm under an adversary, and {harm.control} where all
-    other masks are 1: more, **{harm.verdict}**. The published way leaves a random mask where ours
-    is 0, so that it ablates less than it says.
+    Where both arms draw the same masks, their noise cancels: the check says by how much the
+    standard error would be larger than with masks drawn apart. On the sequences that an adversary
+    was let loose on, the ablation does {harm.estimate} nats of harm under it, and {harm.control}
+    where all other masks are 1: more, **{harm.verdict}**. The published way leaves a random mask
+    where ours is 0, so that it ablates less than it says.
     """)
 
 
 @app.cell
 def ways_table(ways):
     ways.with_columns(pl.selectors.float().round(5))
+
+
+@app.cell
+def shared_draws(checks):
+    mo.stop(checks is None, mo.md("No masks were drawn that differ."))
+    check_table(checks)
 
 
 @app.cell

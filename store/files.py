@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from .errors import reason
-from .schema import empty, schema
+from .schema import LATER, empty, schema
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -125,7 +125,8 @@ def _other_rows(name: str, counted: int, promised: int) -> str:
 def _other_columns(table: str, found: Mapping[str, pl.DataType]) -> str:
     """How the columns of a file differ from those of its table."""
     wanted = {name: column.dtype for name, column in schema().tables[table].items()}
-    for name in sorted({*wanted, *found}):
+    late = set(LATER.get(table, ())).difference(found)
+    for name in sorted({*wanted, *found}.difference(late)):
         if wanted.get(name) != found.get(name):
             got, expected = found.get(name, "no column"), wanted.get(name, "none")
             return f"{got} as {name} of {table}.parquet instead of {expected}"

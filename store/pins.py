@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from .schema import SUBJECTS, empty, schema
+from .schema import LATER, SUBJECTS, empty, schema
 from .values import rows_of
 
 if TYPE_CHECKING:
@@ -107,14 +107,16 @@ def scan_files(paths: Sequence[str], table: str) -> str:
 
     Args:
         paths: Parquet files.
-        table: The table they hold; not needed here.
+        table: The table they hold.
 
     Returns:
         A call of `read_parquet`.
     """
-    del table
     files = ", ".join(quoted(re.sub(r"([*?\[])", r"[\1]", path)) for path in paths)
-    return f"read_parquet([{files}], hive_partitioning = false)"
+    named = f"read_parquet([{files}], hive_partitioning = false, union_by_name = {table in LATER})"
+    if table not in LATER:
+        return named
+    return f"({_no_rows(table, 'false')} UNION ALL BY NAME FROM {named})"
 
 
 def _no_rows(table: str, condition: str) -> str:

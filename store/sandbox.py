@@ -13,7 +13,7 @@ import polars as pl
 
 from .errors import StoreError
 from .pins import UNREAD, Pinned, live_comments, live_views
-from .schema import schema
+from .schema import LATER, empty, scanned, schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Sequence
@@ -109,11 +109,12 @@ def _rows(paths: Sequence[str], table: str) -> object:
     if len(paths) < _MANY_FILES:
         from pyarrow import dataset  # noqa: PLC0415 - slow to import, and only needed here
 
-        return cast("object", dataset.dataset(list(paths), format="parquet"))
+        like: Any = empty(table).to_arrow()
+        own: Any = like.schema if table in LATER else None
+        return cast("object", dataset.dataset(list(paths), schema=own, format="parquet"))
     columns = schema().tables[table]
     narrow_first = sorted(columns, key=lambda name: columns[name].dtype == pl.String)
-    files = pl.scan_parquet(list(paths), glob=False, hive_partitioning=False, cache=False)
-    return files.select(narrow_first)  # counting reads the first
+    return scanned(table, paths, None).select(narrow_first)  # counting reads the first
 
 
 def answered_by(

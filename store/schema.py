@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,11 +12,14 @@ import polars as pl
 
 from .errors import StoreError
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 """Raised when `schema.sql` gains or changes a table; an older reader then refuses the store."""
 
 SUBJECTS = ("models", "texts")
 """What runs are about. Many parts repeat such a row; the store shows it once."""
+
+LATER = {"claims": ("p", "n_null", "beyond", "beyond_lower", "beyond_upper")}
+"""Columns that a table got after it was first written, by table: in older parts they are NULL."""
 
 _DTYPES: dict[str, pl.DataType] = {
     "VARCHAR": pl.String(),
@@ -87,6 +91,29 @@ def empty(table: str) -> pl.DataFrame:
     return pl.DataFrame(schema={name: col.dtype for name, col in schema().tables[table].items()})
 
 
+def scanned(table: str, paths: Sequence[str], include_file_paths: str | None) -> pl.LazyFrame:
+    """Rows of several files of a table, with the columns that came later as NULL where they lack.
+
+    Args:
+        table: Its name.
+        paths: The files.
+        include_file_paths: Name of a column that tells a row's file; None for none.
+
+    Returns:
+        At least the columns of the table.
+    """
+    late = table in LATER
+    return pl.scan_parquet(
+        list(paths),
+        glob=False,
+        hive_partitioning=False,
+        cache=False,
+        include_file_paths=include_file_paths,
+        schema=empty(table).schema if late else None,
+        missing_columns="insert" if late else "raise",
+    )
+
+
 def _kind(dtype: pl.DataType) -> str:
     if isinstance(dtype, (pl.String, pl.Categorical, pl.Enum)):
         return "text"
@@ -124,7 +151,8 @@ def conformed(table: str, frame: pl.DataFrame) -> pl.DataFrame:
 
     Args:
         table: Name of the table.
-        frame: Rows for it, with every column of the table and no other, in any order.
+        frame: Rows for it, with every column of the table and no other, in any order; those of
+            `LATER` may be missing, and are NULL then.
 
     Returns:
         The frame with exactly the table's columns and types.
@@ -137,6 +165,8 @@ def conformed(table: str, frame: pl.DataFrame) -> pl.DataFrame:
     if table not in tables:
         raise StoreError(f"expected one of the tables {', '.join(tables)}, got `{table}`")
     columns = tables[table]
+    late = set(LATER.get(table, ())).difference(frame.columns)
+    frame = frame.with_columns(pl.lit(None).alias(name) for name in late)
     missing, unknown = columns.keys() - set(frame.columns), set(frame.columns) - columns.keys()
     if missing or unknown:
         raise StoreError(

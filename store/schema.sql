@@ -1128,7 +1128,12 @@ CREATE TABLE claims (
     threshold DOUBLE,
     verdict VARCHAR NOT NULL,
     chapter VARCHAR NOT NULL,
-    evidence VARCHAR NOT NULL
+    evidence VARCHAR NOT NULL,
+    p DOUBLE,
+    n_null INTEGER,
+    beyond DOUBLE,
+    beyond_lower DOUBLE,
+    beyond_upper DOUBLE
 );
 COMMENT ON TABLE claims IS 'What the book says, each with its number, its control, its threshold and its verdict';
 COMMENT ON COLUMN claims.run IS 'The run that weighed the evidence (runs.run)';
@@ -1141,10 +1146,33 @@ COMMENT ON COLUMN claims.upper IS 'Upper end of its 95 % interval';
 COMMENT ON COLUMN claims.control IS 'The same number under the control';
 COMMENT ON COLUMN claims.control_lower IS 'Lower end of the 95 % interval of the control';
 COMMENT ON COLUMN claims.control_upper IS 'Upper end of the 95 % interval of the control';
-COMMENT ON COLUMN claims.threshold IS 'What the interval must clear, fixed beforehand';
-COMMENT ON COLUMN claims.verdict IS 'supported, not supported or undecided';
+COMMENT ON COLUMN claims.threshold IS 'What the interval must clear; a constant of the room that did not change since it was introduced';
+COMMENT ON COLUMN claims.verdict IS 'supported, refuted, not shown, undecided or not testable; not supported in runs of schema 6';
 COMMENT ON COLUMN claims.chapter IS 'The notebook that argues it';
 COMMENT ON COLUMN claims.evidence IS 'JSON list of the runs it was derived from (runs.run)';
+COMMENT ON COLUMN claims.p IS 'How probable as large a statistic is if the claim is wrong, one-sided; NULL without a null';
+COMMENT ON COLUMN claims.n_null IS 'From how many alternatives p comes: it is at least 1 / (n_null + 1); NULL without a null';
+COMMENT ON COLUMN claims.beyond IS 'How far the number is beyond its control, on the side of the claim; paired where both have the same sequences';
+COMMENT ON COLUMN claims.beyond_lower IS 'Lower end of its 95 % interval';
+COMMENT ON COLUMN claims.beyond_upper IS 'Upper end of its 95 % interval';
+
+CREATE TABLE checks (
+    run VARCHAR NOT NULL,
+    name VARCHAR NOT NULL,
+    statement VARCHAR NOT NULL,
+    difference DOUBLE NOT NULL,
+    tolerance DOUBLE NOT NULL,
+    holds BOOLEAN NOT NULL,
+    chapter VARCHAR NOT NULL
+);
+COMMENT ON TABLE checks IS 'What holds by definition, and could only fail by a mistake: no claims about a model';
+COMMENT ON COLUMN checks.run IS 'The run that checked it (runs.run)';
+COMMENT ON COLUMN checks.name IS 'Short name, stable over runs';
+COMMENT ON COLUMN checks.statement IS 'What must hold';
+COMMENT ON COLUMN checks.difference IS 'The largest difference of the two sides, in what the statement says';
+COMMENT ON COLUMN checks.tolerance IS 'What may be rounding';
+COMMENT ON COLUMN checks.holds IS 'Whether the difference is within the tolerance, or beyond it where it must not be 0';
+COMMENT ON COLUMN checks.chapter IS 'The notebook that shows it';
 
 CREATE VIEW head_atlas AS
 WITH best AS (
@@ -1229,8 +1257,8 @@ SELECT
     chance,
     run
 FROM ranked
-WHERE rank = 1 OR upper >= top_lower;
-COMMENT ON VIEW strongest_heads IS 'Per run, score and data: the head with the largest aggregate, and those whose interval reaches into its own';
+WHERE (rank = 1 OR upper >= top_lower) AND (chance IS NULL OR value > chance);
+COMMENT ON VIEW strongest_heads IS 'Per run, score and data: the head with the largest aggregate, and those whose interval reaches into its own; none that is not above chance';
 COMMENT ON COLUMN strongest_heads.rank IS 'Rank of the aggregate within its run, score and data, 1 is the largest';
 COMMENT ON COLUMN strongest_heads.name IS 'The head, as L1H4';
 

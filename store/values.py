@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import polars as pl
+from polars.selectors import by_name
 
 from .errors import DamagedPartError, StoreError, reason
 from .manifests import damaged
-from .schema import conformed, schema
+from .schema import conformed, scanned, schema
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -37,7 +38,8 @@ def rows_of(part: Part, runs: Collection[str], table: str) -> pl.DataFrame:
     path, name = part.path(table), f"{table}.parquet"
     try:
         file = pl.scan_parquet(path, glob=False, hive_partitioning=False)
-        fitted = conformed(table, file.select(list(schema().tables[table])).collect())
+        own = by_name(*schema().tables[table], require_all=False)
+        fitted = conformed(table, file.select(own).collect())
     except (*_FAILURES, StoreError) as error:
         raise damaged(part.folder, f"{reason(error)} in {name}", part.keys) from None
     if "run" not in fitted.columns:
@@ -79,9 +81,7 @@ def _suspects(parts: Sequence[Part], table: str) -> Sequence[Part]:
     files = {part.path(table): part for part in parts}
     if not files:
         return ()
-    rows = pl.scan_parquet(
-        list(files), glob=False, hive_partitioning=False, cache=False, include_file_paths=_FILE
-    )
+    rows = scanned(table, list(files), _FILE)
     counts = (
         rows.group_by(keys)
         .agg(

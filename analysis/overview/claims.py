@@ -2,15 +2,20 @@
 
 from fnmatch import fnmatchcase
 
+import numpy as np
 import polars as pl
 
 from analysis.questions.judgement import Verdict
+from analysis.statistics.comparisons import discoveries
 from analysis.studies import studies
 
 EVERY = "all"
 """The choice that filters nothing."""
 
 VERDICTS = tuple(verdict.value for verdict in Verdict)
+
+FALSE = 0.05
+"""Share of false ones among discoveries, on average."""
 
 
 def figure_of(claim: str, chapter: str) -> str:
@@ -66,15 +71,49 @@ def verdict_counts(claims: pl.DataFrame) -> pl.DataFrame:
     """How many claims of each chapter have each verdict.
 
     Args:
-        claims: Rows of the table `claims`.
+        claims: Rows of the table `claims`; those of older runs may have verdicts of then, which
+            come last.
 
     Returns:
         Columns `chapter` in words, `verdict`, `n` and `order`, the place of the verdict.
     """
-    place = pl.col("verdict").replace_strict({v: i for i, v in enumerate(VERDICTS)})
+    place = pl.col("verdict").replace_strict(
+        {v: i for i, v in enumerate(VERDICTS)}, default=len(VERDICTS)
+    )
     counted = claims.group_by("chapter", "verdict").agg(n=pl.len())
     words = pl.col("chapter").str.replace_all("_", " ")
     return counted.with_columns(chapter=words, order=place).sort("chapter", "order")
+
+
+def counted(claims: pl.DataFrame) -> str:
+    """How many claims could have failed, and what became of them, as a sentence in Markdown."""
+    tested = claims.filter(pl.col("verdict") != Verdict.NOT_TESTABLE.value)
+    counts = [(tested.filter(verdict=v).height, v) for v in VERDICTS]
+    told = ", ".join(f"**{n} {verdict}**" for n, verdict in counts if n)
+    left = claims.height - tested.height
+    rest = f"; {left} more could not be tested on it" if left else ""
+    return f"{tested.height} claims could have failed: {told}{rest}."
+
+
+def false_discoveries(claims: pl.DataFrame) -> str:
+    """How many claims stay if of those with a p no more than `FALSE` are to be false.
+
+    Args:
+        claims: Rows of the table `claims`.
+
+    Returns:
+        A sentence; claims whose null allows no small p are left out.
+    """
+    tested = claims.filter(
+        pl.col("p").is_not_null(), pl.col("verdict") != Verdict.NOT_TESTABLE.value
+    )
+    supported = tested["verdict"] == Verdict.SUPPORTED.value
+    adjusted = discoveries(tested["p"].cast(pl.Float64).to_numpy())
+    kept = int(np.sum(supported.to_numpy() & (adjusted <= FALSE)))
+    return (
+        f"Of the {int(supported.sum())} supported claims that have a p, {kept} are discoveries at "
+        f"a false-discovery rate of {FALSE:g} among all {tested.height} with one."
+    )
 
 
 def claim_table(claims: pl.DataFrame) -> pl.DataFrame:
@@ -85,8 +124,9 @@ def claim_table(claims: pl.DataFrame) -> pl.DataFrame:
 
     Returns:
         Columns `claim` (the statement, which links to the cell that shows it), `verdict`,
-        `estimate`, `95 %`, `control`, `threshold`, `run`, which links to the run that weighed the
-        evidence, the control's own interval, and `statistic`: which number decides.
+        `estimate`, `95 %`, `control`, `threshold`, `p`, `null` (how many alternatives p comes
+        from), `run`, which links to the run that weighed the evidence, the interval of the
+        control and that of the distance to it, and `statistic`: which number decides.
     """
     targets = [figure_of(*names) for names in claims.select("claim", "chapter").iter_rows()]
     return claims.select(
@@ -97,8 +137,11 @@ def claim_table(claims: pl.DataFrame) -> pl.DataFrame:
         **{"95 %": _intervals(claims, "lower", "upper")},
         control=pl.col("control").round(3),
         threshold="threshold",
+        p=pl.col("p").cast(pl.Float64).round(4),
+        null="n_null",
         run=pl.lit("run"),
         run_link=pl.format("run:{}", "run"),
+        **{"beyond control 95 %": _intervals(claims, "beyond_lower", "beyond_upper")},
         **{"control 95 %": _intervals(claims, "control_lower", "control_upper")},
         statistic=pl.col("statistic").str.replace_all("`", ""),
     )

@@ -1,7 +1,7 @@
 """All that the book says of a model: every study asked, and its claims."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -27,11 +27,22 @@ def findings(asked: Asked, recall: Recall) -> pl.DataFrame:
         Rows of `claims`, study by study. What the model's tokenizer, depth or decomposition does
         not allow to be asked has none.
     """
+    return claims_and_checks(asked, recall)[0]
+
+
+def claims_and_checks(asked: Asked, recall: Recall) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The same, and rows of `checks`: what holds by definition."""
     recall(ModelCheck.of(asked))
     judged = [
         answer for study in studies(asked.chapters) for answer in _answers(study, asked, recall)
     ]
-    return pl.concat([answer["claims"] for answer in judged if "claims" in answer])
+    return _rows(judged, "claims"), _rows(judged, "checks")
+
+
+def _rows(judged: Iterable[Evidence], table: str) -> pl.DataFrame:
+    """All rows of a table; a frame without columns where there are none."""
+    found = [answer[table] for answer in judged if table in answer]
+    return pl.concat(found, how="diagonal_relaxed") if found else pl.DataFrame()
 
 
 def wanted(asked: Asked, known: Callable[[Question], Evidence | None]) -> list[Experiment]:

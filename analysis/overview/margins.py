@@ -6,72 +6,81 @@ from typing import Any
 
 import polars as pl
 
-from analysis.questions.judgement import Verdict, verdict
+from analysis.questions.judgement import Null, verdict
 from analysis.statistics.resampling import Interval
 
 FACTORS = (0.5, 0.71, 1.0, 1.41, 2.0)
 """How much wider intervals are taken to be: of a quarter to four times as many sequences."""
 
-_ESTIMATE = ("estimate", "lower", "upper")
-_CONTROL = ("control", "control_lower", "control_upper")
+_INTERVALS = {
+    "threshold": ("estimate", "lower", "upper"),
+    "control": ("beyond", "beyond_lower", "beyond_upper"),
+}
+"""What a verdict is made of, by the bar that it turns on."""
 
 
 @dataclass(frozen=True)
 class _Weighed:
-    """A claim's numbers, turned so that a larger estimate speaks for it."""
+    """A claim's numbers, turned so that larger ones speak for it."""
 
     estimate: Interval
-    control: Interval
-    threshold: float
+    """Minus the threshold."""
+    beyond: Interval
+    """Minus the control."""
+    null: Null | None
 
     @classmethod
     def of(cls, claim: Mapping[str, Any]) -> "_Weighed | None":
         """None where the verdict does not follow from these numbers alone."""
-        if any(claim[name] is None for name in (*_ESTIMATE, *_CONTROL)):
+        if any(claim[name] is None for names in _INTERVALS.values() for name in names):
             return None
-        estimate = Interval(*(claim[name] for name in _ESTIMATE))
-        control = Interval(*(claim[name] for name in _CONTROL))
-        rising = cls(estimate, control, claim["threshold"])
-        falling = cls(-estimate, -control, -rising.threshold)
-        told = (one for one in (rising, falling) if one.verdict(1.0) == claim["verdict"])
-        return next(told, None)
-
-    def verdict(self, factor: float) -> str:
-        """With intervals that are wider by a factor."""
-        interval, control = (
-            (middle - factor * (middle - lower), middle + factor * (upper - middle))
-            for middle, lower, upper in (self.estimate, self.control)
+        at, beyond = (
+            Interval(*(float(claim[name]) for name in names)) for names in _INTERVALS.values()
         )
-        return verdict(interval, self.threshold, control).value
+        threshold = claim["threshold"]
+        rising = Interval(*(end - threshold for end in at))
+        null = None if claim["p"] is None else Null(p=claim["p"], size=claim["n_null"])
+        told = (cls(one, beyond, null) for one in (rising, -rising))
+        return next((one for one in told if one.verdict() == claim["verdict"]), None)
+
+    def verdict(self, factor: float = 1.0, shift: float = 0.0) -> str:
+        """With intervals wider by a factor, and all moved by so many of their half-widths."""
+        ends = [
+            (middle - factor * (middle - lower) + by, middle + factor * (upper - middle) + by)
+            for middle, lower, upper in (self.estimate, self.beyond)
+            for by in [shift * (upper - lower) / 2]
+        ]
+        return verdict(ends[0], 0.0, ends[1], self.null).value
 
     def margin(self) -> tuple[float, str] | None:
-        """Half-widths to the bar that the verdict turns on, and which that is."""
-        _, lower, upper = self.estimate
-        half = (upper - lower) / 2
-        above = {"threshold": lower - self.threshold, "control": lower - self.control.upper}
-        below = {"threshold": self.threshold - upper, "control": self.control.lower - upper}
-        hard, easy = min(above, key=above.__getitem__), max(below, key=below.__getitem__)
-        gaps = {abs(above[hard]): hard, abs(below[easy]): easy}
-        told = self.verdict(1.0)
-        gap = abs(above[hard]) if told == Verdict.SUPPORTED.value else abs(below[easy])
-        if told == Verdict.UNDECIDED.value:
-            gap = min(gaps)
-        return (gap / half, gaps[gap]) if half > 0 else None
+        """Half-widths to another verdict, and the bar at which that is."""
+        found: list[tuple[float, str]] = []
+        for bar, (_, lower, upper) in zip(_INTERVALS, (self.estimate, self.beyond), strict=True):
+            half = (upper - lower) / 2
+            found += [(-end / half, bar) for end in (lower, upper) if half > 0]
+        for shift, bar in sorted(found, key=lambda each: abs(each[0])):
+            aside = 1e-9 * (1 + abs(shift))
+            changed = (self.verdict(shift=shift + by) for by in (-aside, aside))
+            if any(told != self.verdict() for told in changed):
+                return abs(shift), bar
+        return None
 
 
 def margins(claims: pl.DataFrame) -> pl.DataFrame:
     """How far every verdict is from changing.
 
-    A verdict turns on the end of the claim's interval, and on the threshold or the nearer end of
-    the control's interval. The margin is the distance between the two, in half-widths of the
-    claim's own interval.
+    A verdict turns on an end of the claim's interval and the threshold, or on an end of the
+    interval of its distance to the control and 0. The margin is the distance between the two, in
+    half-widths of that interval: both intervals are moved by as many of theirs. What is known of
+    p stays.
 
     Args:
         claims: Rows of the table `claims`.
 
     Returns:
-        The rows with `margin` (null for an interval without width, and for a verdict that rests
-        on other evidence too) and `nearest`: `threshold` or `control`. The nearest comes first.
+        The rows with `margin` (null where no move changes the verdict, where intervals are
+        missing, and for a verdict that rests on other evidence too) and `nearest`: `threshold` or
+        `control`. The nearest comes first.
     """
     weighed = [_Weighed.of(claim) for claim in claims.to_dicts()]
     found = [None if one is None else one.margin() for one in weighed]
@@ -110,7 +119,7 @@ def widened(claims: pl.DataFrame, factor: float) -> pl.DataFrame:
 
     Args:
         claims: Rows of the table `claims`.
-        factor: How much, of the claim's interval and of the control's.
+        factor: How much, of the claim's interval and of that of its distance to the control.
 
     Returns:
         The rows whose verdict changes: `claim`, `verdict`, and what it would be, `then`.

@@ -13,23 +13,32 @@ from analysis.questions.experiment import Question
 from analysis.questions.judgement import Verdict
 from analysis.scores.registry import functions, registered
 from analysis.statistics.comparisons import (
+    discoveries,
     holm,
     mcnemar_p,
     permutation_p,
+    shuffle_p,
+    sign_flip_p,
     spearman,
     wilson,
 )
-from analysis.statistics.resampling import bootstrap, ratio_of_sums
+from analysis.statistics.resampling import band, bootstrap, ratio_of_sums
+from analysis.statistics.stability import rank_interval
 from analysis.studies import STUDIES, studies
 
 TESTS = (
     bootstrap,
     ratio_of_sums,
+    band,
     wilson,
     mcnemar_p,
+    sign_flip_p,
     permutation_p,
+    shuffle_p,
     holm,
+    discoveries,
     spearman,
+    rank_interval,
 )
 """Where intervals, p-values and correlations come from."""
 
@@ -136,26 +145,6 @@ def _sizes(room: str, table: Mapping[Profile, Any]) -> pl.DataFrame:
             "meaning": told.get(field.name, ""),
         }
         for field in fields(table[Profile.QUICK])
-    )
-
-
-def identity_rows(answer: Answer) -> pl.DataFrame:
-    """Interventions that must be the same, and such as must not be.
-
-    Args:
-        answer: Of `AblationIdentities`.
-
-    Returns:
-        Columns `compared` and `largest difference`, of what any head reads on any sequence, and
-        `expected`.
-    """
-    apart = answer["head_scores"].filter(pl.col("sequence").is_not_null())
-    rows = apart.group_by("score", maintain_order=True).agg(pl.col("value").max())
-    same = pl.col("score").is_in(("q_zero_from_uniform", "constant_scores_from_uniform"))
-    return rows.select(
-        compared=pl.col("score").str.replace("_from_", " against ").str.replace_all("_", " "),
-        **{"largest difference": pl.col("value")},
-        expected=pl.when(same).then(pl.lit("0 but for rounding")).otherwise(pl.lit("not 0")),
     )
 
 

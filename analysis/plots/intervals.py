@@ -17,6 +17,8 @@ from .theme import (
     layered,
 )
 
+_SHAPES = ["circle", "diamond", "cross", "square", "triangle-up"]
+"""Of verdicts."""
 _SMALLEST = 0.001
 """Nats below which a divergence is drawn on a linear axis."""
 
@@ -80,7 +82,7 @@ def claim_intervals(claims: pl.DataFrame, title: str, description: str) -> alt.V
     shape = alt.Shape(
         "verdict:N",
         title=None,
-        scale=alt.Scale(domain=list(VERDICTS), range=["circle", "diamond", "cross"]),
+        scale=alt.Scale(domain=list(VERDICTS), range=_SHAPES),
     )
     columns = ("estimate", "lower", "upper", "threshold", "control", "verdict")
     tooltip = ["claim:N", *(alt.Tooltip(name, format=".3f") for name in columns[:-1])]

@@ -26,7 +26,7 @@ VERDICTS = {
     "undecided": "#b8860b",
     "refuted": "#b23a48",
     "not shown": "#8a6d5b",
-    "not testable": "#7a7a7a",
+    "not testable": "#6f6f6f",
 }
 VERDICT_SCALE = alt.Scale(domain=list(VERDICTS), range=list(VERDICTS.values()))
 VERDICT_COLOR = alt.Color(

@@ -1,7 +1,7 @@
 """From evidence to a verdict: a claim's estimate, interval, control and threshold."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -21,23 +21,29 @@ class Verdict(Enum):
     """What the numbers say about a claim that a statistic is larger than a bar."""
 
     SUPPORTED = "supported"
-    """The whole interval lies beyond the bar, it is more than the control, and p < .025."""
+    """The whole interval lies beyond the threshold, the statistic is more than its control, and
+    p is below .025 where there is a null."""
 
     REFUTED = "refuted"
-    """The whole interval lies on the other side of the bar."""
+    """The whole interval lies on the other side of the threshold."""
 
     NOT_SHOWN = "not shown"
-    """Not refuted, and the control or the null has as much."""
+    """The control has more, or the interval lies beyond the threshold and p is not below .025: that
+    it is anything special is not shown."""
 
     UNDECIDED = "undecided"
-    """The interval includes the bar, or its distance to the control includes 0."""
+    """The interval includes the threshold, or its distance to the control includes 0."""
 
     NOT_TESTABLE = "not testable"
-    """The null is too small for any p below .025."""
+    """Not refuted, and the null is too small for any p below .025."""
 
 
 LEVEL = 0.025
 """One-sided; as strict as an interval of 95 %."""
+PAIRS = 6
+"""Fewest pairs whose signs allow so small a p: 1 in 64."""
+TOLERANCE = 1e-6
+"""What is the same by definition may differ by so much, of numbers of order 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +76,9 @@ def verdict(
         null: What it must stand out from, if there is one.
 
     Returns:
-        The verdict; NaN anywhere in the intervals makes it undecided.
+        The verdict. An end that is NaN is beyond nothing: without an interval, or without one of
+        the distance to the control, a claim can be neither supported nor, by it, refuted or not
+        shown.
     """
     lower, upper = interval
     if upper < threshold:
@@ -139,6 +147,13 @@ def n_known(values: np.ndarray) -> int:
     return int((~np.isnan(values)).sum())
 
 
+def _each(chosen: Callable[..., float], intervals: Sequence[Interval]) -> Interval:
+    """One of every number: an interval with a smaller estimate may reach farther."""
+    if not intervals:
+        return Interval.exactly(np.nan)
+    return Interval(*(chosen(numbers) for numbers in zip(*intervals, strict=True)))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Judgement(Question):
     """Claims about what experiments measured; its evidence is in its fields."""
@@ -153,12 +168,40 @@ class Judgement(Question):
         """Judge every claim.
 
         Returns:
-            `claims`, one row each; those that the model's data cannot test have none, and there
-            is no table without any.
+            `claims` and `checks`, one row each; those that the model's data cannot test have none,
+            and there is no table without any.
         """
-        rows = list(self.claims())
+        rows = {"claims": list(self.claims()), "checks": list(self.checks())}
         report(1, 1, "")
-        return {"claims": pl.DataFrame(rows, infer_schema_length=None)} if rows else {}
+        return {
+            table: pl.DataFrame(found, infer_schema_length=None)
+            for table, found in rows.items()
+            if found
+        }
+
+    def checks(self) -> Iterable[dict[str, Any]]:
+        """Rows of `checks`: what holds by definition, and could only fail by a mistake."""
+        return ()
+
+    def checked(
+        self, name: str, statement: str, difference: float, *, same: bool
+    ) -> dict[str, Any]:
+        """A row of `checks`.
+
+        Args:
+            name: Short name, stable over runs.
+            statement: What must hold.
+            difference: The largest between the two sides, in what the statement says.
+            same: Whether it must be 0 but for rounding, or must not: that is the control.
+        """
+        return {
+            "name": name,
+            "statement": statement,
+            "difference": difference,
+            "tolerance": TOLERANCE,
+            "holds": (difference <= TOLERANCE) == same,
+            "chapter": self.chapter,
+        }
 
     def claims(self) -> Iterable[dict[str, Any]]:
         """Rows of `claims`."""
@@ -220,6 +263,53 @@ class Judgement(Question):
         null = Null(p=p, size=size)
         return self.decided(said, found, control, (bar.threshold, note), beyond=beyond, null=null)
 
+    def judged_all(
+        self,
+        said: Statement,
+        tested: Sequence[tuple[np.ndarray, Sequence[np.ndarray]]],
+        bar: tuple[float, str],
+    ) -> dict[str, Any]:
+        """A row of `claims` that must hold in several variants, each against several controls.
+
+        Args:
+            said: The claim.
+            tested: For each variant its values, and those of every control: one a sequence, of the
+                same sequences in the same order, NaN where one has none.
+            bar: The threshold, and a note of what the controls are.
+
+        Returns:
+            The row. Of the variants it has the smallest estimate, lower and upper end; of the
+            controls the largest; of all differences, which are paired, the smallest, and the
+            largest p. Controls that share fewer than `PAIRS` sequences with their variant, or than
+            half of its own, are left out: without any the claim is not testable.
+        """
+        pairs = [
+            (values - control, control)
+            for values, controls in tested
+            for control in controls
+            if n_known(values - control) >= max(PAIRS, n_known(values) / 2)
+        ]
+        nulls = [sign_flip_p(gap, self.seed) for gap, _ in pairs]
+        kinds = (
+            [values for values, _ in tested],
+            [gap for gap, _ in pairs],
+            [control for _, control in pairs],
+        )
+        found = [[mean_interval(values, self.seed) for values in kind] for kind in kinds]
+        threshold, note = bar
+        n = min(n_known(values) for values, _ in tested)
+        return self.decided(
+            said,
+            _each(min, found[0]),
+            _each(max, found[2]),
+            (threshold, f"n = {n}; control: {note}"),
+            beyond=_each(min, found[1]),
+            null=Null(
+                p=max((p for p, _ in nulls), default=1.0),
+                size=min((size for _, size in nulls), default=0),
+            ),
+        )
+
     def decided(
         self,
         said: Statement,
@@ -254,16 +344,20 @@ class Judgement(Question):
             "control_upper": control.upper,
             "p": np.nan if null is None else null.p,
         }
-        apart = (estimate.lower - control.upper, estimate.upper - control.lower)
-        gap = apart if beyond is None else beyond[1:]
+        apart = beyond or Interval(
+            estimate.estimate - control.estimate,
+            estimate.lower - control.upper,
+            estimate.upper - control.lower,
+        )
+        gap = dict(zip(("beyond", "beyond_lower", "beyond_upper"), apart, strict=True))
         return {
             "claim": said.claim,
             "statement": said.statement,
             "statistic": f"{said.statistic} ({note})",
-            **{name: None if np.isnan(number) else number for name, number in numbers.items()},
+            **{n: None if np.isnan(value) else value for n, value in (numbers | gap).items()},
             "n_null": None if null is None else null.size,
             "threshold": threshold,
-            "verdict": verdict(estimate[1:], threshold, gap, null).value,
+            "verdict": verdict(estimate[1:], threshold, apart[1:], null).value,
             "chapter": self.chapter,
             "evidence": json.dumps(self.runs()),
         }

@@ -1,6 +1,7 @@
 """Tests and ranks: shares of right answers, changed pairs, chosen sets beside random ones."""
 
 from importlib import import_module
+from math import factorial
 from typing import Any
 
 import numpy as np
@@ -113,6 +114,47 @@ def sign_flip_p(gaps: Float[np.ndarray, " pair"], seed: int) -> tuple[float, int
     slack = 1e-12 * np.abs(known).sum()  # equal sums in another order
     reached = int((signs @ known >= known.sum() - slack).sum())
     return (1 + reached) / (len(signs) + 1), len(signs)
+
+
+def shuffle_p(
+    first: Float[np.ndarray, " n"], second: Float[np.ndarray, " n"], seed: int
+) -> tuple[float, int]:
+    """How probable as large a rank correlation is if the rankings have nothing to do with another.
+
+    Args:
+        first: What ranks some things.
+        second: What ranks the same things besides.
+        seed: Of the orders that are drawn.
+
+    Returns:
+        One-sided p in (0, 1], and how many other orders it comes from; (1, 0) where all of one are
+        equal.
+
+    Source:
+        Pitman 1937, "Significance Tests Which May be Applied to Samples from any Populations. II".
+    """
+    a, b = (ranks - ranks.mean() for ranks in (ranked(first), ranked(second)))
+    if not a.any() or not b.any():
+        return 1.0, 0
+    n = min(N_FLIPS, factorial(min(a.size, 10)) - 1)
+    orders = np.random.default_rng(seed).permuted(np.tile(b, (n, 1)), axis=1)
+    reached = int((orders @ a >= a @ b - 1e-9).sum())
+    return (1 + reached) / (n + 1), n
+
+
+def discoveries(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
+    """P-values adjusted so that of those below a level no larger share is false on average.
+
+    Args:
+        p: One for each test, in [0, 1].
+
+    Returns:
+        Adjusted p-values in the same order, at most 1.
+
+    Source:
+        Benjamini & Hochberg 1995, "Controlling the False Discovery Rate".
+    """
+    return _scipy().false_discovery_control(p) if p.size else p
 
 
 def holm(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:

@@ -1,14 +1,14 @@
 """How far a ranking of heads can be trusted: whether it comes out again, and whether it matters."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import comb
 
 import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from .comparisons import spearman
-from .resampling import Interval, central
+from .comparisons import ranked, spearman
+from .resampling import N_RESAMPLES, Interval, band, central
 
 N_SPLITS = 200
 """Random halves, and resamples, that intervals are taken over."""
@@ -96,21 +96,62 @@ def validity(
         seed: Of the resampling of both.
 
     Returns:
-        Spearman correlation of the means over items, its interval over resampled items; None
+        Spearman correlation of the means over items, with the interval of `rank_interval`; None
         with fewer than 2 of either, or where all heads are equal.
     """
     if min(len(scores), len(effects)) < 2:
         return None
     rng = np.random.default_rng(seed)
-    found: list[float] = []
-    for _ in range(N_SPLITS):
-        drawn = [v[rng.integers(len(v), size=len(v))].mean(0) for v in (scores, effects)]
-        found.append(spearman(drawn[0], drawn[1]))
-    value = spearman(scores.mean(0), effects.mean(0))
-    check = _check(found, 0.0, len(scores))
-    if check is None or np.isnan(value):
-        return None
-    return replace(check, interval=check.interval._replace(estimate=value))
+    draws = resamples(len(scores), rng), resamples(len(effects), rng)
+    found = rank_interval(scores, effects, draws)
+    return None if np.isnan(found).any() else Check(interval=found, chance=0.0, n=len(scores))
+
+
+def resamples(n: int, rng: np.random.Generator) -> Float[ndarray, "draw item"]:
+    """Shares of every item in resamples of all of them."""
+    return rng.multinomial(n, np.full(n, 1 / n), N_RESAMPLES) / n
+
+
+def rank_interval(
+    first: Float[ndarray, "item head"],
+    second: Float[ndarray, "other_item head"],
+    draws: tuple[Float[ndarray, "draw item"], Float[ndarray, "draw other_item"]],
+) -> Interval:
+    """Rank correlation of two means over items, with the noise of both.
+
+    Noise lowers a correlation of rankings, and in a resample it is there twice. So the interval
+    holds the central 95 % of resampled correlations *and* their mirror image around the estimate
+    (as Fisher's z). Simulated with 12 and 32 heads, it covers a true correlation of .75 in .90 to
+    .97 of samples while the error of a head's mean is below a fifth of the spread of heads, and in
+    .8 at a third of it. A true correlation of 1 is covered by no such interval.
+
+    Args:
+        first: Values of every item and head.
+        second: Of the same heads, on these or other items.
+        draws: Of `resamples`, for each; the same ones where the items are the same.
+
+    Returns:
+        The correlation as `spearman` has it, and the interval; NaN where all heads are equal.
+    """
+    value = spearman(first.mean(0), second.mean(0))
+    drawn = correlations(draws[0] @ first, draws[1] @ second)
+    if np.isnan(value) or np.isnan(drawn).all():
+        return Interval(value, np.nan, np.nan)
+    lower, upper = (float(end) for end in band(drawn))
+    most = 1 - 1e-9
+    z, low, high = np.arctanh(np.clip((value, lower, upper), -most, most))
+    mirrored = np.tanh((2 * z - high, 2 * z - low))
+    return Interval(value, min(lower, float(mirrored[0])), max(upper, float(mirrored[1])))
+
+
+def correlations(
+    first: Float[ndarray, "draw head"], second: Float[ndarray, "draw head"]
+) -> Float[ndarray, " draw"]:
+    """Spearman correlations row by row, as `spearman` has them: NaN where all of one are equal."""
+    ranks = [ranked(a) for a in (first, second)]
+    a, b = (r - r.mean(1, keepdims=True) for r in ranks)
+    size = np.sqrt((a * a).sum(1) * (b * b).sum(1))
+    return np.divide((a * b).sum(1), size, out=np.full(len(size), np.nan), where=size > 0)
 
 
 def _top(

@@ -1,7 +1,7 @@
 """Text to evaluate on: the generated one, a file, or a streamed data set."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -105,7 +105,7 @@ def windows(
         seed: Of the choice of rows.
 
     Returns:
-        Rows of token ids.
+        Rows of token ids, in the order of `halves_apart`.
 
     Raises:
         UserError: The text does not fill one row, has ids outside the vocabulary, or a BOS is
@@ -130,7 +130,7 @@ def windows(
             f"expected token ids below {vocabulary.vocab} in {source.name}, found "
             f"{outside[0]}; give ids of this model's tokenizer"
         )
-    chosen = sorted(Random(seed).sample(range(n_rows), min(n_sequences, n_rows)))
+    chosen = halves_apart(sorted(Random(seed).sample(range(n_rows), min(n_sequences, n_rows))))
     rows = stream[: n_rows * body].reshape(n_rows, body)[chosen].astype(np.int32)
     first = np.full((len(rows), len(start)), start, dtype=np.int32)
     name = Path(source.name).name.encode("utf-8", "replace").decode()
@@ -142,6 +142,28 @@ def windows(
         tokenizer=vocabulary.hash,
         notes=_notes(source, name, n_rows, (n_sequences, n_tokens)),
     )
+
+
+def halves_apart(places: Sequence[int]) -> list[int]:
+    """Order rows of a text so that every second one comes from another stretch of it.
+
+    Neighbouring rows often share a document, and half of the rows must not choose what the other
+    half judges. So rows 0, 4, 8, ... are the first quarter of the text, and 2, 6, 10, ... the
+    second; the odd ones are the second half, in the same way. Halves of all rows, and of the even
+    ones alone, share no more than the document at the border between them.
+
+    Args:
+        places: Rows in the order of the text.
+
+    Returns:
+        The same in the order in which they are used.
+    """
+    ordered, start = list(places), 0
+    for first in (0, 2, 1, 3):
+        n = len(range(first, len(places), 4))
+        ordered[first::4] = places[start : start + n]
+        start += n
+    return ordered
 
 
 def _notes(source: Source, name: str, n_rows: int, asked: tuple[int, int]) -> tuple[str, ...]:

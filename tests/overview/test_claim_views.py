@@ -15,7 +15,7 @@ CELLS = {path.stem: {cell.name for cell in cells(path)} for path in NOTEBOOKS}
 
 def claims() -> pl.DataFrame:
     """Four claims of two chapters."""
-    verdicts = ["supported", "undecided", "supported", "not supported"]
+    verdicts = ["supported", "undecided", "supported", "refuted"]
     return pl.DataFrame(
         {
             "run": [f"{place:032x}" for place in range(4)],
@@ -30,6 +30,10 @@ def claims() -> pl.DataFrame:
             "control_upper": [0.2, 0.3, 0.4, 0.5],
             "threshold": 0.5,
             "verdict": verdicts,
+            "p": [0.001, 0.2, 0.02, None],
+            "n_null": [999, 999, 99, None],
+            "beyond_lower": [0.6, -0.1, 0.3, None],
+            "beyond_upper": [0.8, 0.5, 0.6, None],
             "chapter": ["02_induction_circuit", "02_induction_circuit"] + 2 * ["03_bos_sink"],
         }
     )
@@ -59,6 +63,8 @@ def test_a_row_holds_all_that_decides_a_claim():
     assert first["claim"] == "zero leads" and first["statistic"] == "mean of z"
     assert first["claim_link"] == "02_induction_circuit#induction_against_shuffled"
     assert (first["95 %"], first["control 95 %"]) == ("0.850 to 0.950", "0.000 to 0.200")
+    assert (first["p"], first["null"], last["p"]) == (0.001, 999, None)
+    assert first["beyond control 95 %"] == "0.600 to 0.800"
     assert first["run_link"] == "run:" + "0" * 32
     assert (last["estimate"], last["95 %"]) == (None, None)
 
@@ -84,7 +90,33 @@ def test_counts_add_up_to_the_claims():
     assert counts["chapter"].unique().sort().to_list() == ["02 induction circuit", "03 bos sink"]
     spec = verdict_bars(counts, "3 of 4", "Bars.").to_dict()
     domain = spec["layer"][0]["encoding"]["color"]["scale"]["domain"]
-    assert domain == ["supported", "not supported", "undecided"]
+    assert domain == ["supported", "refuted", "undecided"]
+
+
+def test_only_claims_that_could_have_failed_are_counted():
+    told = views.counted(claims())
+    assert told == "4 claims could have failed: **2 supported**, **1 refuted**, **1 undecided**."
+    row = claims()[:1].with_columns(verdict=pl.lit("not testable"))
+    told = views.counted(pl.concat([claims(), row]))
+    assert told.startswith("4 claims") and told.endswith("; 1 more could not be tested on it.")
+
+
+def test_discoveries_are_counted_among_all_claims_with_a_p():
+    """Adjusted, .02 of three is .03; beside twenty that found nothing it is too much."""
+    told = views.false_discoveries(claims())
+    assert told.startswith("Of the 2 supported claims that have a p, 2 are discoveries")
+    assert told.endswith("among all 3 with one.")
+    nothing = [claims()[1:2].with_columns(p=pl.lit(0.9))] * 20
+    told = views.false_discoveries(pl.concat([claims(), *nothing]))
+    assert "have a p, 1 are discoveries" in told and "all 23" in told
+    without = claims().with_columns(p=pl.lit(None), n_null=pl.lit(None))
+    assert views.false_discoveries(without).startswith("Of the 0 supported")
+
+
+def test_verdicts_of_older_runs_come_last():
+    older = claims().with_columns(verdict=pl.lit("not supported"))
+    counts = views.verdict_counts(pl.concat([claims(), older]))
+    assert counts.filter(verdict="not supported")["order"].unique().to_list() == [5]
 
 
 def test_a_verdict_has_a_shape_of_its_own():

@@ -12,7 +12,7 @@ from analysis.interventions import Method
 from analysis.overview import documented, margins
 from analysis.overview import methods as method_views
 from analysis.overview import models as model_views
-from analysis.questions.judgement import Verdict, verdict
+from analysis.questions.judgement import Null, Verdict, verdict
 from analysis.scores import induction_score
 
 # docstrings
@@ -88,10 +88,12 @@ def test_nothing_that_is_explained_lacks_an_explanation():
 # margins
 
 
-def claim(interval, threshold, control, told=None, name="one") -> dict:
+def claim(interval, threshold, control, *, told=None, name="one", null=None, beyond=None) -> dict:
     """A row of `claims`, its verdict by the rule unless told otherwise."""
     lower, estimate, upper = map(float, interval)
     below, middle, above = map(float, control)
+    gap = beyond or (lower - above, estimate - middle, upper - below)
+    found = verdict((lower, upper), float(threshold), (gap[0], gap[2]), null)
     return {
         "run": "r" * 32,
         "claim": name,
@@ -104,9 +106,14 @@ def claim(interval, threshold, control, told=None, name="one") -> dict:
         "control_lower": below,
         "control_upper": above,
         "threshold": float(threshold),
-        "verdict": told or verdict((lower, upper), float(threshold), (below, above)).value,
+        "verdict": told or found.value,
         "chapter": "02_induction_circuit",
         "evidence": "[]",
+        "p": None if null is None else null.p,
+        "n_null": None if null is None else null.size,
+        "beyond_lower": float(gap[0]),
+        "beyond": float(gap[1]),
+        "beyond_upper": float(gap[2]),
     }
 
 
@@ -115,18 +122,32 @@ def one_margin(**numbers) -> tuple:
 
 
 def test_a_margin_is_the_distance_to_the_bar_that_decides():
-    assert one_margin(interval=(2, 3, 4), threshold=1, control=(0, 0.2, 0.5)) == (1, "threshold")
-    assert one_margin(interval=(2, 3, 4), threshold=1, control=(0, 1, 1.5)) == (0.5, "control")
-    assert one_margin(interval=(0, 1, 2), threshold=5, control=(0, 1, 2)) == (3, "threshold")
-    assert one_margin(interval=(0, 1, 2), threshold=1.5, control=(-1, 0, 1))[0] == 0.5
+    far = (-9, -9, -9)
+    assert one_margin(interval=(2, 3, 4), threshold=1, control=far) == (1, "threshold")
+    assert one_margin(interval=(2, 3, 4), threshold=1, control=(1, 1, 1)) == (1, "threshold")
+    near = one_margin(interval=(2, 3, 4), threshold=0, control=(0, 0, 0), beyond=(0.5, 1, 1.5))
+    assert near == (1, "control")
+    assert one_margin(interval=(0, 1, 2), threshold=5, control=far) == (3, "threshold")
+    assert one_margin(interval=(0, 1, 2), threshold=1.5, control=far)[0] == 0.5
     exact = one_margin(interval=(2, 2, 2), threshold=1, control=(0, 0, 0))
     assert exact == (None, None), "an interval without width is no number of half-widths"
 
 
+def test_p_stays_what_it_is():
+    common, small = Null(p=0.5, size=99), Null(p=0.2, size=4)
+    place = {"interval": (2, 3, 4), "threshold": 1, "control": (-9, -9, -9)}
+    assert claim(**place, null=common)["verdict"] == "not shown"
+    assert one_margin(**place, null=common) == (1, "threshold"), "then the interval is undecided"
+    assert claim(**place, null=small)["verdict"] == "not testable"
+    assert one_margin(**place, null=small) == (3, "threshold"), "it can be refuted"
+    told = margins.widened(pl.DataFrame([claim(**place, null=common)]), 4.0)
+    assert told["then"].to_list() == ["undecided"]
+
+
 def test_a_claim_of_less_is_weighed_the_other_way_round():
-    below = claim(interval=(0.1, 0.2, 0.3), threshold=0.5, control=(0.7, 0.8, 0.9))
-    assert below["verdict"] == "not supported"
-    turned = pl.DataFrame([{**below, "verdict": "supported"}])
+    """Estimate, control and threshold as they are said; the distance on the claim's side."""
+    below = claim((0.1, 0.2, 0.3), 0.5, (0.7, 0.8, 0.9), told="supported", beyond=(0.4, 0.6, 0.8))
+    turned = pl.DataFrame([below])
     (margin,) = margins.margins(turned)["margin"]
     assert margin == pytest.approx(2)
     assert margins.widened(turned, 4.0)["then"].to_list() == ["undecided"]
@@ -207,7 +228,7 @@ def test_verdicts_are_the_same_apart_or_missing_somewhere():
     table = model_views.verdict_table(apart, ["one", "two"])
     assert table["claim"].to_list() == ["apart"]
     assert table["one"][0].startswith("supported: 3 (2 to 4)")
-    assert table["two"][0].startswith("not supported")
+    assert table["two"][0].startswith("refuted")
     assert table["one_link"][0] == "run:" + "r" * 32
     everywhere = model_views.verdict_table(rows, ["one", "two"])
     assert everywhere.filter(claim="only here")["two"].to_list() == [None]
@@ -229,15 +250,3 @@ def test_controls_and_checks_are_counted():
     assert found["check"].to_list() == ["jaccard of top 4", "split half"]
     assert method_views.checks_title(found) == "Two halves of the items agree at 0.90 or more"
     assert method_views.check_rows([{}]).is_empty()
-
-
-def test_identities_are_expected_to_vanish_and_their_control_is_not():
-    rows = pl.DataFrame(
-        {"score": ["q_zero_from_uniform", "q_zero_from_uniform", "zero_from_uniform"],
-         "sequence": [0, None, 0], "value": [1e-7, 9.0, 2.0]}
-    )  # fmt: skip
-    told = method_views.identity_rows({"head_scores": rows})
-    assert told.rows() == [
-        ("q zero against uniform", 1e-7, "0 but for rounding"),
-        ("zero against uniform", 2.0, "not 0"),
-    ]

@@ -29,9 +29,9 @@ from store import (
 )
 from store.files import _usual
 from store.sandbox import _MANY_FILES, tables_named
-from store.schema import schema
+from store.schema import LATER, schema
 
-from .store_fakes import MODEL, Scores, Sweep
+from .store_fakes import MODEL, Scores, Sweep, Told
 
 SQL = "SELECT count(*), sum(value) FROM head_scores"
 HEAD_SCORES = "FROM head_scores ORDER BY ALL"
@@ -98,6 +98,35 @@ def test_what_does_not_fit_its_table_is_named_and_set_aside(store, how):
     with pytest.raises(StoreError, match="headbook store prune"):
         reader.recall(Scores(seed=1))
     assert reader.recall(Scores(seed=2))["head_scores"].height == 32
+
+
+@pytest.mark.parametrize("n_runs", [1, _MANY_FILES + 1])
+def test_a_part_of_before_reads_as_null_what_came_later(tmp_path, n_runs):
+    """Claims of schema 6 beside such as are written today, whichever file is read first."""
+    store, names = Store.open(tmp_path / "store"), list(schema().tables["claims"])
+    claim = dict.fromkeys(("claim", "statement", "statistic", "verdict", "chapter"), "x")
+    numbers = dict.fromkeys(names[4:11], 0.5) | {"p": 0.25, "n_null": 3, "evidence": "[]"}
+    frame = pl.DataFrame([claim | numbers])
+    asked = [Told(answer={"claims": frame}, asked={"n": n}) for n in range(2 * n_runs)]
+    for one in asked:
+        store.recall(one)
+    for one in asked[::2]:
+        run = run_key(one)
+        folder = next(part.folder for part in store.parts.current() if run in part.keys)
+        before = pl.read_parquet(folder / "claims.parquet").drop(LATER["claims"])
+        forge(folder, "claims", written(before))
+    reader = Store.existing(store.root)
+    counts = "SELECT count(*), count(p), sum(n_null), count(beyond) FROM claims"
+    expected = (2 * n_runs, n_runs, 3 * n_runs, 0)
+    assert reader.sql(counts).row(0) == expected
+    assert reader.connect().execute(counts).fetchone() == expected
+    assert reader.sql("SELECT count(p) FROM verdicts").item() == n_runs
+    old, new = (reader.recall(one)["claims"] for one in asked[:2])
+    assert old.schema == new.schema
+    assert (old["p"].item(), new["p"].item()) == (None, 0.25)
+    assert damages(reader) == {} and not reader.parts.unfit
+    compact(reader)
+    assert Store.existing(store.root).sql(counts).row(0) == expected
 
 
 def null(name: str) -> Callable[[pl.DataFrame], pl.DataFrame]:
@@ -328,7 +357,7 @@ def test_a_store_is_written_from_its_description_alone(tmp_path):
     name = blake2b(json.dumps([run]).encode(), digest_size=16).hexdigest()
     part = root / "parts" / name
     part.mkdir(parents=True)
-    (root / "store.json").write_text('{"format": 1, "schema": 6}')
+    (root / "store.json").write_text('{"format": 1, "schema": 7}')
     scores = pa.table(
         {
             "run": [run] * 3,
@@ -350,7 +379,7 @@ def test_a_store_is_written_from_its_description_alone(tmp_path):
     data = (part / "head_scores.parquet").read_bytes()
     file = {"sha256": sha256(data).hexdigest(), "bytes": len(data), "rows": 3}
     keys = {run: {"experiment": "Theirs", "tables": ["head_scores"]}}
-    manifest = {"schema": 6, "keys": keys, "files": {"head_scores": file}}
+    manifest = {"schema": 7, "keys": keys, "files": {"head_scores": file}}
     (part / "part.json").write_text(json.dumps(manifest))
     theirs, ours = Store.existing(root), Store.open(tmp_path / "ours")
     assert theirs.sql(SQL).row(0) == (3, 1.5)

@@ -10,7 +10,7 @@ import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from analysis.errors import UserError
-from analysis.text.sources import Source, read_source, windows
+from analysis.text.sources import Source, halves_apart, read_source, windows
 from analysis.text.tokens import Tokens, Vocabulary
 
 TEXT = "Mary and John went to the shop, and Mary gave a red book to John."
@@ -143,14 +143,16 @@ def plain(vocabulary, text: str) -> list[int]:
     return vocabulary.require().encode(text, add_special_tokens=False).ids
 
 
-def test_rows_are_the_stream_cut_in_order(vocabulary):
+def test_rows_are_the_stream_cut_in_the_order_of_halves_apart(vocabulary):
     source = Source("x.txt", "0", (TEXT, TEXT))
     stream = plain(vocabulary, TEXT) * 2
     for bos in (True, False):
         found = rows_of(source, vocabulary, bos=bos, n_sequences=100)
         body = 8 if bos else 9
         rows = [stream[i : i + body] for i in range(0, len(stream) - body + 1, body)]
-        assert found.ids[:, int(bos) :].tolist() == rows
+        assert found.ids[:, int(bos) :].tolist() == [
+            rows[i] for i in halves_apart(range(len(rows)))
+        ]
         assert found.ids.dtype == np.int32
         assert found.bos == bos
 
@@ -300,3 +302,23 @@ def test_a_damaged_tokenizer_is_an_error(tmp_path):
     with pytest.raises(UserError, match="is damaged") as error:
         _ = Vocabulary(tmp_path, 10).tokenizer
     one_line(error)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 16, 61])
+def test_halves_of_rows_share_no_more_than_the_documents_at_their_borders(n, vocabulary):
+    """Documents of 5 ids are told by them; in the order of the text neighbours share them."""
+    documents = tuple((7 + i,) * 5 for i in range(2 * n))
+    source = Source("ids", "0", documents)
+    rows = rows_of(source, vocabulary, n_sequences=n, n_tokens=9)
+    ids = rows.ids[:, 1:]
+    assert len(ids) == n == len(set(map(tuple, ids)))
+    assert sorted(halves_apart(range(n))) == list(range(n))
+
+    def shared(first: np.ndarray, second: np.ndarray) -> int:
+        return len({*first.flat} & {*second.flat})
+
+    measured = ids[::2]
+    assert shared(ids[::2], ids[1::2]) <= 1
+    assert shared(measured[::2], measured[1::2]) <= 1
+    in_order = np.array(sorted(ids.tolist()))
+    assert n < 7 or shared(in_order[::2], in_order[1::2]) > n // 2

@@ -32,7 +32,7 @@ class HeadClaims(Judgement):
     that the choice does not flatter the estimate.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     chapter: ClassVar[str] = "02_induction_circuit"
 
     text: Evidence

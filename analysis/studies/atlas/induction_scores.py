@@ -24,7 +24,7 @@ from analysis.text.tokens import Tokens
 class InductionScores(Experiment):
     """How strongly does each head of a model look one past the previous copy?"""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     n_sequences: int
     block_len: int

@@ -47,7 +47,7 @@ class Prompts:
 class SInhibitionScores(Experiment):
     """Which heads look from the end of a gift sentence at the giver's second mention?"""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     n_sequences: int
 

@@ -35,7 +35,7 @@ class Lists:
 class SuccessorScores(Experiment):
     """Which heads look at the item before, more in an ordered list than in a random one?"""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     n_sequences: int
     """Lists of each kind."""

@@ -53,7 +53,7 @@ class CircuitClaims(Judgement):
     Heads are chosen on the even sequences of the scores and judged on sequences drawn apart.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     chapter: ClassVar[str] = "02_induction_circuit"
 
     text: Evidence

@@ -41,7 +41,7 @@ class ComponentEffectClaims(Judgement):
     judged on the odd ones.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     chapter: ClassVar[str] = "02_induction_circuit"
 
     copier: str

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
+from analysis.statistics.resampling import band_columns
 from analysis.tables import named
 
 from .measures import MATCHED, SUM, TOP
@@ -46,12 +47,7 @@ def joint_rows(answer: Mapping[str, pl.DataFrame], copier: str) -> pl.DataFrame:
     drawn = (
         known.filter(family=MATCHED)
         .group_by("family", "at")
-        .agg(
-            value.mean(),
-            value.quantile(0.025, "linear").alias("lower"),
-            value.quantile(0.975, "linear").alias("upper"),
-            pl.len().cast(pl.Int64).alias("n"),
-        )
+        .agg(value.mean(), pl.len().cast(pl.Int64).alias("n"), **band_columns("value"))
     )
     shown = pl.concat(
         [known.filter(family=TOP), known.filter(family=SUM), drawn.sort("at")], how="diagonal"

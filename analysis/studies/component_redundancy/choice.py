@@ -50,7 +50,7 @@ class PairChoice(DecomposedText):
     show how much of it is the luck of the choice.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     head: str
     """The head, as `L1H4`."""

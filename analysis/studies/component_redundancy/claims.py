@@ -13,27 +13,21 @@ from jaxtyping import Float
 from analysis.components.ablation import Mode
 from analysis.interventions import Head
 from analysis.questions.judgement import Bar, Evidence, Group, Judgement, Statement, answers_of
-from analysis.statistics.resampling import Interval
-from analysis.studies.redundancy.claims import REDUNDANT, indices, largest
+from analysis.studies.redundancy.claims import REDUNDANT, aligned, indices, mean_of
 
 from .question import EFFECT_ERROR, HARM
 
 FIGURES = {
-    "component_redundant_attention_*": "07_component_redundancy#pair_in_attention",
-    "component_redundant_predictions_*": "07_component_redundancy#pair_in_predictions",
+    "component_redundant_attention": "07_component_redundancy#pair_in_attention",
+    "component_redundant_predictions": "07_component_redundancy#pair_in_predictions",
     "component_*specific": "07_component_redundancy#pair_in_attention",
     "component_adversary": "07_component_redundancy#adversary_chart",
-    "component_shared_draws": "07_component_redundancy#ways_table",
 }
 
 SPECIFIC = 0.1
 """An ablation is specific to offset 1 where R there is above its mean at others by more."""
-ENDS = (-1.0, 1.0)
-"""R of a sequence counts as one of these beyond them, so that no sequence rules a mean."""
-
 POOLED = "redundancy_pooled"
-"""R of all sequences together: ablated components can move so much attention elsewhere that single
-sequences would rule a mean of R."""
+"""R of all sequences together, which is shown; claims are on R of every sequence, bounded."""
 
 WHOLE = Mode.DETERMINISTIC.value
 """The mode that claims are about where none is named: everything else is the target itself."""
@@ -65,7 +59,7 @@ class ComponentRedundancyClaims(Judgement):
     offsets, and ablating the component within the head lies between.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     chapter: ClassVar[str] = "07_component_redundancy"
 
     evidence: ComponentEvidence
@@ -86,29 +80,26 @@ class ComponentRedundancyClaims(Judgement):
             "predictions": (None, "the predictions"),
         }
         for place, (at, where) in places.items():
-            mine = indices(self.evidence.modes[WHOLE], at, POOLED)
-            others = [
-                found[1]
-                for answer in self.evidence.matched.values()
-                if 1 in (found := indices(answer, at, POOLED))
-            ]
-            offsets = [figure for lag, figure in mine.items() if lag > 1]
-            for kind, plural, figures, whose in (
-                ("offset", "offsets", offsets, "the other offsets"),
-                ("pair", "pairs of components", others, "random pairs of matched norm, offset 1"),
-            ):
-                control = largest(figures)
-                if control is None or 1 not in mine:
-                    continue
-                said = Statement(
-                    claim=f"component_redundant_{place}_{kind}",
-                    statement=f"With {self.evidence.pair} ablated at t and t-1, removing the "
-                    f"values at t-1 changes {where} by less than half of what it does alone, "
-                    f"unlike other {plural}",
-                    statistic="R of B(all) at offset 1, of all sequences together",
-                )
-                note = f"control: the largest estimate, lower and upper end of {whose}"
-                yield self.decided(said, mine[1], control, (REDUNDANT, note))
+            mine = indices(self.evidence.modes[WHOLE], at)
+            others = (indices(answer, at) for answer in self.evidence.matched.values())
+            offsets = [values for lag, values in mine.items() if lag > 1]
+            controls = [*offsets, mean_of(offsets)] if offsets else []
+            controls += [found[1] for found in others if 1 in found]
+            if not controls or 1 not in mine:
+                continue
+            said = Statement(
+                claim=f"component_redundant_{place}",
+                statement=f"With {self.evidence.pair} ablated at t and t-1, removing the values "
+                f"at t-1 changes {where} by less than half of what it does alone, unlike at other "
+                "offsets and with other pairs of components ablated",
+                statistic="R of B(all) at offset 1, each between -1 and 1, mean over sequences",
+            )
+            note = (
+                "the most of other offsets, of their mean, and of random pairs of matched norm at "
+                "offset 1"
+            )
+            tested = aligned([(mine[1], controls)])
+            yield self.judged_all(said, tested, (REDUNDANT, note))
 
     def _specific(self) -> Iterator[dict[str, Any]]:
         """Whether offset 1 is special to the head, to the pair within it, and to the pair."""
@@ -142,47 +133,41 @@ class ComponentRedundancyClaims(Judgement):
             if np.isnan(values).all() or np.isnan(control).all():
                 continue
             said = Statement(claim=name, statement=statement, statistic=what)
-            against = Bar(threshold=bar, control=control, control_name=whose)
-            yield self.judged(said, values, against)
+            ((mine, (other,)),) = aligned([(values, [control])])
+            against = Bar(threshold=bar, control=other, control_name=whose)
+            yield self.judged(said, mine, against)
 
     def _ways(self) -> Iterator[dict[str, Any]]:
-        """Whether shared draws are less noisy, and an adversary makes the pair matter more."""
+        """Whether an adversary makes the pair matter more, on the sequences that it has."""
         modes = self.evidence.modes
-        common, apart = (
-            by_sequence(modes[mode.value], EFFECT_ERROR)
-            for mode in (Mode.STOCHASTIC, Mode.STOCHASTIC_APART)
-        )
-        if len(common) and len(common) == len(apart):
-            said = Statement(
-                claim="component_shared_draws",
-                statement="With masks drawn apart for both arms, the standard error of the effect "
-                f"of ablating {self.evidence.pair} is larger than with the same draws in both",
-                statistic="Standard error over draws of the change of the probability of the "
-                "target's token, drawn apart minus the same draws, paired by sequence",
-            )
-            zero = np.zeros_like(common)
-            name = "the same draws in both arms: no difference, by definition"
-            same = Bar(threshold=0.0, control=zero, control_name=name)
-            yield self.judged(said, apart - common, same)
         adversarial, plain = (
-            figure(modes[mode.value], HARM) for mode in (Mode.ADVERSARIAL, Mode.DETERMINISTIC)
+            by_sequence(modes[mode.value], HARM) for mode in (Mode.ADVERSARIAL, Mode.DETERMINISTIC)
         )
-        if adversarial is not None and plain is not None:
+        if adversarial.size and plain.size:
             said = Statement(
                 claim="component_adversary",
                 statement="Where an adversary chooses all other masks in both arms, ablating "
                 f"{self.evidence.pair} does more harm to predictions than where they are all 1",
                 statistic="KL(target || A) - KL(target || base), nats, mean over sequences",
             )
-            note = "control: all masks 1, on more sequences"
-            yield self.decided(said, adversarial, plain, (0.0, note))
+            bar = Bar(threshold=0.0, control=plain[: adversarial.size], control_name="all masks 1")
+            yield self.judged(said, adversarial, bar)
 
-
-def figure(answer: Evidence, metric: str) -> Interval | None:
-    """A number of A in the predictions, with its interval; None where it has none."""
-    every = _of_a(answer, metric)
-    rows = every.filter(pl.col("sequence").is_null(), pl.col("lower").is_not_null())
-    return None if rows.is_empty() else Interval(*rows.select("value", "lower", "upper").row(0))
+    def checks(self) -> Iterator[dict[str, Any]]:
+        """Whether shared draws are as little noisy as draws apart: their noise cancels."""
+        common, apart = (
+            by_sequence(self.evidence.modes[mode.value], EFFECT_ERROR)
+            for mode in (Mode.STOCHASTIC, Mode.STOCHASTIC_APART)
+        )
+        if common.size and common.size == apart.size and apart.any():
+            yield self.checked(
+                "component_shared_draws",
+                "With the same masks drawn for both arms, the standard error of the effect of "
+                f"ablating {self.evidence.pair} is no larger than with masks drawn apart: by how "
+                "much it is, as a share, mean over sequences",
+                max(0.0, float(common.mean() / apart.mean() - 1)),
+                same=True,
+            )
 
 
 def by_sequence(answer: Evidence, metric: str) -> Float[np.ndarray, " sequence"]:
@@ -205,26 +190,11 @@ def specificity(answers: Sequence[Evidence], layer: int) -> Float[np.ndarray, " 
         layer: Whose attention output.
 
     Returns:
-        The difference of R of B(all), each within `ENDS`, from its mean over the other offsets,
-        and the mean of that over answers; NaN for sequences where one of them is undefined.
+        By sequence the difference of R of B(all), each within -1 and 1, from its mean over the
+        other offsets, and the mean of that over answers; NaN where it is undefined.
     """
-    rows = [
-        answer["comparisons"]
-        .filter(
-            pl.col("sequence").is_not_null(),
-            layer=layer,
-            metric="redundancy",
-            condition="A+B(all)",
-        )
-        .select("sequence", "lag", pl.col("value").clip(*ENDS))
-        for answer in answers
-    ]
-    every = pl.concat(rows) if rows else pl.DataFrame(schema={"sequence": pl.Int32})
-    if every.is_empty():
-        return np.full(1, np.nan)
-    means = every.group_by("sequence").agg(
-        pl.col("value").filter(pl.col("lag") == 1).mean().alias("first"),
-        pl.col("value").filter(pl.col("lag") > 1).mean().alias("others"),
+    found = [indices(answer, layer) for answer in answers]
+    known = aligned(
+        [(r[1], [r[lag] for lag in r if lag > 1]) for r in found if len(r) > 1 and 1 in r]
     )
-    known = means.with_columns(value=pl.col("first") - pl.col("others")).sort("sequence")
-    return known["value"].cast(pl.Float64).fill_null(np.nan).to_numpy()
+    return mean_of([first - mean_of(others) for first, others in known])

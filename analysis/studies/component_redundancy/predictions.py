@@ -35,7 +35,7 @@ class ComponentPredictions(AblatedComponents, PredictionTables):
     of these. `head` is the head that components are cut from besides.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     @cached_property
     def _known(self) -> dict[str, dict[str, Float[Tensor, " d_vocab"]]]:

@@ -43,7 +43,7 @@ class ComponentHarvest(DecomposedText):
     metric `sees_future` of its quality says whether they depend on later tokens.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def data(self) -> list[Tokens]:
         """The rows that components are watched on."""

@@ -6,6 +6,8 @@ from typing import Any
 
 import polars as pl
 
+from analysis.statistics.resampling import band_columns
+
 from .pairs import ADDED, ADDED_BY_RANDOM, N_SHOWN, OFFSETS
 from .views import Answer, most_important
 
@@ -142,8 +144,7 @@ def strongest_lines(part: Answer, head: str) -> pl.DataFrame:
 def random_band(part: Answer, head: str) -> pl.DataFrame:
     """The middle 95 % of what random pairs add: columns `lag`, `lower`, `upper` and `n`."""
     rows = added(part, head, ADDED_BY_RANDOM).group_by("lag")
-    ends = {"lower": pl.col("value").quantile(0.025), "upper": pl.col("value").quantile(0.975)}
-    return rows.agg(**ends, n=pl.len()).sort("lag")
+    return rows.agg(**band_columns("value"), n=pl.len()).sort("lag")
 
 
 def heads_and_sum(part: Answer, offset: int) -> pl.DataFrame:

@@ -65,7 +65,7 @@ class DecompositionQuality(Decomposed):
 class MeasuredQuality(DecomposedText):
     """How good is a decomposition that comes without figures of its own, on text?"""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def data(self) -> Sequence[Tokens]:
         """The rows that it is judged on."""

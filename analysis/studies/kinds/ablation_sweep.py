@@ -25,7 +25,7 @@ from analysis.questions.text_sweep import TextSweep, batch_rows
 class AblationSweep(TextSweep, HeadSets):
     """What does replacing each of some sets of heads do to predictions on text?"""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     pooling: str
     """A value of `Pooling`: over what the means are taken, for methods that use them."""

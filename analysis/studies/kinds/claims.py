@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,23 +12,23 @@ from jaxtyping import Float
 
 from analysis.progress import Report
 from analysis.questions.halves import ODD, strongest_first
-from analysis.questions.judgement import Bar, Evidence, Group, Judgement, Statement, answers_of
+from analysis.questions.judgement import Evidence, Group, Judgement, Null, Statement, answers_of
 from analysis.questions.rows import absence
-from analysis.statistics.comparisons import holm, permutation_p, ranked, spearman
-from analysis.statistics.resampling import N_RESAMPLES, Interval, central, mean_interval
+from analysis.statistics.comparisons import holm, permutation_p, shuffle_p
+from analysis.statistics.resampling import Interval, central, mean_interval
+from analysis.statistics.stability import rank_interval, resamples
 
 FIGURES = {
-    "zero_and_*_rank_alike": "05_ablation_kinds#agreement",
+    "kinds_rank_alike": "05_ablation_kinds#agreement",
     "top_heads_against_*": "05_ablation_kinds#top_against_random",
-    "q_zero_is_uniform": "05_ablation_kinds#identity_text",
-    "zero_is_not_uniform": "05_ablation_kinds#identity_text",
 }
 METRIC = "kl_base_ablated"
 """Heads are ranked by it."""
 AGREEMENT = 0.8
 """Two kinds rank heads alike when the whole interval of their Spearman correlation is above it."""
-DIFFERENCE = 0.1
-"""What heads read is different where it changes by more somewhere; values are of order 1."""
+PARTIAL = ("zero value at 0", "mask key 0")
+"""Kinds that take away what a head reads at one place, and not the head: shown beside the others,
+and not expected to rank heads as these do."""
 UNRANKED = "it changes nothing, or all heads alike: there is no order to compare"
 JUDGED_SIZE = 4
 """The size of the sets that the claim on top heads is about; other sizes are shown."""
@@ -57,7 +57,7 @@ class KindClaims(Judgement):
     Heads are ranked on the even sequences and judged on the odd ones.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     chapter: ClassVar[str] = "05_ablation_kinds"
 
     evidence: KindEvidence
@@ -66,33 +66,26 @@ class KindClaims(Judgement):
         """Compare the kinds, and the top heads with random ones.
 
         Returns:
-            `rank_agreements`, `ablation_curves` and `claims`; `absences` of agreements with a kind
-            that does the same to all heads.
+            `rank_agreements`, `ablation_curves`, `claims` and `checks`; `absences` of agreements
+            with a kind that does the same to all heads.
         """
         effects = {name: per_head(answer, METRIC) for name, answer in self.evidence.kinds.items()}
         agreements = self._agreements(effects)
         curves = self._curves()
-        claims = [
-            *self._identities(),
-            *(
-                self._alike(agreements.filter(kind="zero", other=other).row(0, named=True))
-                for other in effects
-                if other != "zero"
-            ),
-            *self._top(curves),
-        ]
-        report(1, 1, "")
+        claims = [*self._alike(effects, agreements), *self._top(curves)]
+        frames = super().run(report)
         constants = {"model": pl.lit(self.card.model), "metric": pl.lit(METRIC)}
         known = agreements.filter(pl.col("value").is_not_nan())
         unknown = agreements.join(known, on="other", how="anti")["other"]
         gaps = [absence(self.card, "rank_agreement", o, UNRANKED) for o in dict.fromkeys(unknown)]
         return {
+            **frames,
             **({"absences": pl.concat(gaps)} if gaps else {}),
             "rank_agreements": known.with_columns(
                 pl.col("lower", "upper").fill_nan(None), **constants
             ),
             "ablation_curves": curves.with_columns(**constants, method=pl.lit("zero")),
-            "claims": pl.DataFrame(claims),
+            "claims": pl.DataFrame(claims, infer_schema_length=None),
         }
 
     def groups(self) -> dict[str, Group]:
@@ -116,20 +109,16 @@ class KindClaims(Judgement):
         self, one: tuple[str, PerHead], two: tuple[str, PerHead]
     ) -> dict[str, str | float | int]:
         (kind, first), (other, second) = one, two
-        n = len(first)
-        rng = np.random.default_rng(self.seed)
-        draws = rng.multinomial(n, np.full(n, 1 / n), N_RESAMPLES) / n
-        resampled = correlations(draws @ first, draws @ second)
-        known = resampled[~np.isnan(resampled)]
-        lower, upper = np.quantile(known, (0.025, 0.975)) if known.size else (np.nan, np.nan)
+        draws = resamples(len(first), np.random.default_rng(self.seed))
+        found = rank_interval(first, second, (draws, draws))
         quarter = max(1, first.shape[1] // 4)
         strongest = [set(np.argsort(e.mean(0))[-quarter:].tolist()) for e in (first, second)]
         return {
             "kind": kind,
             "other": other,
-            "value": spearman(first.mean(0), second.mean(0)),
-            "lower": float(lower),
-            "upper": float(upper),
+            "value": found.estimate,
+            "lower": found.lower,
+            "upper": found.upper,
             "overlap": len(strongest[0] & strongest[1]) / quarter,
             "n": first.shape[1],
         }
@@ -152,14 +141,15 @@ class KindClaims(Judgement):
                 rows.append({**point, "p": p[size], "p_holm": float(p_holm)})
         return pl.DataFrame(rows, infer_schema_length=None)
 
-    def _top(self, curves: pl.DataFrame) -> list[dict[str, Any]]:
+    def _top(self, curves: pl.DataFrame) -> Iterator[dict[str, Any]]:
         """Do the top heads cost more than random sets of the same size?"""
-        claims: list[dict[str, Any]] = []
+        top = by_size(self.evidence.sets["top"])
         for family, words in (("random", "random heads"), ("layer_matched", "layer-matched heads")):
-            pair = curves.filter(pl.col("family").is_in(("top", family)), size=JUDGED_SIZE)
-            if pair.height < 2:
+            row = next(curves.filter(family=family, size=JUDGED_SIZE).iter_rows(named=True), None)
+            if row is None or JUDGED_SIZE not in top:
                 continue
-            top, other = (pair.row(0, named=True), pair.row(1, named=True))
+            values = top[JUDGED_SIZE][:, 0]
+            drawn = by_size(self.evidence.sets[family])[JUDGED_SIZE]
             said = Statement(
                 claim=f"top_heads_against_{family}",
                 statement=f"Zeroing the {JUDGED_SIZE} heads that matter most alone on the even "
@@ -167,96 +157,100 @@ class KindClaims(Judgement):
                 statistic="KL(base || ablated), nats, odd sequences",
             )
             note = (
-                f"n = {top['n']}; control: {other['n']} sets, 95 % of their means; permutation "
-                f"p {other['p']:.3f}, {other['p_holm']:.3f} after Holm over all sizes"
+                f"n = {len(values)}; control: {row['n']} sets, 95 % of their means, and their mean "
+                "sequence by sequence"
             )
-            ends = [
-                Interval(*(row[c] for c in ("value", "lower", "upper"))) for row in (top, other)
-            ]
-            claims.append(self.decided(said, ends[0], ends[1], (0.0, note)))
-        return claims
+            yield self.decided(
+                said,
+                mean_interval(values, self.seed),
+                Interval(row["value"], row["lower"], row["upper"]),
+                (0.0, note),
+                beyond=mean_interval(values - drawn.mean(1), self.seed),
+                null=Null(p=row["p"], size=row["n"]),
+            )
 
-    def _identities(self) -> list[dict[str, Any]]:
-        """`uniform` is query zeroing and is not `zero`: distances of z, in the worst head."""
+    def checks(self) -> Iterator[dict[str, Any]]:
+        """`uniform` is query zeroing and constant scores, and is not `zero`."""
         rows = self.evidence.identities["head_scores"].filter(pl.col("sequence").is_not_null())
-        query, zero = _worst(rows, "q_zero_from_uniform"), _worst(rows, "zero_from_uniform")
-        same = Statement(
-            claim="q_zero_is_uniform",
-            statement="A head reads the same whether its pattern is made uniform or its query is "
-            "set to 0 after RoPE",
-            statistic="largest difference of z, negated, any head and position",
+        apart = dict(rows.group_by("score").agg(pl.col("value").max()).iter_rows())
+        size = apart["zero_from_uniform"]  # zeros are as far from it as it is large
+        for name, what in (
+            ("q_zero", "its query is set to 0 after RoPE"),
+            ("constant_scores", "its scores are all the same"),
+        ):
+            yield self.checked(
+                f"{name}_is_uniform",
+                f"A head reads the same whether its pattern is uniform or {what}: largest "
+                "difference of z as a share of the largest z",
+                apart[f"{name}_from_uniform"] / size if size else 0.0,
+                same=True,
+            )
+        yield self.checked(
+            "zero_is_not_uniform",
+            "A head whose pattern is uniform reads something and is not zeroed: largest z",
+            size,
+            same=False,
         )
-        other = Statement(
-            claim="zero_is_not_uniform",
-            statement="A head whose pattern is made uniform reads something: it is not zeroed",
-            statistic="largest difference of z, any head and position",
-        )
-        alike = Bar(threshold=-DIFFERENCE, control=-zero, control_name="writing zeros")
-        apart = Bar(threshold=DIFFERENCE, control=query, control_name="query set to 0")
-        return [self.judged(same, -query, alike), self.judged(other, zero, apart)]
 
-    def _alike(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Whether two kinds rank heads alike; unrelated rankings are the control."""
+    def _alike(
+        self, effects: Mapping[str, PerHead], agreements: pl.DataFrame
+    ) -> Iterator[dict[str, Any]]:
+        """Whether all kinds rank heads as `zero` does; unrelated rankings are the control."""
+        others = [name for name in effects if name not in {"zero", *PARTIAL}]
+        known = agreements.filter(pl.col("other").is_in(others), pl.col("value").is_not_nan())
+        rows = known.filter(kind="zero").sort("value")
+        if rows.is_empty():
+            return
+        names, n_heads = rows["other"].to_list(), rows["n"][0]
+        listed = ", ".join(f"`{name}`" for name in others if name in names)
         said = Statement(
-            claim=f"zero_and_{row['other'].replace(' ', '_')}_rank_alike",
-            statement=f"`zero` and `{row['other']}` rank the heads alike (Spearman correlation "
+            claim="kinds_rank_alike",
+            statement=f"`zero` ranks the heads as {listed} do, each of them (Spearman correlation "
             f"above {AGREEMENT})",
-            statistic="Spearman correlation of KL(base || ablated) over single heads",
+            statistic="Spearman correlation of KL(base || ablated) over single heads, the least of "
+            f"{len(names)}: {names[0]}",
         )
-        spread = 1.96 / np.sqrt(row["n"] - 1)
-        note = f"n = {row['n']} heads; control: unrelated rankings"
-        ends = Interval(row["value"], row["lower"], row["upper"])
-        control = Interval(0.0, -spread, spread)
-        return self.decided(said, ends, control, (AGREEMENT, note))
+        nulls = [
+            shuffle_p(effects["zero"].mean(0), effects[name].mean(0), self.seed) for name in names
+        ]
+        spread = 1.96 / np.sqrt(n_heads - 1)
+        note = f"n = {n_heads} heads; control: unrelated rankings"
+        yield self.decided(
+            said,
+            Interval(*rows.select(pl.col("value", "lower", "upper").min()).row(0)),
+            Interval(0.0, -spread, spread),
+            (AGREEMENT, note),
+            null=Null(p=max(p for p, _ in nulls), size=min(size for _, size in nulls)),
+        )
 
 
 def per_head(answer: Evidence, metric: str) -> PerHead:
-    """Effects of single heads (sequence, head), heads in the order of their names' first rows."""
+    """Effects of single heads (sequence, head), heads in the order that they were asked in."""
     heads = answer["ablations"].select("condition", "heads")
     rows = answer["ablation_effects"].filter(scope="all").join(heads, on="condition")
-    table = rows.pivot("heads", index="sequence", values=metric, maintain_order=True)
-    return table.sort("sequence").drop("sequence").to_numpy()
+    table = rows.pivot("heads", index="sequence", values=metric)
+    return table.sort("sequence").select(_names(answer)).to_numpy()
 
 
 def ranking(answer: Evidence) -> tuple[str, ...]:
     """Single heads by their effect on the even sequences, largest first."""
-    names = list(dict.fromkeys(answer["ablations"]["heads"].to_list()))
+    names = _names(answer)
     return tuple(names[i] for i in strongest_first(per_head(answer, METRIC)))
 
 
 def by_size(answer: Evidence) -> dict[int, Float[np.ndarray, "sequence set"]]:
-    """Effects of sets on the odd sequences, by number of heads."""
-    sizes = answer["ablations"].select("condition", "size")
+    """Effects of sets on the odd sequences, by number of heads; sets in the order of asking."""
     odd = answer["ablation_effects"].filter(ODD, scope="all")
-    rows = odd.join(sizes, on="condition")
+    table = odd.pivot("condition", index="sequence", values=METRIC).sort("sequence")
     return {
-        size: part.pivot("condition", index="sequence", values=METRIC, maintain_order=True)
-        .sort("sequence")
-        .drop("sequence")
-        .to_numpy()
-        for (size,), part in sorted(rows.partition_by("size", as_dict=True).items())
+        size: table.select(part["condition"].to_list()).to_numpy()
+        for (size,), part in sorted(answer["ablations"].partition_by("size", as_dict=True).items())
     }
 
 
-def correlations(
-    first: Float[np.ndarray, "draw head"], second: Float[np.ndarray, "draw head"]
-) -> Float[np.ndarray, " draw"]:
-    """Spearman correlations row by row, as `spearman` has them: NaN where all of one are equal."""
-    ranks = [ranked(a) for a in (first, second)]
-    a, b = (r - r.mean(1, keepdims=True) for r in ranks)
-    size = np.sqrt((a * a).sum(1) * (b * b).sum(1))
-    return np.divide((a * b).sum(1), size, out=np.full(len(size), np.nan), where=size > 0)
-
-
-def _worst(rows: pl.DataFrame, score: str) -> np.ndarray:
-    """The largest value over heads, per sequence."""
-    return (
-        rows.filter(score=score)
-        .group_by("sequence")
-        .agg(pl.col("value").max())
-        .sort("sequence")["value"]
-        .to_numpy()
-    )
+def _names(answer: Evidence) -> list[str]:
+    """Single heads in the order that they were asked in."""
+    return list(dict.fromkeys(answer["ablations"]["heads"].to_list()))
 
 
 def _point(family: str, size: int, found: Interval, n: int) -> dict[str, str | int | float | None]:

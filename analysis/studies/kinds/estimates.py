@@ -31,7 +31,7 @@ from analysis.questions.text_sweep import TextSweep, batch_rows
 class DirectEffects(TextSweep):
     """How much of zeroing a head reaches the logits directly, whatever later layers make of it?"""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Measure every head's own part of a logit.
@@ -80,7 +80,7 @@ class DirectEffects(TextSweep):
 class GradientEstimates(DirectEffects):
     """What one gradient says that replacing each head costs: an estimate, never a measurement."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     method: str
     """A value of `Method`, of those that replace z; means are those of each position."""

@@ -28,7 +28,7 @@ VARIANTS = ("zero", "uniform", "q_zero", "constant_scores", "unmasked_scores")
 class AblationIdentities(TextSweep):
     """How far apart are what every head reads under different ways to switch it off?"""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     @property
     def n_passes(self) -> int:

@@ -75,7 +75,7 @@ class LagClaims(Judgement):
     Heads are ranked on random tokens that were drawn apart from the lists.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     chapter: ClassVar[str] = "09_lag_profiles"
 
     evidence: LagEvidence

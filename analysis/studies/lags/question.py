@@ -68,7 +68,7 @@ class LagProfiles(HeadSets):
     another of the permutations measured.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     untouched: ClassVar[str] = "nothing ablated"
 
     design: str

@@ -3,6 +3,7 @@
 import polars as pl
 
 from analysis.questions.judgement import Evidence
+from analysis.statistics.resampling import band_columns
 
 from .claims import Case, LagEvidence, judged_size, sizes
 
@@ -73,10 +74,7 @@ def levels(evidence: LagEvidence, case: Case) -> pl.DataFrame:
     if case in evidence.random:
         drawn = _aggregates(evidence.random[case], "log_odds").group_by("size")
         band = drawn.agg(
-            pl.col("value").quantile(0.025, "linear").alias("lower"),
-            pl.col("value").quantile(0.975, "linear").alias("upper"),
-            pl.col("value").mean(),
-            pl.len().cast(pl.Int32).alias("n"),
+            pl.col("value").mean(), pl.len().cast(pl.Int32).alias("n"), **band_columns("value")
         )
         frames.append(band.with_columns(family=pl.lit("random")).select(columns).sort("size"))
     return pl.concat(frames)

@@ -48,7 +48,7 @@ from .measures import TARGET, Outcome, Place, prediction_rows, prompt_rows
 class PromptProbe(Experiment):
     """Where does a prompt's continuation change when one head is replaced?"""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     text: str
     """The prompt; its tokens are what the answer is stored under."""

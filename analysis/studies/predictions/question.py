@@ -44,7 +44,7 @@ METRICS = ("kl_base_ablated", "kl_ablated_base", "js", "top1_changed", "logit_ch
 class PredictionTables(Experiment):
     """Which tokens rise and fall when a head, or the values before t, are taken away?"""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     head: str
     """Such as `L1H2`: its layer's values are zeroed too."""

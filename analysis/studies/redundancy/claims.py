@@ -6,23 +6,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import polars as pl
+from jaxtyping import Float
 
 from analysis.interventions import Head
 from analysis.questions.judgement import Evidence, Group, Judgement, Statement, answers_of
-from analysis.statistics.resampling import Interval
 
 FIGURES = {
-    "value_redundant_attention_*": "04_previous_token_redundancy#index_in_attention",
-    "value_redundant_predictions_*": "04_previous_token_redundancy#index_in_predictions",
-    "value_redundant_*": "04_previous_token_redundancy#methods_table",
+    "value_redundant_attention": "04_previous_token_redundancy#index_in_attention",
+    "value_redundant_predictions": "04_previous_token_redundancy#index_in_predictions",
 }
 
 REDUNDANT = 0.5
 """A value is redundant where its removal after A removes less than half of what it does alone."""
 
-OTHER_METHODS = {"mean_value": "replaced by their mean", "mask_key": "hidden"}
-"""Other ways to take a value away, in words."""
+ENDS = (-1.0, 1.0)
+"""R of a sequence counts as one of these beyond them, so that no sequence rules a mean."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +41,11 @@ class RedundancyEvidence:
 class RedundancyClaims(Judgement):
     """Is the value one back all that the previous-token head carried, and is that special?
 
-    Special means that R exceeds the control by all of its interval, and the control is the worst
-    of many: the largest estimate, lower and upper end of all other offsets, or heads of the layer.
+    Special means that R at offset 1 exceeds R at every other offset, and R of every other head of
+    the layer, sequence by sequence; and all of it whichever way values are taken away.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     chapter: ClassVar[str] = "04_previous_token_redundancy"
 
     evidence: RedundancyEvidence
@@ -58,80 +58,94 @@ class RedundancyClaims(Judgement):
         """Rows of `claims`; one whose index is undefined on every sequence has none."""
         head = self.evidence.head
         layer = Head.parse(head).layer
-        places = (
-            ("attention", layer, "redundancy", f"the attention output of layer {layer}"),
-            ("predictions", None, "redundancy_pooled", "the predictions"),
-        )
-        for place, at, metric, where in places:
-            mine = indices(self.evidence.methods["zero_value"], at, metric)
-            offsets = [figure for lag, figure in mine.items() if lag > 1]
-            others = [
-                indices(answer, at, metric).get(1) for answer in self.evidence.others.values()
-            ]
-            controls = {
-                "offset": ("offsets", offsets, "the other offsets"),
-                "head": (
-                    "heads",
-                    [figure for figure in others if figure is not None],
-                    "the other heads of the layer, at offset 1",
-                ),
-            }
-            for kind, (plural, figures, whose) in controls.items():
-                said = Statement(
-                    claim=f"value_redundant_{place}_{kind}",
-                    statement=f"With {head} zeroed at t, removing the values at t-1 changes "
-                    f"{where} by less than half of what it does alone, unlike other {plural}",
-                    statistic=_statistic(metric),
-                )
-                yield from self._judged(said, mine.get(1), largest(figures), whose)
-        for method, words in OTHER_METHODS.items():
-            figures = indices(self.evidence.methods[method], layer, "redundancy")
+        places = {
+            "attention": (
+                layer,
+                f"More than half of what the values at t-1 bring to the attention output of layer "
+                f"{layer} at t comes through {head}, unlike at other offsets and through other "
+                "heads",
+                "R = 1 - |A - AB|^2 / |base - B|^2, the head's share of that channel",
+            ),
+            "predictions": (
+                None,
+                f"With {head} zeroed at t, removing the values at t-1 changes the predictions by "
+                "less than half of what it does alone, unlike at other offsets and with other "
+                "heads zeroed",
+                "R = 1 - KL(A || AB) / KL(base || B)",
+            ),
+        }
+        for place, (at, statement, what) in places.items():
             said = Statement(
-                claim=f"value_redundant_{method}",
-                statement=f"The same holds in the attention output of layer {layer} with values "
-                f"{words} instead of zeroed",
-                statistic=_statistic("redundancy"),
+                claim=f"value_redundant_{place}",
+                statement=f"{statement}, whether values are zeroed, replaced by their mean or "
+                "hidden",
+                statistic=f"{what}, each between -1 and 1, mean over sequences; the least of the "
+                "three ways",
             )
-            offsets = [figure for lag, figure in figures.items() if lag > 1]
-            yield from self._judged(said, figures.get(1), largest(offsets), "the other offsets")
+            others = [
+                indices(answer, at).get(1, np.full(1, np.nan))
+                for answer in self.evidence.others.values()
+            ]
+            tested: list[Tested] = []
+            for answer in self.evidence.methods.values():
+                found = indices(answer, at)
+                offsets = [found[lag] for lag in found if lag > 1]
+                if 1 in found:
+                    means = [mean_of(offsets)] if offsets else []
+                    tested.append((found[1], [*others, *offsets, *means]))
+            if tested and any(controls for _, controls in tested):
+                note = (
+                    "the most of other offsets, of their mean, and of other heads of the layer at "
+                    "offset 1"
+                )
+                yield self.judged_all(said, aligned(tested), (REDUNDANT, note))
 
-    def _judged(
-        self, said: Statement, found: Interval | None, control: Interval | None, whose: str
-    ) -> Iterator[dict[str, Any]]:
-        """The claim, where both numbers are defined."""
-        if found is not None and control is not None:
-            note = f"control: the largest estimate, lower and upper end of {whose}"
-            yield self.decided(said, found, control, (REDUNDANT, note))
+
+Tested = tuple[np.ndarray, list[np.ndarray]]
+"""Values of a variant, and those of its controls."""
 
 
-def indices(answer: Evidence, layer: int | None, metric: str) -> dict[int, Interval]:
-    """The index of `B(all)` at one place, by lag.
+def indices(answer: Evidence, layer: int | None) -> dict[int, Float[np.ndarray, " sequence"]]:
+    """The index of `B(all)` on every sequence at one place, by lag.
 
     Args:
-        answer: Of `ValueRedundancy`.
+        answer: Of `ValueRedundancy`, or one that asks the same of components.
         layer: Whose attention output; None for the predictions.
-        metric: `redundancy` or `redundancy_pooled`.
 
     Returns:
-        Estimates with intervals; lags without one are left out.
+        Values within `ENDS` by sequence, up to the last that any lag is defined on; NaN where it
+        is not.
     """
     rows = answer["comparisons"].filter(
-        pl.col("sequence").is_null(),
+        pl.col("sequence").is_not_null(),
         pl.col("layer").eq_missing(pl.lit(layer, pl.Int16)),
-        pl.col("lower").is_not_null(),
-        metric=metric,
+        metric="redundancy",
         condition="A+B(all)",
     )
-    columns = rows.sort("lag").select("lag", "value", "lower", "upper")
-    return {lag: Interval(*found) for lag, *found in columns.iter_rows()}
+    found: dict[int, np.ndarray] = {}
+    for (lag,), part in sorted(rows.partition_by("lag", as_dict=True).items()):
+        values = np.full(rows.select(pl.col("sequence").max() + 1).item(), np.nan)
+        values[part["sequence"].to_numpy()] = part["value"].clip(*ENDS).to_numpy()
+        found[lag] = values
+    return found
 
 
-def largest(controls: Sequence[Interval]) -> Interval | None:
-    """The largest of each number: one with a smaller estimate may reach higher."""
-    return Interval(*map(max, zip(*controls, strict=True))) if controls else None
+def aligned(tested: Sequence[Tested]) -> list[Tested]:
+    """All of the same length, NaN where sequences are missing at the end; none of none."""
+    if not tested:
+        return []
+    n = max(each.size for values, controls in tested for each in (values, *controls))
+
+    def filled(values: np.ndarray) -> np.ndarray:
+        return np.pad(values, (0, n - values.size), constant_values=np.nan)
+
+    return [(filled(values), list(map(filled, controls))) for values, controls in tested]
 
 
-def _statistic(metric: str) -> str:
-    what = "R = 1 - |A - AB|^2 / |base - B|^2, mean over sequences"
-    pooled = "R = 1 - KL(A || AB) / KL(base || B), of all sequences together"
-    return pooled if metric == "redundancy_pooled" else what
+def mean_of(arrays: Sequence[Float[np.ndarray, " sequence"]]) -> Float[np.ndarray, " sequence"]:
+    """The mean of those that are known; NaN where none is."""
+    if not arrays:
+        return np.full(1, np.nan)
+    known = ~np.isnan(arrays)
+    sums = np.where(known, arrays, 0.0).sum(0)
+    return np.divide(sums, known.sum(0), out=np.full(len(sums), np.nan), where=known.any(0))

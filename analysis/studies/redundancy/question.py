@@ -94,7 +94,7 @@ class ValueRedundancy(AtPosition):
     what it removes alone. For B(specific) at the head's own layer R is 1 by construction.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     by_sequence: ClassVar[tuple[str, ...]] = ("redundancy",)
     """Metrics that are kept of every sequence, beside their means."""
 

@@ -80,7 +80,7 @@ class RetrievalClaims(Judgement):
     they were not ranked on.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     chapter: ClassVar[str] = "08_retrieval_heads"
 
     evidence: RetrievalEvidence

@@ -128,7 +128,7 @@ _CHECKS = {
 class RetrievalScores(RecordQuestions, HeadDetection):
     """Which heads fetch answers from generated records, on the items for detection?"""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     @property
     def split_name(self) -> str:
@@ -140,7 +140,7 @@ class RetrievalScores(RecordQuestions, HeadDetection):
 class FileRetrievalScores(FileQuestions, HeadDetection):
     """Which heads fetch answers from a user's own contexts?"""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
 
 def item_values(answer: Evidence, score: str) -> tuple[list[Head], Float[np.ndarray, "item head"]]:

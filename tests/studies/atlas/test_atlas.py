@@ -1,16 +1,11 @@
-"""Labels and verdicts are earned by whole intervals."""
+"""Labels are earned by whole intervals."""
 
 import polars as pl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from analysis.scores.registry import HeadScore
-from analysis.studies.atlas.claims import Verdict, verdict
 from analysis.studies.atlas.views import LABELS, atlas, bars, label_counts
 from analysis.tables import beside, named, strongest
-
-SHARES = st.floats(-1, 1)
 
 
 def row(label: HeadScore | tuple[str, str], value: float, **changes) -> dict[str, object]:
@@ -122,42 +117,6 @@ def test_the_bars_are_told():
     assert dict(zip(told["label"], told["and above"], strict=True))["induction"] == (
         "induction on shuffled"
     )
-
-
-@pytest.mark.parametrize(
-    ("interval", "control", "expected"),
-    [
-        ((0.6, 0.8), (0.0, 0.1), Verdict.SUPPORTED),
-        ((0.4, 0.8), (0.0, 0.1), Verdict.UNDECIDED),
-        ((0.5, 0.8), (0.0, 0.1), Verdict.UNDECIDED),
-        ((0.3, 0.5), (0.0, 0.1), Verdict.UNDECIDED),
-        ((0.1, 0.4), (0.0, 0.1), Verdict.NOT_SUPPORTED),
-        ((0.6, 0.8), (0.1, 0.7), Verdict.UNDECIDED),
-        ((0.6, 0.8), (0.1, 0.6), Verdict.UNDECIDED),
-        ((0.6, 0.8), (0.5, 0.9), Verdict.UNDECIDED),
-        ((0.6, 0.8), (0.85, 0.9), Verdict.NOT_SUPPORTED),
-        ((0.4, 0.6), (0.7, 0.8), Verdict.NOT_SUPPORTED),
-        ((float("nan"), float("nan")), (0.0, 0.1), Verdict.UNDECIDED),
-        ((0.6, 0.8), (float("nan"), float("nan")), Verdict.UNDECIDED),
-    ],
-)
-def test_verdicts(interval, control, expected):
-    assert verdict(interval, 0.5, control) is expected
-
-
-@given(ends=st.tuples(SHARES, SHARES), threshold=SHARES, control=st.tuples(SHARES, SHARES))
-def test_a_verdict_is_what_its_definition_says(ends, threshold, control):
-    lower, upper = sorted(ends)
-    control_lower, control_upper = sorted(control)
-    found = verdict((lower, upper), threshold, (control_lower, control_upper))
-    if lower <= threshold <= upper and not upper < control_lower:
-        assert found is Verdict.UNDECIDED
-    if found is Verdict.SUPPORTED:
-        assert lower > max(threshold, control_upper)
-    if found is Verdict.NOT_SUPPORTED:
-        assert upper < threshold or upper < control_lower
-    wider = verdict((lower - 3, upper + 3), threshold, (control_lower, control_upper))
-    assert wider is Verdict.UNDECIDED
 
 
 def test_rows_beside_their_control():

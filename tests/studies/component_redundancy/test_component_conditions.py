@@ -265,19 +265,19 @@ def answered(by_lag: dict[int, float], spread: float = 0.01, **totals: float) ->
     for lag, value in by_lag.items():
         index = {"lag": lag, "condition": "A+B(all)", "reference": "A"}
         for layer in (LAYER, None):
-            pooled = {"lower": value - spread, "upper": value + spread, "sequence": None, "n": 5}
+            pooled = {"lower": value - spread, "upper": value + spread, "sequence": None, "n": 8}
             where = {**index, "layer": layer}
             rows.append({**where, **pooled, "metric": "redundancy_pooled", "value": value})
             rows += [
                 {**where, "metric": "redundancy", "sequence": i, "value": value + spread * (i - 2)}
-                for i in range(5)
+                for i in range(8)
             ]
     about_a = {"lag": None, "condition": "A", "reference": "base", "layer": None, "sequence": None}
     for metric, value in totals.items():
         ends = {"value": value, "lower": 0.9 * value, "upper": 1.1 * value}
-        rows.append({**about_a, "metric": metric, **ends, "n": 5})
+        rows.append({**about_a, "metric": metric, **ends, "n": 8})
         each = {**about_a, "metric": metric}
-        rows += [{**each, "sequence": i, "value": value * (0.98 + 0.01 * i)} for i in range(5)]
+        rows += [{**each, "sequence": i, "value": value * (0.98 + 0.01 * i)} for i in range(8)]
     types = {"layer": pl.Int16, "sequence": pl.Int32, "n": pl.Int32, "lag": pl.Int32}
     types |= {"lower": pl.Float64, "upper": pl.Float64}
     return Answer(comparisons=pl.DataFrame(rows, schema_overrides=types, infer_schema_length=None))
@@ -310,28 +310,59 @@ def verdicts(worded, found: ComponentEvidence) -> dict[str, str]:
 def test_claims_follow_the_numbers(worded):
     between = evidence({1: 0.9, 2: 0.6}, {1: 0.9, 2: 0.4}, {1: 0.9, 2: 0.1})
     found = verdicts(worded, between)
-    assert len(found) == 9
+    assert len(found) == 6
     assert set(found.values()) == {"supported"}
-    flat = evidence({1: 0.9, 2: 0.9}, {1: 0.9, 2: 0.9}, {1: 0.9, 2: 0.9}, apart=0.001, adversary=0)
+    flat = evidence({1: 0.9, 2: 0.9}, {1: 0.9, 2: 0.9}, {1: 0.9, 2: 0.9}, adversary=0)
     found = verdicts(worded, flat)
-    special = [name for name in found if "pair" not in name]
-    assert "supported" not in {found[name] for name in special}
-    assert found["component_specific"] == "not supported"
-    assert found["component_redundant_attention_pair"] == "supported"
-    assert found["component_shared_draws"] == "not supported"
-    assert found["component_adversary"] == "not supported"
+    assert "supported" not in found.values()
+    assert found["component_specific"] == "refuted"
+    assert found["component_redundant_attention"] == "not shown"
+    assert found["component_adversary"] == "not shown"
+
+
+def test_an_adversary_is_compared_on_its_own_sequences(worded):
+    """It has the first ones only, and on the others the ablation does more harm without it."""
+    found = evidence({1: 0.9, 2: 0.6}, {1: 0.9, 2: 0.4}, {1: 0.9, 2: 0.1})
+    rows = found.modes["adversarial"]["comparisons"]
+    fewer = Answer(comparisons=rows.filter(pl.col("sequence").is_null() | (pl.col("sequence") < 6)))
+    plain = found.modes["deterministic"]["comparisons"]
+    late = (pl.col("metric") == "harm") & (pl.col("sequence") >= 6)
+    harder = plain.with_columns(value=pl.when(late).then(9.0).otherwise("value"))
+    modes = {**found.modes, "adversarial": fewer, "deterministic": Answer(comparisons=harder)}
+    assert verdicts(worded, replace(found, modes=modes))["component_adversary"] == "supported"
+
+
+@pytest.mark.parametrize(("apart", "holds"), [(0.05, True), (0.01, True), (0.009, False)])
+def test_shared_draws_are_a_check(worded, apart, holds):
+    found = evidence({1: 0.9, 2: 0.6}, {1: 0.9, 2: 0.4}, {1: 0.9, 2: 0.1}, apart=apart)
+    judged = ComponentRedundancyClaims(card=read_card(str(worded)), seed=0, evidence=found)
+    (row,) = judged.run(silent)["checks"].iter_rows(named=True)
+    assert (row["name"], row["holds"]) == ("component_shared_draws", holds)
 
 
 def test_numbers_that_are_undefined_make_no_claim(worded):
     found = verdicts(worded, evidence({2: 0.5}, {2: 0.5}, {2: 0.5}))
-    assert set(found) == {"component_shared_draws", "component_adversary"}
+    assert set(found) == {"component_adversary"}
 
 
 def test_no_sequence_rules_specificity():
     rows = answered({1: 0.5, 2: 0.0, 3: -900.0})
     values = specificity([rows], LAYER)
-    np.testing.assert_allclose(values, [0.5 - (0 - 1) / 2] * 5, atol=0.05)
+    np.testing.assert_allclose(values, [0.5 - (0 - 1) / 2] * 8, atol=0.05)
     assert np.isnan(specificity([answered({2: 0.5})], LAYER)).all()
+    twice = specificity([rows, answered({1: 0.0, 2: 0.0})], LAYER)
+    np.testing.assert_allclose(twice, values / 2, atol=0.05)
+
+
+def test_sequences_are_paired_by_number_where_some_have_no_index():
+    """Each answer lacks another sequence: two of one length, of which none may slip."""
+    rows = answered({1: 0.5, 2: 0.0})["comparisons"]
+    first, last = (
+        specificity([Answer(comparisons=rows.filter(pl.col("sequence") != i))], LAYER)
+        for i in (0, 7)
+    )
+    assert np.isnan(first[0]) and first.size == 8 and last.size == 7
+    np.testing.assert_allclose(first[1:7], last[1:])
 
 
 def test_views_name_every_way_to_ablate():

@@ -291,3 +291,17 @@ def test_a_reader_sees_the_most_important_components_and_their_examples(answer, 
     assert f"<b>q{best[0]}</b><br>query" in html
     assert "<mark>" in html
     assert "<script" not in html
+
+
+def test_the_random_band_is_numpys_and_not_the_nearest_of_few_draws():
+    values = np.random.default_rng(0).normal(size=20)
+    rows = [
+        {"lag": 1, "value": value, "measure": ADDED_BY_RANDOM, "head": None} for value in values
+    ]
+    frame = pl.DataFrame(rows, schema_overrides={"head": pl.String})
+    band = pair_views.random_band({"component_pairs": frame}, pair_views.EVERY_HEAD)
+    row = band.row(0, named=True)
+    expected = np.quantile(values, (0.025, 0.975))
+    np.testing.assert_allclose((row["lower"], row["upper"]), expected)
+    nearest = (values.min(), values.max())
+    assert nearest[0] < row["lower"] and row["upper"] < nearest[1]

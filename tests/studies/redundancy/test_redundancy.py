@@ -236,62 +236,78 @@ class Answer(dict):
     runs = ("r",)
 
 
-def answered(values: dict[int, float], wide=()) -> Answer:
-    """Indices of B(all) by lag, the same at every place; intervals are wide at lags `wide`."""
-    half = {lag: 0.8 if lag in wide else 0.01 for lag in values}
+N_SEQUENCES = 16
+
+
+def answered(values: dict[int, float], spread: float = 0.02, seed: int = 0, missing=()) -> Answer:
+    """R of B(all) by lag around a mean, at every place; sequences may miss lags."""
+    rng = np.random.default_rng(seed)
     rows = [
         {
             "lag": lag,
             "layer": layer,
-            "metric": metric,
+            "metric": "redundancy",
             "condition": "A+B(all)",
-            "sequence": None,
-            "value": value,
-            "lower": value - half[lag],
-            "upper": value + half[lag],
+            "sequence": sequence,
+            "value": value + rng.normal(0, spread),
         }
         for lag, value in values.items()
-        for layer, metric in ((0, "redundancy"), (None, "redundancy_pooled"))
+        for layer in (0, None)
+        for sequence in range(N_SEQUENCES)
+        if (lag, sequence) not in missing
     ]
     types = {"layer": pl.Int16, "sequence": pl.Int32}
     return Answer(comparisons=pl.DataFrame(rows, schema_overrides=types))
 
 
-def judge(worded, mine: Answer, *others: Answer) -> dict[str, str]:
+def judge(worded, mine: Answer, *others: Answer, **methods: Answer) -> dict[str, str]:
     evidence = RedundancyEvidence(
         head="L0H0",
-        methods=dict.fromkeys(("zero_value", "mean_value", "mask_key"), mine),
+        methods=dict.fromkeys(("zero_value", "mean_value", "mask_key"), mine) | methods,
         others={f"L0H{h}": other for h, other in enumerate(others, start=1)},
     )
     found = RedundancyClaims(card=read_card(str(worded)), seed=0, evidence=evidence).run(silent)
     return dict(found["claims"].select("claim", "verdict").iter_rows()) if found else {}
 
 
+def both(verdict: str) -> dict[str, str]:
+    return {f"value_redundant_{place}": verdict for place in ("attention", "predictions")}
+
+
 def test_claims_follow_the_numbers(worded):
-    special = judge(worded, answered({1: 0.9, 2: 0.1, 3: 0.0}), answered({1: 0.05, 2: 0.0}))
-    assert len(special) == 6
-    assert set(special.values()) == {"supported"}
-    weak = judge(worded, answered({1: 0.3, 2: 0.1}), answered({1: 0.05}))
-    assert set(weak.values()) == {"not supported"}
-    flat = judge(worded, answered({1: 0.9, 2: 0.95}), answered({1: 0.05}))
-    assert flat["value_redundant_attention_offset"] == "not supported"
-    assert flat["value_redundant_attention_head"] == "supported"
-    shared = judge(worded, answered({1: 0.9, 2: 0.1}), answered({1: 0.9}))
-    assert shared["value_redundant_attention_head"] == "undecided"
+    other = answered({1: 0.05, 2: 0.0}, seed=1)
+    special = answered({1: 0.9, 2: 0.1, 3: 0.0})
+    assert judge(worded, special, other) == both("supported")
+    assert judge(worded, answered({1: 0.3, 2: 0.1}), other) == both("refuted")
+    assert judge(worded, answered({1: 0.9, 2: 0.95}), other) == both("not shown")
+    assert judge(worded, special, answered({1: 0.95}, seed=1)) == both("not shown")
+    same = judge(worded, special, answered({1: 0.9}, seed=1))
+    assert set(same.values()) <= {"undecided", "not shown"}
 
 
-def test_a_claim_must_hold_against_every_control(worded):
-    """Of two controls, the one with the smaller estimate decides."""
-    calm, wild = answered({1: 0.3}), answered({1: 0.2}, wide=(1,))
-    reached = judge(worded, answered({1: 0.9, 2: 0.3, 3: 0.2}, wide=(3,)), calm, wild)
-    assert len(reached) == 6
-    assert set(reached.values()) == {"undecided"}
-    sure, unsure = answered({1: 0.95}), answered({1: 0.98}, wide=(1,))
-    beaten = judge(worded, answered({1: 0.9, 2: 0.95, 3: 0.98}, wide=(3,)), sure, unsure)
-    assert set(beaten.values()) == {"not supported"}
+def test_a_claim_must_hold_in_every_way_and_against_every_control(worded):
+    special, other = answered({1: 0.9, 2: 0.1, 3: 0.0}), answered({1: 0.05}, seed=1)
+    weak = answered({1: 0.3, 2: 0.1}, seed=2)
+    assert judge(worded, special, other, mask_key=weak) == both("refuted")
+    wild = answered({1: 1.0}, spread=0.2, seed=3)
+    assert judge(worded, special, other, wild) == both("not shown")
+
+
+def test_no_sequence_rules_a_claim_and_one_that_lacks_an_offset_is_left_out_there(worded):
+    """R of -900 on one sequence is -1 at most; the last sequences reach back only once."""
+    rows = answered({1: 0.9, 2: 0.1})["comparisons"]
+    first = (pl.col("sequence") == 3) & (pl.col("lag") == 2)
+    ruled = rows.with_columns(value=pl.when(first).then(-900.0).otherwise("value"))
+    other = answered({1: 0.05}, seed=1)
+    assert judge(worded, Answer(comparisons=ruled), other) == both("supported")
+    short = answered({1: 0.9, 2: 0.1}, missing={(2, i) for i in (0, 14, 15)})
+    found = indices(short, 0)
+    assert found[1].size == found[2].size == N_SEQUENCES
+    assert np.isnan(found[2]).nonzero()[0].tolist() == [0, 14, 15]
+    assert judge(worded, short, other) == both("supported")
 
 
 def test_an_undefined_index_makes_no_claim(worded):
-    assert indices(answered({1: 0.5}), 5, "redundancy") == {}
-    rows = judge(worded, answered({2: 0.5}), answered({1: 0.5}))
-    assert rows == {}
+    assert indices(answered({1: 0.5}), 5) == {}
+    assert judge(worded, answered({2: 0.5}), answered({1: 0.5})) == {}
+    assert judge(worded, answered({1: 0.5})) == {}, "there is nothing to compare it with"
