@@ -109,8 +109,7 @@ def _rows(paths: Sequence[str], table: str) -> object:
     if len(paths) < _MANY_FILES:
         from pyarrow import dataset  # noqa: PLC0415 - slow to import, and only needed here
 
-        like: Any = empty(table).to_arrow()
-        own: Any = like.schema if table in LATER else None
+        own = cast("Any", empty(table)).to_arrow().schema if table in LATER else None
         return cast("object", dataset.dataset(list(paths), schema=own, format="parquet"))
     columns = schema().tables[table]
     narrow_first = sorted(columns, key=lambda name: columns[name].dtype == pl.String)
