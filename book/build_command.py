@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from analysis.errors import UserError
-from book.options import PATH, with_profile, with_store
+from book.options import PATH, with_bos, with_pool, with_profile, with_store
 from book.terminal import say
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ Example:
     help="Several, separated by commas: the chapters of each, and one that compares them.",
 )
 @click.option("--text", default="reference", show_default=True, help="As for `headbook run`.")
+@with_bos
+@with_pool
 @with_profile
 @click.option(
     "--chapters",
@@ -64,6 +66,7 @@ def build(
     check: bool,
     store_path: Path,
     chapters: str,
+    bos: bool | None,
     **asked: str | None,
 ) -> None:
     """Compile the notebooks into a static book; only what changed is made anew.
@@ -74,7 +77,7 @@ def build(
     from .site import build as build_book  # noqa: PLC0415
     from .site import find_notebooks  # noqa: PLC0415
 
-    options = _options(asked)
+    options = _options({**asked, "bos": {True: "yes", False: "no"}.get(bos)})
     found = chosen(find_notebooks(notebooks), chapters)
     timed = any(path.stem == LEFT_OUT["14"] for path in found)
     report = build_book(

@@ -1,7 +1,7 @@
 """Does a head look one past the previous copy, and does the model copy?"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from random import Random
 from typing import ClassVar
@@ -14,17 +14,18 @@ from analysis import scores
 from analysis.interventions.passes.stream import Score, chance, stream_scores, token_losses
 from analysis.models.load import Model
 from analysis.progress import Report, stage
-from analysis.questions.experiment import Experiment
+from analysis.questions.drawing import Drawing
 from analysis.questions.rows import Labels, head_profiles, head_scores, joined, model_scores
 from analysis.text.repeats import repeated_tokens
+from analysis.text.sources import text_rows
 from analysis.text.tokens import Tokens
 
 
 @dataclass(frozen=True, kw_only=True)
-class InductionScores(Experiment):
+class InductionScores(Drawing):
     """How strongly does each head of a model look one past the previous copy?"""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     n_sequences: int
     block_len: int
@@ -33,7 +34,7 @@ class InductionScores(Experiment):
     """The profile covers targets from -max_shift to +max_shift tokens off."""
 
     @cached_property
-    def _repeated(self) -> Tokens:
+    def repeated(self) -> Tokens:
         return self._rows(shuffled=False)
 
     @cached_property
@@ -42,34 +43,58 @@ class InductionScores(Experiment):
 
     def _rows(self, *, shuffled: bool) -> Tokens:
         rng = Random(f"repeated/{self.seed}")
-        bos = self.vocabulary.bos
+        pool, bos, length = self.pool, self.vocabulary.bos, self.block_len
         rows = [
-            repeated_tokens(rng, self.vocabulary.ordinary, bos, self.block_len, shuffled=shuffled)
+            repeated_tokens(rng, pool.ids, bos, length, shuffled=shuffled)
             for _ in range(self.n_sequences)
         ]
         name = "random block, then shuffled" if shuffled else "random block twice"
-        ids = np.array(rows, dtype=np.int32)
-        return Tokens(ids, name, f"uniform, seed {self.seed}", bool(bos), "")
+        return pool.tokens(rows, name, self.seed, bos=bool(bos), block_len=length)
+
+    @cached_property
+    def _text_twice(self) -> dict[str, Tokens]:
+        """Pieces of the text shown twice, and the control; none without a tokenizer.
+
+        What a model copies there and not on random tokens says that it does not know these.
+        """
+        if self.vocabulary.tokenizer is None:
+            return {}
+        shape, rng = (self.n_sequences, self.block_len), Random(f"text twice/{self.seed}")
+        text = text_rows(self.text, self.vocabulary, shape, bos=False, seed=self.seed, room=1)
+        start, rows = list(self.vocabulary.bos), text.ids.tolist()
+        found = {
+            "text twice": [[*start, *row, *row] for row in rows],
+            "text, then shuffled": [[*start, *row, *rng.sample(row, len(row))] for row in rows],
+        }
+        return {
+            name: replace(text, ids=np.array(ids, np.int32), name=name, bos=bool(start))
+            for name, ids in found.items()
+        }
 
     def data(self) -> Sequence[Tokens]:
-        """A random block shown twice, and the control whose second copy is shuffled."""
-        return [self._repeated, self._shuffled]
+        """A block shown twice, and its second copy shuffled: of random tokens, and of text."""
+        return [self.repeated, self._shuffled, *self._text_twice.values()]
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Score every head and the model's own copying.
 
         Returns:
-            `head_scores`, `head_profiles` and `model_scores`.
+            `head_scores`, `head_profiles` and `model_scores`; of text the last alone.
         """
         model = self.loaded_model()
-        both = (("repeated", self._repeated), ("shuffled", self._shuffled))
+        both = (("repeated", self.repeated), ("shuffled", self._shuffled))
         frames = [
-            self._frames(model, data, tokens, stage(report, data, i, len(both)))
+            self.scored(model, data, tokens, stage(report, data, i, 4))
             for i, (data, tokens) in enumerate(both)
         ]
+        for i, (data, tokens) in enumerate(self._text_twice.items()):
+            keep, losses = token_losses(model, tokens.ids)
+            stream_scores(model, tokens.ids, {}, stage(report, data, i + 2, 4), also=[keep])
+            labels = Labels(card=self.card, tokens=tokens, data=data, seed=self.seed)
+            frames.append({"model_scores": self._copying(losses, labels, None)})
         return joined(frames)
 
-    def _frames(
+    def scored(
         self, model: Model, data: str, tokens: Tokens, report: Report
     ) -> dict[str, pl.DataFrame]:
         n_bos = len(self.vocabulary.bos)
@@ -92,22 +117,18 @@ class InductionScores(Experiment):
                 for name in ("induction", "duplicate_token")
             ),
             "head_profiles": head_profiles(*lags, "induction_lag", -self.max_shift, labels),
-            "model_scores": self._copying(losses, n_bos, labels),
+            "model_scores": self._copying(losses, labels, float(np.log(self.pool.size))),
         }
 
-    def _copying(self, losses: np.ndarray, n_bos: int, labels: Labels) -> pl.DataFrame:
+    def _copying(self, losses: np.ndarray, labels: Labels, uniform: float | None) -> pl.DataFrame:
         """Mean loss on either copy, leaving out the second copy's unpredictable first token."""
-        cut = n_bos + self.block_len
+        cut = len(self.vocabulary.bos) + self.block_len
         first, second = losses[:, : cut - 1].mean(1), losses[:, cut:].mean(1)
-        uniform = float(np.log(len(self.vocabulary.ordinary)))
         values = {
             "first_copy_loss": first,
             "second_copy_loss": second,
             "second_minus_first_loss": second - first,
         }
-        by_chance = {
-            "first_copy_loss": uniform,
-            "second_copy_loss": uniform,
-            "second_minus_first_loss": 0.0,
-        }
+        alike = () if uniform is None else ("first_copy_loss", "second_copy_loss")
+        by_chance = {**dict.fromkeys(alike, uniform or 0.0), "second_minus_first_loss": 0.0}
         return model_scores(values, by_chance, labels)

@@ -60,6 +60,7 @@ class AtlasStudy(Study[AtlasSizes]):
         parse_heads(pictured, asked.card)
         return TextScores(
             **asked.text_rows(sizes.n_sequences, sizes.n_tokens),
+            token_pool=asked.token_pool,
             n_offsets=min(N_OFFSETS, sizes.n_tokens - 1),
             n_pictured=min(N_PICTURED, sizes.n_tokens - 1),
             pictured=pictured,
@@ -69,7 +70,7 @@ class AtlasStudy(Study[AtlasSizes]):
         """Induction and copying on a random block shown twice."""
         block_len = self.asked.sizes.block_len
         return InductionScores(
-            **self.asked.drawn(n_sequences=self.sizes.n_repeats, block_len=block_len),
+            **self.asked.random(n_sequences=self.sizes.n_repeats, block_len=block_len),
             max_shift=min(MAX_SHIFT, block_len - 2),
         )
 

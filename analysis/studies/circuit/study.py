@@ -92,7 +92,7 @@ class CircuitStudy(Study[None]):
     def _blocks(self) -> dict[str, Any]:
         """The random blocks that the circuit is tested on."""
         sizes = self.asked.sizes
-        return self.asked.drawn(n_sequences=sizes.n_blocks, block_len=sizes.block_len)
+        return self.asked.random(n_sequences=sizes.n_blocks, block_len=sizes.block_len)
 
 
 STUDY = CircuitStudy

@@ -47,7 +47,7 @@ class CircuitComponentStudy(DecomposedStudy[EffectSizes]):
         """
         sizes = self.asked.sizes
         return ComponentEffects(
-            **self.asked.drawn(n_sequences=sizes.n_blocks, block_len=max(2, sizes.block_len // 2)),
+            **self.asked.random(n_sequences=sizes.n_blocks, block_len=max(2, sizes.block_len // 2)),
             decomposition=self.decomposition,
             previous=str(heads.previous),
             copiers=(str(heads.copiers[0]),),

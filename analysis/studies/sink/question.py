@@ -22,7 +22,7 @@ from analysis.interventions.passes.sweep import sweep
 from analysis.models.load import Model, check_plain
 from analysis.progress import Report, stage
 from analysis.questions.effect_rows import effect_rows, head_effects
-from analysis.questions.experiment import Experiment
+from analysis.questions.drawing import Drawing
 from analysis.questions.halves import strongest_first
 from analysis.questions.rows import (
     Labels,
@@ -55,7 +55,7 @@ NO_BOS = "the sequences start without BOS: position 0 holds an ordinary token"
 
 
 @dataclass(frozen=True, kw_only=True)
-class BosSink(Experiment):
+class BosSink(Drawing):
     """What happens at position 0, and what for?
 
     The heads that interventions act on are chosen on the even sequences.
@@ -98,9 +98,7 @@ class BosSink(Experiment):
     def _repeats(self) -> dict[str, Tokens]:
         """A random block shown twice, and the same block followed by a fresh one."""
         bos = self.vocabulary.bos if self.bos else ()
-        return repeated_and_fresh(
-            self.vocabulary.ordinary, bos, (self.n_sequences, self.block_len), self.seed
-        )
+        return repeated_and_fresh(self.pool, bos, (self.n_sequences, self.block_len), self.seed)
 
     @property
     def n_passes(self) -> int:
