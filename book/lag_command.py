@@ -76,9 +76,7 @@ def lags(  # noqa: PLR0913 - one parameter for each option
     check_apart(folder, store_path)
     _check(folder)
     size = Profile(profile)
-    asked = Asked(
-        model=model, profile=size, token_pool=token_pool, seed=seed, device=device
-    )
+    asked = Asked(model=model, profile=size, token_pool=token_pool, seed=seed, device=device)
     study = LagStudy(asked)
     store, case = Store.planned(store_path), Case(design, method, layers)
     base = store.recall(study.base(Design(design), Shown.ITEMS))["lag_profiles"]

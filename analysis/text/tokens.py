@@ -165,7 +165,9 @@ class Vocabulary:
         """What whoever asks is told of a BOS of the configuration that is not used, or nothing."""
         if set(self._configured_bos) <= set(self.own_bos):
             return ""
-        other, *own = (f"id {i} ({self.display(i)!r})" for i in (*self._configured_bos, *self.own_bos))
+        other, *own = (
+            f"id {i} ({self.display(i)!r})" for i in (*self._configured_bos, *self.own_bos)
+        )
         if own:
             return f"BOS is the tokenizer's, {own[0]}; config.json names {other}"
         return f"no BOS, the tokenizer has none; config.json names {other}, which --bos takes"

@@ -126,7 +126,9 @@ class CopyLags(Drawing):
 
         def hide(where: Where, scores: Tensor) -> Tensor:
             here = keys[where.rows]
-            hidden = torch.zeros(len(here), *scores.shape[-2:], dtype=torch.bool, device=keys.device)
+            hidden = torch.zeros(
+                len(here), *scores.shape[-2:], dtype=torch.bool, device=keys.device
+            )
             row, place = (here >= self._first).nonzero(as_tuple=True)
             hidden[row, query[place], here[row, place]] = True
             return scores.masked_fill(hidden[:, None], torch.finfo(scores.dtype).min)

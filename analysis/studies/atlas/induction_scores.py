@@ -35,6 +35,7 @@ class InductionScores(Drawing):
 
     @cached_property
     def repeated(self) -> Tokens:
+        """A random block shown twice."""
         return self._rows(shuffled=False)
 
     @cached_property
@@ -97,6 +98,14 @@ class InductionScores(Drawing):
     def scored(
         self, model: Model, data: str, tokens: Tokens, report: Report
     ) -> dict[str, pl.DataFrame]:
+        """Rows of every head and of the model's own copying.
+
+        Args:
+            model: The model.
+            data: What the rows are called.
+            tokens: Blocks shown twice.
+            report: Told how many sequences are done.
+        """
         n_bos = len(self.vocabulary.bos)
         ids = torch.from_numpy(tokens.ids)
         functions: dict[str, Score] = {

@@ -44,12 +44,12 @@ class PoolScores(Experiment):
         """Score every head on every pool.
 
         Returns:
-            `head_scores` and `model_scores` whose data is the pool.
+            `head_scores` and `model_scores` whose data is `repeated: ` and the pool.
         """
         model, n = self.loaded_model(), len(self.pools)
-        return joined(
-            [
-                one.scored(model, pool, one.repeated, stage(report, pool, i, n))
-                for i, (pool, one) in enumerate(self._asked.items())
-            ]
-        )
+        frames = [
+            one.scored(model, f"repeated: {pool}", one.repeated, stage(report, pool, i, n))
+            for i, (pool, one) in enumerate(self._asked.items())
+        ]
+        found = joined(frames)
+        return {name: found[name] for name in ("head_scores", "model_scores")}

@@ -35,7 +35,7 @@ NO_BOS = "position 0 holds an ordinary token: see position_0"
 class TextScores(Drawing):
     """What does every head of a model look at in text, and on random tokens?"""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     bos: bool
     """Whether every sequence starts with the tokenizer's BOS."""

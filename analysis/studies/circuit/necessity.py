@@ -59,7 +59,7 @@ class CircuitNecessity(CircuitExperiment):
     same layers. The previous-token head is ablated on the shuffled block as well.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     n_draws: int
     """Random sets; all sets where there are no more than that."""

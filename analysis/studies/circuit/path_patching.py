@@ -164,7 +164,7 @@ class PathPatching(CircuitExperiment):
         Wang et al. 2022, "Interpretability in the Wild".
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     @property
     def n_passes(self) -> int:

@@ -40,7 +40,7 @@ class SecondCopy(BlockExperiment):
     the mean logit of the vocabulary: z W_O through the final norm, its scale frozen, and W_U.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Read every head.

@@ -21,8 +21,8 @@ from analysis.interventions.passes.stream import Score, chance, stream_scores
 from analysis.interventions.passes.sweep import sweep
 from analysis.models.load import Model, check_plain
 from analysis.progress import Report, stage
-from analysis.questions.effect_rows import effect_rows, head_effects
 from analysis.questions.drawing import Drawing
+from analysis.questions.effect_rows import effect_rows, head_effects
 from analysis.questions.halves import strongest_first
 from analysis.questions.rows import (
     Labels,
@@ -61,7 +61,7 @@ class BosSink(Drawing):
     The heads that interventions act on are chosen on the even sequences.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     text: str
     """What `read_source` takes."""
