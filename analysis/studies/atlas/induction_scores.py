@@ -16,9 +16,15 @@ from analysis.models.load import Model
 from analysis.progress import Report, stage
 from analysis.questions.drawing import Drawing
 from analysis.questions.rows import Labels, head_profiles, head_scores, joined, model_scores
+from analysis.text.pool import ceiling
 from analysis.text.repeats import repeated_tokens
 from analysis.text.sources import text_rows
 from analysis.text.tokens import Tokens
+
+TEXT_TWICE, TEXT_SHUFFLED = "text twice", "text in random order, then as it is"
+GAIN = "second_minus_first_loss"
+CEILING = "induction_ceiling"
+"""What a perfect induction head would score on blocks of this pool."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,28 +59,28 @@ class InductionScores(Drawing):
         return pool.tokens(rows, name, self.seed, bos=bool(bos), block_len=length)
 
     @cached_property
-    def _text_twice(self) -> dict[str, Tokens]:
-        """Pieces of the text shown twice, and the control; none without a tokenizer.
+    def _text(self) -> dict[str, Tokens]:
+        """Pieces of the text twice, and in random order first; none without a tokenizer.
 
-        What a model copies there and not on random tokens says that it does not know these.
+        What copies these and not random tokens may not know the tokens.
         """
         if self.vocabulary.tokenizer is None:
             return {}
         shape, rng = (self.n_sequences, self.block_len), Random(f"text twice/{self.seed}")
         text = text_rows(self.text, self.vocabulary, shape, bos=False, seed=self.seed, room=1)
-        start, rows = list(self.vocabulary.bos), text.ids.tolist()
-        found = {
-            "text twice": [[*start, *row, *row] for row in rows],
-            "text, then shuffled": [[*start, *row, *rng.sample(row, len(row))] for row in rows],
+        start, pieces = list(self.vocabulary.bos), text.ids.tolist()
+        rows = {
+            TEXT_TWICE: [[*start, *piece, *piece] for piece in pieces],
+            TEXT_SHUFFLED: [[*start, *rng.sample(piece, len(piece)), *piece] for piece in pieces],
         }
         return {
             name: replace(text, ids=np.array(ids, np.int32), name=name, bos=bool(start))
-            for name, ids in found.items()
+            for name, ids in rows.items()
         }
 
     def data(self) -> Sequence[Tokens]:
-        """A block shown twice, and its second copy shuffled: of random tokens, and of text."""
-        return [self.repeated, self._shuffled, *self._text_twice.values()]
+        """A block shown twice, and with either copy shuffled: random tokens, and text."""
+        return [self.repeated, self._shuffled, *self._text.values()]
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Score every head and the model's own copying.
@@ -88,11 +94,11 @@ class InductionScores(Drawing):
             self.scored(model, data, tokens, stage(report, data, i, 4))
             for i, (data, tokens) in enumerate(both)
         ]
-        for i, (data, tokens) in enumerate(self._text_twice.items()):
+        for i, (data, tokens) in enumerate(self._text.items()):
             keep, losses = token_losses(model, tokens.ids)
             stream_scores(model, tokens.ids, {}, stage(report, data, i + 2, 4), also=[keep])
             labels = Labels(card=self.card, tokens=tokens, data=data, seed=self.seed)
-            frames.append({"model_scores": self._copying(losses, labels, None)})
+            frames.append({"model_scores": model_scores(self._copying(losses), {}, labels)})
         return joined(frames)
 
     def scored(
@@ -126,18 +132,20 @@ class InductionScores(Drawing):
                 for name in ("induction", "duplicate_token")
             ),
             "head_profiles": head_profiles(*lags, "induction_lag", -self.max_shift, labels),
-            "model_scores": self._copying(losses, labels, float(np.log(self.pool.size))),
+            "model_scores": self._random_scores(losses, labels),
         }
 
-    def _copying(self, losses: np.ndarray, labels: Labels, uniform: float | None) -> pl.DataFrame:
+    def _random_scores(self, losses: np.ndarray, labels: Labels) -> pl.DataFrame:
+        """Losses beside those of a uniform guess, and what a perfect head would score."""
+        most = ceiling(self.pool.size, self.block_len)
+        values = {**self._copying(losses), CEILING: np.full(len(losses), most)}
+        uniform = float(np.log(self.pool.size))
+        return model_scores(
+            values, {"first_copy_loss": uniform, "second_copy_loss": uniform, GAIN: 0.0}, labels
+        )
+
+    def _copying(self, losses: np.ndarray) -> dict[str, np.ndarray]:
         """Mean loss on either copy, leaving out the second copy's unpredictable first token."""
         cut = len(self.vocabulary.bos) + self.block_len
         first, second = losses[:, : cut - 1].mean(1), losses[:, cut:].mean(1)
-        values = {
-            "first_copy_loss": first,
-            "second_copy_loss": second,
-            "second_minus_first_loss": second - first,
-        }
-        alike = () if uniform is None else ("first_copy_loss", "second_copy_loss")
-        by_chance = {**dict.fromkeys(alike, uniform or 0.0), "second_minus_first_loss": 0.0}
-        return model_scores(values, by_chance, labels)
+        return {"first_copy_loss": first, "second_copy_loss": second, GAIN: second - first}

@@ -71,7 +71,7 @@ class ComponentEffects(Decomposed, CircuitExperiment):
     take from the induction head, and everything that is told is measured on the odd blocks.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     n_draws: int
     """Random sets of components beside each set of chosen ones."""

@@ -11,6 +11,7 @@ from analysis.questions.asked import Profile
 from analysis.questions.decomposed import DecomposedStudy
 from analysis.questions.judgement import Evidence
 from analysis.questions.study import Recall
+from analysis.studies.atlas.claims import copies
 from analysis.studies.atlas.study import AtlasStudy
 from analysis.studies.circuit.heads import CircuitHeads, circuit_heads
 
@@ -62,10 +63,13 @@ class CircuitComponentStudy(DecomposedStudy[EffectSizes]):
         )
 
     def findings(self, recall: Recall) -> Iterator[Evidence]:
-        """Claims on the components of an induction circuit; none where a head lacks them."""
+        """Claims on the components of an induction circuit; none without them, or any copying."""
         atlas = AtlasStudy(self.asked)
+        text, induction = recall(atlas.text_scores()), recall(atlas.induction_scores())
+        if not copies(induction, self.asked.seed):
+            return
         with suppress(UserError):
-            heads = circuit_heads(recall(atlas.text_scores()), recall(atlas.induction_scores()))
+            heads = circuit_heads(text, induction)
             yield recall(self.claims(heads, recall(self.effects(heads))))
 
 
