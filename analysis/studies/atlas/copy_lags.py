@@ -72,15 +72,15 @@ class CopyLags(Drawing):
             `model_scores`: `SCORE`, nats per token, whose data is the lag, such as `+4`, or
             `elsewhere`.
         """
-        base = self._losses(None)
-        labels = {data: self._labels(data) for data, _ in self._hidden()}
+        base, every = self._losses(None), list(self._hidden())
         frames: list[pl.DataFrame] = []
-        for i, (data, keys) in enumerate(self._hidden()):
+        for i, (data, keys) in enumerate(every):
             seen = (keys >= self._first).numpy()
             rise = np.where(seen, self._losses(keys) - base, np.nan)
             values = {SCORE: np.nanmean(rise, axis=1)}
-            frames.append(model_scores(values, {SCORE: 0.0}, labels[data]))
-            report(i + 1, len(labels), data)
+            labels = Labels(card=self.card, tokens=self._rows, data=data, seed=self.seed)
+            frames.append(model_scores(values, {SCORE: 0.0}, labels))
+            report(i + 1, len(every), data)
         return {"model_scores": pl.concat(frames)}
 
     @property
@@ -101,11 +101,8 @@ class CopyLags(Drawing):
         for shift in range(-self.max_shift, self.max_shift + 1):
             yield f"{shift:+d}", alike + shift
         far = range(self.max_shift + 1, self.block_len - self.max_shift)
-        offsets = np.random.default_rng(self.seed).choice(far, alike.shape)
+        offsets = torch.from_numpy(np.random.default_rng(self.seed).choice(far, alike.shape))
         yield ELSEWHERE, self._first + (alike - self._first + offsets) % self.block_len
-
-    def _labels(self, data: str) -> Labels:
-        return Labels(card=self.card, tokens=self._rows, data=data, seed=self.seed)
 
     def _losses(self, keys: Int[Tensor, "sequence query"] | None) -> np.ndarray:
         """Losses of what follows the queries (sequence, query)."""

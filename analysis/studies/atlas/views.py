@@ -10,7 +10,7 @@ from analysis.tables import beside
 
 from .claims import CARRIES
 from .copy_lags import ELSEWHERE, SCORE
-from .induction_scores import GAIN
+from .induction_scores import CEILING, GAIN
 
 LABELS = tuple(score for score in registered() if score.label)
 """What the atlas calls heads. The bars are conventions of this book, the same for every model."""
@@ -106,9 +106,11 @@ def pool_table(answer: Mapping[str, pl.DataFrame], heads: Sequence[Head]) -> pl.
     every = pl.col("sequence").is_null()
     scores = answer["head_scores"].filter(every, score="induction")
     losses = answer["model_scores"].filter(every)
-    table = losses.filter(score="first_copy_loss").select(
-        "data", ids=pl.col("chance").exp().round()
+    sizes = pl.col("chance").exp().round().cast(pl.Int64)
+    most = losses.filter(score=CEILING).select(
+        "data", pl.col("value").alias("perfect head").round(2)
     )
+    table = losses.filter(score="first_copy_loss").select("data", ids=sizes).join(most, on="data")
     for head in heads:
         own = scores.filter(layer=head.layer, head=head.head)
         table = table.join(own.select("data", interval.alias(str(head))), on="data", how="left")
