@@ -10,7 +10,7 @@ import polars as pl
 
 from analysis.interventions import Head
 from analysis.questions.halves import EVEN, odd_values, strongest_head
-from analysis.questions.judgement import Bar, Evidence, Judgement, Statement, Verdict, verdict
+from analysis.questions.judgement import Bar, Evidence, Judgement, Statement, Verdict
 from analysis.statistics.resampling import N_RESAMPLES, Interval, mean_interval
 
 from .copy_lags import ELSEWHERE, SCORE
@@ -31,8 +31,6 @@ LOW = 0.2
 """A model whose strongest induction head has a lower score does not copy by such heads."""
 CARRIES = 0.5
 """Rise of the loss on the second copy, nats per token, from which copying needs a key."""
-
-__all__ = ["Evidence", "HeadClaims", "Verdict", "verdict"]
 
 
 @dataclass(frozen=True, kw_only=True)

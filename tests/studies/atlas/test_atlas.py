@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analysis.questions.judgement import Null, Verdict, verdict
 from analysis.scores.registry import HeadScore
-from analysis.studies.atlas.claims import Verdict, verdict
 from analysis.studies.atlas.views import LABELS, atlas, bars, label_counts
 from analysis.tables import beside, named, strongest
 
@@ -124,39 +124,37 @@ def test_the_bars_are_told():
     )
 
 
+RARE, COMMON, FEW = Null(p=0.01, size=99), Null(p=0.2, size=99), Null(p=0.1, size=9)
+
+
 @pytest.mark.parametrize(
-    ("interval", "control", "expected"),
+    ("interval", "beyond", "null", "expected"),
     [
-        ((0.6, 0.8), (0.0, 0.1), Verdict.SUPPORTED),
-        ((0.4, 0.8), (0.0, 0.1), Verdict.UNDECIDED),
-        ((0.5, 0.8), (0.0, 0.1), Verdict.UNDECIDED),
-        ((0.3, 0.5), (0.0, 0.1), Verdict.UNDECIDED),
-        ((0.1, 0.4), (0.0, 0.1), Verdict.NOT_SUPPORTED),
-        ((0.6, 0.8), (0.1, 0.7), Verdict.UNDECIDED),
-        ((0.6, 0.8), (0.1, 0.6), Verdict.UNDECIDED),
-        ((0.6, 0.8), (0.5, 0.9), Verdict.UNDECIDED),
-        ((0.6, 0.8), (0.85, 0.9), Verdict.NOT_SUPPORTED),
-        ((0.4, 0.6), (0.7, 0.8), Verdict.NOT_SUPPORTED),
-        ((float("nan"), float("nan")), (0.0, 0.1), Verdict.UNDECIDED),
-        ((0.6, 0.8), (float("nan"), float("nan")), Verdict.UNDECIDED),
+        ((0.6, 0.8), (0.1, 0.3), None, Verdict.SUPPORTED),
+        ((0.6, 0.8), (0.1, 0.3), RARE, Verdict.SUPPORTED),
+        ((0.6, 0.8), (0.1, 0.3), COMMON, Verdict.NOT_SHOWN),
+        ((0.6, 0.8), (0.1, 0.3), FEW, Verdict.NOT_TESTABLE),
+        ((0.5, 0.8), (0.1, 0.3), RARE, Verdict.UNDECIDED),
+        ((0.3, 0.5), (0.1, 0.3), RARE, Verdict.UNDECIDED),
+        ((0.1, 0.4), (0.1, 0.3), FEW, Verdict.REFUTED),
+        ((0.6, 0.8), (0.0, 0.3), RARE, Verdict.UNDECIDED),
+        ((0.6, 0.8), (-0.3, -0.1), RARE, Verdict.NOT_SHOWN),
+        ((0.4, 0.6), (-0.3, -0.1), None, Verdict.NOT_SHOWN),
+        ((float("nan"), float("nan")), (0.1, 0.3), None, Verdict.UNDECIDED),
+        ((0.6, 0.8), (float("nan"), float("nan")), None, Verdict.UNDECIDED),
     ],
 )
-def test_verdicts(interval, control, expected):
-    assert verdict(interval, 0.5, control) is expected
+def test_verdicts(interval, beyond, null, expected):
+    assert verdict(interval, 0.5, beyond, null) is expected
 
 
-@given(ends=st.tuples(SHARES, SHARES), threshold=SHARES, control=st.tuples(SHARES, SHARES))
-def test_a_verdict_is_what_its_definition_says(ends, threshold, control):
-    lower, upper = sorted(ends)
-    control_lower, control_upper = sorted(control)
-    found = verdict((lower, upper), threshold, (control_lower, control_upper))
-    if lower <= threshold <= upper and not upper < control_lower:
-        assert found is Verdict.UNDECIDED
-    if found is Verdict.SUPPORTED:
-        assert lower > max(threshold, control_upper)
-    if found is Verdict.NOT_SUPPORTED:
-        assert upper < threshold or upper < control_lower
-    wider = verdict((lower - 3, upper + 3), threshold, (control_lower, control_upper))
+@given(ends=st.tuples(SHARES, SHARES), threshold=SHARES, gap=st.tuples(SHARES, SHARES))
+def test_a_verdict_is_what_its_definition_says(ends, threshold, gap):
+    (lower, upper), beyond = sorted(ends), tuple(sorted(gap))
+    found = verdict((lower, upper), threshold, beyond)
+    assert (found is Verdict.REFUTED) == (upper < threshold)
+    assert (found is Verdict.SUPPORTED) == (lower > threshold and beyond[0] > 0)
+    wider = verdict((lower - 3, upper + 3), threshold, (beyond[0] - 3, beyond[1] + 3))
     assert wider is Verdict.UNDECIDED
 
 
