@@ -81,17 +81,6 @@ def effects_beside(effects: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
     return effects.select("name", "value", "lower", "upper").join(other, on="name")
 
 
-def claim_rows(answer: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-    """The claims of a judgement; a frame without rows where nothing could be tested."""
-    if "claims" in answer:
-        return answer["claims"]
-    words = ("claim", "statement", "statistic", "verdict", "run")
-    numbers = ("estimate", "lower", "upper", "control", "threshold")
-    return pl.DataFrame(
-        schema={**dict.fromkeys(words, pl.String), **dict.fromkeys(numbers, pl.Float64)}
-    )
-
-
 def judged_claims(claims: pl.DataFrame) -> pl.DataFrame:
     """Claims as a reader sees them: numbers rounded, each with its interval and its run.
 

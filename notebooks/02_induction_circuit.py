@@ -20,7 +20,7 @@ with app.setup:
     from analysis.studies.circuit_components import views as component_views
     from analysis.studies.circuit_components.measures import judged_size
     from analysis.studies.circuit_components.study import CircuitComponentStudy
-    from analysis.tables import beside, claim_rows, judged_claims, left_out, named, strongest
+    from analysis.tables import beside, judged_claims, left_out, named, strongest
     from analysis.text.pool import LEAST
     from book.live import answered, boxes, progress_bar, requested, tokens_note
     from store import Store
@@ -127,9 +127,9 @@ def measured(composition, induction, necessity, paths, second_copy, text):
 
 
 @app.cell
-def judge(asked, evidence, store):
+def judge(asked, evidence, induction, store):
     judged = store.recall(CircuitStudy(asked).claims(evidence))
-    claims = claim_rows(judged)
+    claims = atlas_views.claims_on_copying(judged["claims"], induction, asked.seed)
     return (claims,)
 
 

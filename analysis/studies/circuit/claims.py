@@ -13,7 +13,6 @@ from analysis.interventions import Head
 from analysis.questions.judgement import Evidence, Judgement, Statement
 from analysis.statistics.comparisons import permutation_p
 from analysis.statistics.resampling import Interval, central, mean_interval
-from analysis.studies.atlas.claims import copies
 
 from . import necessity, path_patching
 from .heads import MIN_SCORE, CircuitHeads, circuit_heads
@@ -76,12 +75,7 @@ class CircuitClaims(Judgement):
         return circuit_heads(self.text, self.induction)
 
     def claims(self) -> list[dict[str, Any]]:
-        """Rows of `claims`; what the architecture cannot show has none.
-
-        A model that copies nothing has none at all: `HeadClaims` says so, once.
-        """
-        if not copies(self.induction, self.seed):
-            return []
+        """Rows of `claims`; what the architecture cannot show has none."""
         rows = [self._needed(method.value) for method in necessity.METHODS]
         if "head_effects" in self.paths:
             rows += [self._keys(method.value) for method in path_patching.METHODS]

@@ -13,6 +13,7 @@ from analysis.models.load import Model
 from analysis.questions.asked import Asked
 from analysis.questions.judgement import Evidence
 from analysis.questions.study import Recall, Study
+from analysis.studies.atlas.claims import copies
 from analysis.studies.atlas.study import AtlasStudy
 
 from .claims import FIGURES, CircuitClaims
@@ -72,7 +73,7 @@ class CircuitStudy(Study[None]):
         return CircuitClaims(card=self.asked.card, seed=self.asked.seed, **known)
 
     def findings(self, recall: Recall) -> Iterator[Evidence]:
-        """Claims on the induction circuit."""
+        """Claims on the induction circuit; none without any copying, as `HeadClaims` says."""
         atlas = AtlasStudy(self.asked)
         evidence = {
             "text": recall(atlas.text_scores()),
@@ -83,7 +84,8 @@ class CircuitStudy(Study[None]):
         scores = evidence["text"], evidence["induction"]
         evidence["necessity"] = recall(self.necessity(*scores))
         evidence["paths"] = recall(self.path_patching(*scores))
-        yield recall(self.claims(evidence))
+        if copies(evidence["induction"], self.asked.seed):
+            yield recall(self.claims(evidence))
 
     def _circuit(self, heads: CircuitHeads) -> dict[str, Any]:
         copiers = tuple(map(str, heads.copiers))
