@@ -82,11 +82,6 @@ def test_a_model_of_one_layer_or_one_head_is_judged(tmp_path, layers, heads):
     config = LlamaConfig(**{**GQA, **sizes}, pad_token_id=0)
     build(config).save_pretrained(tmp_path)
     asked = Asked(model=str(tmp_path), profile=Profile.TINY)
-    answers = {}
-
-    def recall(question):
-        return answers.setdefault(question, Stored(question.run(lambda *_: None)))
-
-    (judged,) = AtlasStudy(asked).findings(recall)
+    (judged,) = AtlasStudy(asked).findings(lambda q: Stored(q.run(lambda *_: None)))
     assert judged["claims"]["verdict"].to_list() == ["not testable"]
     assert (CircuitStudy.of(asked) is None) == (layers == 1)

@@ -216,7 +216,7 @@ MARKED = REPEATED == 2
         (scores.duplicate_token_score(DUPLICATE, SHUFFLED), 0),
         (scores.text_induction_score(INDUCTION, REPEATED), 1),
         (scores.text_induction_score(DUPLICATE, REPEATED), 0),
-        (scores.text_induction_score(INDUCTION, SHUFFLED), 1 / 5),
+        (scores.text_induction_score(INDUCTION, SHUFFLED), 0),
         (scores.offset_profile(PREVIOUS, 3), [1 / 11, 1, 0]),
         (scores.offset_profile(looking({}), 3), [1, 0, 0]),
         (scores.delimiter_score(looking(dict.fromkeys(range(2, N_POS), 2)), MARKED), 9 / 10),
