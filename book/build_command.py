@@ -77,7 +77,8 @@ def build(
     from .site import build as build_book  # noqa: PLC0415
     from .site import find_notebooks  # noqa: PLC0415
 
-    options = _options({**asked, "bos": {True: "yes", False: "no"}.get(bos)})
+    said = None if bos is None else "yes" if bos else "no"
+    options = _options({**asked, "bos": said})
     found = chosen(find_notebooks(notebooks), chapters)
     timed = any(path.stem == LEFT_OUT["14"] for path in found)
     report = build_book(
