@@ -33,10 +33,9 @@ def finding(asked, behaviour, claims, copier_head, heads, lines):
         mo.md(f"""
         # Is there an induction circuit?
 
-        In **{asked.card.name}** that is *not testable*: having seen a random block, or a piece of
-        its text, it predicts that no nat per token better than after the same tokens in another
-        order, so that no head's part in copying could be seen. Shown again, a random block costs
-        {-behaviour["value"]:.2f} less.
+        *Not testable*: **{asked.card.name}** predicts neither a random block nor a piece of its
+        text a nat per token better for the order in which it saw it before, so that there is no
+        copying that heads could have a part in.
         """),
     )
     mo.md(f"""
