@@ -128,7 +128,7 @@ def measured(composition, induction, necessity, paths, second_copy, text):
 @app.cell
 def judge(asked, evidence, induction, store):
     judged = store.recall(CircuitStudy(asked).claims(evidence))
-    claims = atlas_views.claims_on_copying(judged["claims"], induction, asked.seed)
+    claims = judged["claims"].filter(pl.lit(AtlasStudy(asked).copies(induction)))
     return (claims,)
 
 

@@ -13,7 +13,7 @@ from analysis.questions.asked import N_OFFSETS, Profile
 from analysis.questions.judgement import Evidence
 from analysis.questions.study import Recall, Study
 
-from .claims import FIGURES, HeadClaims
+from .claims import FIGURES, HeadClaims, copies
 from .copy_lags import CopyLags
 from .induction_scores import InductionScores
 from .pool_scores import PoolScores
@@ -119,6 +119,10 @@ class AtlasStudy(Study[AtlasSizes]):
         """What holds of single heads."""
         about = {"text": text, "induction": induction, "lags": lags}
         return HeadClaims(card=self.asked.card, seed=self.asked.seed, **about)
+
+    def copies(self, induction: Evidence) -> bool:
+        """Whether the model copies anything, so that claims on what copying needs can be tested."""
+        return copies(induction, self.asked.seed)
 
     def findings(self, recall: Recall) -> Iterator[Evidence]:
         """Claims on single heads."""

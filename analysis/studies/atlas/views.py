@@ -5,11 +5,10 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from analysis.interventions import Head
-from analysis.questions.judgement import Evidence
 from analysis.scores.registry import HeadScore, registered
 from analysis.tables import beside
 
-from .claims import CARRIES, copies
+from .claims import CARRIES
 from .copy_lags import ELSEWHERE, SCORE
 from .induction_scores import CEILING, GAIN
 
@@ -70,17 +69,6 @@ def _judged(every: pl.DataFrame, each: HeadScore) -> pl.DataFrame:
         rows = rows.join(control, on=place, how="left")
     passes = (pl.col("lower") > each.threshold) & (pl.col("lower") > pl.col("bar"))
     return rows.select(*place, pl.col("value").alias(each.label), passes.alias(f"is {each.label}"))
-
-
-def claims_on_copying(claims: pl.DataFrame, induction: Evidence, seed: int) -> pl.DataFrame:
-    """Claims that take a model which copies: none of one that does not, as `HeadClaims` says once.
-
-    Args:
-        claims: Rows of the table.
-        induction: Answer of `InductionScores`.
-        seed: Of the bootstrap.
-    """
-    return claims if copies(induction, seed) else claims.clear()
 
 
 def natural_induction(text: pl.DataFrame, induction: pl.DataFrame) -> pl.DataFrame:

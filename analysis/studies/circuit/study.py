@@ -13,7 +13,6 @@ from analysis.models.load import Model
 from analysis.questions.asked import Asked
 from analysis.questions.judgement import Evidence
 from analysis.questions.study import Recall, Study
-from analysis.studies.atlas.claims import copies
 from analysis.studies.atlas.study import AtlasStudy
 
 from .claims import FIGURES, CircuitClaims
@@ -84,7 +83,7 @@ class CircuitStudy(Study[None]):
         scores = evidence["text"], evidence["induction"]
         evidence["necessity"] = recall(self.necessity(*scores))
         evidence["paths"] = recall(self.path_patching(*scores))
-        if copies(evidence["induction"], self.asked.seed):
+        if atlas.copies(evidence["induction"]):
             yield recall(self.claims(evidence))
 
     def _circuit(self, heads: CircuitHeads) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from analysis.questions.asked import Profile
 from analysis.questions.decomposed import DecomposedStudy
 from analysis.questions.judgement import Evidence
 from analysis.questions.study import Recall
-from analysis.studies.atlas.claims import copies
 from analysis.studies.atlas.study import AtlasStudy
 from analysis.studies.circuit.heads import CircuitHeads, circuit_heads
 
@@ -66,7 +65,7 @@ class CircuitComponentStudy(DecomposedStudy[EffectSizes]):
         """Claims on the components of an induction circuit; none without them, or any copying."""
         atlas = AtlasStudy(self.asked)
         text, induction = recall(atlas.text_scores()), recall(atlas.induction_scores())
-        if not copies(induction, self.asked.seed):
+        if not atlas.copies(induction):
             return
         with suppress(UserError):
             heads = circuit_heads(text, induction)
