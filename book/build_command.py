@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 import click
 
 from analysis.errors import UserError
-from book.options import EVERY, PATH, with_chapters, with_profile, with_store
+from book.options import (
+    EVERY,
+    PATH,
+    with_bos,
+    with_chapters,
+    with_pool,
+    with_profile,
+    with_store,
+)
 from book.terminal import say
 
 if TYPE_CHECKING:
@@ -35,6 +43,8 @@ Example:
     help="Several, separated by commas: the chapters of each, and one that compares them.",
 )
 @click.option("--text", default="reference", show_default=True, help="As for `headbook run`.")
+@with_bos
+@with_pool
 @with_profile
 @with_chapters
 @click.option(
@@ -59,6 +69,7 @@ def build(
     notebooks: Path,
     check: bool,
     store_path: Path,
+    bos: bool | None,
     **asked: str | None,
 ) -> None:
     """Compile the notebooks into a static book; only what changed is made anew.
@@ -69,7 +80,8 @@ def build(
     from .site import build as build_book  # noqa: PLC0415
     from .site import find_notebooks  # noqa: PLC0415
 
-    options = _options(asked)
+    said = None if bos is None else "yes" if bos else "no"
+    options = _options({**asked, "bos": said})
     found = chosen(find_notebooks(notebooks), options.get("chapters", ""))
     timed = any(path.stem == TIMED for path in found)
     report = build_book(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from book.options import with_profile, with_store
+from book.options import with_bos, with_profile, with_store
 from book.terminal import say
 
 if TYPE_CHECKING:
@@ -24,12 +24,7 @@ Example:
 @click.command(epilog=EPILOG)
 @click.argument("model", default="reference")
 @with_profile
-@click.option(
-    "--bos/--no-bos",
-    default=None,
-    show_default="the tokenizer's, where it has one",
-    help="As for `headbook run`.",
-)
+@with_bos
 @click.option("--device", default="cpu", show_default=True, help="Such as cpu or cuda.")
 @click.option("--json", "as_json", is_flag=True, help="Print both tables as one JSON object.")
 @with_store

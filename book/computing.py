@@ -83,7 +83,7 @@ def asked_of(options: dict[str, Any]) -> Asked:
     Returns:
         Model, text and sizes.
     """
-    from analysis.questions.asked import Asked, Profile  # noqa: PLC0415 - imports torch
+    from analysis.questions.asked import BOS, Asked, Profile  # noqa: PLC0415 - imports torch
 
     heads = options.get("heads")
     parsed: dict[str, Any] = {
@@ -91,6 +91,7 @@ def asked_of(options: dict[str, Any]) -> Asked:
         "profile": Profile(options["profile"]),
         "heads": None if heads is None else tuple(heads.split(",")),
         "chapters": tuple(str(options.get("chapters") or "").split(",")),
+        "bos": BOS.get(options.get("bos"), options.get("bos")),
     }
     return Asked(**parsed)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from book.options import COUNT, PATH, SEED, STEPS
+from book.options import COUNT, PATH, SEED, STEPS, with_pool
 from book.terminal import say
 
 EPILOG = """\b
@@ -27,6 +27,7 @@ Example:
 @click.option("--layers", default=None, help="Regular expression of layers' names; q, k, v, o.")
 @click.option("--steps", type=STEPS, default=2500, show_default=True)
 @click.option("--components", type=COUNT, default=160, show_default=True)
+@with_pool
 @click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--device", default="cpu", show_default=True, help="Such as cpu or cuda.")
 @click.option("--resume", is_flag=True, help="Go on from the folder's checkpoint.")
@@ -38,6 +39,7 @@ def decompose(  # noqa: PLR0913 - one parameter for each option
     layers: str | None,
     steps: int,
     components: int,
+    token_pool: str,
     seed: int,
     device: str,
     resume: bool,
@@ -67,6 +69,7 @@ def decompose(  # noqa: PLR0913 - one parameter for each option
         seed=seed,
         n_steps=steps,
         n_components=components,
+        token_pool=token_pool,
         layers=layers or LAYERS,
         n_tokens=min(Recipe.n_tokens, loaded.card.n_ctx),
     )

@@ -10,7 +10,7 @@ import click
 from analysis.errors import UserError
 from analysis.files import reading
 from analysis.outputs import check_free, write_text
-from book.options import PATH, with_size, with_store
+from book.options import PATH, with_pool, with_size, with_store
 from book.terminal import say
 from store import Store, check_apart
 
@@ -45,6 +45,7 @@ _FIRST_LINE = 80
     required=True,
     help="Where the heads lie.",
 )
+@with_pool
 @with_size
 @with_store
 def lags(  # noqa: PLR0913 - one parameter for each option
@@ -55,6 +56,7 @@ def lags(  # noqa: PLR0913 - one parameter for each option
     design: str,
     method: str,
     layers: str,
+    token_pool: str,
     seed: int,
     device: str,
     store_path: Path,
@@ -73,7 +75,8 @@ def lags(  # noqa: PLR0913 - one parameter for each option
 
     check_apart(folder, store_path)
     _check(folder)
-    asked = Asked(model=model, profile=Profile(profile), seed=seed, device=device)
+    size = Profile(profile)
+    asked = Asked(model=model, profile=size, token_pool=token_pool, seed=seed, device=device)
     study = LagStudy(asked)
     store, case = Store.planned(store_path), Case(design, method, layers)
     base = store.recall(study.base(Design(design), Shown.ITEMS))["lag_profiles"]

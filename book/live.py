@@ -102,6 +102,18 @@ def requested(model: str, text: str) -> Asked:
     return answered(_asked, model, text)
 
 
+def tokens_note(asked: Asked) -> mo.Html:
+    """What sequences start with, and what random tokens are drawn from.
+
+    Args:
+        asked: What a chapter is about.
+
+    Returns:
+        A sentence each; the names of tokens and texts are data, and show as they are.
+    """
+    return mo.Html(f"<p>{escape(answered(lambda: asked.tokens_said))}</p>")
+
+
 def requested_each(models: str, text: str) -> dict[str, Asked]:
     """What a chapter about several models compares; a mistake ends the cell with a message.
 

@@ -163,6 +163,29 @@ def with_profile(function: F) -> F:
     )(function)
 
 
+def with_pool(function: F) -> F:
+    """The option `--token-pool`."""
+    return click.option(
+        "--token-pool",
+        metavar="text|frequent:N|all",
+        default="text",
+        show_default=True,
+        help="What random tokens are drawn from: ids that occur in the text, its N most frequent "
+        "ones, or all that are not special.",
+    )(function)
+
+
+def with_bos(function: F) -> F:
+    """The options `--bos` and `--no-bos`."""
+    return click.option(
+        "--bos/--no-bos",
+        default=None,
+        show_default="the tokenizer's, where it has one",
+        help="Start sequences with BOS; --bos takes the configuration's where the tokenizer has "
+        "none.",
+    )(function)
+
+
 def with_size(function: F) -> F:
     """The options `--profile`, `--seed` and `--device`."""
     options = (

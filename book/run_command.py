@@ -15,7 +15,17 @@ from analysis.batches import limit_tokens
 from analysis.errors import UserError
 from analysis.studies import CHAPTERS
 from book.computing import Plan, announce, compute, compute_share, echo_notes, judged
-from book.options import COUNT, EVERY, PATH, SEED, with_chapters, with_profile, with_store
+from book.options import (
+    COUNT,
+    EVERY,
+    PATH,
+    SEED,
+    with_bos,
+    with_chapters,
+    with_pool,
+    with_profile,
+    with_store,
+)
 from book.terminal import say
 from book.unfit import echo_lines, twofold_lines
 
@@ -95,13 +105,8 @@ def _with_request(function: F) -> F:
         click.option(
             "--sequences", "n_sequences", type=int, help="How many; the profile's by default."
         ),
-        click.option(
-            "--bos/--no-bos",
-            default=None,
-            show_default="the tokenizer's, where it has one",
-            help="Start sequences with BOS; --bos takes the configuration's where the tokenizer "
-            "has none.",
-        ),
+        with_bos,
+        with_pool,
         click.option("--heads", help="Heads whose patterns are kept, as L1H4,L2H0."),
         click.option("--seed", type=SEED, default=0, show_default=True),
         click.option(

@@ -16,7 +16,7 @@ with app.setup:
     from analysis.studies.circuit import graph
     from analysis.studies.circuit.heads import circuit_heads
     from analysis.studies.circuit.study import CircuitStudy
-    from book.live import boxes, progress_bar, requested
+    from book.live import boxes, progress_bar, requested, tokens_note
     from store import Store
 
 
@@ -46,6 +46,7 @@ def question():
 def ask(model, source):
     asked = requested(model.value, source.value)
     store = Store.open()
+    tokens_note(asked)
     return asked, store
 
 

@@ -15,7 +15,7 @@ with app.setup:
     from analysis.studies.atlas.study import AtlasStudy
     from analysis.studies.atlas.views import LABELS, atlas, bars, label_counts
     from analysis.tables import beside, sink_rows, strongest
-    from book.live import boxes, progress_bar, requested
+    from book.live import boxes, progress_bar, requested, tokens_note
     from store import Store
 
     GAP = ("score", "data", "reason")
@@ -43,6 +43,7 @@ def question():
 def ask(model, source):
     asked = requested(model.value, source.value)
     store = Store.open()
+    tokens_note(asked)
     return asked, store
 
 

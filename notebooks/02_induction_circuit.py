@@ -12,6 +12,7 @@ with app.setup:
     from analysis.plots.grids import head_grid, path_grid
     from analysis.plots.intervals import claim_intervals, losses
     from analysis.plots.points import one_against_other
+    from analysis.studies.atlas import views as atlas_views
     from analysis.studies.atlas.study import AtlasStudy
     from analysis.studies.circuit import views
     from analysis.studies.circuit.heads import circuit_heads
@@ -20,12 +21,23 @@ with app.setup:
     from analysis.studies.circuit_components.measures import judged_size
     from analysis.studies.circuit_components.study import CircuitComponentStudy
     from analysis.tables import beside, judged_claims, left_out, named, strongest
-    from book.live import answered, boxes, progress_bar, requested
+    from analysis.text.pool import LEAST
+    from book.live import answered, boxes, progress_bar, requested, tokens_note
     from store import Store
 
 
 @app.cell(hide_code=True)
 def finding(asked, behaviour, claims, copier_head, heads, lines):
+    mo.stop(
+        claims.is_empty(),
+        mo.md(f"""
+        # Is there an induction circuit?
+
+        *Not testable*: **{asked.card.name}** predicts neither a random block nor a piece of its
+        text a nat per token better for the order in which it saw it before, so that there is no
+        copying that heads could have a part in.
+        """),
+    )
     mo.md(f"""
     # Does the previous-token head feed the induction head?
 
@@ -53,6 +65,7 @@ def question():
 def ask(model, source):
     asked = requested(model.value, source.value)
     store = Store.open()
+    tokens_note(asked)
     return asked, store
 
 
@@ -113,9 +126,9 @@ def measured(composition, induction, necessity, paths, second_copy, text):
 
 
 @app.cell
-def judge(asked, evidence, store):
+def judge(asked, evidence, induction, store):
     judged = store.recall(CircuitStudy(asked).claims(evidence))
-    claims = judged["claims"]
+    claims = judged["claims"].filter(pl.lit(AtlasStudy(asked).copies(induction)))
     return (claims,)
 
 
@@ -130,6 +143,7 @@ def say(claims):
 
 @app.cell
 def claim_chart(claims):
+    mo.stop(claims.is_empty())
     claim_intervals(
         claims,
         f"{claims.filter(verdict='supported').height} of {claims.height} claims about the circuit "
@@ -137,6 +151,13 @@ def claim_chart(claims):
         "Every claim's estimate with its 95 % interval (colour: verdict), its control (grey) and "
         "its threshold (tick), each on the scale of its own statistic.",
     )
+
+
+@app.cell
+def head_claims_answer(asked, copy_answer, induction, store, text):
+    head_claims = store.recall(AtlasStudy(asked).claims(text, induction, copy_answer))["claims"]
+    judged_claims(head_claims)
+    return (head_claims,)
 
 
 @app.cell
@@ -256,13 +277,101 @@ def lags(copier_name, induction):
 @app.cell
 def copy_losses(behaviour, induction):
     both = induction["model_scores"].filter(
-        pl.col("sequence").is_null(), pl.col("score").str.ends_with("copy_loss")
+        pl.col("sequence").is_null(),
+        pl.col("score").str.ends_with("copy_loss"),
+        pl.col("data").is_in(["repeated", "shuffled"]),
     )
     losses(
         both.with_columns(copy=pl.col("score").str.replace_all("_", " ").str.strip_suffix(" loss")),
         f"Shown again, a block costs {-behaviour['value']:.2f} nats per token less",
         f"Mean next-token loss on either copy with 95 % intervals over {behaviour['n']} "
         "sequences; dashed: a uniform guess.",
+    )
+
+
+@app.cell
+def pools_answer(asked, store):
+    pools = store.recall(AtlasStudy(asked).pool_scores(), progress_bar)
+    return (pools,)
+
+
+@app.cell(hide_code=True)
+def pools_text(asked):
+    mo.md(f"""
+    ## Which random tokens?
+
+    A model knows little of tokens that it never saw, so that what random blocks are drawn from
+    decides what they can show. The same heads, and the model's copying, on `text` (ids that occur
+    in the text, and at least {LEAST}), on its most frequent ones, and on `all` ids that are not
+    special. All else in this book is measured on `{asked.token_pool}`. Tokens of a block are all
+    different where the pool has as many as a block; then a perfect induction head scores 1.
+    """)
+
+
+@app.cell
+def pools_compared(heads, pools):
+    atlas_views.pool_table(pools, heads.copiers)
+
+
+@app.cell
+def lags_answer(asked, store):
+    copy_answer = store.recall(AtlasStudy(asked).copy_lags(), progress_bar)
+    hidden = atlas_views.copy_lags(copy_answer)
+    carrying = atlas_views.carrying(hidden)
+    return carrying, copy_answer, hidden
+
+
+@app.cell(hide_code=True)
+def lags_text():
+    mo.md("""
+    ## Where is it that copying reads?
+
+    A model may copy by other heads than these: by such as look some tokens beside the target, to
+    where earlier layers brought what is needed. Here no head of any layer sees, from the queries of
+    the second copy, the key at one lag from the induction target. Where the loss rises, copying
+    needs that key, whichever heads look at it. Lag 0 is the target, -1 the token's own first copy.
+    """)
+
+
+@app.cell
+def copy_lags(carrying, hidden):
+    curves(
+        hidden,
+        ("tokens after the target (0 is the target)", "rise of the loss, nats per token"),
+        None,
+        f"Copying needs the keys at lag {', '.join(f'{lag:+d}' for lag in carrying)}"
+        if carrying
+        else "Copying needs the keys at none of these lags alone",
+        f"Rise of the loss on the second copy when one key is hidden from all heads, with 95 % "
+        f"intervals over {hidden['n'].max()} sequences; grey: a random other key of the first "
+        "copy. A lag is named where the interval lies above that and above the threshold.",
+    )
+
+
+@app.cell(hide_code=True)
+def natural_text():
+    mo.md(r"""
+    ## In natural text
+
+    The same of text as it is: for tokens that occurred before, the mean attention to whatever
+    followed their earlier occurrences. Text has few of these, and they say less: words that often
+    stand together are predicted without any copying.
+    """)
+
+
+@app.cell
+def natural_against_random(induction, text):
+    natural = atlas_views.natural_induction(text["head_scores"], induction["head_scores"])
+    mo.stop(natural.is_empty(), mo.md(left_out(text)))
+    first = strongest(natural)
+    one_against_other(
+        natural,
+        ("induction in text", "induction score, random blocks"),
+        f"{first['name']} puts {first['value']:.2f} on what followed earlier copies in text, "
+        f"{first['other']:.2f} in random blocks",
+        f"Attention to what followed earlier copies of the query's token, in text against random "
+        f"blocks shown twice, with 95 % intervals over {first['n']} sequences. Uniform attention "
+        f"would put {first['chance']:.3f} there in text.",
     )
 
 

@@ -15,7 +15,7 @@ with app.setup:
     from analysis.studies.sink.claims import PART_SMALL, PUBLISHED_MASS, VALUE_SMALL
     from analysis.studies.sink.study import SinkStudy
     from analysis.tables import judged_claims, left_out, strongest
-    from book.live import boxes, progress_bar, requested
+    from book.live import boxes, progress_bar, requested, tokens_note
     from store import Store
 
 
@@ -47,6 +47,7 @@ def question():
 def ask(model, source):
     asked = requested(model.value, source.value)
     store = Store.open()
+    tokens_note(asked)
     return asked, store
 
 

@@ -19,7 +19,7 @@ with app.setup:
     from analysis.studies.redundancy.query_offsets import CHANGE, PROFILE, TARGET
     from analysis.studies.redundancy.study import RedundancyStudy
     from analysis.tables import judged_claims
-    from book.live import answered, boxes, progress_bar, requested
+    from book.live import answered, boxes, progress_bar, requested, tokens_note
     from store import Store
 
 
@@ -55,6 +55,7 @@ def question():
 def ask(model, source):
     asked = requested(model.value, source.value)
     store = Store.open()
+    tokens_note(asked)
     return asked, store
 
 

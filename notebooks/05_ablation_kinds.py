@@ -13,7 +13,7 @@ with app.setup:
     from analysis.studies.kinds.claims import KindEvidence
     from analysis.studies.kinds.study import KindStudy
     from analysis.tables import check_table, effects_beside, judged_claims, left_out, single_effects
-    from book.live import boxes, progress_bar, requested
+    from book.live import boxes, progress_bar, requested, tokens_note
     from store import Store
 
 
@@ -41,6 +41,7 @@ def question():
 def ask(model, source):
     asked = requested(model.value, source.value)
     store = Store.open()
+    tokens_note(asked)
     return asked, store
 
 

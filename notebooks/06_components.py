@@ -15,7 +15,7 @@ with app.setup:
     from analysis.studies.components.pairs import ADDED, OFFSETS
     from analysis.studies.components.report import examples, report
     from analysis.studies.components.study import ComponentStudy
-    from book.live import answered, boxes, progress_bar, requested
+    from book.live import answered, boxes, progress_bar, requested, tokens_note
     from store import Store
 
 
@@ -40,6 +40,7 @@ def ask(model, source):
     asked = requested(model.value, source.value)
     decomposed = answered(ComponentStudy.of, asked)
     store = Store.open()
+    tokens_note(asked)
     return decomposed, asked, store
 
 

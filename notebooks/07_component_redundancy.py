@@ -22,7 +22,7 @@ with app.setup:
     from analysis.studies.redundancy.query_offsets import CHANGE, PROFILE, TARGET
     from analysis.tables import check_table, judged_claims
     from analysis.text.shown import chips, token_table
-    from book.live import answered, boxes, progress_bar, requested
+    from book.live import answered, boxes, progress_bar, requested, tokens_note
     from store import Store
 
     TOP_K = 6
@@ -67,6 +67,7 @@ def question():
 def ask(model, source):
     asked = requested(model.value, source.value)
     store = Store.open()
+    tokens_note(asked)
     return asked, store
 
 

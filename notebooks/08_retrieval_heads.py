@@ -16,7 +16,7 @@ with app.setup:
     from analysis.studies.retrieval import views
     from analysis.studies.retrieval.study import N_RECORDS, RANKINGS, RetrievalStudy
     from analysis.tables import judged_claims
-    from book.live import answered, boxes, progress_bar, requested
+    from book.live import answered, boxes, progress_bar, requested, tokens_note
     from store import Store
 
 
@@ -58,6 +58,7 @@ def ask(model, source):
     none = f"**{asked.card.name}** has no tokenizer, so that nothing can be study of it."
     mo.stop(study is None, mo.md(none))
     store = Store.open()
+    tokens_note(asked)
     return study, asked, store
 
 

@@ -16,7 +16,7 @@ with app.setup:
     from analysis.studies.lags.study import METHODS, LagStudy
     from analysis.tables import judged_claims
     from analysis.text.lists import Design
-    from book.live import answered, boxes, progress_bar, requested
+    from book.live import answered, boxes, progress_bar, requested, tokens_note
     from store import Store
 
     WINDOW = 10
@@ -59,6 +59,7 @@ def ask(model, source):
     asked = requested(model.value, source.value)
     study = LagStudy(asked)
     store = Store.open()
+    tokens_note(asked)
     return study, asked, store
 
 

@@ -13,7 +13,7 @@ with app.setup:
     from analysis.studies.predictions import views
     from analysis.studies.predictions.study import PredictionStudy
     from analysis.text.shown import chips, token_table
-    from book.live import boxes, progress_bar, requested
+    from book.live import boxes, progress_bar, requested, tokens_note
     from store import Store
 
     TOP_K = 8
@@ -48,6 +48,7 @@ def question():
 def ask(model, source):
     asked = requested(model.value, source.value)
     store = Store.open()
+    tokens_note(asked)
     return asked, store
 
 

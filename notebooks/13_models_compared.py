@@ -14,7 +14,7 @@ with app.setup:
     from analysis.plots.points import best_by_label
     from analysis.studies.atlas.study import AtlasStudy
     from analysis.studies.atlas.views import LABELS
-    from book.live import models_box, progress_bar, requested_each
+    from book.live import models_box, progress_bar, requested_each, tokens_note
     from store import Store
 
 
@@ -42,6 +42,7 @@ def which_models():
 def ask_models(compared_text, models):
     model_requests = requested_each(models.value, compared_text.value)
     store = Store.open()
+    mo.accordion({name: tokens_note(asked) for name, asked in model_requests.items()})
     return model_requests, store
 
 

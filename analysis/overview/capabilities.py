@@ -218,8 +218,8 @@ def _words(vocabulary: Vocabulary) -> Iterator[_Part]:
     bos = vocabulary.bos
     used = ", ".join(f"id {token} ({vocabulary.display(token)!r})" for token in bos) or "none"
     if tokenizer is not None and bos:
-        adds = tuple(tokenizer.encode("a").ids[:1]) == bos
-        used += "; the tokenizer " + ("adds it too" if adds else "does not add it by itself")
+        adds = "adds it too" if vocabulary.adds_bos else "does not add it by itself"
+        used += f"; the tokenizer {adds}"
     note = vocabulary.bos_note
     yield "BOS that sequences start with", None, f"{used}; {note}" if note else used, _EVERY
 

@@ -11,9 +11,12 @@ from typing import Any, TypeVar
 from analysis.errors import UserError
 from analysis.memory import check_fits
 from analysis.models.card import ModelCard, read_card
+from analysis.text.pool import DEFAULT_POOL, Pool, token_pool
 from analysis.text.tokens import Vocabulary
 
 A = TypeVar("A", bound="Asked")
+BOS = {None: None, "yes": True, "no": False}
+"""Values of `Asked.bos` as a notebook's command line names them."""
 N_OFFSETS = 128
 """How far back profiles of attention go."""
 BYTES_PER_TOKEN = 3_000
@@ -100,7 +103,9 @@ class Asked:
     profile: Profile = Profile.QUICK
     bos: bool | None = None
     """Start sequences with a BOS: None for the tokenizer's, if it has one; True for the
-    configuration's where it has none."""
+    configuration's where it has none; False for none."""
+    token_pool: str = DEFAULT_POOL
+    """What random tokens are drawn from, as `token_pool` takes it."""
     n_sequences: int | None = None
     """Sequences of text; the profile's number by default."""
     n_tokens: int | None = None
@@ -121,15 +126,20 @@ class Asked:
 
         Args:
             model: What `load_model` takes.
-            options: `text`, `profile` and `chapters`, where they are given.
+            options: `text`, `profile`, `bos` (a key of `BOS`), `token_pool` and `chapters`, where
+                they are given.
 
         Returns:
             Model, text and size, with defaults for the rest.
         """
-        profile = Profile(options.get("profile") or Profile.QUICK)
-        text = str(options.get("text") or "reference")
-        chapters = tuple(str(options.get("chapters") or "").split(","))
-        return cls(model=model, text=text, profile=profile, chapters=chapters)
+        return cls(
+            model=model,
+            text=str(options.get("text") or "reference"),
+            profile=Profile(options.get("profile") or Profile.QUICK),
+            bos=BOS[options.get("bos")],
+            token_pool=str(options.get("token_pool") or DEFAULT_POOL),
+            chapters=tuple(str(options.get("chapters") or "").split(",")),
+        )
 
     @cached_property
     def card(self) -> ModelCard:
@@ -139,7 +149,19 @@ class Asked:
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """The model's tokenizer."""
-        return Vocabulary(self.card.folder, self.card.vocab, self.bos is True)
+        return Vocabulary(
+            self.card.folder, self.card.vocab, self.bos is True, without=self.bos is False
+        )
+
+    @cached_property
+    def pool(self) -> Pool:
+        """The ids that random tokens are drawn from."""
+        return token_pool(self.token_pool, self.text, self.vocabulary, self.seed)
+
+    @property
+    def tokens_said(self) -> str:
+        """What sequences start with, and what random tokens are: a page says it where it counts."""
+        return f"{self.vocabulary.bos_said}. Random tokens are drawn from {self.pool.said}."
 
     @cached_property
     def sizes(self) -> Sizes:
@@ -185,6 +207,7 @@ class Asked:
             "device": self.device,
             "dtype": self.dtype,
             "config_bos": self.bos is True,
+            "no_bos": self.bos is False,
         }
 
     def ablated(self, n_sequences: int | None = None) -> dict[str, Any]:
@@ -195,7 +218,12 @@ class Asked:
     def drawn(self, **sizes: Any) -> dict[str, Any]:
         """What experiments on generated tokens take."""
         about = {"model": self.model, "seed": self.seed, "config_bos": self.bos is True}
-        return {**about, "device": self.device, "dtype": self.dtype, **sizes}
+        start = {"no_bos": self.bos is False}
+        return {**about, **start, "device": self.device, "dtype": self.dtype, **sizes}
+
+    def random(self, **sizes: Any) -> dict[str, Any]:
+        """What experiments on random tokens take."""
+        return self.drawn(text=self.text, token_pool=self.token_pool, **sizes)
 
     @property
     def with_bos(self) -> bool:

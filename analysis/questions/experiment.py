@@ -63,6 +63,8 @@ class Experiment(Question):
     """A value of `Precision`: what the blocks compute in."""
     config_bos: bool = False
     """As in `Vocabulary`; the answer is stored under its tokens."""
+    no_bos: bool = False
+    """Whether sequences start without a BOS though there is one; likewise."""
 
     @cached_property
     def card(self) -> ModelCard:
@@ -72,7 +74,7 @@ class Experiment(Question):
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """The model's tokenizer."""
-        return Vocabulary(self.card.folder, self.card.vocab, self.config_bos)
+        return Vocabulary(self.card.folder, self.card.vocab, self.config_bos, self.no_bos)
 
     def loaded_model(self) -> Model:
         """The model, in its precision, on its device."""
@@ -107,7 +109,7 @@ class Experiment(Question):
 
     def question(self) -> dict[str, Any]:
         """What the answer is stored under: model, tokens, parameters, dtype and seed."""
-        apart = {"model", "seed", "text", "device", "dtype", "config_bos"}
+        apart = {"model", "seed", "text", "device", "dtype", "config_bos", "no_bos"}
         return {
             "model": self.card.identity,
             "tokens": [tokens.sha256 for tokens in self.data()],

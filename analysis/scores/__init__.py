@@ -1,6 +1,11 @@
 """What a head looks at: pure functions from patterns to scores, one row a sequence."""
 
-from .content import delimiter_ratio, delimiter_score, duplicate_token_score
+from .content import (
+    delimiter_ratio,
+    delimiter_score,
+    duplicate_token_score,
+    text_induction_score,
+)
 from .items import attention_between, successor_score
 from .positional import (
     bos_score,
@@ -21,5 +26,6 @@ __all__ = [
     "offset_profile",
     "previous_token_score",
     "successor_score",
+    "text_induction_score",
     "uniform_pattern",
 ]

@@ -29,6 +29,29 @@ def duplicate_token_score(
     return mass / earlier.any(-1).sum(-1)[:, None]
 
 
+def text_induction_score(
+    pattern: Float[Tensor, "batch head query key"], tokens: Int[Tensor, "batch query"]
+) -> Float[Tensor, "batch head"]:
+    """Mean attention from tokens that occurred before to what followed their earlier occurrences.
+
+    It is induction where nothing was arranged: on natural text.
+
+    Args:
+        pattern: Post-softmax attention.
+        tokens: The ids that it was computed on.
+
+    Returns:
+        For queries i with an earlier equal token, but for one just before, the mean of the sum of
+        A[i, j + 1] over those j < i - 1, in [0, 1]; NaN for a sequence without any.
+
+    Source:
+        Olsson et al. 2022, "In-context Learning and Induction Heads".
+    """
+    followed = (tokens[:, :, None] == tokens[:, None, :]).tril(-2).roll(1, dims=-1)
+    mass = torch.einsum("bhqk,bqk->bh", pattern, followed.to(pattern.dtype))
+    return mass / followed.any(-1).sum(-1)[:, None]
+
+
 def delimiter_score(
     pattern: Float[Tensor, "batch head query key"], is_delimiter: Bool[Tensor, "batch key"]
 ) -> Float[Tensor, "batch head"]:
@@ -76,6 +99,15 @@ SCORES = (
         threshold=0.2,
         column=3,
         version=0,
+    ),
+    HeadScore(
+        name="text_induction",
+        function=text_induction_score,
+        given=(Given.TOKENS,),
+        data="text",
+        untested="no sequence of the text holds a token twice, with another between",
+        column=8,
+        version=1,
     ),
     HeadScore(
         name="delimiter",

@@ -11,6 +11,7 @@ from jaxtyping import Int
 
 from analysis.errors import UserError
 
+from .pool import Pool
 from .tokens import Tokens, Vocabulary
 from .words import SEQUENCES
 
@@ -121,7 +122,7 @@ def max_words(vocabulary: Vocabulary, design: Design, n_ctx: int) -> int:
     return min(fitting, len(list_words(vocabulary)) // 2)
 
 
-def shown_lists(vocabulary: Vocabulary, n_ctx: int, asked: ListQuestion) -> Lists:
+def shown_lists(vocabulary: Vocabulary, pool: Pool, n_ctx: int, asked: ListQuestion) -> Lists:
     """Draw a list and show its permutations.
 
     The words and their orders depend on the seed and the length alone: both designs, and items and
@@ -129,6 +130,8 @@ def shown_lists(vocabulary: Vocabulary, n_ctx: int, asked: ListQuestion) -> List
 
     Args:
         vocabulary: The model's tokenizer.
+        pool: Where words are drawn from; of a pool with too few, those that come next in its order
+            are taken besides.
         n_ctx: The model's context.
         asked: Which lists.
 
@@ -141,7 +144,10 @@ def shown_lists(vocabulary: Vocabulary, n_ctx: int, asked: ListQuestion) -> List
     """
     _check(vocabulary, n_ctx, asked)
     n, rng = asked.n_words, Random(f"lists/{asked.seed}")
-    words = rng.sample(list_words(vocabulary), 2 * n)
+    known, inside = set(list_words(vocabulary)), set(pool.ids)
+    ranked = [token for token in pool.ranked if token in known]
+    n_words = max(2 * n, len(inside.intersection(ranked)))
+    words = rng.sample(sorted(ranked[:n_words]), 2 * n)
     orders = [rng.sample(words[:n], n) for _ in range(asked.n_permutations)]
     again = Random(f"other words/{asked.seed}")
     others = [again.sample(words[n:], n) for _ in orders]
@@ -155,7 +161,7 @@ def shown_lists(vocabulary: Vocabulary, n_ctx: int, asked: ListQuestion) -> List
     tokens = Tokens(
         np.concatenate([bos, items, shown], axis=1).astype(np.int32),
         f"{n} words, then {asked.shown.value} ({asked.design.value})",
-        f"words of the vocabulary, seed {asked.seed}",
+        f"words among {pool.said}, seed {asked.seed}",
         bool(vocabulary.bos),
         vocabulary.hash,
         targets=tuple(range(first, first + slots.shape[1])),

@@ -85,7 +85,7 @@ def prompt_tokens(prompt: Prompt, vocabulary: Vocabulary, bos: bool) -> Tokens:
             f"expected a BOS token, the tokenizer in {vocabulary.folder} has none; use --no-bos"
         )
     first = vocabulary.bos if bos else ()
-    body = [token for token in vocabulary.encode(prompt.text) if token not in vocabulary.bos]
+    body = [token for token in vocabulary.encode(prompt.text) if token not in vocabulary.own_bos]
     if not body:
         raise UserError(
             f"expected a prompt of at least one token, got {prompt.text!r}; type some text"

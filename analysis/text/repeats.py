@@ -39,13 +39,27 @@ def shown_again(rng: Random, block: Sequence[int], length: int) -> list[int]:
     return row[:length]
 
 
+def random_block(rng: Random, ids: Sequence[int], length: int) -> list[int]:
+    """Random tokens, all different where there are enough of them.
+
+    Args:
+        rng: Draws.
+        ids: Token ids to draw from.
+        length: How many to draw.
+
+    Returns:
+        Token ids, drawn without replacement if there are at least `length`.
+    """
+    return rng.sample(ids, length) if len(ids) >= length else rng.choices(ids, k=length)
+
+
 def repeated_tokens(
     rng: Random, ids: Sequence[int], bos: Sequence[int], block_len: int, *, shuffled: bool
 ) -> list[int]:
     """`bos, s, s` for a random block `s`, or `bos, s, shuffled s` as its control.
 
     Args:
-        rng: Where the block is drawn from, with replacement.
+        rng: Draws the block, as `random_block` does.
         ids: Token ids to draw from; no special tokens.
         bos: The token at position 0, or nothing.
         block_len: Tokens in the block, L.
@@ -54,6 +68,6 @@ def repeated_tokens(
     Returns:
         `len(bos) + 2 L` token ids.
     """
-    block = rng.choices(ids, k=block_len)
+    block = random_block(rng, ids, block_len)
     again = rng.sample(block, k=block_len) if shuffled else block
     return [*bos, *block, *again]

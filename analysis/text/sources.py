@@ -116,7 +116,7 @@ def windows(
             f"expected a BOS token, the tokenizer in {vocabulary.folder} has none; use --no-bos"
         )
     start = vocabulary.bos if bos else ()
-    stream = _stream(source, vocabulary, vocabulary.hash)
+    stream = token_stream(source, vocabulary)
     body = n_tokens - len(start)
     n_rows = len(stream) // body
     if n_rows == 0:
@@ -177,6 +177,11 @@ def _notes(source: Source, name: str, n_rows: int, asked: tuple[int, int]) -> tu
     return (*([part] if source.part else []), *([few] if n_rows < n_sequences else []))
 
 
+def token_stream(source: Source, vocabulary: Vocabulary) -> Int[np.ndarray, " token"]:
+    """All ids of a source in order, without any BOS in it; not to be written to."""
+    return _stream(source, vocabulary, vocabulary.hash)
+
+
 @lru_cache(maxsize=8)
 def _stream(source: Source, vocabulary: Vocabulary, _hash: str | None) -> Int[np.ndarray, " token"]:
     """All ids of a source, tokenised once for the many questions about it."""
@@ -186,7 +191,7 @@ def _stream(source: Source, vocabulary: Vocabulary, _hash: str | None) -> Int[np
 
 
 def _ids(source: Source, vocabulary: Vocabulary) -> Iterator[int]:
-    bos = set(vocabulary.bos)
+    bos = set(vocabulary.own_bos)
     for document in source.documents:
         ids = vocabulary.encode(document) if isinstance(document, str) else document
         yield from (i for i in ids if i not in bos)

@@ -79,6 +79,8 @@ class Vocabulary:
     """Rows of the embedding: ids below it exist."""
     configured: bool = False
     """Whether the configuration's BOS counts where the tokenizer has none."""
+    without: bool = False
+    """Whether no sequence starts with a BOS though there is one."""
 
     @cached_property
     def tokenizer(self) -> Tokenizer | None:
@@ -138,9 +140,14 @@ class Vocabulary:
         found = self._config.get("bos_token_id")
         return (found,) if isinstance(found, int) and 0 <= found < self.vocab else ()
 
-    @cached_property
+    @property
     def bos(self) -> tuple[int, ...]:
-        """The id that starts every sequence, or nothing where the tokenizer has none.
+        """The id that starts every sequence, or nothing."""
+        return () if self.without else self.own_bos
+
+    @cached_property
+    def own_bos(self) -> tuple[int, ...]:
+        """The tokenizer's BOS, whether sequences start with it or not.
 
         It is the configuration's where there is no tokenizer, or its files name no special token.
         """
@@ -156,17 +163,36 @@ class Vocabulary:
     @property
     def bos_note(self) -> str:
         """What whoever asks is told of a BOS of the configuration that is not used, or nothing."""
-        if set(self._configured_bos) <= set(self.bos):
+        if set(self._configured_bos) <= set(self.own_bos):
             return ""
-        other, *own = (f"id {i} ({self.display(i)!r})" for i in (*self._configured_bos, *self.bos))
+        other, *own = (
+            f"id {i} ({self.display(i)!r})" for i in (*self._configured_bos, *self.own_bos)
+        )
         if own:
             return f"BOS is the tokenizer's, {own[0]}; config.json names {other}"
         return f"no BOS, the tokenizer has none; config.json names {other}, which --bos takes"
 
+    @property
+    def adds_bos(self) -> bool:
+        """Whether the tokenizer starts a text with its BOS by itself."""
+        tokenizer = self.tokenizer
+        return tokenizer is not None and tuple(tokenizer.encode("a").ids[:1]) == self.own_bos != ()
+
+    @property
+    def bos_said(self) -> str:
+        """Which BOS sequences start with, and whether the tokenizer adds one by itself."""
+        note = f"; {self.bos_note}" if self.bos_note else ""
+        if not self.own_bos:
+            return f"Sequences start without a BOS{note or ', since the model has none'}"
+        (token,) = self.own_bos
+        named = f"{'with' if self.bos else 'without'} the BOS {self.display(token)!r} (id {token})"
+        adds = "adds" if self.adds_bos else "does not add"
+        return f"Sequences start {named}, which the tokenizer {adds} by itself{note}"
+
     @cached_property
     def ordinary(self) -> tuple[int, ...]:
-        """Every id that is not special, ascending: what random tokens are drawn from."""
-        special = {*self.bos}
+        """Every id that is not special, ascending."""
+        special = {*self.own_bos}
         for key in ("eos_token_id", "pad_token_id"):
             found: Any = self._config.get(key)
             listed: list[Any] = found if isinstance(found, list) else [found]

@@ -11,10 +11,12 @@ from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from analysis.errors import UserError
 from analysis.questions.asked import Asked, Profile
 from analysis.studies.atlas.study import AtlasStudy
 from book.build_command import NOTEBOOKS, chosen
 from book.cli import cli
+from book.computing import asked_of
 from book.options import PROFILES
 from book.run_command import _say
 from book.site import find_notebooks
@@ -172,6 +174,34 @@ def test_a_bos_of_the_configuration_is_mentioned_and_taken_where_it_is_asked_for
     for bos, one in asked.items():
         rows = AtlasStudy(one).induction_scores().data()[0].ids
         assert ((rows == 0).sum(1) == int(bos is True)).all()
+
+
+def test_a_pool_is_checked_and_said_where_it_is_small(gpt2, prose, tmp_path):
+    asked = ("run", "--model", gpt2, "--text", prose, *SMALL, "--store", tmp_path / "store")
+    wrong = refused(*asked, "--token-pool", "few")
+    assert wrong.endswith("frequent:N with N of at least 2, got few; choose one of them")
+    note = "text: blocks of 12 tokens are drawn with replacement from the 4 ids that are most"
+    assert note in invoke(*asked, "--token-pool", "frequent:4", "--dry-run").stderr
+    assert "with replacement" not in invoke(*asked, "--dry-run").stderr
+
+
+@pytest.mark.parametrize("flags", [(), ("--no-bos",), ("--bos",)])
+def test_bos_and_the_pool_reach_the_chapters(flags, monkeypatch, tmp_path):
+    """As options of their notebooks, of which the same is asked that was computed."""
+    told: list[dict[str, str]] = []
+
+    def built(*_args, options: dict[str, str], **_more):
+        told.append(options)
+        raise UserError("expected a book, got enough; stop")
+
+    monkeypatch.setattr("book.site.build", built)
+    pool = ("--token-pool", "frequent:7")
+    refused("build", *flags, *pool, "--out", tmp_path / "out", "--store", tmp_path / "store")
+    (options,) = told
+    asked = Asked.of("reference", options)
+    assert asked == asked_of(options)
+    assert asked.bos == {"--no-bos": False, "--bos": True}.get(flags[0] if flags else "")
+    assert asked.token_pool == "frequent:7"
 
 
 def test_a_claim_without_an_estimate_is_said(capsys):

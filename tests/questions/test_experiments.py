@@ -211,7 +211,7 @@ def test_a_model_without_a_tokenizer_is_scored_on_random_tokens_only(saved, ques
     assert set(frames["head_scores"]["data"]) == {"random"}
     assert set(frames["head_scores"]["score"]) == {"previous_token", "bos"}
     absences = frames["absences"]
-    gone = {"previous_token", "bos", "duplicate_token", "delimiter"}
+    gone = {"previous_token", "bos", "duplicate_token", "delimiter", "text_induction"}
     assert set(absences["score"]) == gone
     assert (absences["data"] == "text").all()
     assert absences["reason"].str.contains("tokenizer").all()
@@ -221,7 +221,10 @@ def test_a_model_without_a_tokenizer_is_scored_on_random_tokens_only(saved, ques
     ("line", "gone"),
     [
         ({"input_ids": [5, 6, 7] * 60}, {"delimiter"}),
-        ({"input_ids": list(range(60, 300))}, {"delimiter", "duplicate_token"}),
+        (
+            {"input_ids": list(range(60, 300))},
+            {"delimiter", "duplicate_token", "text_induction"},
+        ),
     ],
 )
 def test_what_the_text_cannot_test_is_absent_with_a_reason(line, gone, question, tmp_path):

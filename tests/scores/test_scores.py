@@ -67,6 +67,19 @@ def duplicate_loop(pattern: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
     return found
 
 
+def text_induction_loop(pattern: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    found = torch.zeros(pattern.shape[:2], dtype=torch.float64)
+    for row in range(pattern.shape[0]):
+        for head in range(pattern.shape[1]):
+            sums: list[float] = []
+            for i in range(pattern.shape[-1]):
+                after = [j + 1 for j in range(i - 1) if tokens[row, j] == tokens[row, i]]
+                if after:
+                    sums.append(sum(pattern[row, head, i, j].item() for j in after))
+            found[row, head] = sum(sums) / len(sums) if sums else float("nan")
+    return found
+
+
 def delimiter_loop(pattern: torch.Tensor, is_delimiter: torch.Tensor) -> torch.Tensor:
     found = torch.zeros(pattern.shape[:2], dtype=torch.float64)
     for row in range(pattern.shape[0]):
@@ -120,6 +133,7 @@ def test_every_score_equals_a_slow_loop(seed):
         (scores.bos_score(pattern), mean_over(pattern, [(q, 0) for q in range(1, N_POS)])),
         (scores.offset_profile(pattern, N_POS), profile_loop(pattern, N_POS)),
         (scores.duplicate_token_score(pattern, tokens), duplicate_loop(pattern, tokens)),
+        (scores.text_induction_score(pattern, tokens), text_induction_loop(pattern, tokens)),
         (scores.delimiter_score(pattern, marked), delimiter_loop(pattern, marked)),
         (scores.delimiter_ratio(pattern, marked), ratio),
         (scores.attention_between(pattern, QUERY, KEY), between),
@@ -200,6 +214,9 @@ MARKED = REPEATED == 2
         (scores.duplicate_token_score(DUPLICATE, REPEATED), 1),
         (scores.duplicate_token_score(INDUCTION, REPEATED), 0),
         (scores.duplicate_token_score(DUPLICATE, SHUFFLED), 0),
+        (scores.text_induction_score(INDUCTION, REPEATED), 1),
+        (scores.text_induction_score(DUPLICATE, REPEATED), 0),
+        (scores.text_induction_score(INDUCTION, SHUFFLED), 0),
         (scores.offset_profile(PREVIOUS, 3), [1 / 11, 1, 0]),
         (scores.offset_profile(looking({}), 3), [1, 0, 0]),
         (scores.delimiter_score(looking(dict.fromkeys(range(2, N_POS), 2)), MARKED), 9 / 10),
@@ -212,6 +229,12 @@ MARKED = REPEATED == 2
 def test_a_pattern_built_by_hand_scores_what_it_must(found, expected):
     wanted = torch.tensor(expected, dtype=torch.float64).expand_as(found[0, 0])
     torch.testing.assert_close(found[0, 0], wanted)
+
+
+def test_text_without_any_copy_tests_no_induction():
+    """A token twice in a row has nothing between that could be looked at."""
+    tokens = torch.tensor([[*range(9), 20, 20]])
+    assert scores.text_induction_score(scores.uniform_pattern(N_POS), tokens).isnan().all()
 
 
 def harmonic(queries: list[int]) -> float:
@@ -230,6 +253,7 @@ def test_uniform_attention_scores_chance_in_closed_form():
         (scores.induction_score(uniform, 1), harmonic(later[:-1])),
         (scores.duplicate_token_score(uniform, REPEATED), harmonic(later)),
         (scores.duplicate_token_score(uniform, tokens), duplicate),
+        (scores.text_induction_score(uniform, tokens), duplicate),
         (scores.successor_score(uniform, ITEMS), harmonic([6, 9])),
         (scores.delimiter_ratio(uniform, MARKED), 1.0),
         *(

@@ -27,6 +27,7 @@ EVERY: dict[str, Score] = {
     "bos": lambda p, _: scores.bos_score(p),
     "profile": lambda p, _: scores.offset_profile(p, 4),
     "duplicate_token": lambda p, rows: scores.duplicate_token_score(p, TOKENS[rows]),
+    "text_induction": lambda p, rows: scores.text_induction_score(p, TOKENS[rows]),
     "delimiter": lambda p, rows: scores.delimiter_score(p, DELIMITERS[rows]),
     "delimiter_ratio": lambda p, rows: scores.delimiter_ratio(p, DELIMITERS[rows]),
     "between": lambda p, rows: scores.attention_between(p, QUERY[rows], KEY[rows]),
@@ -39,7 +40,7 @@ EVERY: dict[str, Score] = {
 def test_every_exported_score_is_tested_here():
     tested = {"attention_between", "bos_score", "delimiter_ratio", "delimiter_score"}
     tested |= {"duplicate_token_score", "induction_profile", "induction_score", "offset_profile"}
-    tested |= {"previous_token_score", "successor_score", "uniform_pattern"}
+    tested |= {"previous_token_score", "successor_score", "text_induction_score", "uniform_pattern"}
     assert set(scores.__all__) == tested
 
 

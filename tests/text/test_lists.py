@@ -16,6 +16,7 @@ from analysis.text.lists import (
     probe_slots,
     shown_lists,
 )
+from analysis.text.pool import Pool, token_pool
 from analysis.text.tokens import Vocabulary
 from analysis.text.words import MONTHS, NUMBER_WORDS, WEEKDAYS
 
@@ -28,10 +29,14 @@ def vocabulary(worded) -> Vocabulary:
     return Vocabulary(card.folder, card.vocab)
 
 
+def everything(vocabulary: Vocabulary) -> Pool:
+    return token_pool("all", "reference", vocabulary, 0)
+
+
 @pytest.fixture(scope="module")
 def shown(vocabulary):
     def show(**changes):
-        return shown_lists(vocabulary, 64, replace(ASKED, **changes))
+        return shown_lists(vocabulary, everything(vocabulary), 64, replace(ASKED, **changes))
 
     return show
 
@@ -115,6 +120,25 @@ def test_words_are_single_tokens_without_an_order_of_their_own(vocabulary):
     assert ordered.isdisjoint(lowered)
 
 
+@pytest.mark.parametrize("n_words", [4, 25])
+def test_words_are_those_of_the_pool_and_then_those_that_come_next(vocabulary, n_words):
+    """A longer list than the pool has words for takes the next in its order."""
+    pool, known = token_pool("frequent:40", "reference", vocabulary, 0), list_words(vocabulary)
+    inside = set(known) & set(pool.ids)
+    assert 8 <= len(inside) < 50
+    ranked = [token for token in pool.ranked if token in set(known)]
+    asked = replace(ASKED, n_words=n_words)
+    lists = [
+        shown_lists(vocabulary, pool, 64, replace(asked, shown=shown, seed=seed))
+        for shown in Shown
+        for seed in range(5)
+    ]
+    used = {int(i) for one in lists for i in one.tokens.ids[:, 1:].flat}
+    assert used <= set(ranked[: max(len(inside), 2 * n_words)])
+    assert (used <= inside) == (2 * n_words <= len(inside))
+    assert "words among the 40 ids that are most frequent" in lists[0].tokens.source
+
+
 def test_lists_as_long_as_the_context(vocabulary, shown):
     for design, longest in ((Design.PROBE, 62), (Design.SERIAL, 31)):
         assert max_words(vocabulary, design, 64) == longest
@@ -126,9 +150,16 @@ def test_lists_as_long_as_the_context(vocabulary, shown):
 
 def test_too_few_words_are_one_clear_message(vocabulary):
     n = len(list_words(vocabulary)) // 2
-    shown_lists(vocabulary, 10_000, replace(ASKED, n_words=n, n_permutations=2))
+    shown_lists(
+        vocabulary, everything(vocabulary), 10_000, replace(ASKED, n_words=n, n_permutations=2)
+    )
     with pytest.raises(UserError, match=f"words of one token each.*lists of at most {n} words"):
-        shown_lists(vocabulary, 10_000, replace(ASKED, n_words=n + 1, n_permutations=2))
+        shown_lists(
+            vocabulary,
+            everything(vocabulary),
+            10_000,
+            replace(ASKED, n_words=n + 1, n_permutations=2),
+        )
     assert max_words(vocabulary, Design.PROBE, 10_000) == n
 
 
@@ -138,4 +169,5 @@ def test_lists_that_cannot_be_measured(vocabulary, shown, tmp_path):
     with pytest.raises(UserError, match="at least 2 permutations"):
         shown(n_permutations=1)
     with pytest.raises(UserError, match=r"expected tokenizer\.json"):
-        shown_lists(Vocabulary(tmp_path, 100), 64, ASKED)
+        bare = Vocabulary(tmp_path, 100)
+        shown_lists(bare, everything(bare), 64, ASKED)

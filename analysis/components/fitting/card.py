@@ -54,6 +54,7 @@ def card(made: Mapping[str, Any]) -> str:
     kept = ("seed", "n_steps", "n_components", "layers")
     options = {"n_steps": "steps", "n_components": "components"}
     command = " ".join(f"--{options.get(name, name)} '{recipe[name]}'" for name in kept)
+    command += f" --token-pool '{recipe.get('token_pool', 'all')}'"
     lines = [
         f"# A parameter decomposition of {made['target']}",
         "",

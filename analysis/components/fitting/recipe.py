@@ -10,6 +10,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from analysis.errors import UserError
+from analysis.text.pool import token_pool
 from analysis.text.repeats import log_uniform, shown_again
 from analysis.text.sources import text_rows
 from analysis.text.tokens import Vocabulary
@@ -38,6 +39,8 @@ class Recipe:
     n_tokens: int = 128
     repeats: float = 0.3
     """Share of rows that are random tokens shown again; the others are text."""
+    token_pool: str = "all"
+    """What these are drawn from, as `token_pool` takes it."""
     warm_up: int = 300
     """Steps on faithfulness alone, before the others."""
     warm_up_rate: float = 3e-3
@@ -95,6 +98,7 @@ class Rows:
         part = slice(-n_kept, None) if name == "evaluate" else slice(-n_kept)
         ids = np.random.default_rng(seed).permutation(drawn.ids[part])
         self.tokens = replace(drawn, ids=ids)
+        self.pool = token_pool(recipe.token_pool, text, vocabulary, seed)
 
     def batch(self, step: int) -> Int[Tensor, "batch pos"]:
         """The rows of one step: the next ones of the text, and random tokens shown again."""
@@ -110,5 +114,5 @@ class Rows:
     def _repeats(self, rng: Random) -> list[int]:
         bos = self.vocabulary.bos
         length = self.recipe.n_tokens - len(bos)
-        block = rng.choices(self.vocabulary.ordinary, k=log_uniform(rng, 8, length // 2))
+        block = rng.choices(self.pool.ids, k=log_uniform(rng, 8, length // 2))
         return [*bos, *shown_again(rng, block, length)]

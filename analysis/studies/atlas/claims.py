@@ -10,18 +10,27 @@ import polars as pl
 
 from analysis.interventions import Head
 from analysis.questions.halves import EVEN, odd_values, strongest_head
-from analysis.questions.judgement import Bar, Evidence, Judgement, Statement, Verdict, verdict
-from analysis.statistics.resampling import N_RESAMPLES, Interval
+from analysis.questions.judgement import Bar, Evidence, Judgement, Statement, Verdict
+from analysis.statistics.resampling import N_RESAMPLES, Interval, mean_interval
+
+from .copy_lags import ELSEWHERE, SCORE
+from .induction_scores import CEILING, GAIN, TEXT_SHUFFLED, TEXT_TWICE
 
 FIGURES = {
     "induction_head": "02_induction_circuit#induction_against_shuffled",
     "model_copies": "02_induction_circuit#copy_losses",
+    "copies_otherwise": "02_induction_circuit#copy_lags",
     "previous_token_head": "02_induction_circuit#previous_against_random",
     "previous_token_positional": "02_induction_circuit#previous_against_random",
     "previous_token_below_induction": "00_claims#circuit_picture",
 }
 
-__all__ = ["Evidence", "HeadClaims", "Verdict", "verdict"]
+COPIES = 1.0
+"""Nats per token that the second copy costs less, from which a model copies."""
+LOW = 0.2
+"""A model whose strongest induction head has a lower score does not copy by such heads."""
+CARRIES = 0.5
+"""Rise of the loss on the second copy, nats per token, from which copying needs a key."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,27 +48,42 @@ class HeadClaims(Judgement):
     """Answer of `TextScores`."""
     induction: Evidence
     """Answer of `InductionScores`."""
+    lags: Evidence
+    """Answer of `CopyLags`."""
 
     def claims(self) -> list[dict[str, Any]]:
-        """Rows of `claims`."""
-        induction = self.induction["head_scores"]
-        copier = strongest_head(induction, "induction", "repeated")
-        rows = [
-            self._claim(
-                "induction_head",
-                f"{copier}, the strongest induction head on the even sequences, looks one past "
-                "the previous copy with more than half of its attention",
-                "induction score, odd sequences",
-                (odd_values(induction, "induction", "repeated", copier), 0.5),
-                (odd_values(induction, "induction", "shuffled", copier), "second copy shuffled"),
-            ),
-            self._copying(),
-        ]
+        """Rows of `claims`; a model that fails every copying task has one on copying."""
+        found = self.induction["head_scores"]
+        copier = strongest_head(found, "induction", "repeated")
+        canonical = odd_values(found, "induction", "repeated", copier)
+        testable = copies(self.induction, self.seed)
+        most = float(_losses(self.induction, CEILING, "repeated")[0])
+        looks = testable and float(canonical.mean()) >= LOW * most
+        rows: list[dict[str, Any]] = []
         if not _lacks(self.text, "previous_token"):
-            rows = [*self._text_claims(copier), *rows]
-        return rows
+            rows += self._text_claims(copier if looks else None)
+        if not testable:
+            return [*rows, self._untestable()]
+        shuffled = odd_values(found, "induction", "shuffled", copier)
+        looking = self._claim(
+            "induction_head",
+            f"{copier}, the strongest induction head on the even sequences, looks one past "
+            "the previous copy with more than half of its attention",
+            f"induction score, odd sequences; a perfect head scores {most:.2f}",
+            (canonical, 0.5),
+            (shuffled, "second copy shuffled"),
+        )
+        rows += [
+            looking if most > 0.5 else {**looking, "verdict": Verdict.NOT_TESTABLE.value},
+            self._copying(
+                "The model predicts a random block at least 1 nat per token better when it is "
+                "shown again"
+            ),
+        ]
+        return rows if looks else [*rows, self._otherwise()]
 
-    def _text_claims(self, copier: Head) -> list[dict[str, Any]]:
+    def _text_claims(self, copier: Head | None) -> list[dict[str, Any]]:
+        """On the previous-token head, and on its order where there is an induction head."""
         scores = self.text["head_scores"]
         previous = strongest_head(scores, "previous_token", "text")
         on_text = odd_values(scores, "previous_token", "text", previous)
@@ -82,7 +106,7 @@ class HeadClaims(Judgement):
                 (on_random, 0.5),
                 (by_chance, "uniform attention"),
             ),
-            self._order(previous, copier),
+            *([self._order(previous, copier)] if copier else []),
         ]
 
     def _order(self, previous: Head, copier: Head) -> dict[str, Any]:
@@ -101,20 +125,38 @@ class HeadClaims(Judgement):
         note = f"n = {len(gaps)} choices; control: the same layer"
         return self.decided(said, estimate, Interval.exactly(0.0), (0.5, note))
 
-    def _copying(self) -> dict[str, Any]:
-        scores = self.induction["model_scores"].filter(pl.col("sequence").is_not_null())
-
-        def gain(data: str) -> np.ndarray:
-            rows = scores.filter(score="second_minus_first_loss", data=data).sort("sequence")
-            return -rows["value"].to_numpy()
-
+    def _copying(self, statement: str) -> dict[str, Any]:
+        gain, control = (-_losses(self.induction, GAIN, data) for data in ("repeated", "shuffled"))
         return self._claim(
             "model_copies",
-            "The model predicts a random block at least 1 nat per token better when it is shown "
-            "again",
+            statement,
             "loss on the first copy minus loss on the second, nats per token",
-            (gain("repeated"), 1.0),
-            (gain("shuffled"), "second copy shuffled"),
+            (gain, COPIES),
+            (control, "second copy shuffled"),
+        )
+
+    def _untestable(self) -> dict[str, Any]:
+        """What is said once of a model that copies nothing."""
+        row = self._copying(
+            "The model copies by induction heads: there is nothing to test that on, since it "
+            f"predicts neither random blocks nor pieces of its text {COPIES:g} nat per token "
+            "better for the order in which it saw them before"
+        )
+        return {**row, "verdict": Verdict.NOT_TESTABLE.value}
+
+    def _otherwise(self) -> dict[str, Any]:
+        """By which keys a model copies that has no head for the canonical ones."""
+        rises = lag_rises(self.lags)
+        lag = max((lag for lag in rises if lag), key=lambda lag: float(rises[lag][::2].mean()))
+        return self._claim(
+            "copies_otherwise",
+            "The model copies, but not by previous-token and induction heads: hiding the keys "
+            f"{lag:+d} tokens from the induction target from all heads raises the loss on the "
+            f"second copy by at least {CARRIES:g} nats per token, and by more than hiding the "
+            "target itself",
+            "rise of the loss on the second copy, odd sequences",
+            (rises[lag][1::2], CARRIES),
+            (rises[0][1::2], "the target hidden instead"),
         )
 
     def _claim(
@@ -128,6 +170,44 @@ class HeadClaims(Judgement):
         said = Statement(claim=claim, statement=statement, statistic=statistic)
         bar = Bar(threshold=tested[1], control=compared[0], control_name=compared[1])
         return self.judged(said, tested[0], bar)
+
+
+def copies(induction: Evidence, seed: int) -> bool:
+    """Whether a model copies anything that it is shown again, so that its heads can be tested.
+
+    Args:
+        induction: Answer of `InductionScores`.
+        seed: Of the bootstrap.
+
+    Returns:
+        False if the gain by the order of the first copy is surely below `COPIES`, on random blocks
+        and on pieces of text: what the second copy costs less than where one copy is shuffled.
+    """
+    on_random = _losses(induction, GAIN, "shuffled") - _losses(induction, GAIN, "repeated")
+    again = (_losses(induction, "second_copy_loss", d) for d in (TEXT_SHUFFLED, TEXT_TWICE))
+    gains = on_random, np.subtract(*again)
+    return any(mean_interval(gain, seed).upper >= COPIES for gain in gains if gain.size)
+
+
+def lag_rises(lags: Evidence) -> dict[int, np.ndarray]:
+    """By lag from the induction target, what hiding it costs on each sequence, nats per token.
+
+    Args:
+        lags: Answer of `CopyLags`.
+    """
+    rows = lags["model_scores"].filter(pl.col("sequence").is_not_null(), score=SCORE)
+    found = rows.sort("sequence").partition_by("data", as_dict=True, maintain_order=True)
+    return {
+        int(data): each["value"].to_numpy() for (data,), each in found.items() if data != ELSEWHERE
+    }
+
+
+def _losses(induction: Evidence, score: str, data: str) -> np.ndarray:
+    """Losses of the model by sequence, nats per token; empty without such data."""
+    rows = induction["model_scores"].filter(
+        pl.col("sequence").is_not_null(), score=score, data=data
+    )
+    return rows.sort("sequence")["value"].to_numpy()
 
 
 def _lacks(evidence: Evidence, score: str) -> bool:

@@ -1,7 +1,7 @@
 """Does a head look one past the previous copy, and does the model copy?"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from random import Random
 from typing import ClassVar
@@ -14,14 +14,21 @@ from analysis import scores
 from analysis.interventions.passes.stream import Score, chance, stream_scores, token_losses
 from analysis.models.load import Model
 from analysis.progress import Report, stage
-from analysis.questions.experiment import Experiment
+from analysis.questions.drawing import Drawing
 from analysis.questions.rows import Labels, head_profiles, head_scores, joined, model_scores
+from analysis.text.pool import ceiling
 from analysis.text.repeats import repeated_tokens
+from analysis.text.sources import text_rows
 from analysis.text.tokens import Tokens
+
+TEXT_TWICE, TEXT_SHUFFLED = "text twice", "text in random order, then as it is"
+GAIN = "second_minus_first_loss"
+CEILING = "induction_ceiling"
+"""What a perfect induction head would score on blocks of this pool."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class InductionScores(Experiment):
+class InductionScores(Drawing):
     """How strongly does each head of a model look one past the previous copy?"""
 
     version: ClassVar[int] = 3
@@ -33,7 +40,8 @@ class InductionScores(Experiment):
     """The profile covers targets from -max_shift to +max_shift tokens off."""
 
     @cached_property
-    def _repeated(self) -> Tokens:
+    def repeated(self) -> Tokens:
+        """A random block shown twice."""
         return self._rows(shuffled=False)
 
     @cached_property
@@ -42,36 +50,68 @@ class InductionScores(Experiment):
 
     def _rows(self, *, shuffled: bool) -> Tokens:
         rng = Random(f"repeated/{self.seed}")
-        bos = self.vocabulary.bos
+        pool, bos, length = self.pool, self.vocabulary.bos, self.block_len
         rows = [
-            repeated_tokens(rng, self.vocabulary.ordinary, bos, self.block_len, shuffled=shuffled)
+            repeated_tokens(rng, pool.ids, bos, length, shuffled=shuffled)
             for _ in range(self.n_sequences)
         ]
         name = "random block, then shuffled" if shuffled else "random block twice"
-        ids = np.array(rows, dtype=np.int32)
-        return Tokens(ids, name, f"uniform, seed {self.seed}", bool(bos), "")
+        return pool.tokens(rows, name, self.seed, bos=bool(bos), block_len=length)
+
+    @cached_property
+    def _text(self) -> dict[str, Tokens]:
+        """Pieces of the text twice, and in random order first; none without a tokenizer.
+
+        What copies these and not random tokens may not know the tokens.
+        """
+        if self.vocabulary.tokenizer is None:
+            return {}
+        shape, rng = (self.n_sequences, self.block_len), Random(f"text twice/{self.seed}")
+        text = text_rows(self.text, self.vocabulary, shape, bos=False, seed=self.seed, room=1)
+        start, pieces = list(self.vocabulary.bos), text.ids.tolist()
+        rows = {
+            TEXT_TWICE: [[*start, *piece, *piece] for piece in pieces],
+            TEXT_SHUFFLED: [[*start, *rng.sample(piece, len(piece)), *piece] for piece in pieces],
+        }
+        return {
+            name: replace(text, ids=np.array(ids, np.int32), name=name, bos=bool(start))
+            for name, ids in rows.items()
+        }
 
     def data(self) -> Sequence[Tokens]:
-        """A random block shown twice, and the control whose second copy is shuffled."""
-        return [self._repeated, self._shuffled]
+        """A block shown twice, and with either copy shuffled: random tokens, and text."""
+        return [self.repeated, self._shuffled, *self._text.values()]
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Score every head and the model's own copying.
 
         Returns:
-            `head_scores`, `head_profiles` and `model_scores`.
+            `head_scores`, `head_profiles` and `model_scores`; of text the last alone.
         """
         model = self.loaded_model()
-        both = (("repeated", self._repeated), ("shuffled", self._shuffled))
+        both = (("repeated", self.repeated), ("shuffled", self._shuffled))
         frames = [
-            self._frames(model, data, tokens, stage(report, data, i, len(both)))
+            self.scored(model, data, tokens, stage(report, data, i, 4))
             for i, (data, tokens) in enumerate(both)
         ]
+        for i, (data, tokens) in enumerate(self._text.items()):
+            keep, losses = token_losses(model, tokens.ids)
+            stream_scores(model, tokens.ids, {}, stage(report, data, i + 2, 4), also=[keep])
+            labels = Labels(card=self.card, tokens=tokens, data=data, seed=self.seed)
+            frames.append({"model_scores": model_scores(self._copying(losses), {}, labels)})
         return joined(frames)
 
-    def _frames(
+    def scored(
         self, model: Model, data: str, tokens: Tokens, report: Report
     ) -> dict[str, pl.DataFrame]:
+        """Rows of every head and of the model's own copying.
+
+        Args:
+            model: The model.
+            data: What the rows are called.
+            tokens: Blocks shown twice.
+            report: Told how many sequences are done.
+        """
         n_bos = len(self.vocabulary.bos)
         ids = torch.from_numpy(tokens.ids)
         functions: dict[str, Score] = {
@@ -92,22 +132,20 @@ class InductionScores(Experiment):
                 for name in ("induction", "duplicate_token")
             ),
             "head_profiles": head_profiles(*lags, "induction_lag", -self.max_shift, labels),
-            "model_scores": self._copying(losses, n_bos, labels),
+            "model_scores": self._random_scores(losses, labels),
         }
 
-    def _copying(self, losses: np.ndarray, n_bos: int, labels: Labels) -> pl.DataFrame:
+    def _random_scores(self, losses: np.ndarray, labels: Labels) -> pl.DataFrame:
+        """Losses beside those of a uniform guess, and what a perfect head would score."""
+        most = ceiling(self.pool.size, self.block_len)
+        values = {**self._copying(losses), CEILING: np.full(len(losses), most)}
+        uniform = float(np.log(self.pool.size))
+        return model_scores(
+            values, {"first_copy_loss": uniform, "second_copy_loss": uniform, GAIN: 0.0}, labels
+        )
+
+    def _copying(self, losses: np.ndarray) -> dict[str, np.ndarray]:
         """Mean loss on either copy, leaving out the second copy's unpredictable first token."""
-        cut = n_bos + self.block_len
+        cut = len(self.vocabulary.bos) + self.block_len
         first, second = losses[:, : cut - 1].mean(1), losses[:, cut:].mean(1)
-        uniform = float(np.log(len(self.vocabulary.ordinary)))
-        values = {
-            "first_copy_loss": first,
-            "second_copy_loss": second,
-            "second_minus_first_loss": second - first,
-        }
-        by_chance = {
-            "first_copy_loss": uniform,
-            "second_copy_loss": uniform,
-            "second_minus_first_loss": 0.0,
-        }
-        return model_scores(values, by_chance, labels)
+        return {"first_copy_loss": first, "second_copy_loss": second, GAIN: second - first}

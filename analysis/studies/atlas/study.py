@@ -13,14 +13,18 @@ from analysis.questions.asked import N_OFFSETS, Profile
 from analysis.questions.judgement import Evidence
 from analysis.questions.study import Recall, Study
 
-from .claims import FIGURES, HeadClaims
+from .claims import FIGURES, HeadClaims, copies
+from .copy_lags import CopyLags
 from .induction_scores import InductionScores
+from .pool_scores import PoolScores
 from .s_inhibition_scores import SInhibitionScores
 from .successor_scores import SuccessorScores
 from .text_scores import TextScores
 
 N_PICTURED = 32
 """Positions of pictured patterns."""
+POOLS = ("text", "frequent:200", "all")
+"""Which random tokens induction is measured on beside each other."""
 MAX_SHIFT = 8
 """How far beside their target induction heads are looked at."""
 
@@ -60,6 +64,7 @@ class AtlasStudy(Study[AtlasSizes]):
         parse_heads(pictured, asked.card)
         return TextScores(
             **asked.text_rows(sizes.n_sequences, sizes.n_tokens),
+            token_pool=asked.token_pool,
             n_offsets=min(N_OFFSETS, sizes.n_tokens - 1),
             n_pictured=min(N_PICTURED, sizes.n_tokens - 1),
             pictured=pictured,
@@ -69,8 +74,23 @@ class AtlasStudy(Study[AtlasSizes]):
         """Induction and copying on a random block shown twice."""
         block_len = self.asked.sizes.block_len
         return InductionScores(
-            **self.asked.drawn(n_sequences=self.sizes.n_repeats, block_len=block_len),
+            **self.asked.random(n_sequences=self.sizes.n_repeats, block_len=block_len),
             max_shift=min(MAX_SHIFT, block_len - 2),
+        )
+
+    def pool_scores(self) -> PoolScores:
+        """The same heads on random tokens of several pools, the one that was asked for first."""
+        asked, sizes = self.asked, self.sizes
+        size = {"n_sequences": sizes.n_repeats, "block_len": asked.sizes.block_len}
+        pools = tuple(dict.fromkeys((asked.token_pool, *POOLS)))
+        return PoolScores(**asked.drawn(text=asked.text, pools=pools, **size))
+
+    def copy_lags(self) -> CopyLags:
+        """Which keys copying needs, by their lag from the induction target."""
+        sizes = self.asked.sizes
+        return CopyLags(
+            **self.asked.random(n_sequences=sizes.n_blocks, block_len=sizes.block_len),
+            max_shift=min(MAX_SHIFT, sizes.block_len // 2 - 1),
         )
 
     def successor_scores(self) -> SuccessorScores:
@@ -95,16 +115,20 @@ class AtlasStudy(Study[AtlasSizes]):
         """What single scores lack."""
         return [gap for one in self.scores() for gap in one.gaps(model)]
 
-    def claims(self, text: Evidence, induction: Evidence) -> HeadClaims:
+    def claims(self, text: Evidence, induction: Evidence, lags: Evidence) -> HeadClaims:
         """What holds of single heads."""
-        return HeadClaims(
-            card=self.asked.card, seed=self.asked.seed, text=text, induction=induction
-        )
+        about = {"text": text, "induction": induction, "lags": lags}
+        return HeadClaims(card=self.asked.card, seed=self.asked.seed, **about)
+
+    def copies(self, induction: Evidence) -> bool:
+        """Whether the model copies anything, so that claims on what copying needs can be tested."""
+        return copies(induction, self.asked.seed)
 
     def findings(self, recall: Recall) -> Iterator[Evidence]:
         """Claims on single heads."""
         text, induction, *_ = map(recall, self.scores())
-        yield recall(self.claims(text, induction))
+        recall(self.pool_scores())
+        yield recall(self.claims(text, induction, recall(self.copy_lags())))
 
 
 STUDY = AtlasStudy

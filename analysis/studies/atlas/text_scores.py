@@ -15,7 +15,7 @@ from analysis.interventions.heads import parse_heads
 from analysis.interventions.passes.stream import Score, chance, stream_scores
 from analysis.models.load import Model
 from analysis.progress import Report, stage
-from analysis.questions.experiment import Experiment
+from analysis.questions.drawing import Drawing
 from analysis.questions.rows import Labels, absence, head_profiles, head_scores, joined
 from analysis.scores.positional import bos_score, offset_profile
 from analysis.scores.registry import Given, HeadScore, registered
@@ -32,13 +32,11 @@ NO_BOS = "position 0 holds an ordinary token: see position_0"
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextScores(Experiment):
+class TextScores(Drawing):
     """What does every head of a model look at in text, and on random tokens?"""
 
     version: ClassVar[int] = 3
 
-    text: str
-    """What `read_source` takes."""
     bos: bool
     """Whether every sequence starts with the tokenizer's BOS."""
     n_sequences: int
@@ -63,12 +61,8 @@ class TextScores(Experiment):
         rng = Random(f"random/{self.seed}")
         start = self.vocabulary.bos if self.bos else ()
         body = self.n_tokens - len(start)
-        rows = [
-            [*start, *rng.choices(self.vocabulary.ordinary, k=body)]
-            for _ in range(self.n_sequences)
-        ]
-        ids = np.array(rows, dtype=np.int32)
-        return Tokens(ids, "random tokens", f"uniform, seed {self.seed}", self.bos, "")
+        rows = [[*start, *rng.choices(self.pool.ids, k=body)] for _ in range(self.n_sequences)]
+        return self.pool.tokens(rows, "random tokens", self.seed, bos=self.bos, block_len=1)
 
     @cached_property
     def _bare(self) -> Tokens | None:

@@ -1,8 +1,16 @@
-"""One row a head: its scores, and the labels that it earns."""
+"""One row a head, the labels that it earns; and copying by pool and by lag."""
+
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
+from analysis.interventions import Head
 from analysis.scores.registry import HeadScore, registered
+from analysis.tables import beside
+
+from .claims import CARRIES
+from .copy_lags import ELSEWHERE, SCORE
+from .induction_scores import CEILING, GAIN
 
 LABELS = tuple(score for score in registered() if score.label)
 """What the atlas calls heads. The bars are conventions of this book, the same for every model."""
@@ -61,3 +69,89 @@ def _judged(every: pl.DataFrame, each: HeadScore) -> pl.DataFrame:
         rows = rows.join(control, on=place, how="left")
     passes = (pl.col("lower") > each.threshold) & (pl.col("lower") > pl.col("bar"))
     return rows.select(*place, pl.col("value").alias(each.label), passes.alias(f"is {each.label}"))
+
+
+def natural_induction(text: pl.DataFrame, induction: pl.DataFrame) -> pl.DataFrame:
+    """Every head's attention to what followed earlier copies in text, beside random blocks.
+
+    Args:
+        text: Rows of `head_scores` of `TextScores`.
+        induction: Rows of `head_scores` of `InductionScores`.
+
+    Returns:
+        Columns `name`, `value` (text), `lower`, `upper`, `n`, `chance`, `other` (random blocks),
+        `other_lower` and `other_upper`; no rows where the text could not test it.
+    """
+    found = beside(text, "text_induction", "text", "text").drop(pl.selectors.starts_with("control"))
+    ends = {"other": "value", "other_lower": "lower", "other_upper": "upper"}
+    return found.join(
+        beside(induction, "induction", "repeated", "shuffled").select("name", **ends), on="name"
+    )
+
+
+def pool_table(answer: Mapping[str, pl.DataFrame], heads: Sequence[Head]) -> pl.DataFrame:
+    """The same heads on random tokens of several pools.
+
+    Args:
+        answer: Answer of `PoolScores`.
+        heads: Which heads.
+
+    Returns:
+        A row a pool: `pool`, `ids` in it, what a `perfect head` would score, a column with the
+        induction score of each head, and `second copy costs less`, nats per token.
+    """
+    interval = pl.format(
+        "{} ({} to {})", *(pl.col(c).round(2) for c in ("value", "lower", "upper"))
+    )
+    every = pl.col("sequence").is_null()
+    scores = answer["head_scores"].filter(every, score="induction")
+    losses = answer["model_scores"].filter(every)
+    sizes = pl.col("chance").exp().round().cast(pl.Int64)
+    most = losses.filter(score=CEILING).select(
+        "data", pl.col("value").alias("perfect head").round(2)
+    )
+    table = losses.filter(score="first_copy_loss").select("data", ids=sizes).join(most, on="data")
+    for head in heads:
+        own = scores.filter(layer=head.layer, head=head.head)
+        table = table.join(own.select("data", interval.alias(str(head))), on="data", how="left")
+    gains = losses.filter(score=GAIN).select(
+        "data", value=-pl.col("value"), lower=-pl.col("upper"), upper=-pl.col("lower")
+    )
+    gained = gains.select("data", interval.alias("second copy costs less"))
+    pool = pl.col("data").str.strip_prefix("repeated: ").alias("pool")
+    return table.join(gained, on="data").select(pool, pl.all().exclude("data"))
+
+
+def copy_lags(answer: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """What hiding the keys at each lag from the induction target costs, for `curves`.
+
+    Args:
+        answer: Answer of `CopyLags`.
+
+    Returns:
+        Columns `at` (the lag), `series` and `role`, `value`, `lower`, `upper` and `n`; the control
+        stands at every lag.
+    """
+    rows = answer["model_scores"].filter(pl.col("sequence").is_null(), score=SCORE)
+    kept = ("value", "lower", "upper", "n")
+    lags = rows.filter(pl.col("data") != ELSEWHERE).select(
+        *kept, at=pl.col("data").cast(pl.Int64), role=pl.lit("the key at this lag")
+    )
+    control = rows.filter(data=ELSEWHERE).select(*kept, role=pl.lit("other key of the first copy"))
+    both = pl.concat([lags, lags.select("at").join(control, how="cross").select(lags.columns)])
+    return both.with_columns(series="role")
+
+
+def carrying(rows: pl.DataFrame) -> list[int]:
+    """Lags whose keys copying needs.
+
+    Args:
+        rows: Rows of `copy_lags`.
+
+    Returns:
+        Those where the interval lies above `CARRIES` and above the control's, the largest first.
+    """
+    other = pl.col("role").str.starts_with("other")
+    bar = max([CARRIES, *rows.filter(other)["upper"].drop_nulls()])
+    kept = rows.filter(~other, pl.col("lower") > bar)
+    return kept.sort("value", descending=True)["at"].to_list()

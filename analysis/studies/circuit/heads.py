@@ -16,11 +16,11 @@ from analysis.interventions.heads import parse_heads
 from analysis.interventions.passes.layers import layer_calls
 from analysis.interventions.passes.staircase import trace
 from analysis.models.load import Model
-from analysis.questions.experiment import Experiment
+from analysis.questions.drawing import Drawing
 from analysis.questions.halves import heads_by_score
 from analysis.questions.judgement import Evidence
 from analysis.text.repeats import repeated_tokens
-from analysis.text.tokens import Tokens, Vocabulary
+from analysis.text.tokens import Tokens
 
 from .passes import Start
 
@@ -98,34 +98,8 @@ _NAMES = {
 }
 
 
-def draw_blocks(vocabulary: Vocabulary, what: str, shape: tuple[int, int], seed: int) -> Tokens:
-    """Draw the sequences that the circuit is tested on, apart from those of `InductionScores`.
-
-    Args:
-        vocabulary: Where tokens are drawn from.
-        what: `repeated`; `shuffled`, the same blocks with the second copy in random order; or
-            `reference`, other blocks shown twice.
-        shape: Sequences, and tokens in a block.
-        seed: Of the draw.
-
-    Returns:
-        The sequences.
-    """
-    n_sequences, length = shape
-    blocks = Random(f"circuit {'reference' if what == 'reference' else 'blocks'}/{seed}")
-    order = Random(f"circuit order/{seed}")
-    ids = [
-        repeated_tokens(blocks, vocabulary.ordinary, vocabulary.bos, length, shuffled=False)
-        for _ in range(n_sequences)
-    ]
-    if what == "shuffled":
-        ids = [[*row[:-length], *order.sample(row[-length:], k=length)] for row in ids]
-    array = np.array(ids, dtype=np.int32)
-    return Tokens(array, _NAMES[what], f"uniform, seed {seed}", bool(vocabulary.bos), "")
-
-
 @dataclass(frozen=True, kw_only=True)
-class BlockExperiment(Experiment):
+class BlockExperiment(Drawing):
     """A question about a random block that is shown twice.
 
     Blocks are drawn apart from those of `InductionScores`, so that heads are tested on sequences
@@ -147,8 +121,22 @@ class BlockExperiment(Experiment):
         return self.rows("shuffled")
 
     def rows(self, what: str) -> Tokens:
-        """The sequences `repeated`, `shuffled` or `reference`."""
-        return draw_blocks(self.vocabulary, what, (self.n_sequences, self.block_len), self.seed)
+        """Sequences apart from those of `InductionScores`.
+
+        Args:
+            what: `repeated`; `shuffled`, the same blocks with the second copy in random order; or
+                `reference`, other blocks shown twice.
+        """
+        blocks = Random(f"circuit {'reference' if what == 'reference' else 'blocks'}/{self.seed}")
+        order = Random(f"circuit order/{self.seed}")
+        pool, bos, length = self.pool, self.vocabulary.bos, self.block_len
+        ids = [
+            repeated_tokens(blocks, pool.ids, bos, length, shuffled=False)
+            for _ in range(self.n_sequences)
+        ]
+        if what == "shuffled":
+            ids = [[*row[:-length], *order.sample(row[-length:], k=length)] for row in ids]
+        return pool.tokens(ids, _NAMES[what], self.seed, bos=bool(bos), block_len=length)
 
     def data(self) -> Sequence[Tokens]:
         """The block twice, and the control whose second copy is shuffled."""

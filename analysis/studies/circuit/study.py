@@ -72,7 +72,7 @@ class CircuitStudy(Study[None]):
         return CircuitClaims(card=self.asked.card, seed=self.asked.seed, **known)
 
     def findings(self, recall: Recall) -> Iterator[Evidence]:
-        """Claims on the induction circuit."""
+        """Claims on the induction circuit; none without any copying, as `HeadClaims` says."""
         atlas = AtlasStudy(self.asked)
         evidence = {
             "text": recall(atlas.text_scores()),
@@ -83,7 +83,8 @@ class CircuitStudy(Study[None]):
         scores = evidence["text"], evidence["induction"]
         evidence["necessity"] = recall(self.necessity(*scores))
         evidence["paths"] = recall(self.path_patching(*scores))
-        yield recall(self.claims(evidence))
+        if atlas.copies(evidence["induction"]):
+            yield recall(self.claims(evidence))
 
     def _circuit(self, heads: CircuitHeads) -> dict[str, Any]:
         copiers = tuple(map(str, heads.copiers))
@@ -92,7 +93,7 @@ class CircuitStudy(Study[None]):
     def _blocks(self) -> dict[str, Any]:
         """The random blocks that the circuit is tested on."""
         sizes = self.asked.sizes
-        return self.asked.drawn(n_sequences=sizes.n_blocks, block_len=sizes.block_len)
+        return self.asked.random(n_sequences=sizes.n_blocks, block_len=sizes.block_len)
 
 
 STUDY = CircuitStudy

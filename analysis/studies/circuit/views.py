@@ -23,7 +23,7 @@ KINDS = {
     "q_composition": "with the queries",
     "v_composition": "with the values",
 }
-UNTESTED = "cannot be tested on this architecture"
+UNTESTED = "cannot be tested on this model"
 """The verdict on a claim that has no row."""
 
 _EFFECTS = ("condition", "value", "lower", "upper", "n")

@@ -47,7 +47,7 @@ class CircuitComponentStudy(DecomposedStudy[EffectSizes]):
         """
         sizes = self.asked.sizes
         return ComponentEffects(
-            **self.asked.drawn(n_sequences=sizes.n_blocks, block_len=max(2, sizes.block_len // 2)),
+            **self.asked.random(n_sequences=sizes.n_blocks, block_len=max(2, sizes.block_len // 2)),
             decomposition=self.decomposition,
             previous=str(heads.previous),
             copiers=(str(heads.copiers[0]),),
@@ -62,10 +62,13 @@ class CircuitComponentStudy(DecomposedStudy[EffectSizes]):
         )
 
     def findings(self, recall: Recall) -> Iterator[Evidence]:
-        """Claims on the components of an induction circuit; none where a head lacks them."""
+        """Claims on the components of an induction circuit; none without them, or any copying."""
         atlas = AtlasStudy(self.asked)
+        text, induction = recall(atlas.text_scores()), recall(atlas.induction_scores())
+        if not atlas.copies(induction):
+            return
         with suppress(UserError):
-            heads = circuit_heads(recall(atlas.text_scores()), recall(atlas.induction_scores()))
+            heads = circuit_heads(text, induction)
             yield recall(self.claims(heads, recall(self.effects(heads))))
 
 

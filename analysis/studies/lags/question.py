@@ -22,11 +22,13 @@ from analysis.interventions import (
 from analysis.models.card import ModelCard
 from analysis.models.load import Model
 from analysis.progress import Report
+from analysis.questions.drawing import Drawing
 from analysis.questions.effect_rows import condition_rows
 from analysis.questions.experiment import Experiment
 from analysis.questions.head_sets import HeadSets
 from analysis.questions.rows import Labels
 from analysis.text.lists import Design, ListQuestion, Lists, Shown, shown_lists
+from analysis.text.pool import Pool
 from analysis.text.tokens import Tokens, Vocabulary
 
 from .measures import drawn_profile, measure_rows, profile_rows
@@ -60,7 +62,7 @@ class Layers(Enum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LagProfiles(HeadSets):
+class LagProfiles(Drawing, HeadSets):
     """How probable is every item of a list, by its lag from the one that is shown again?
 
     All conditions go over the same permutations, so that they are paired. Means are those of each
@@ -94,7 +96,7 @@ class LagProfiles(HeadSets):
             n_permutations=2 * self.n_permutations,
             seed=self.seed,
         )
-        return _shown(self.vocabulary, self.vocabulary.hash, self.card.n_ctx, asked)
+        return _shown(self.vocabulary, self.pool, self.card.n_ctx, asked)
 
     @property
     def lists(self) -> Lists:
@@ -175,6 +177,6 @@ class LagProfiles(HeadSets):
 
 
 @lru_cache(maxsize=32)
-def _shown(vocabulary: Vocabulary, _tokenizer: str, n_ctx: int, asked: ListQuestion) -> Lists:
-    """Lists that many experiments ask; a folder may get another tokenizer."""
-    return shown_lists(vocabulary, n_ctx, asked)
+def _shown(vocabulary: Vocabulary, pool: Pool, n_ctx: int, asked: ListQuestion) -> Lists:
+    """Lists that many experiments ask; with another tokenizer a folder has another pool."""
+    return shown_lists(vocabulary, pool, n_ctx, asked)

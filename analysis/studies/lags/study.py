@@ -202,7 +202,7 @@ class LagStudy(TextStudy[LagSizes]):
     ) -> LagProfiles:
         n_permutations = self.sizes.n_permutations if n_words is None else self.sizes.n_longer
         return LagProfiles(
-            **self.asked.drawn(),
+            **self.asked.random(),
             design=case.design,
             shown=shown.value,
             n_words=n_words or self.n_words,

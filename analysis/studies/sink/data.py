@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from analysis.text.pool import Pool
+from analysis.text.repeats import random_block
 from analysis.text.tokens import Tokens
 
 from .measures import has_earlier_copy
@@ -43,12 +45,12 @@ def two_by_two(text: Tokens, moved_to: int) -> dict[str, Tokens]:
 
 
 def repeated_and_fresh(
-    ordinary: Sequence[int], bos: Sequence[int], shape: tuple[int, int], seed: int
+    pool: Pool, bos: Sequence[int], shape: tuple[int, int], seed: int
 ) -> dict[str, Tokens]:
     """Rows `bos, s, s` and, as the control, `bos, s, t` with the same s and a fresh t.
 
     Args:
-        ordinary: Ids that blocks are drawn from, with replacement.
+        pool: Ids that both blocks of a pair are drawn from, as `random_block` does.
         bos: The token at position 0, or nothing.
         shape: Sequences, and tokens in each block.
         seed: Of the draw.
@@ -58,16 +60,14 @@ def repeated_and_fresh(
     """
     rng = Random(f"sink repeats/{seed}")
     n_sequences, block_len = shape
-    pairs = [[rng.choices(ordinary, k=block_len) for _ in range(2)] for _ in range(n_sequences)]
+    pairs = [random_block(rng, pool.ids, 2 * block_len) for _ in range(n_sequences)]
     rows = {
-        "repeated": [[*bos, *first, *first] for first, _ in pairs],
-        "fresh": [[*bos, *first, *second] for first, second in pairs],
+        "repeated": [[*bos, *pair[:block_len], *pair[:block_len]] for pair in pairs],
+        "fresh": [[*bos, *pair] for pair in pairs],
     }
     names = {"repeated": "random block twice", "fresh": "random block, then a fresh one"}
     return {
-        data: Tokens(
-            np.array(ids, dtype=np.int32), names[data], f"uniform, seed {seed}", bool(bos), ""
-        )
+        data: pool.tokens(ids, names[data], seed, bos=bool(bos), block_len=1)
         for data, ids in rows.items()
     }
 

@@ -21,8 +21,8 @@ from analysis.interventions.passes.stream import Score, chance, stream_scores
 from analysis.interventions.passes.sweep import sweep
 from analysis.models.load import Model, check_plain
 from analysis.progress import Report, stage
+from analysis.questions.drawing import Drawing
 from analysis.questions.effect_rows import effect_rows, head_effects
-from analysis.questions.experiment import Experiment
 from analysis.questions.halves import strongest_first
 from analysis.questions.rows import (
     Labels,
@@ -50,7 +50,7 @@ ONE_HEAD = "the model has a single head: there is no other to compare it with"
 
 
 @dataclass(frozen=True, kw_only=True)
-class BosSink(Experiment):
+class BosSink(Drawing):
     """What happens at position 0, and what for?
 
     The heads that interventions act on are chosen on the even sequences.
@@ -58,8 +58,6 @@ class BosSink(Experiment):
 
     version: ClassVar[int] = 3
 
-    text: str
-    """What `read_source` takes."""
     bos: bool
     """Whether there is a BOS to put at position 0."""
     n_sequences: int
@@ -93,9 +91,7 @@ class BosSink(Experiment):
     def _repeats(self) -> dict[str, Tokens]:
         """A random block shown twice, and the same block followed by a fresh one."""
         bos = self.vocabulary.bos if self.bos else ()
-        return repeated_and_fresh(
-            self.vocabulary.ordinary, bos, (self.n_sequences, self.block_len), self.seed
-        )
+        return repeated_and_fresh(self.pool, bos, (self.n_sequences, self.block_len), self.seed)
 
     @property
     def n_passes(self) -> int:

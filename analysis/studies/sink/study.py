@@ -48,6 +48,7 @@ class SinkStudy(TextStudy[SinkSizes]):
         n_tokens = min(sizes.ablated_tokens, card.n_ctx - 1)
         return BosSink(
             **asked.text_rows(sizes.n_blocks, n_tokens),
+            token_pool=asked.token_pool,
             moved_to=n_tokens // 4,
             n_top=max(1, min(N_SINKS, sum(card.heads_by_layer) // 2)),
             n_draws=self.sizes.n_places,

@@ -9,6 +9,8 @@ import pytest
 
 from analysis.models.card import read_card
 from analysis.studies.atlas.claims import HeadClaims
+from analysis.studies.atlas.copy_lags import ELSEWHERE, SCORE
+from analysis.studies.atlas.induction_scores import CEILING, GAIN, TEXT_SHUFFLED, TEXT_TWICE
 
 N_SEQUENCES, PLACES = 40, [(layer, head) for layer in range(3) for head in range(2)]
 
@@ -37,15 +39,30 @@ def scores(score: str, data: str, means: dict[tuple[int, int], float], seed: int
     )
 
 
-def losses(gain: float, data: str) -> pl.DataFrame:
+def numbers(value: float, score: str, data: str) -> pl.DataFrame:
+    """Rows of the whole model around a mean."""
     noise = np.random.default_rng(1).normal(0, 0.1, N_SEQUENCES)
-    name = "second_minus_first_loss"
     sequence = np.arange(N_SEQUENCES)
-    return pl.DataFrame({"score": name, "data": data, "sequence": sequence, "value": noise - gain})
+    return pl.DataFrame(
+        {"score": score, "data": data, "sequence": sequence, "value": value + noise}
+    )
 
 
-def evidence(induction: dict[tuple[int, int], float], gain: float = 4.0) -> dict[str, Stored]:
-    on_text = [
+def evidence(
+    induction: dict[tuple[int, int], float],
+    gain: float = 4.0,
+    on_text: float = 0.0,
+    rises: dict[int, float] | None = None,
+) -> dict[str, Stored]:
+    """A model's scores.
+
+    Args:
+        induction: Means of heads.
+        gain: What the second copy of a random block costs less.
+        on_text: What the second copy of a text costs less for the order of the first.
+        rises: What hiding the keys at a lag costs.
+    """
+    looking = [
         scores("previous_token", "text", {(0, 1): 0.9}, 2),
         scores("previous_token", "random", {(0, 1): 0.45}, 3),
     ]
@@ -53,10 +70,19 @@ def evidence(induction: dict[tuple[int, int], float], gain: float = 4.0) -> dict
         scores("induction", "repeated", induction, 5),
         scores("induction", "shuffled", {}, 6),
     ]
-    model = pl.concat([losses(gain, "repeated"), losses(0.0, "shuffled")])
+    model = [
+        numbers(-gain, GAIN, "repeated"),
+        numbers(0.0, GAIN, "shuffled"),
+        numbers(3.0 - on_text, "second_copy_loss", TEXT_TWICE),
+        numbers(3.0, "second_copy_loss", TEXT_SHUFFLED),
+        numbers(1.0, CEILING, "repeated").with_columns(value=1.0),
+    ]
+    lags = {0: 4.0, 4: 0.0} if rises is None else rises
+    hidden = [numbers(rise, SCORE, f"{lag:+d}") for lag, rise in lags.items()]
     return {
-        "text": Stored(head_scores=pl.concat(on_text)),
-        "induction": Stored(head_scores=pl.concat(on_repeats), model_scores=model),
+        "text": Stored(head_scores=pl.concat(looking)),
+        "induction": Stored(head_scores=pl.concat(on_repeats), model_scores=pl.concat(model)),
+        "lags": Stored(model_scores=pl.concat([*hidden, numbers(0.0, SCORE, ELSEWHERE)])),
     }
 
 
@@ -70,7 +96,7 @@ def test_verdicts_follow_the_scores(worded):
     found = judged(worded, induction={(2, 1): 0.8})
     assert {claim: row["verdict"] for claim, row in found.items()} == {
         "previous_token_head": "supported",
-        "previous_token_positional": "not supported",
+        "previous_token_positional": "refuted",
         "previous_token_below_induction": "supported",
         "induction_head": "supported",
         "model_copies": "supported",
@@ -80,7 +106,7 @@ def test_verdicts_follow_the_scores(worded):
     assert found["previous_token_below_induction"]["estimate"] == 2
     for row in found.values():
         assert row["lower"] <= row["estimate"] <= row["upper"]
-        assert json.loads(row["evidence"]) == ["0123456789abcdef"] * 2
+        assert json.loads(row["evidence"]) == ["0123456789abcdef"] * 3
 
 
 @pytest.mark.parametrize(
@@ -89,11 +115,42 @@ def test_verdicts_follow_the_scores(worded):
         ({"induction": {}}, "induction_head"),
         ({"induction": {(2, 1): 0.3}}, "induction_head"),
         ({"induction": {(0, 0): 0.8}}, "previous_token_below_induction"),
-        ({"induction": {(2, 1): 0.8}, "gain": 0.1}, "model_copies"),
+        ({"induction": {(2, 1): 0.8}, "gain": 0.1, "on_text": 2.0}, "model_copies"),
+        ({"induction": {}}, "copies_otherwise"),
     ],
 )
 def test_a_model_without_the_property_is_not_given_it(changes, claim, worded):
-    assert judged(worded, **changes)[claim]["verdict"] == "not supported"
+    assert judged(worded, **changes)[claim]["verdict"] == "refuted"
+
+
+def test_a_model_that_copies_nothing_is_not_testable_once(worded):
+    found = judged(worded, induction={(2, 1): 0.8}, gain=0.1)
+    assert {claim: row["verdict"] for claim, row in found.items()} == {
+        "previous_token_head": "supported",
+        "previous_token_positional": "refuted",
+        "model_copies": "not testable",
+    }
+
+
+@pytest.mark.parametrize(("target", "verdict"), [(0.0, "supported"), (3.0, "not shown")])
+def test_a_model_that_copies_by_another_lag_is_described(target, verdict, worded):
+    """Unless hiding the target costs it more."""
+    row = judged(worded, induction={}, rises={-3: 0.1, 0: target, 5: 2.0})["copies_otherwise"]
+    assert "+5 tokens from the induction target" in row["statement"]
+    assert row["verdict"] == verdict
+    assert row["estimate"] == pytest.approx(2, abs=0.1)
+    assert row["control"] == pytest.approx(target, abs=0.1)
+
+
+def test_no_head_is_denied_where_a_perfect_one_could_not_pass(worded):
+    told = evidence(induction={(2, 1): 0.3})
+    frame = told["induction"]["model_scores"]
+    value = pl.when(pl.col("score") == CEILING).then(0.4).otherwise(pl.col("value"))
+    told["induction"]["model_scores"] = frame.with_columns(value=value)
+    claims = HeadClaims(card=read_card(str(worded)), seed=0, **told).run(lambda *_: None)["claims"]
+    (row,) = claims.filter(claim="induction_head").iter_rows(named=True)
+    assert row["verdict"] == "not testable"
+    assert "a perfect head scores 0.40" in row["statistic"]
 
 
 def test_the_head_is_chosen_on_even_sequences_and_judged_on_odd_ones(worded):
@@ -108,7 +165,7 @@ def test_the_head_is_chosen_on_even_sequences_and_judged_on_odd_ones(worded):
     (row,) = claims.filter(claim="induction_head").iter_rows(named=True)
     assert row["statement"].startswith("L1H0")
     assert row["estimate"] == pytest.approx(0.05, abs=0.02)
-    assert row["verdict"] == "not supported"
+    assert row["verdict"] == "refuted"
 
 
 def test_what_the_text_could_not_test_is_not_claimed(worded):

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from analysis.models.load import load_model
-from analysis.studies.atlas.induction_scores import InductionScores
+from analysis.studies.atlas.induction_scores import TEXT_SHUFFLED, TEXT_TWICE, InductionScores
+from analysis.text.sources import read_source
 from tests.questions.test_experiments import each, every, patterns, silent
 
 
@@ -21,19 +22,31 @@ def repeated(repeats):
 
 
 def test_induction_data_is_a_block_twice_and_its_control_a_permutation(repeats):
-    twice, shuffled = (tokens.ids for tokens in repeats.data())
+    twice, shuffled, *_ = (tokens.ids for tokens in repeats.data())
     assert twice.shape == shuffled.shape == (5, 19)
     for ids in (twice, shuffled):
         assert (ids[:, 0] == 0).all()
-        assert np.isin(ids[:, 1:], repeats.vocabulary.ordinary).all()
+        assert np.isin(ids[:, 1:], repeats.pool.ids).all()
+        assert all(len(set(row)) == 9 for row in ids[:, 1:10].tolist())
     assert (twice[:, 1:10] == twice[:, 10:]).all()
     assert (np.sort(shuffled[:, 1:10]) == np.sort(shuffled[:, 10:])).all()
     assert (shuffled[:, 1:10] != shuffled[:, 10:]).any(1).all()
 
 
+def test_pieces_of_text_are_shown_after_themselves_and_in_random_order_first(repeats):
+    *_, twice, shuffled = (tokens.ids for tokens in repeats.data())
+    text = repeats.vocabulary.encode(read_source("reference", repeats.seed, 5 * 9).documents[0])
+    joined = " ".join(map(str, text))
+    assert all(" ".join(map(str, row)) in joined for row in twice[:1, 1:10].tolist())
+    assert (twice[:, 1:10] == twice[:, 10:]).all()
+    assert (twice[:, 10:] == shuffled[:, 10:]).all()
+    assert (np.sort(shuffled[:, 1:10]) == np.sort(shuffled[:, 10:])).all()
+    assert (shuffled[:, 1:10] != shuffled[:, 10:]).any()
+
+
 def test_induction_scores_are_those_of_the_patterns(repeats, repeated, worded):
     model = load_model(str(worded))
-    for data, tokens in zip(("repeated", "shuffled"), repeats.data(), strict=True):
+    for data, tokens in zip(("repeated", "shuffled"), repeats.data()[:2], strict=True):
         found = patterns(model, tokens.ids)
         expected = torch.stack([found[..., 9 + k, k + 1] for k in range(1, 9)]).mean(0)
         values = each(repeated["head_scores"], score="induction", data=data)
@@ -50,7 +63,8 @@ def test_induction_scores_are_those_of_the_patterns(repeats, repeated, worded):
 def test_copying_is_measured_on_either_copy(repeats, repeated, worded):
     """The second copy's first token, which nothing announces, counts for neither."""
     net = load_model(str(worded)).net
-    for data, tokens in zip(("repeated", "shuffled"), repeats.data(), strict=True):
+    named = ("repeated", "shuffled", TEXT_TWICE, TEXT_SHUFFLED)
+    for data, tokens in zip(named, repeats.data(), strict=True):
         ids = torch.from_numpy(tokens.ids).long()
         with torch.no_grad():
             logprobs = net(ids).logits.log_softmax(-1)

@@ -25,6 +25,7 @@ from analysis.studies.sink.measures import (
 )
 from analysis.studies.sink.moved import moving, other_keys, other_values
 from analysis.studies.sink.passes import carried, resting_outputs, scores_under, stream_sizes
+from analysis.text.pool import Pool
 from analysis.text.tokens import Tokens
 from tests.models.oracle import Rotary, llama
 
@@ -217,7 +218,8 @@ def test_the_designs_differ_at_two_positions_only():
 
 
 def test_queries_are_of_new_tokens_first_and_of_the_asked_kind_second():
-    rows = repeated_and_fresh(range(1, 9), (0,), (4, 6), 0)
+    pool = Pool("all", "ids 1 to 8", tuple(range(1, 9)), 8)
+    rows = repeated_and_fresh(pool, (0,), (4, 6), 0)
     assert np.array_equal(rows["repeated"].ids[:, :7], rows["fresh"].ids[:, :7])
     for data, tokens in rows.items():
         first, second = queries(tokens.ids, 1, 6)
