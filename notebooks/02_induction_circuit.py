@@ -31,7 +31,7 @@ def finding(asked, behaviour, claims, copier_head, heads, lines):
 
     In **{asked.card.name}**, the induction head **{copier_head}** loses
     {lines["needed"].estimate} of attention to its target when the previous-token head
-    **{heads.previous}** is resampled (other heads of that layer: {lines["needed"].control};
+    **{heads.previous}** is ablated, whatever stands in (other heads of that layer: {lines["needed"].control};
     *{lines["needed"].verdict}*). Through the keys of {copier_head} alone it loses
     {lines["keys"].estimate}, through its queries alone {lines["keys"].control}
     (*{lines["keys"].verdict}*). Shown again, a random block costs {-behaviour["value"]:.2f} nats
@@ -121,8 +121,8 @@ def judge(asked, evidence, store):
 
 @app.cell
 def say(claims):
-    needed = views.said(claims, "previous_needed_resample")
-    keys = views.said(claims, "key_path_resample")
+    needed = views.said(claims, "previous_needed")
+    keys = views.said(claims, "key_path")
     together = views.said(claims, "copiers_needed")
     lines = {"needed": needed, "keys": keys, "together": together}
     return (lines,)
@@ -319,7 +319,7 @@ def ablated(copier_head, heads, lines, necessity):
     ablation_strip(
         views.score_falls(necessity, copier_head),
         (f"change of the induction score of {copier_head}", "ablated by"),
-        f"Without {heads.previous} (resample), {copier_head} loses {lines['needed']}",
+        f"Without {heads.previous}, {copier_head} loses {lines['needed']}",
         f"Change of the induction score of {copier_head} when one head is ablated, with 95 % "
         f"intervals over sequences: {heads.previous}, every other head of its layer, and "
         f"{heads.previous} where the second copy is shuffled and there is no score to lose.",
@@ -351,8 +351,7 @@ def path_control():
 def path_effects(claims, copier_head, heads, path_method, paths):
     path_grid(
         views.path_falls(paths, copier_head, path_method.value),
-        f"From {heads.previous} into the keys of {copier_head}: "
-        f"{views.said(claims, f'key_path_{path_method.value}')}",
+        f"From {heads.previous} into the keys of {copier_head}: {views.said(claims, 'key_path')}",
         f"Change of the induction score of {copier_head} when the contribution of one earlier head "
         "is changed in one of its inputs (resample: comes from another block; zero: is taken "
         f"out). Framed: {heads.previous}. Other large cells are other senders to the same input.",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from analysis.interventions import HeadSet, Pooling
 from analysis.questions.halves import EVEN
+from analysis.questions.head_sets import set_names
 from analysis.questions.judgement import Evidence
 from analysis.questions.study import Recall
 from analysis.studies.retrieval.answering.decoding import Scope
@@ -15,7 +16,7 @@ from .curves import FileRetrievalCurves
 from .grid import RetrievalCell
 from .measures import answerable
 from .rankings import FileRetrievalScores
-from .sets import RANDOM, named
+from .sets import RANDOM
 from .study import RetrievalStudy
 
 ABOUT = "file"
@@ -71,6 +72,6 @@ class OwnQuestions:
             pooling=Pooling.PER_POSITION.value,
             scope=Scope.BOTH.value,
             family=family,
-            sets=named(sets),
+            sets=set_names(sets),
             first_draw=0 if family == RANDOM else None,
         )

@@ -153,11 +153,6 @@ class SetPlan:
         ]
 
 
-def named(sets: Sequence[HeadSet]) -> tuple[tuple[str, ...], ...]:
-    """Sets of heads by name, as experiments take them."""
-    return tuple(tuple(map(str, heads)) for heads in sets)
-
-
 def levels_up_to(n_heads: int, levels: Sequence[int]) -> tuple[int, ...]:
     """Levels up to a third of the heads, rounded: the size of a redundant set.
 

@@ -13,6 +13,7 @@ from analysis.interventions import HeadSet, Method, Pooling
 from analysis.interventions.heads import heads_of
 from analysis.models.load import Model
 from analysis.questions.asked import Profile
+from analysis.questions.head_sets import set_names
 from analysis.questions.judgement import Evidence
 from analysis.questions.study import Recall, TextStudy
 from analysis.studies.kinds.ablation_sweep import AblationSweep
@@ -26,7 +27,7 @@ from .curves import ZERO_QUERY, RetrievalCurves
 from .grid import RetrievalCell
 from .measures import answerable
 from .rankings import MEASURED, RetrievalScores, ranking
-from .sets import FAMILIES, SetPlan, levels_up_to, named
+from .sets import FAMILIES, SetPlan, levels_up_to
 
 RANKINGS = ("summed_attention", "retrieval_score", "qr_score")
 """Scores that heads are ranked by; the first is the one that kinds are compared on."""
@@ -160,7 +161,7 @@ class RetrievalStudy(TextStudy[RetrievalSizes]):
             pooling=Pooling.PER_POSITION.value,
             scope=Scope.BOTH.value,
             family=family,
-            sets=named(sets),
+            sets=set_names(sets),
             first_draw=0 if family in FAMILIES else None,
         )
 
@@ -190,7 +191,7 @@ class RetrievalStudy(TextStudy[RetrievalSizes]):
             pooling=Pooling.PER_POSITION.value,
             positions=None,
             family="top",
-            sets=named(plan.tops()),
+            sets=set_names(plan.tops()),
             first_draw=None,
         )
 
