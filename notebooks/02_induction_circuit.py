@@ -31,9 +31,9 @@ def finding(asked, behaviour, claims, copier_head, heads, lines):
 
     In **{asked.card.name}**, the induction head **{copier_head}** loses
     {lines["needed"].estimate} of attention to its target when the previous-token head
-    **{heads.previous}** is ablated, whatever stands in (other heads of that layer: {lines["needed"].control};
-    *{lines["needed"].verdict}*). Through the keys of {copier_head} alone it loses
-    {lines["keys"].estimate}, through its queries alone {lines["keys"].control}
+    **{heads.previous}** is ablated, whatever stands in (other heads of that layer:
+    {lines["needed"].control}; *{lines["needed"].verdict}*). Through the keys of {copier_head}
+    alone it loses {lines["keys"].estimate}, through its queries alone {lines["keys"].control}
     (*{lines["keys"].verdict}*). Shown again, a random block costs {-behaviour["value"]:.2f} nats
     per token less; without {", ".join(map(str, heads.copiers))} the second copy costs
     {lines["together"].estimate} more (as many other heads: {lines["together"].control};

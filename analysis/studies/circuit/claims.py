@@ -190,12 +190,12 @@ class CircuitClaims(Judgement):
         circuit = sent & pl.any_horizontal(
             (pl.col("to_layer") == c.layer) & (pl.col("to_head") == c.head) for c in copiers
         )
-        others = pairs.filter(~circuit)["z"].drop_nulls().cast(pl.Float64).to_numpy()
+        others = pairs.filter(~circuit)["z"].cast(pl.Float64).drop_nulls().drop_nans().to_numpy()
         null, told = set_null(z, others)
         said = Statement(
             claim="k_composition_outlier",
-            statement=f"By their weights, the keys of {copiers[0]} read what {previous} writes more "
-            f"than {OUTLYING:g} standard deviations above the average pair of heads",
+            statement=f"By their weights, the keys of {copiers[0]} read what {previous} writes "
+            f"more than {OUTLYING:g} standard deviations above the average pair of heads",
             statistic=f"z-score of the K-composition, rank {pair.get('rank')} of {pairs.height} "
             "pairs",
         )

@@ -133,9 +133,8 @@ class ComponentEffectClaims(Judgement):
         """Chosen components together, beside different random sets on the same sequences."""
         own = measure(condition(TOP, self.few).name)
         sets = self.effects["ablations"].filter(family=MATCHED, size=self.few).sort("draw")
-        different = {
-            frozenset(h.split(",")): c for c, h in sets.select("condition", "heads").rows()
-        }
+        rows = sets.select("heads", "condition").rows()
+        different = {frozenset(parts.split(",")): name for parts, name in rows if parts}
         random = np.array([measure(name) for name in different.values()], dtype=float)
         drawn = random.mean(1) if different else np.empty(0)
         null, told = set_null(float(own.mean()), drawn)

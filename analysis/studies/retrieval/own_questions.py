@@ -12,6 +12,7 @@ from analysis.questions.judgement import Evidence
 from analysis.questions.study import Recall
 from analysis.studies.retrieval.answering.decoding import Scope
 
+from .choices import FileChoices
 from .curves import FileRetrievalCurves
 from .grid import RetrievalCell
 from .measures import answerable
@@ -37,6 +38,10 @@ class OwnQuestions:
         return FileRetrievalScores(
             **self.study.asked.drawn(bos=self.study.asked.with_bos), file=self.file
         )
+
+    def choices(self) -> FileChoices:
+        """Which of the answers that a question names the model finds most probable."""
+        return FileChoices(**self.study.asked.drawn(bos=self.study.asked.with_bos), file=self.file)
 
     def cell(self, recall: Recall, scores: Evidence) -> RetrievalCell:
         """Curves of the top heads of every ranking beside random ones, on half of the questions.
