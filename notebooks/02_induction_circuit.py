@@ -14,6 +14,7 @@ with app.setup:
     from analysis.plots.points import one_against_other
     from analysis.studies.atlas.study import AtlasStudy
     from analysis.studies.circuit import views
+    from analysis.studies.circuit.controls import COPYING, upstream_of_copying
     from analysis.studies.circuit.heads import circuit_heads
     from analysis.studies.circuit.study import CircuitStudy
     from analysis.studies.circuit_components import views as component_views
@@ -419,6 +420,21 @@ def copying_loss(heads, lines, necessity):
         "Change of the loss on the second copy with 95 % intervals over sequences: each induction "
         "head alone, all together, and random sets of other heads in the same layers.",
     )
+
+
+@app.cell(hide_code=True)
+def copying_null_text(heads, necessity):
+    above = ", ".join(map(str, upstream_of_copying(necessity, heads))) or "none"
+    mo.md(f"""
+    Random sets drawn anywhere outside the circuit cost, by the heads in them that copying needs
+    although they lie below all induction heads ({above}; resampled alone each costs
+    {COPYING:g} nats per token or more). Sets with such a head judge nothing.
+    """)
+
+
+@app.cell
+def copying_null(heads, necessity):
+    views.null_sets(necessity, heads).with_columns(pl.selectors.float().round(2))
 
 
 @app.cell

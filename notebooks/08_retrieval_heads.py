@@ -14,6 +14,7 @@ with app.setup:
     from analysis.studies.published import NO_FILES
     from analysis.studies.published import views as published_views
     from analysis.studies.retrieval import views
+    from analysis.studies.retrieval.choice_views import choices
     from analysis.studies.retrieval.claims import AREA
     from analysis.studies.retrieval.study import N_RECORDS, RANKINGS, RetrievalStudy
     from analysis.tables import judged_claims
@@ -140,7 +141,7 @@ def choices_text(evidence, study):
 
 @app.cell
 def choices_table(evidence):
-    views.choices(evidence.choices)
+    choices(evidence.choices)
 
 
 @app.cell

@@ -17,6 +17,7 @@ from analysis.questions.variants import weakest
 from analysis.statistics.resampling import Interval, central, mean_interval
 
 from . import necessity, path_patching
+from .controls import COPYING, control_sets, loss_changes
 from .heads import MIN_SCORE, CircuitHeads, circuit_heads
 
 FIGURES = {
@@ -39,11 +40,8 @@ BY_PATH = NEEDED / 2
 OUTLYING = 2.0
 """Standard deviations above the mean of all pairs from which a composition is an outlier."""
 
-COPYING = 0.5
-"""Rise of the loss on the second copy, nats per token, from which copying needs some heads."""
-
 COPYING_BY_PATH = 0.1
-"""The same along one path into one head."""
+"""The rise of the loss on the second copy, nats per token, along one path into one head."""
 
 WRITES = 1.0
 """Direct logit of the right token above the vocabulary's mean: its odds rise by a factor e."""
@@ -131,7 +129,7 @@ class CircuitClaims(Judgement):
     def _keys_loss(self) -> dict[str, Any]:
         previous, copier = self.heads.previous, self.heads.copiers[0]
         path = f"path resample {previous} -> {copier}"
-        rises = {into: _loss_changes(self.paths, f"{path}.{into}") for into in "kqv"}
+        rises = {into: loss_changes(self.paths, f"{path}.{into}") for into in "kqv"}
         said = Statement(
             claim="key_path_loss",
             statement=f"Copying uses the path from {previous} to the keys of {copier}: the loss on "
@@ -145,17 +143,20 @@ class CircuitClaims(Judgement):
     def _no_other_head(self) -> dict[str, Any]:
         previous, copier = self.heads.previous, self.heads.copiers[0]
         own = -_score_changes(self.paths, f"path resample {previous} -> {copier}.k", copier)
-        others = _names(
-            self.paths, family="layer_matched", method="resample", receiver=f"{copier}.k"
+        others = self.paths["ablations"].filter(
+            family="layer_matched", method="resample", receiver=f"{copier}.k"
         )
-        drops = {name: -_score_changes(self.paths, name, copier) for name in others}
+        drops = {
+            head: -_score_changes(self.paths, name, copier)
+            for head, name in others.select("heads", "condition").rows()
+        }
         said = Statement(
             claim="key_path_specific",
             statement=f"No other head of its layer serves the keys of {copier} as {previous} does",
             statistic="fall of the induction score when the keys alone see another block's "
             "contribution",
         )
-        return self._beyond_largest(said, own, drops, BY_PATH, "another head of the layer, {}")
+        return self._beyond_largest(said, own, drops, BY_PATH, "{}")
 
     def _beyond_largest(
         self,
@@ -205,24 +206,24 @@ class CircuitClaims(Judgement):
     def _copying(self) -> dict[str, Any]:
         method = necessity.SETS_METHOD.value
         (together,) = _names(self.necessity, family="copiers", method=method)
-        rise = _loss_changes(self.necessity, together)
-        names = _names(self.necessity, family="layer_matched_set")
-        random = np.array([_loss_changes(self.necessity, name) for name in names])
-        drawn = random.mean(1) if names else np.empty(0)
-        null, told = set_null(float(rise.mean()), drawn)
+        rise = loss_changes(self.necessity, together)
+        sets = control_sets(self.necessity, self.heads)
+        null, told = set_null(float(rise.mean()), np.array([s.mean() for s in sets.values()]))
+        random = np.array([*sets.values()]).reshape(len(sets), -1)
         said = Statement(
             claim="copiers_needed",
             statement=f"Copying needs {', '.join(map(str, self.heads.copiers))}: the loss on the "
-            f"second copy rises by at least {COPYING:g} nats per token, and by more than for other "
-            f"heads of the same layers, when they are ablated together ({method})",
+            f"second copy rises by at least {COPYING:g} nats per token, and by more than for as "
+            f"many heads outside the circuit, when they are ablated together ({method})",
             statistic="rise of the loss on the second copy",
         )
-        note = f"control: central 95 % of {len(names)} layer-matched sets; {told}"
-        gaps = rise - (random.mean(0) if names else np.nan)
+        family = next(iter(sets), ("no",))[0].replace("_", " ")
+        note = f"control: central 95 % of {len(sets)} {family}s; {told}"
+        gaps = rise - (random.mean(0) if sets else np.nan)
         return self.decided(
             said,
             mean_interval(rise, self.seed),
-            central(drawn),
+            central(random.mean(1) if sets else np.empty(0)),
             (COPYING, note),
             beyond=mean_interval(gaps, self.seed),
             null=null,
@@ -261,9 +262,3 @@ def sequences(rows: pl.DataFrame, head: Head) -> np.ndarray:
     """One head's values, by sequence."""
     own = rows.filter(pl.col("sequence").is_not_null(), layer=head.layer, head=head.head)
     return own.sort("sequence")["value"].to_numpy()
-
-
-def _loss_changes(answer: Evidence, condition: str) -> np.ndarray:
-    """Changes of the loss on the second copy, by sequence."""
-    rows = answer["ablation_effects"].filter(condition=condition, scope="second copy")
-    return rows.sort("sequence")["loss_change"].to_numpy()

@@ -271,7 +271,7 @@ class RetrievalClaims(Judgement):
             "replaced alone",
             statistic="Spearman correlation with the log probability of right answers that is lost",
         )
-        order, orders = np.arange(n_heads), np.random.default_rng(self.seed)
+        order, orders = np.arange(float(n_heads)), np.random.default_rng(self.seed)
         drawn = np.array([spearman(orders.permutation(order), order) for _ in range(N_SHUFFLES)])
         null, told = set_null(row["value"], drawn)
         note = f"n = {n_heads} heads, {row['n']} questions; control: random orders of them; {told}"

@@ -12,7 +12,6 @@ from analysis.errors import UserError
 from analysis.interventions import HeadSet, Method, Pooling
 from analysis.interventions.heads import heads_of
 from analysis.models.load import Model
-from analysis.questions.asked import Profile
 from analysis.questions.head_sets import set_names, upstream_heads
 from analysis.questions.judgement import Evidence
 from analysis.questions.study import Recall, TextStudy
@@ -30,6 +29,7 @@ from .grid import RetrievalCell
 from .measures import answerable, single_costs
 from .rankings import MEASURED, RetrievalScores, ranking
 from .sets import FAMILIES, RANDOM, SINGLE, UPSTREAM, SetPlan, levels_up_to
+from .sizes import SIZES, RetrievalSizes
 
 RANKINGS = ("summed_attention", "retrieval_score", "qr_score")
 """Scores that heads are ranked by; the first is the one that kinds are compared on."""
@@ -40,57 +40,6 @@ N_RECORDS = 4
 MANY_HEADS = 500
 """From so many heads on, levels are those of published curves."""
 LARGE_LEVELS = (5, 10, 20, 30, 40, 50)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RetrievalSizes:
-    """How much of everything one profile measures."""
-
-    n_tokens: int
-    """Length of the prompts that heads are ranked and curves are drawn on."""
-    n_detection: int
-    """Training items a fact that heads are ranked on."""
-    n_items: int
-    """Test items a fact."""
-    n_draws: int
-    """Random orders of heads."""
-    levels: tuple[int, ...]
-    """Heads replaced together, up to a third of the model's."""
-    lengths: tuple[int, ...]
-    """Of the needle heat map and the grid; those that the model's context holds."""
-    n_per_length: int
-    """Test items a fact at each of them."""
-
-
-SIZES = {
-    Profile.TINY: RetrievalSizes(
-        n_tokens=96,
-        n_detection=3,
-        n_items=3,
-        n_draws=2,
-        levels=(1, 4),
-        lengths=(96,),
-        n_per_length=2,
-    ),
-    Profile.QUICK: RetrievalSizes(
-        n_tokens=128,
-        n_detection=12,
-        n_items=10,
-        n_draws=50,
-        levels=(1, 2, 4, 8),
-        lengths=(128, 256),
-        n_per_length=8,
-    ),
-    Profile.FULL: RetrievalSizes(
-        n_tokens=128,
-        n_detection=50,
-        n_items=125,
-        n_draws=50,
-        levels=(1, 2, 3, 4, 6, 8, 11),
-        lengths=(128, 256, 384, 502),
-        n_per_length=50,
-    ),
-}
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from analysis.questions.head_sets import mixture
 from analysis.questions.judgement import Evidence
 from analysis.statistics.comparisons import wilson
 
-from .choices import preferred
 from .claims import RetrievalEvidence
 from .curves import ZERO_QUERY
 from .measures import ALL, OVERLAP, by_set, joined
@@ -143,7 +142,7 @@ def needle(answers: Iterable[Answer]) -> pl.DataFrame:
         {
             "across": f"{row['n_tokens']} tokens",
             "down": f"{row['place'] / N_BINS:.0%} to {(row['place'] + 1) / N_BINS:.0%}",
-            **_share(row["right"], row["n"]),
+            **share(row["right"], row["n"]),
         }
         for row in counted.sort("n_tokens", "place").iter_rows(named=True)
     ]
@@ -222,35 +221,6 @@ def uniform_differences(evidence: RetrievalEvidence) -> tuple[float, float]:
     return query, zero
 
 
-def choices(answers: Mapping[str, Evidence]) -> pl.DataFrame:
-    """What is answered freely and by choice.
-
-    Args:
-        answers: Of `RecordChoices` by a value of `Example`.
-
-    Returns:
-        A row each: `example`, `questions`, shares `answered` and `preferred` with their Wilson
-        intervals, and `chance`.
-    """
-    rows: list[dict[str, str | int | float]] = []
-    for example, answer in answers.items():
-        found, right = preferred(answer), answer["retrieval_items"]["correct"]
-        row: dict[str, str | int | float] = {"example": example, "questions": len(right)}
-        for name, values in (("answered", right), ("preferred", found["right"])):
-            share = _share(int(values.sum()), len(values))
-            row[name] = round(share["accuracy"], 3)
-            row[f"{name} 95 %"] = f"{share['lower']:.2f} to {share['upper']:.2f}"
-        rows.append({**row, "chance": round(float(found["chance"].to_numpy().mean()), 3)})
-    return pl.DataFrame(rows)
-
-
-def choice_line(answer: Evidence) -> str:
-    """How often the right one of the answers that questions name is the most probable."""
-    found = preferred(answer)
-    n, right, chance = found.height, found["right"].sum(), found["chance"].sum()
-    return f"{right} of {n} preferred to the wrong answers that are named (by chance {chance:.1f})"
-
-
 def null_sets(evidence: RetrievalEvidence, ranking: str) -> pl.DataFrame:
     """What random sets of as many heads as are judged cost, by the upstream heads that they hold.
 
@@ -302,6 +272,7 @@ def widest(curves: pl.DataFrame) -> str:
     return facts(curves)[0]
 
 
-def _share(n_right: int, n: int) -> dict[str, float | int]:
+def share(n_right: int, n: int) -> dict[str, float | int]:
+    """A share of questions, with its Wilson interval."""
     lower, upper = wilson(n_right, n)
     return {"accuracy": n_right / n, "lower": lower, "upper": upper, "n": n}
