@@ -176,11 +176,13 @@ def mixture(
 
     Returns:
         Rows of `upstream heads in the set`, `sets`, `mean cost`, and the `lower` and `upper` end
-        of 95 % of them: sets without any first, then the most frequent.
+        of 95 % of them: sets without any first, then those with some, and then each kind of these.
     """
     above, found = set(upstream), defaultdict[str, list[float]](list)
     for heads, cost in sets:
-        found[", ".join(sorted(above.intersection(heads))) or "none"].append(cost)
+        held = ", ".join(sorted(above.intersection(heads)))
+        for name in (held, "any") if held else ("none",):
+            found[name].append(cost)
     ordered = sorted(found.items(), key=lambda each: (each[0] != "none", -len(each[1]), each[0]))
     rows = [(name, len(costs), central(np.array(costs))) for name, costs in ordered]
     columns = ("upstream heads in the set", "sets", "mean cost", "lower", "upper")

@@ -30,6 +30,7 @@ from analysis.models.load import Model
 from analysis.progress import Report, stage
 from analysis.questions.effect_rows import head_effects, loss_effects, scattered
 from analysis.questions.head_sets import heads_below
+from analysis.questions.judgement import Null
 from analysis.questions.rows import Labels, head_scores, joined
 from analysis.text.tokens import Tokens
 
@@ -61,7 +62,7 @@ class CircuitNecessity(CircuitExperiment):
 
     The previous-token head and, as its control, every other head of its layer, each by four
     methods; each induction head, and all together, against random sets of as many heads outside
-    the circuit, in the same layers and anywhere. Every head below the induction heads is ablated
+    the circuit: in the same layers or, where those are too few to judge by, anywhere. Every head below the induction heads is ablated
     alone, to know which sets hold one that everything needs. The previous-token head is ablated on
     the shuffled block as well.
     """
@@ -127,13 +128,14 @@ class CircuitNecessity(CircuitExperiment):
         every = heads_of(self.card)
         below = [head for head in heads_below(every, copiers) if head != previous]
         single = [_ablation(SETS_METHOD, (head,), "single") for head in below]
-        sets, circuit = dict[str, list[HeadSet]](), (previous, *copiers)
+        sets = {"layer_matched_set": list[HeadSet](), "random_set": list[HeadSet]()}
         with suppress(UserError):
             matched = layer_matched_sets(every, copiers, self.n_draws, self.seed)
             sets["layer_matched_set"] = matched
-        with suppress(UserError):
-            anywhere = random_sets(every, circuit, len(copiers), 2 * self.n_draws, self.seed)
-            sets["random_set"] = anywhere
+        if not Null(p=1.0, size=len(sets["layer_matched_set"])).allows:
+            circuit, n = (previous, *copiers), 2 * self.n_draws
+            with suppress(UserError):
+                sets["random_set"] = random_sets(every, circuit, len(copiers), n, self.seed)
         drawn = [
             replace(_ablation(SETS_METHOD, heads, family), draw=i)
             for family, found in sets.items()

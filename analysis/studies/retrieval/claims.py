@@ -219,8 +219,8 @@ class RetrievalClaims(Judgement):
         )
         note = (
             f"mean over {', '.join(map(str, levels))} heads; n = {len(top)} questions; control: "
-            f"{len(draws)} draws around their mean, 95 %, at least {size} different sets at a "
-            f"level; {told}"
+            f"{len(draws)} draws around their mean, 95 %, {'at least' if telling else 'at most'} "
+            f"{size} different sets at a level; {told}"
         )
         around = central(draws - draws.mean()) if matched else Interval.exactly(np.nan)
         return self.decided(said, between, around, (AREA, note), beyond=between, null=null)

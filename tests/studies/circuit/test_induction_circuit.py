@@ -22,6 +22,7 @@ from analysis.studies.atlas.text_scores import TextScores
 from analysis.studies.circuit import views
 from analysis.studies.circuit.claims import CircuitClaims
 from analysis.studies.circuit.composition import Composition
+from analysis.studies.circuit.controls import control_sets, upstream_of_copying
 from analysis.studies.circuit.heads import CircuitHeads, circuit_heads
 from analysis.studies.circuit.necessity import CircuitNecessity
 from analysis.studies.circuit.path_patching import PathPatching
@@ -107,7 +108,7 @@ def test_every_claim_holds_where_the_circuit_was_built(built, known):
         "copier_writes_next_token": "supported",
     }
     assert dict(zip(found["claim"], found["verdict"], strict=True)) == wanted
-    for name, n in zip(FEW, (15, 3), strict=True):
+    for name, n in zip(FEW, (15, 6), strict=True):
         row = found.filter(claim=name).row(0, named=True)
         assert row["n_null"] == n
         assert f"not testable with {n} sets" in row["statistic"]
@@ -209,9 +210,32 @@ def test_passes_from_a_layer_on_are_whole_passes(saved, method):
 
 
 def test_sets_are_enumerated_where_there_are_few(known):
-    sets = known["necessity"]["ablations"].filter(family="layer_matched_set")
+    every = known["necessity"]["ablations"]
+    anywhere = set(every.filter(family="random_set")["heads"])
+    assert anywhere == {f"L{layer}H{head}" for layer in (0, 1) for head in (1, 2, 3)}
+    assert set(every.filter(family="single")["heads"]) == {"L0H1", "L0H2", "L0H3"}
+    sets = every.filter(family="layer_matched_set")
     assert set(sets["heads"]) == {"L1H1", "L1H2", "L1H3"}
     assert sets["draw"].to_list() == [0, 1, 2]
+
+
+def test_sets_that_hold_a_head_that_copying_needs_anyway_judge_nothing(known):
+    """Were L0H2, below the induction head, to cost as much, no set with it would be a control."""
+    heads = CircuitHeads(Head(0, 0), (Head(1, 0),))
+    assert upstream_of_copying(known["necessity"], heads) == ()
+    rise = pl.when(pl.col("condition") == "resample L0H2 alone").then(9.0)
+    frame = known["necessity"]["ablation_effects"].with_columns(
+        loss_change=rise.otherwise("loss_change")
+    )
+    planted = Stored(known["necessity"], ablation_effects=frame)
+    assert upstream_of_copying(planted, heads) == (Head(0, 2),)
+    for answer, n_sets in ((known["necessity"], 6), (planted, 5)):
+        held = {head for _, names in control_sets(answer, heads) for head in names}
+        assert len(held) == n_sets
+        assert ("L0H2" in held) == (n_sets == 6)
+        assert not held & {"L0H0", "L1H0"}, "circuit heads are no control"
+    rows = views.null_sets(planted, heads)
+    assert rows["upstream heads in the set"].to_list() == ["none", "L0H2", "any"]
 
 
 def test_a_circuit_takes_two_layers(known):

@@ -4,6 +4,7 @@ import polars as pl
 import pytest
 import torch
 
+from analysis.attention import Taps
 from analysis.models.load import hidden_states, load_model, unembed
 from analysis.studies.retrieval.answering.items import Example, record_items, with_example
 from analysis.studies.retrieval.answering.prompts import continuation
@@ -39,7 +40,7 @@ def test_every_candidate_has_the_probability_of_a_whole_pass(answered):
             ids = continuation(one.item, text, question.vocabulary)
             tokens = torch.tensor([[*one.ids, *ids]])
             with torch.inference_mode():
-                logits = unembed(model, hidden_states(model, tokens))[0].double()
+                logits = unembed(model, hidden_states(model, tokens, Taps()))[0].double()
             steps = logits.log_softmax(-1)[len(one.ids) - 1 : -1]
             expected = steps.gather(1, torch.tensor(ids)[:, None]).sum().item()
             assert log_p == pytest.approx(expected, abs=1e-3)
