@@ -860,7 +860,7 @@ COMMENT ON TABLE lag_measures IS 'What recall from a list comes to, for each per
 COMMENT ON COLUMN lag_measures.run IS 'The run that computed the row (runs.run)';
 COMMENT ON COLUMN lag_measures.model IS 'The model (models.model)';
 COMMENT ON COLUMN lag_measures.text IS 'The lists (texts.text)';
-COMMENT ON COLUMN lag_measures.condition IS 'The condition (ablations.condition of the same run)';
+COMMENT ON COLUMN lag_measures.condition IS 'The condition (ablations.condition of the same run); for single permutations of random sets the mean over all of a size (lag_profiles.condition)';
 COMMENT ON COLUMN lag_measures.layers IS 'Where the ablated heads lie: all, lower half or upper half';
 COMMENT ON COLUMN lag_measures.design IS 'probe: one item is shown after the list; serial: the whole list again';
 COMMENT ON COLUMN lag_measures.shown IS 'items of the list, or other words in their stead, the control';

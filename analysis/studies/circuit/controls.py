@@ -22,7 +22,7 @@ def upstream_of_copying(necessity: Evidence, heads: CircuitHeads) -> tuple[Head,
     Returns:
         The heads.
     """
-    alone = necessity["ablations"].filter(family="single").select("heads", "condition").rows()
+    alone = necessity["ablations"].filter(family="below").select("heads", "condition").rows()
     costs = {Head.parse(h): float(loss_changes(necessity, name).mean()) for h, name in alone}
     return upstream_heads(costs, heads.copiers, COPYING)
 

@@ -62,9 +62,9 @@ class CircuitNecessity(CircuitExperiment):
 
     The previous-token head and, as its control, every other head of its layer, each by four
     methods; each induction head, and all together, against random sets of as many heads outside
-    the circuit: in the same layers or, where those are too few to judge by, anywhere. Every head below the induction heads is ablated
-    alone, to know which sets hold one that everything needs. The previous-token head is ablated on
-    the shuffled block as well.
+    the circuit: in the same layers or, where those are too few to judge by, anywhere. Every head
+    below the induction heads is ablated alone, to know which sets hold one that everything needs.
+    The previous-token head is ablated on the shuffled block as well.
     """
 
     version: ClassVar[int] = 2
@@ -127,7 +127,7 @@ class CircuitNecessity(CircuitExperiment):
         together = [_ablation(method, copiers, "copiers") for method in METHODS]
         every = heads_of(self.card)
         below = [head for head in heads_below(every, copiers) if head != previous]
-        single = [_ablation(SETS_METHOD, (head,), "single") for head in below]
+        single = [_ablation(SETS_METHOD, (head,), "below") for head in below]
         sets = {"layer_matched_set": list[HeadSet](), "random_set": list[HeadSet]()}
         with suppress(UserError):
             matched = layer_matched_sets(every, copiers, self.n_draws, self.seed)
@@ -199,7 +199,7 @@ def _ablation(method: Method, heads: tuple[Head, ...], family: str) -> Condition
     """One method at all positions of some heads."""
     among = {
         "copiers": " together",
-        "single": " alone",
+        "below": " alone",
         "layer_matched_set": " as control",
         "random_set": " as random control",
     }.get(family, "")

@@ -213,7 +213,7 @@ def test_sets_are_enumerated_where_there_are_few(known):
     every = known["necessity"]["ablations"]
     anywhere = set(every.filter(family="random_set")["heads"])
     assert anywhere == {f"L{layer}H{head}" for layer in (0, 1) for head in (1, 2, 3)}
-    assert set(every.filter(family="single")["heads"]) == {"L0H1", "L0H2", "L0H3"}
+    assert set(every.filter(family="below")["heads"]) == {"L0H1", "L0H2", "L0H3"}
     sets = every.filter(family="layer_matched_set")
     assert set(sets["heads"]) == {"L1H1", "L1H2", "L1H3"}
     assert sets["draw"].to_list() == [0, 1, 2]
