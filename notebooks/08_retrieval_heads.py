@@ -127,7 +127,7 @@ def task_text(evidence, lines, study):
 
 @app.cell(hide_code=True)
 def choices_text(evidence, study):
-    shown = "" if len(evidence.choices) > 1 else " With a worked example they do not fit."
+    short = "" if len(evidence.choices) > 1 else " With a worked example they do not fit."
     mo.md(f"""
     ## Said, and preferred
 
@@ -135,7 +135,7 @@ def choices_text(evidence, study):
     greedy decoding says, and which of the {N_RECORDS} records' answers is the most probable behind
     the question, by the log probability of all its tokens. A worked example is another statement
     of the same fact, the question about it and its answer, before the context of
-    {study.n_tokens} tokens.{shown}
+    {study.n_tokens} tokens.{short}
     """)
 
 
