@@ -94,6 +94,11 @@ def set_names(sets: Iterable[HeadSet]) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(map(str, heads)) for heads in sets)
 
 
+def can_judge(n_sets: int) -> bool:
+    """Whether so many different random sets are enough for a verdict."""
+    return Null(p=1.0, size=n_sets).allows
+
+
 def heads_below(heads: Iterable[Head], judged: Iterable[Head]) -> list[Head]:
     """Heads in earlier layers than every judged one: what may lie upstream of all of them."""
     lowest = min(head.layer for head in judged)

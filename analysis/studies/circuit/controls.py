@@ -3,8 +3,8 @@
 import numpy as np
 
 from analysis.interventions import Head
-from analysis.questions.head_sets import upstream_heads
-from analysis.questions.judgement import Evidence, Null
+from analysis.questions.head_sets import can_judge, upstream_heads
+from analysis.questions.judgement import Evidence
 
 from .heads import CircuitHeads
 
@@ -51,8 +51,7 @@ def control_sets(
             if not names & above
         }
     matched, random = families.values()
-    allows = Null(p=1.0, size=len(matched)).allows
-    return matched if allows or len(matched) >= len(random) else random
+    return matched if can_judge(len(matched)) or len(matched) >= len(random) else random
 
 
 def loss_changes(answer: Evidence, condition: str) -> np.ndarray:

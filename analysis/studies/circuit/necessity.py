@@ -29,8 +29,7 @@ from analysis.interventions.heads import heads_of
 from analysis.models.load import Model
 from analysis.progress import Report, stage
 from analysis.questions.effect_rows import head_effects, loss_effects, scattered
-from analysis.questions.head_sets import heads_below
-from analysis.questions.judgement import Null
+from analysis.questions.head_sets import can_judge, heads_below
 from analysis.questions.rows import Labels, head_scores, joined
 from analysis.text.tokens import Tokens
 
@@ -62,9 +61,9 @@ class CircuitNecessity(CircuitExperiment):
 
     The previous-token head and, as its control, every other head of its layer, each by four
     methods; each induction head, and all together, against random sets of as many heads outside
-    the circuit: in the same layers or, where those are too few to judge by, anywhere. Every head
-    below the induction heads is ablated alone, to know which sets hold one that everything needs.
-    The previous-token head is ablated on the shuffled block as well.
+    the circuit: in the same layers or, where those are too few to judge by, anywhere. Then every
+    head below the induction heads is ablated alone, too, to know which sets hold one that
+    everything needs. The previous-token head is ablated on the shuffled block as well.
     """
 
     version: ClassVar[int] = 2
@@ -126,16 +125,17 @@ class CircuitNecessity(CircuitExperiment):
         alone += [_ablation(method, (head,), "copier") for method in METHODS for head in copiers]
         together = [_ablation(method, copiers, "copiers") for method in METHODS]
         every = heads_of(self.card)
-        below = [head for head in heads_below(every, copiers) if head != previous]
-        single = [_ablation(SETS_METHOD, (head,), "below") for head in below]
         sets = {"layer_matched_set": list[HeadSet](), "random_set": list[HeadSet]()}
         with suppress(UserError):
             matched = layer_matched_sets(every, copiers, self.n_draws, self.seed)
             sets["layer_matched_set"] = matched
-        if not Null(p=1.0, size=len(sets["layer_matched_set"])).allows:
-            circuit, n = (previous, *copiers), 2 * self.n_draws
+        single, n = list[Condition](), 2 * self.n_draws
+        if can_judge(n) and not can_judge(len(sets["layer_matched_set"])):
+            below = [head for head in heads_below(every, copiers) if head != previous]
+            single = [_ablation(SETS_METHOD, (head,), "below") for head in below]
             with suppress(UserError):
-                sets["random_set"] = random_sets(every, circuit, len(copiers), n, self.seed)
+                anywhere = random_sets(every, (previous, *copiers), len(copiers), n, self.seed)
+                sets["random_set"] = anywhere
         drawn = [
             replace(_ablation(SETS_METHOD, heads, family), draw=i)
             for family, found in sets.items()

@@ -15,7 +15,13 @@ from analysis.interventions.heads import heads_of
 from analysis.models.load import Model
 from analysis.questions.asked import Profile
 from analysis.questions.halves import heads_by_score
-from analysis.questions.head_sets import drawn_beside, heads_below, set_names, upstream_heads
+from analysis.questions.head_sets import (
+    can_judge,
+    drawn_beside,
+    heads_below,
+    set_names,
+    upstream_heads,
+)
 from analysis.questions.judgement import Evidence
 from analysis.questions.study import Recall, TextStudy
 from analysis.studies.atlas.study import AtlasStudy
@@ -112,9 +118,13 @@ class LagStudy(TextStudy[LagSizes]):
         return self._asked(case, family="top", sets=sets)
 
     def single(self, design: Design, ranking: tuple[str, ...]) -> LagProfiles:
-        """Without each head alone that lies in an earlier layer than every judged one; or none."""
+        """Without each head alone that lies in an earlier layer than every judged one.
+
+        There may be none; and none is asked where too few sets are drawn to judge anything.
+        """
         judged = map(Head.parse, ranking[: judged_size(set_sizes(len(ranking)))])
-        below = heads_below(heads_of(self.asked.card), judged)
+        able = can_judge(self.asked.sizes.n_draws)
+        below = heads_below(heads_of(self.asked.card), judged) if able else []
         sets = tuple((str(head),) for head in below)
         return self._asked(PLAIN._replace(design=design.value), family="single", sets=sets)
 

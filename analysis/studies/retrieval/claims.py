@@ -251,7 +251,7 @@ class RetrievalClaims(Judgement):
         None in models of more heads than there are draws, since not all are replaced alone.
         """
         names = list(map(str, self.evidence.plan.heads))
-        alone = self._curves.log_p[SINGLE]
+        alone = self._curves.log_p.get(SINGLE, {})
         if self.evidence.scores is None or not alone.keys() >= set(names):
             return {}
         base = self._curves.log_p["base"][""]

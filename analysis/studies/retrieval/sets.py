@@ -15,7 +15,7 @@ import numpy as np
 
 from analysis.errors import UserError
 from analysis.interventions import Head, HeadSet
-from analysis.questions.head_sets import heads_below
+from analysis.questions.head_sets import can_judge, heads_below
 
 RANDOM, LAYER_MATCHED = "random", "layer_matched"
 FAMILIES = (RANDOM, LAYER_MATCHED)
@@ -146,9 +146,14 @@ class SetPlan:
         return _once([one for r in able for one in self.distribution(RANDOM, r, level)])
 
     def singles(self) -> list[HeadSet]:
-        """Every head alone in models of no more heads than draws, else those below judged ones."""
+        """Every head alone in models of no more heads than draws, else those below judged ones.
+
+        None in other models where too few sets are drawn to judge anything.
+        """
         if len(self.heads) <= self.n_draws:
             return [(head,) for head in self.heads]
+        if not can_judge(self.n_draws):
+            return []
         below = {h for r in self.rankings for h in heads_below(self.heads, self.judged(r))}
         return [(head,) for head in sorted(below)]
 

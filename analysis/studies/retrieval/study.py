@@ -182,13 +182,14 @@ class RetrievalStudy(TextStudy[RetrievalSizes]):
             )
         scores = recall(self.scores())
         plan = self.plan(scores)
-        single = {f: recall(self.drawn(asked[f], plan, SINGLE)) for f in facts}
+        alone = {f: self.drawn(asked[f], plan, SINGLE) for f in facts}
+        single = {f: recall(one) for f, one in alone.items() if one.sets}
         costs = single_costs(base, single)
         above = {r: upstream_heads(costs, plan.judged(r), AREA) for r in plan.rankings}
         plan = replace(plan, upstream=above)
         curves = {
             "top": {f: recall(self.top(asked[f], plan, "zero")) for f in facts},
-            SINGLE: single,
+            **({SINGLE: single} if single else {}),
         }
         for family in (*FAMILIES, UPSTREAM):
             if self.drawn(asked[facts[0]], plan, family).sets:

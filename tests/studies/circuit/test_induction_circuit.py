@@ -62,7 +62,7 @@ def answers(model: str) -> dict[str, Stored]:
     names = {"previous": str(heads.previous), "copiers": tuple(map(str, heads.copiers))}
     asked = {
         "composition": Composition(model=model, seed=0),
-        "necessity": CircuitNecessity(model=model, **names, **SIZES, n_draws=3),
+        "necessity": CircuitNecessity(model=model, **names, **SIZES, n_draws=30),
         "paths": PathPatching(model=model, **names, **SIZES),
         "second_copy": SecondCopy(model=model, **SIZES),
     }

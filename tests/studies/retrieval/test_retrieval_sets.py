@@ -1,6 +1,7 @@
 """Which sets a curve replaces: uniform draws that never hold the top, and refusals."""
 
 from collections import Counter
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -62,8 +63,11 @@ def test_sets_with_an_upstream_head_are_kept_apart():
 
 def test_every_head_is_tried_alone_only_where_there_are_few():
     assert len(plan().singles()) == len(HEADS)
-    below = plan(n_draws=5, levels=(2,)).singles()
-    assert below == [(head,) for head in HEADS if head.layer < 2], "below the lowest judged one"
+    many = tuple(Head(layer, head) for layer in range(3) for head in range(16))
+    wide = replace(plan(n_draws=40, levels=(2,)), heads=many)
+    above = [(head,) for head in many if head.layer < 2]
+    assert wide.singles() == above, "below the lowest judged one"
+    assert replace(wide, n_draws=5).singles() == [], "five draws judge nothing anyway"
 
 
 def test_every_set_is_as_likely():
