@@ -167,7 +167,7 @@ def set_null(
     n = drawn.size if size is None else size
     p = permutation_p(judged, drawn) if drawn.size and not np.isnan(judged) else 1.0
     null = Null(p=p, size=n)
-    return null, f"permutation p {p:.3f}" if null.allows else f"not testable with {n} sets"
+    return null, f"permutation p {p:.2g}" if null.allows else f"not testable with {n} sets"
 
 
 def mixture(
