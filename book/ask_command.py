@@ -19,7 +19,8 @@ EPILOG = """\b
 A line of FILE, the span in characters of the context:
   {"id": "a1", "context": "...", "question": "Question: ... Answer:",
    "answer": "Utah", "answer_span": [120, 124], "wrong": ["Ohio", "Iowa"]}
-`wrong` may be left out. The question follows the context on a line of its own.
+`wrong` may be left out; with it, log probabilities are compared, too.
+The question follows the context on a line of its own.
 
 \b
 Example:
@@ -57,6 +58,7 @@ def ask_file(  # noqa: PLR0913 - one parameter for each option
     """
     from analysis.errors import UserError  # noqa: PLC0415 - imports torch
     from analysis.questions.asked import Asked, Profile  # noqa: PLC0415
+    from analysis.studies.retrieval.choice_views import choice_line  # noqa: PLC0415
     from analysis.studies.retrieval.own_questions import OwnQuestions  # noqa: PLC0415
     from analysis.studies.retrieval.study import RetrievalStudy  # noqa: PLC0415
     from analysis.studies.retrieval.views import cell_lines  # noqa: PLC0415
@@ -74,6 +76,8 @@ def ask_file(  # noqa: PLR0913 - one parameter for each option
     scores = store.recall(wanted)
     for line in _told(scores, len(wanted.refused)):
         say(line)
+    if any(one.item.wrong for one in wanted.prompts):
+        say(choice_line(store.recall(questions.choices())))
     if scores["retrieval_items"]["correct"].any():
         click.echo(f"answered with top heads replaced ({method}); with random ones in brackets")
         for line in cell_lines(store.recall(questions.cell(store.recall, scores))):

@@ -15,6 +15,7 @@ with app.setup:
     from analysis.studies.atlas import views as atlas_views
     from analysis.studies.atlas.study import AtlasStudy
     from analysis.studies.circuit import views
+    from analysis.studies.circuit.controls import COPYING, upstream_of_copying
     from analysis.studies.circuit.heads import circuit_heads
     from analysis.studies.circuit.study import CircuitStudy
     from analysis.studies.circuit_components import views as component_views
@@ -43,9 +44,9 @@ def finding(asked, behaviour, claims, copier_head, heads, lines):
 
     In **{asked.card.name}**, the induction head **{copier_head}** loses
     {lines["needed"].estimate} of attention to its target when the previous-token head
-    **{heads.previous}** is resampled (other heads of that layer: {lines["needed"].control};
-    *{lines["needed"].verdict}*). Through the keys of {copier_head} alone it loses
-    {lines["keys"].estimate}, through its queries alone {lines["keys"].control}
+    **{heads.previous}** is ablated, whatever stands in (other heads of that layer:
+    {lines["needed"].control}; *{lines["needed"].verdict}*). Through the keys of {copier_head}
+    alone it loses {lines["keys"].estimate}, through its queries alone {lines["keys"].control}
     (*{lines["keys"].verdict}*). Shown again, a random block costs {-behaviour["value"]:.2f} nats
     per token less; without {", ".join(map(str, heads.copiers))} the second copy costs
     {lines["together"].estimate} more (as many other heads: {lines["together"].control};
@@ -134,8 +135,8 @@ def judge(asked, evidence, induction, store):
 
 @app.cell
 def say(claims):
-    needed = views.said(claims, "previous_needed_resample")
-    keys = views.said(claims, "key_path_resample")
+    needed = views.said(claims, "previous_needed")
+    keys = views.said(claims, "key_path")
     together = views.said(claims, "copiers_needed")
     lines = {"needed": needed, "keys": keys, "together": together}
     return (lines,)
@@ -428,7 +429,7 @@ def ablated(copier_head, heads, lines, necessity):
     ablation_strip(
         views.score_falls(necessity, copier_head),
         (f"change of the induction score of {copier_head}", "ablated by"),
-        f"Without {heads.previous} (resample), {copier_head} loses {lines['needed']}",
+        f"Without {heads.previous}, {copier_head} loses {lines['needed']}",
         f"Change of the induction score of {copier_head} when one head is ablated, with 95 % "
         f"intervals over sequences: {heads.previous}, every other head of its layer, and "
         f"{heads.previous} where the second copy is shuffled and there is no score to lose.",
@@ -460,8 +461,7 @@ def path_control():
 def path_effects(claims, copier_head, heads, path_method, paths):
     path_grid(
         views.path_falls(paths, copier_head, path_method.value),
-        f"From {heads.previous} into the keys of {copier_head}: "
-        f"{views.said(claims, f'key_path_{path_method.value}')}",
+        f"From {heads.previous} into the keys of {copier_head}: {views.said(claims, 'key_path')}",
         f"Change of the induction score of {copier_head} when the contribution of one earlier head "
         "is changed in one of its inputs (resample: comes from another block; zero: is taken "
         f"out). Framed: {heads.previous}. Other large cells are other senders to the same input.",
@@ -529,6 +529,21 @@ def copying_loss(heads, lines, necessity):
         "Change of the loss on the second copy with 95 % intervals over sequences: each induction "
         "head alone, all together, and random sets of other heads in the same layers.",
     )
+
+
+@app.cell(hide_code=True)
+def copying_null_text(heads, necessity):
+    above = ", ".join(map(str, upstream_of_copying(necessity, heads))) or "none"
+    mo.md(f"""
+    Random sets drawn anywhere outside the circuit cost, by the heads in them that copying needs
+    although they lie below all induction heads ({above}; resampled alone each costs
+    {COPYING:g} nats per token or more). Sets with such a head judge nothing.
+    """)
+
+
+@app.cell
+def copying_null(heads, necessity):
+    views.null_sets(necessity, heads).with_columns(pl.selectors.float().round(2))
 
 
 @app.cell

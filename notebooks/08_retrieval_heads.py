@@ -14,6 +14,8 @@ with app.setup:
     from analysis.studies.published import NO_FILES
     from analysis.studies.published import views as published_views
     from analysis.studies.retrieval import views
+    from analysis.studies.retrieval.choice_views import choices
+    from analysis.studies.retrieval.claims import AREA
     from analysis.studies.retrieval.study import N_RECORDS, RANKINGS, RetrievalStudy
     from analysis.tables import judged_claims
     from book.live import answered, boxes, progress_bar, requested, tokens_note
@@ -29,18 +31,15 @@ def finding():
 
 @app.cell(hide_code=True)
 def retrieval_summary(asked, base_claim, claims, half, plan):
-    against = [said(claims, f"retrieval_{name}_against_random") for name in RANKINGS]
-    told = "; ".join(
-        f"{name.replace('_', ' ')}: {one.estimate} more of all answers than random heads "
-        f"(**{one.verdict}**)"
-        for name, one in zip(RANKINGS, against, strict=True)
-    )
+    told = said(claims, "retrieval_against_random")
     mo.md(f"""
     **{asked.card.name}** answers {base_claim.estimate} of the questions about one record among
-    several (by chance {base_claim.control}). Without the top {half["size"]} of
+    several (by chance {base_claim.control}), and finds the right record's answer the most probable
+    in {said(claims, "retrieval_prefers").estimate} of them. Without the top {half["size"]} of
     {len(plan.heads)} heads by summed attention ({half["heads"].replace(",", ", ")}) it answers
     {half["accuracy"]:.2f} ({half["lower"]:.2f} to {half["upper"]:.2f}). Averaged over the curve,
-    replacing the top heads costs, by {told}.
+    replacing the top heads costs {told.estimate} more of all answers than random heads, or more by
+    other rankings (**{told.verdict}**).
     """)
 
 
@@ -121,9 +120,29 @@ def task_text(evidence, lines, study):
     word or number. Heads are ranked on other items: other names, values and templates.
 
     Heads are replaced by zeros at every position of prompt and answer. **Random** sets are drawn
-    among all other heads, **layer matched** ones with as many heads in each layer. Where there
-    are no more sets than draws, all are shown.{left_out}
+    among all other heads, **layer matched** ones with as many heads in each layer; neither holds a
+    judged head or one that is known to lie upstream. Where there are no more sets than draws, all
+    are shown.{left_out}
     """)
+
+
+@app.cell(hide_code=True)
+def choices_text(evidence, study):
+    short = "" if len(evidence.choices) > 1 else " With a worked example they do not fit."
+    mo.md(f"""
+    ## Said, and preferred
+
+    A model may know the answer and begin with other words. So every question is asked twice: what
+    greedy decoding says, and which of the {N_RECORDS} records' answers is the most probable behind
+    the question, by the log probability of all its tokens. A worked example is another statement
+    of the same fact, the question about it and its answer, before the context of
+    {study.n_tokens} tokens.{short}
+    """)
+
+
+@app.cell
+def choices_table(evidence):
+    choices(evidence.choices)
 
 
 @app.cell
@@ -178,16 +197,33 @@ def curve_points(drawn_curves, ranking):
 
 
 @app.cell(hide_code=True)
-def methods_text(claims, evidence):
-    same = said(claims, "retrieval_uniform_is_query_zeroing")
-    alike, apart = views.uniform_differences(claims)
+def null_text(plan, ranking):
+    above = ", ".join(map(str, plan.upstream[ranking.value])) or "none"
+    mo.md(f"""
+    ## What random heads are
+
+    A head that everything in later layers needs is no control for these. Heads in earlier layers
+    than all top {plan.judged_level} heads that cost {AREA:.0%} of the questions or more alone count
+    as upstream: {above}. Random sets of {plan.judged_level} heads cost, as a share of all
+    questions, by the upstream heads that they hold (only those with none judge):
+    """)
+
+
+@app.cell
+def null_table(evidence, ranking):
+    views.null_sets(evidence, ranking.value).with_columns(pl.selectors.float().round(3))
+
+
+@app.cell(hide_code=True)
+def methods_text(evidence):
+    alike, apart = views.uniform_differences(evidence)
     mo.md(f"""
     ## What stands in for a head
 
     The same sets under every kind of ablation. `mean` is over other items, `resample` takes what
     the head reads on another one. `uniform` and a query of 0 are one intervention: the log
-    probability of a right answer differs by {alike:.1g} nats at most, averaged over questions;
-    from `zero` it differs by {apart:.2f}: **{same.verdict}**. Kinds shown:
+    probability of a right answer differs by {alike:.1g} nats at most; from `zero` it differs by up
+    to {apart:.2f}. Kinds shown:
     {", ".join(f"`{name}`" for name in (evidence.method, *evidence.kinds))}.
     """)
 

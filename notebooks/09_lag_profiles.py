@@ -12,7 +12,7 @@ with app.setup:
     from analysis.plots.levels import cumulative_curve
     from analysis.studies.circuit.views import said
     from analysis.studies.lags import views
-    from analysis.studies.lags.claims import Case
+    from analysis.studies.lags.claims import DROP, Case
     from analysis.studies.lags.study import METHODS, LagStudy
     from analysis.tables import judged_claims
     from analysis.text.lists import Design
@@ -32,18 +32,17 @@ def finding():
 @app.cell(hide_code=True)
 def lag_summary(asked, claims, study):
     probe, serial = (said(claims, f"lag_successor_{d}") for d in ("probe", "serial"))
-    longest = said(claims, "lag_successor_longest")
-    heads = said(claims, "lag_top_heads_probe_zero")
+    heads = said(claims, "lag_top_heads_probe")
     recency = said(claims, "lag_recency_probe")
     mo.md(f"""
-    **{asked.card.name}** reads {study.n_words} words in random order. Shown one of them again,
-    it finds the word that followed more probable than the word before by {probe.estimate} nats
-    (shown a word that is not in the list: {probe.control}; successor recalled:
-    **{probe.verdict}**). In a list shown twice whole it is by {serial.estimate}
-    (**{serial.verdict}**), and in the longest list that fits {longest.estimate}
-    (**{longest.verdict}**). Without its strongest induction heads the successor's log odds fall
-    by {heads.estimate}, without random ones by {heads.control}: **{heads.verdict}**. The end of
-    the list is preferred to its start by {recency.estimate}: **{recency.verdict}**.
+    **{asked.card.name}** reads {study.n_words} words in random order, or as many as fit. Shown one
+    of them again, it finds the word that followed more probable than the word before by at least
+    {probe.estimate} nats (shown a word that is not in the list: {probe.control}; successor
+    recalled: **{probe.verdict}**). In a list shown twice whole it is by {serial.estimate}
+    (**{serial.verdict}**). Without its strongest induction heads the successor's log odds fall
+    by {heads.estimate} or more, without random ones by {heads.control}: **{heads.verdict}**. The
+    end of the list is preferred to its start by {recency.estimate}, after a word that is not in
+    it by {recency.control}: **{recency.verdict}**.
     """)
 
 
@@ -159,6 +158,24 @@ def lag_levels(case, evidence):
         f"Log odds of the successor with more and more heads ablated ({case}): strongest induction "
         "heads with 95 % intervals over permutations, random sets with 95 % of draws.",
     )
+
+
+@app.cell(hide_code=True)
+def null_text(case, evidence):
+    above = ", ".join(map(str, evidence.upstream(case))) or "none"
+    mo.md(f"""
+    ## What random heads are
+
+    A head that everything in later layers needs is no control for these. Heads in earlier layers
+    than every judged head that cost {DROP:g} nats or more alone count as upstream: {above}. The
+    random sets that judge hold neither them nor a judged head. Others, drawn among all but the
+    judged heads, cost:
+    """)
+
+
+@app.cell
+def lag_null(case, evidence):
+    views.null_sets(evidence, case).with_columns(pl.selectors.float().round(2))
 
 
 @app.cell

@@ -860,7 +860,7 @@ COMMENT ON TABLE lag_measures IS 'What recall from a list comes to, for each per
 COMMENT ON COLUMN lag_measures.run IS 'The run that computed the row (runs.run)';
 COMMENT ON COLUMN lag_measures.model IS 'The model (models.model)';
 COMMENT ON COLUMN lag_measures.text IS 'The lists (texts.text)';
-COMMENT ON COLUMN lag_measures.condition IS 'The condition (ablations.condition of the same run)';
+COMMENT ON COLUMN lag_measures.condition IS 'The condition (ablations.condition of the same run); for single permutations of random sets the mean over all of a size (lag_profiles.condition)';
 COMMENT ON COLUMN lag_measures.layers IS 'Where the ablated heads lie: all, lower half or upper half';
 COMMENT ON COLUMN lag_measures.design IS 'probe: one item is shown after the list; serial: the whole list again';
 COMMENT ON COLUMN lag_measures.shown IS 'items of the list, or other words in their stead, the control';
@@ -907,6 +907,28 @@ COMMENT ON COLUMN retrieval_items.correct IS 'Whether that starts with the right
 COMMENT ON COLUMN retrieval_items.log_p IS 'Log probability of all tokens of the right answer, nats';
 COMMENT ON COLUMN retrieval_items.logit_difference IS 'Logit of the right answer minus that of the named wrong record''s, at the first token where they differ; NULL without a wrong record';
 COMMENT ON COLUMN retrieval_items.answer_rank IS 'Rank of the right answer''s first token among all tokens, from 1';
+
+CREATE TABLE retrieval_choices (
+    run VARCHAR NOT NULL,
+    model VARCHAR NOT NULL,
+    text VARCHAR,
+    sequence INTEGER NOT NULL,
+    item VARCHAR NOT NULL,
+    example VARCHAR NOT NULL,
+    candidate INTEGER NOT NULL,
+    answer VARCHAR NOT NULL,
+    log_p DOUBLE NOT NULL
+);
+COMMENT ON TABLE retrieval_choices IS 'How probable every answer is that the records of a context give to its question, for the model as it is';
+COMMENT ON COLUMN retrieval_choices.run IS 'The run that computed the row (runs.run)';
+COMMENT ON COLUMN retrieval_choices.model IS 'The model (models.model)';
+COMMENT ON COLUMN retrieval_choices.text IS 'The data set (texts.text): all prompts of the run';
+COMMENT ON COLUMN retrieval_choices.sequence IS 'Its place among them, from 0, as in retrieval_items of the same run';
+COMMENT ON COLUMN retrieval_choices.item IS 'Name of the item, as in retrieval_items';
+COMMENT ON COLUMN retrieval_choices.example IS 'none; or worked: another statement, question and answer stand before the context';
+COMMENT ON COLUMN retrieval_choices.candidate IS '0 for the right answer, from 1 those of the other records';
+COMMENT ON COLUMN retrieval_choices.answer IS 'The answer';
+COMMENT ON COLUMN retrieval_choices.log_p IS 'Log probability of all its tokens behind the question, nats';
 
 CREATE TABLE ranking_checks (
     run VARCHAR NOT NULL,

@@ -1,15 +1,24 @@
-"""What experiments share that replace sets of heads by one method."""
+"""What experiments share that replace sets of heads by one method, and what sets are judged by."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from analysis.interventions import Condition, HeadSet, Intervention, Method
+import numpy as np
+from jaxtyping import Float
+
+from analysis.errors import UserError
+from analysis.interventions import Condition, Head, HeadSet, Intervention, Method, random_sets
 from analysis.interventions.heads import parse_heads
+from analysis.statistics.comparisons import permutation_p
+from analysis.statistics.resampling import central
 
 from .experiment import Experiment
+from .judgement import Null
 
 UNIT = 64
 """Conditions that are stored together: what an interruption can lose."""
@@ -25,7 +34,8 @@ class HeadSets(Experiment):
     method: str
     """A value of `Method`."""
     family: str
-    """What the sets are for: `base`, `single`, `top`, `random`, `layer_matched`."""
+    """What the sets are for: `base`, `single`, `top`, `random`, `layer_matched`, or `upstream`:
+    random sets that hold a head which is known to lie upstream."""
     sets: tuple[tuple[str, ...], ...]
     """Heads such as `L1H4`, replaced together; none leaves the model as it is."""
     first_draw: int | None
@@ -77,3 +87,108 @@ class HeadSets(Experiment):
             )
             for start in range(0, len(self.sets), UNIT)
         ]
+
+
+def set_names(sets: Iterable[HeadSet]) -> tuple[tuple[str, ...], ...]:
+    """Sets of heads by name, as experiments take them."""
+    return tuple(tuple(map(str, heads)) for heads in sets)
+
+
+def can_judge(n_sets: int) -> bool:
+    """Whether so many different random sets are enough for a verdict."""
+    return Null(p=1.0, size=n_sets).allows
+
+
+def heads_below(heads: Iterable[Head], judged: Iterable[Head]) -> list[Head]:
+    """Heads in earlier layers than every judged one: what may lie upstream of all of them."""
+    lowest = min(head.layer for head in judged)
+    return [head for head in heads if head.layer < lowest]
+
+
+def upstream_heads(
+    costs: Mapping[Head, float], judged: Iterable[Head], bar: float
+) -> tuple[Head, ...]:
+    """Heads that are known to lie upstream of what is judged, and so cannot be its control.
+
+    Args:
+        costs: What replacing each head alone costs, for the heads that were replaced alone.
+        judged: The set that is judged.
+        bar: What the set must cost.
+
+    Returns:
+        Those in earlier layers than every judged head that cost at least the bar alone, in order.
+    """
+    return tuple(sorted(h for h in heads_below(costs, judged) if costs[h] >= bar))
+
+
+def drawn_beside(
+    heads: Iterable[Head],
+    excluded: tuple[Iterable[Head], Iterable[Head]],
+    size: int,
+    n_draws: int,
+    seed: int,
+) -> tuple[list[HeadSet], list[HeadSet]]:
+    """Random sets to judge a set by, and those that cannot since they hold an upstream head.
+
+    Args:
+        heads: What is drawn among.
+        excluded: The judged heads, and those upstream of them.
+        size: Heads in every set.
+        n_draws: How many sets are drawn; all there are, each once, if there are no more.
+        seed: Of the draws.
+
+    Returns:
+        Different sets without upstream heads, none where too few heads are left; and, of as many
+        draws among all but the judged heads, those that hold an upstream one.
+    """
+    judged, above = (set(part) for part in excluded)
+    every, null, mixed = list(heads), list[HeadSet](), list[HeadSet]()
+    with suppress(UserError):
+        null = random_sets(every, judged | above, size, n_draws, seed)
+    with suppress(UserError):
+        drawn = random_sets(every, judged, size, n_draws, seed)
+        mixed = [heads for heads in drawn if above & set(heads)]
+    return null, mixed
+
+
+def set_null(
+    judged: float, drawn: Float[np.ndarray, " set"], size: int | None = None
+) -> tuple[Null, str]:
+    """What different random sets say of a judged one.
+
+    Args:
+        judged: What the judged set costs; larger is more.
+        drawn: What every other set costs, each set once.
+        size: How many of them differ, if not all do.
+
+    Returns:
+        The null, and a note of its p or of why it cannot test anything.
+    """
+    n = drawn.size if size is None else size
+    p = permutation_p(judged, drawn) if drawn.size and not np.isnan(judged) else 1.0
+    null = Null(p=p, size=n)
+    return null, f"permutation p {p:.2g}" if null.allows else f"not testable with {n} sets"
+
+
+def mixture(
+    sets: Sequence[tuple[Iterable[str], float]], upstream: Iterable[str]
+) -> list[dict[str, str | int | float]]:
+    """What random sets cost by the upstream heads that they hold.
+
+    Args:
+        sets: Names of the heads of each, and what it costs.
+        upstream: Names of the heads that are known to lie upstream.
+
+    Returns:
+        Rows of `upstream heads in the set`, `sets`, `mean cost`, and the `lower` and `upper` end
+        of 95 % of them: sets without any first, then those with some, and then each kind of these.
+    """
+    above, found = set(upstream), defaultdict[str, list[float]](list)
+    for heads, cost in sets:
+        held = ", ".join(sorted(above.intersection(heads)))
+        for name in (held, "any") if held else ("none",):
+            found[name].append(cost)
+    ordered = sorted(found.items(), key=lambda each: (each[0] != "none", -len(each[1]), each[0]))
+    rows = [(name, len(costs), central(np.array(costs))) for name, costs in ordered]
+    columns = ("upstream heads in the set", "sets", "mean cost", "lower", "upper")
+    return [dict(zip(columns, (name, n, *ends), strict=True)) for name, n, ends in rows]

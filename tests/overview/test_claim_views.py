@@ -47,7 +47,7 @@ def test_a_claim_leads_to_a_cell_that_is_there(target):
 
 def test_the_first_pattern_that_fits_decides_and_an_unknown_claim_leads_to_its_chapter():
     assert views.figure_of("key_path_loss", "x") == "02_induction_circuit#path_loss"
-    assert views.figure_of("key_path_zero", "x") == "02_induction_circuit#path_effects"
+    assert views.figure_of("key_path", "x") == "02_induction_circuit#path_effects"
     assert views.figure_of("of_its_own", "03_bos_sink") == "03_bos_sink"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -10,17 +11,20 @@ import numpy as np
 import polars as pl
 
 from analysis.interventions import Head
-from analysis.questions.judgement import Evidence, Judgement, Statement
-from analysis.statistics.comparisons import permutation_p
+from analysis.questions.head_sets import set_null
+from analysis.questions.judgement import Bar, Evidence, Judgement, Statement
+from analysis.questions.variants import weakest
 from analysis.statistics.resampling import Interval, central, mean_interval
 
 from . import necessity, path_patching
+from .controls import COPYING, control_sets, loss_changes
 from .heads import MIN_SCORE, CircuitHeads, circuit_heads
 
 FIGURES = {
-    "previous_needed_*": "02_induction_circuit#ablated",
+    "previous_needed": "02_induction_circuit#ablated",
     "key_path_loss": "02_induction_circuit#path_loss",
-    "key_path_*": "02_induction_circuit#path_effects",
+    "key_path": "02_induction_circuit#path_effects",
+    "key_path_specific": "02_induction_circuit#path_effects",
     "k_composition_outlier": "02_induction_circuit#weights",
     "copiers_needed": "02_induction_circuit#copying_loss",
     "copier_writes_next_token": "02_induction_circuit#direct_logits",
@@ -36,11 +40,8 @@ BY_PATH = NEEDED / 2
 OUTLYING = 2.0
 """Standard deviations above the mean of all pairs from which a composition is an outlier."""
 
-COPYING = 0.5
-"""Rise of the loss on the second copy, nats per token, from which copying needs some heads."""
-
 COPYING_BY_PATH = 0.1
-"""The same along one path into one head."""
+"""The rise of the loss on the second copy, nats per token, along one path into one head."""
 
 WRITES = 1.0
 """Direct logit of the right token above the vocabulary's mean: its odds rise by a factor e."""
@@ -76,10 +77,9 @@ class CircuitClaims(Judgement):
 
     def claims(self) -> list[dict[str, Any]]:
         """Rows of `claims`; what the architecture cannot show has none."""
-        rows = [self._needed(method.value) for method in necessity.METHODS]
+        rows = [self._needed()]
         if "head_effects" in self.paths:
-            rows += [self._keys(method.value) for method in path_patching.METHODS]
-            rows += [self._keys_loss(), self._no_other_head()]
+            rows += [self._keys(), self._keys_loss(), self._no_other_head()]
         if "head_pairs" in self.composition:
             rows.append(self._composes())
         rows.append(self._copying())
@@ -87,116 +87,146 @@ class CircuitClaims(Judgement):
             rows.append(self._writes())
         return rows
 
-    def _needed(self, method: str) -> dict[str, Any]:
+    def _needed(self) -> dict[str, Any]:
         previous, copier = self.heads.previous, self.heads.copiers[0]
-        others = _names(self.necessity, family="layer_matched", method=method)
-        drops = [-_score_changes(self.necessity, name, copier) for name in others]
-        own = -_score_changes(self.necessity, f"{method} {previous}", copier)
-        among = np.mean(drops, axis=0) if drops else np.full_like(own, np.nan)
-        return self._claim(
-            f"previous_needed_{method}",
-            f"{copier} needs {previous}: it looks at the target with at least {NEEDED:g} less of "
-            f"its attention when {previous} is ablated ({method})",
-            ("fall of the induction score", "mean over the other heads of the layer, each alone"),
-            (self._mean(own), self._mean(among)),
-            NEEDED,
+        said = Statement(
+            claim="previous_needed",
+            statement=f"{copier} needs {previous}: it looks at the target with at least "
+            f"{NEEDED:g} less of its attention when {previous} is ablated, whatever stands in",
+            statistic="fall of the induction score",
         )
 
-    def _keys(self, method: str) -> dict[str, Any]:
+        def judged(method: str) -> dict[str, Any]:
+            others = _names(self.necessity, family="layer_matched", method=method)
+            own = -_score_changes(self.necessity, f"{method} {previous}", copier)
+            drops = [-_score_changes(self.necessity, name, copier) for name in others]
+            among = np.mean(drops, axis=0) if drops else np.full_like(own, np.nan)
+            name = "mean over the other heads of the layer, each alone"
+            return self.judged(said, own, Bar(threshold=NEEDED, control=among, control_name=name))
+
+        return weakest({method.value: judged(method.value) for method in necessity.METHODS})
+
+    def _keys(self) -> dict[str, Any]:
         previous, copier = self.heads.previous, self.heads.copiers[0]
-        path = f"path {method} {previous} -> {copier}"
-        by_keys, by_queries = (
-            -_score_changes(self.paths, f"{path}.{into}", copier) for into in "kq"
+        said = Statement(
+            claim="key_path",
+            statement=f"{previous} serves {copier} through its keys: the induction score falls by "
+            f"at least {BY_PATH:g}, and by more than through its queries, when what {previous} "
+            "writes is taken out of the one input alone, or comes from another block there",
+            statistic="fall of the induction score, keys alone",
         )
-        changed = "is taken out of" if method == "zero" else "comes from another block in"
-        return self._claim(
-            f"key_path_{method}",
-            f"{previous} serves {copier} through its keys: the induction score falls by at least "
-            f"{BY_PATH:g}, and by more than through its queries, when what {previous} writes "
-            f"{changed} the one input alone",
-            ("fall of the induction score, keys alone", "queries alone; values cannot change it"),
-            (self._mean(by_keys), self._mean(by_queries)),
-            BY_PATH,
-        )
+
+        def judged(method: str) -> dict[str, Any]:
+            path = f"path {method} {previous} -> {copier}"
+            keys, queries = (-_score_changes(self.paths, f"{path}.{into}", copier) for into in "kq")
+            name = "queries alone; values cannot change it"
+            return self.judged(
+                said, keys, Bar(threshold=BY_PATH, control=queries, control_name=name)
+            )
+
+        return weakest({method.value: judged(method.value) for method in path_patching.METHODS})
 
     def _keys_loss(self) -> dict[str, Any]:
         previous, copier = self.heads.previous, self.heads.copiers[0]
         path = f"path resample {previous} -> {copier}"
-        rises = {into: _loss_changes(self.paths, f"{path}.{into}") for into in "kqv"}
-        other = max("qv", key=lambda into: float(rises[into].mean()))
-        name = {"q": "queries", "v": "values"}[other]
-        return self._claim(
-            "key_path_loss",
-            f"Copying uses the path from {previous} to the keys of {copier}: the loss on the "
-            f"second copy rises by at least {COPYING_BY_PATH:g} nats per token, and by more than "
-            "through its queries or values, when that path carries another block",
-            ("rise of the loss on the second copy, keys alone", f"{name} alone, the larger"),
-            (self._mean(rises["k"]), self._mean(rises[other])),
-            COPYING_BY_PATH,
+        rises = {into: loss_changes(self.paths, f"{path}.{into}") for into in "kqv"}
+        said = Statement(
+            claim="key_path_loss",
+            statement=f"Copying uses the path from {previous} to the keys of {copier}: the loss on "
+            f"the second copy rises by at least {COPYING_BY_PATH:g} nats per token, and by more "
+            "than through its queries or values, when that path carries another block",
+            statistic="rise of the loss on the second copy, keys alone",
         )
+        others = {name: rises[into] for into, name in (("q", "queries"), ("v", "values"))}
+        return self._beyond_largest(said, rises["k"], others, COPYING_BY_PATH, "{} alone")
 
     def _no_other_head(self) -> dict[str, Any]:
         previous, copier = self.heads.previous, self.heads.copiers[0]
         own = -_score_changes(self.paths, f"path resample {previous} -> {copier}.k", copier)
-        others = _names(
-            self.paths, family="layer_matched", method="resample", receiver=f"{copier}.k"
+        others = self.paths["ablations"].filter(
+            family="layer_matched", method="resample", receiver=f"{copier}.k"
         )
-        drops = {name: -_score_changes(self.paths, name, copier) for name in others}
-        largest = max(drops, key=lambda name: float(drops[name].mean()), default="")
-        return self._claim(
-            "key_path_specific",
-            f"No other head of its layer serves the keys of {copier} as {previous} does",
-            (
-                "fall of the induction score when the keys alone see another block's contribution",
-                f"the largest fall by another head of the layer: {largest or 'there is none'}",
-            ),
-            (self._mean(own), self._mean(drops.get(largest, np.full_like(own, np.nan)))),
-            BY_PATH,
+        drops = {
+            head: -_score_changes(self.paths, name, copier)
+            for head, name in others.select("heads", "condition").rows()
+        }
+        said = Statement(
+            claim="key_path_specific",
+            statement=f"No other head of its layer serves the keys of {copier} as {previous} does",
+            statistic="fall of the induction score when the keys alone see another block's "
+            "contribution",
         )
+        return self._beyond_largest(said, own, drops, BY_PATH, "{}")
+
+    def _beyond_largest(
+        self,
+        said: Statement,
+        own: np.ndarray,
+        others: Mapping[str, np.ndarray],
+        threshold: float,
+        name: str,
+    ) -> dict[str, Any]:
+        """Beside the largest of others: chosen on the even sequences, judged on the odd ones."""
+        largest = max(others, key=lambda each: float(others[each][::2].mean()), default="")
+        control = others[largest] if others else np.full_like(own, np.nan)
+        words = name.format(largest) if others else "there is no other"
+        bar = Bar(
+            threshold=threshold,
+            control=control[1::2],
+            control_name=f"{words}, the largest on other sequences",
+        )
+        return self.judged(said, own[1::2], bar)
 
     def _composes(self) -> dict[str, Any]:
-        previous, copier = self.heads.previous, self.heads.copiers[0]
+        previous, copiers = self.heads.previous, self.heads.copiers
         pairs = self.composition["head_pairs"].filter(kind="k_composition")
-        ours = (
-            (pl.col("from_layer") == previous.layer)
-            & (pl.col("from_head") == previous.head)
-            & (pl.col("to_layer") == copier.layer)
-            & (pl.col("to_head") == copier.head)
-        )
-        pair = next(pairs.filter(ours).iter_rows(named=True), dict[str, Any]())
-        z = np.nan if pair.get("z") is None else pair["z"]
-        others = pairs.filter(~ours)["z"].cast(pl.Float64).fill_null(np.nan).to_numpy()
-        return self._claim(
-            "k_composition_outlier",
-            f"By their weights, the keys of {copier} read what {previous} writes more than "
-            f"{OUTLYING:g} standard deviations above the average pair of heads",
-            (
-                f"z-score of the K-composition, rank {pair.get('rank')} of {pairs.height} pairs",
-                "central 95 % of all other pairs",
+        sent = (pl.col("from_layer") == previous.layer) & (pl.col("from_head") == previous.head)
+        pair = next(
+            pairs.filter(sent, to_layer=copiers[0].layer, to_head=copiers[0].head).iter_rows(
+                named=True
             ),
-            (Interval.exactly(z), central(others)),
-            OUTLYING,
+            dict[str, Any](),
         )
+        z = np.nan if pair.get("z") is None else pair["z"]
+        circuit = sent & pl.any_horizontal(
+            (pl.col("to_layer") == c.layer) & (pl.col("to_head") == c.head) for c in copiers
+        )
+        others = pairs.filter(~circuit)["z"].cast(pl.Float64).drop_nulls().drop_nans().to_numpy()
+        null, told = set_null(z, others)
+        said = Statement(
+            claim="k_composition_outlier",
+            statement=f"By their weights, the keys of {copiers[0]} read what {previous} writes "
+            f"more than {OUTLYING:g} standard deviations above the average pair of heads",
+            statistic=f"z-score of the K-composition, rank {pair.get('rank')} of {pairs.height} "
+            "pairs",
+        )
+        note = f"control: central 95 % of the {others.size} pairs outside the circuit; {told}"
+        return self.decided(said, Interval.exactly(z), central(others), (OUTLYING, note), null=null)
 
     def _copying(self) -> dict[str, Any]:
         method = necessity.SETS_METHOD.value
         (together,) = _names(self.necessity, family="copiers", method=method)
-        rise = _loss_changes(self.necessity, together)
-        sets = _names(self.necessity, family="layer_matched_set")
-        random = np.array([_loss_changes(self.necessity, name).mean() for name in sets])
-        p = permutation_p(float(rise.mean()), random) if len(random) else np.nan
-        names = ", ".join(map(str, self.heads.copiers))
-        return self._claim(
-            "copiers_needed",
-            f"Copying needs {names}: the loss on the second copy rises by at least {COPYING:g} "
-            f"nats per token, and by more than for other heads of the same layers, when they are "
-            f"ablated together ({method})",
-            (
-                f"rise of the loss on the second copy, permutation p = {p:.3f}",
-                f"central 95 % of {len(random)} layer-matched sets",
-            ),
-            (self._mean(rise), central(random)),
-            COPYING,
+        rise = loss_changes(self.necessity, together)
+        sets = control_sets(self.necessity, self.heads)
+        null, told = set_null(float(rise.mean()), np.array([s.mean() for s in sets.values()]))
+        random = np.array([*sets.values()]).reshape(len(sets), -1)
+        said = Statement(
+            claim="copiers_needed",
+            statement=f"Copying needs {', '.join(map(str, self.heads.copiers))}: the loss on the "
+            f"second copy rises by at least {COPYING:g} nats per token, and by more than for as "
+            f"many heads outside the circuit, when they are ablated together ({method})",
+            statistic="rise of the loss on the second copy",
+        )
+        family = next(iter(sets), ("no",))[0].replace("_", " ")
+        note = f"control: central 95 % of {len(sets)} {family}s; {told}"
+        gaps = rise - (random.mean(0) if sets else np.nan)
+        return self.decided(
+            said,
+            mean_interval(rise, self.seed),
+            central(random.mean(1) if sets else np.empty(0)),
+            (COPYING, note),
+            beyond=mean_interval(gaps, self.seed),
+            null=null,
         )
 
     def _writes(self) -> dict[str, Any]:
@@ -207,29 +237,15 @@ class CircuitClaims(Judgement):
             )
             for data in ("repeated", "shuffled")
         }
-        return self._claim(
-            "copier_writes_next_token",
-            f"{copier} itself raises the right token: it adds at least {WRITES:g} to its logit "
-            "beyond what it adds to the average token",
-            ("direct logit of the next token on the second copy", "second copy shuffled"),
-            (self._mean(found["repeated"]), self._mean(found["shuffled"])),
-            WRITES,
+        said = Statement(
+            claim="copier_writes_next_token",
+            statement=f"{copier} itself raises the right token: it adds at least {WRITES:g} to its "
+            "logit beyond what it adds to the average token",
+            statistic="direct logit of the next token on the second copy",
         )
-
-    def _mean(self, values: np.ndarray) -> Interval:
-        """Over sequences, bootstrapped."""
-        return mean_interval(values, self.seed)
-
-    def _claim(
-        self,
-        claim: str,
-        statement: str,
-        said: tuple[str, str],
-        measured: tuple[Interval, Interval],
-        threshold: float,
-    ) -> dict[str, Any]:
-        words = Statement(claim=claim, statement=statement, statistic=said[0])
-        return self.decided(words, *measured, (threshold, f"control: {said[1]}"))
+        name = "the same blocks, second copy shuffled"
+        bar = Bar(threshold=WRITES, control=found["shuffled"], control_name=name)
+        return self.judged(said, found["repeated"], bar)
 
 
 def _names(answer: Evidence, **where: object) -> list[str]:
@@ -246,9 +262,3 @@ def sequences(rows: pl.DataFrame, head: Head) -> np.ndarray:
     """One head's values, by sequence."""
     own = rows.filter(pl.col("sequence").is_not_null(), layer=head.layer, head=head.head)
     return own.sort("sequence")["value"].to_numpy()
-
-
-def _loss_changes(answer: Evidence, condition: str) -> np.ndarray:
-    """Changes of the loss on the second copy, by sequence."""
-    rows = answer["ablation_effects"].filter(condition=condition, scope="second copy")
-    return rows.sort("sequence")["loss_change"].to_numpy()

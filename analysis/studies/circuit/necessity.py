@@ -1,6 +1,7 @@
 """Does an induction head need the previous-token head, and does copying need the induction head?"""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
@@ -10,14 +11,17 @@ import polars as pl
 import torch
 
 from analysis.attention import Taps
+from analysis.errors import UserError
 from analysis.interventions import (
     Condition,
     Head,
+    HeadSet,
     Intervention,
     Method,
     Pooling,
     Source,
     layer_matched_sets,
+    random_sets,
     stand_in_source,
     taps,
 )
@@ -25,6 +29,7 @@ from analysis.interventions.heads import heads_of
 from analysis.models.load import Model
 from analysis.progress import Report, stage
 from analysis.questions.effect_rows import head_effects, loss_effects, scattered
+from analysis.questions.head_sets import can_judge, heads_below
 from analysis.questions.rows import Labels, head_scores, joined
 from analysis.text.tokens import Tokens
 
@@ -55,14 +60,17 @@ class CircuitNecessity(CircuitExperiment):
     """What is lost when the heads of an induction circuit are ablated?
 
     The previous-token head and, as its control, every other head of its layer, each by four
-    methods; each induction head, and all together, against random sets of as many heads in the
-    same layers. The previous-token head is ablated on the shuffled block as well.
+    methods; each induction head, and all together, against random sets of as many heads outside
+    the circuit: in the same layers or, where those are too few to judge by, anywhere. Then every
+    head below the induction heads is ablated alone, too, to know which sets hold one that
+    everything needs. The previous-token head is ablated on the shuffled block as well.
     """
 
     version: ClassVar[int] = 2
 
     n_draws: int
-    """Random sets; all sets where there are no more than that."""
+    """Random sets in the same layers, and twice as many anywhere, since some will not do; all sets
+    where there are no more than that."""
 
     @cached_property
     def reference(self) -> Tokens:
@@ -116,12 +124,24 @@ class CircuitNecessity(CircuitExperiment):
         ]
         alone += [_ablation(method, (head,), "copier") for method in METHODS for head in copiers]
         together = [_ablation(method, copiers, "copiers") for method in METHODS]
-        sets = layer_matched_sets(heads_of(self.card), copiers, self.n_draws, self.seed)
+        every = heads_of(self.card)
+        sets = {"layer_matched_set": list[HeadSet](), "random_set": list[HeadSet]()}
+        with suppress(UserError):
+            matched = layer_matched_sets(every, copiers, self.n_draws, self.seed)
+            sets["layer_matched_set"] = matched
+        single, n = list[Condition](), 2 * self.n_draws
+        if can_judge(n) and not can_judge(len(sets["layer_matched_set"])):
+            below = [head for head in heads_below(every, copiers) if head != previous]
+            single = [_ablation(SETS_METHOD, (head,), "below") for head in below]
+            with suppress(UserError):
+                anywhere = random_sets(every, (previous, *copiers), len(copiers), n, self.seed)
+                sets["random_set"] = anywhere
         drawn = [
-            replace(_ablation(SETS_METHOD, heads, "layer_matched_set"), draw=i)
-            for i, heads in enumerate(sets)
+            replace(_ablation(SETS_METHOD, heads, family), draw=i)
+            for family, found in sets.items()
+            for i, heads in enumerate(found)
         ]
-        return [*alone, *together, *drawn]
+        return [*alone, *together, *single, *drawn]
 
     def _measure(
         self,
@@ -177,7 +197,12 @@ class CircuitNecessity(CircuitExperiment):
 
 def _ablation(method: Method, heads: tuple[Head, ...], family: str) -> Condition:
     """One method at all positions of some heads."""
-    among = {"copiers": " together", "layer_matched_set": " as control"}.get(family, "")
+    among = {
+        "copiers": " together",
+        "below": " alone",
+        "layer_matched_set": " as control",
+        "random_set": " as random control",
+    }.get(family, "")
     name = f"{method.value} {'+'.join(map(str, heads))}{among}"
     one = Intervention(method=method, heads=heads, positions=None)
     return Condition(name=name, family=family, interventions=(one,))

@@ -6,7 +6,12 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from analysis.interventions import Head
+from analysis.questions.head_sets import mixture
+from analysis.questions.judgement import Evidence
 from analysis.tables import named
+
+from .controls import upstream_of_copying
+from .heads import CircuitHeads
 
 PLACES = {
     "second_copy_target": "the target",
@@ -113,6 +118,22 @@ def loss_rises(answer: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     return _by_role(answer["ablations"], rows.select(_EFFECTS), roles).select(
         pl.col("method").alias("group"), pl.col("heads").alias("name"), *_TAIL
     )
+
+
+def null_sets(necessity: Evidence, heads: CircuitHeads) -> pl.DataFrame:
+    """What as many heads outside the circuit as there are induction heads cost copying.
+
+    Args:
+        necessity: Answer of `CircuitNecessity`.
+        heads: Those of the circuit.
+
+    Returns:
+        Rows of `mixture`, of sets that were drawn anywhere: nats per token on the second copy.
+    """
+    rows = necessity["ablation_means"].filter(scope="second copy", metric="loss_change")
+    drawn = necessity["ablations"].filter(family="random_set").join(rows, on="condition")
+    sets = [(names.split(","), cost) for names, cost in drawn.select("heads", "value").rows()]
+    return pl.DataFrame(mixture(sets, map(str, upstream_of_copying(necessity, heads))))
 
 
 def path_falls(answer: Mapping[str, pl.DataFrame], copier: str, method: str) -> pl.DataFrame:

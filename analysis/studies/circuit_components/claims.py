@@ -11,8 +11,9 @@ import numpy as np
 import polars as pl
 
 from analysis.interventions import Head
-from analysis.questions.judgement import Evidence, Judgement, Statement
-from analysis.statistics.comparisons import permutation_p
+from analysis.questions.head_sets import set_null
+from analysis.questions.judgement import Bar, Evidence, Judgement, Null, Statement
+from analysis.statistics.comparisons import sign_flip_p
 from analysis.statistics.resampling import Interval, central, mean_interval, ratio_of_sums
 from analysis.studies.circuit.claims import COPYING_BY_PATH, NEEDED, sequences
 
@@ -57,53 +58,61 @@ class ComponentEffectClaims(Judgement):
     def claims(self) -> Iterator[dict[str, Any]]:
         """Rows of `claims`."""
         chosen = f"the {self.few} components that harm {self.copier} most alone"
-        yield self._claim(
-            "components_needed",
-            f"{self.copier} needs a few components: it looks at the target with at least "
+        needed = Statement(
+            claim="components_needed",
+            statement=f"{self.copier} needs a few components: it looks at the target with at least "
             f"{NEEDED:g} less of its attention without {chosen}, and loses more than without "
             "random ones of the same weights and norms",
-            "fall of the induction score",
-            self._against_matched(self._falls),
-            NEEDED,
+            statistic="fall of the induction score",
         )
-        yield self._claim(
-            "components_needed_loss",
-            f"Copying needs them: the loss on the second copy rises by at least {COPYING_BY_PATH:g}"
-            f" nats per token without {chosen}, and by more than without random ones",
-            "rise of the loss on the second copy",
-            self._against_matched(self._rises),
-            COPYING_BY_PATH,
+        yield self._against_matched(needed, self._falls, NEEDED)
+        loss = Statement(
+            claim="components_needed_loss",
+            statement="Copying needs them: the loss on the second copy rises by at least "
+            f"{COPYING_BY_PATH:g} nats per token without {chosen}, and by more than without random "
+            "ones",
+            statistic="rise of the loss on the second copy",
         )
+        yield self._against_matched(loss, self._rises, COPYING_BY_PATH)
         n = self.effects["component_scores"].filter(score="norm").height
-        yield self._claim(
-            "components_concentrated",
-            f"What components do to {self.copier} is concentrated: the {self.few} largest effects "
-            f"of {n} are at least {CONCENTRATED:.0%} of all in summed squares, and more than by "
-            "their norms",
-            "share of the summed squared effects",
-            (
-                mean_interval(self._share("component_share_few"), self.seed),
-                mean_interval(self._share("component_norm_share"), self.seed),
-                "share that the same components have of the summed squared norms",
-            ),
-            CONCENTRATED,
+        concentrated = Statement(
+            claim="components_concentrated",
+            statement=f"What components do to {self.copier} is concentrated: the {self.few} "
+            f"largest effects of {n} are at least {CONCENTRATED:.0%} of all in summed squares, and "
+            "more than by their norms",
+            statistic="share of the summed squared effects",
         )
+        bar = Bar(
+            threshold=CONCENTRATED,
+            control=self._share("component_norm_share"),
+            control_name="share that the same components have of the summed squared norms",
+        )
+        yield self.judged(concentrated, self._share("component_share_few"), bar)
+        yield self._additive(chosen)
+
+    def _additive(self, chosen: str) -> dict[str, Any]:
+        """Is the joint fall nearer to the sum of the single ones than to the first of them?"""
         joint, alone, first = (
             self._falls(condition(family, size).name)
             for family, size in ((TOP, self.few), (SUM, self.few), (TOP, 1))
         )
-        yield self._claim(
-            "components_additive",
-            f"Effects add up: of what {self.copier} loses without {chosen}, and the sum of what it "
-            f"loses without each alone, the smaller is at least {ADDITIVE:g} of the larger, and "
-            "they are closer than the former and what it loses without the first alone",
-            "joint fall of the induction score and sum of single falls, smaller over larger",
-            (
-                closeness(joint, alone, self.seed),
-                closeness(joint, first, self.seed),
-                "joint fall and the fall without the first component alone",
-            ),
-            ADDITIVE,
+        said = Statement(
+            claim="components_additive",
+            statement=f"Effects add up: of what {self.copier} loses without {chosen}, and the sum "
+            f"of what it loses without each alone, the smaller is at least {ADDITIVE:g} of the "
+            "larger, and they are closer than the former and what it loses without the first alone",
+            statistic="joint fall of the induction score and sum of single falls, smaller over "
+            "larger",
+        )
+        nearer = np.abs(joint - first) - np.abs(joint - alone)
+        p, size = sign_flip_p(nearer, self.seed)
+        return self.decided(
+            said,
+            closeness(joint, alone, self.seed),
+            closeness(joint, first, self.seed),
+            (ADDITIVE, "control: joint fall and the fall without the first component alone"),
+            beyond=mean_interval(nearer, self.seed),
+            null=Null(p=p, size=size),
         )
 
     def _falls(self, name: str) -> np.ndarray:
@@ -119,35 +128,31 @@ class ComponentEffectClaims(Judgement):
         return rows["loss_change"].to_numpy()
 
     def _against_matched(
-        self, measure: Callable[[str], np.ndarray]
-    ) -> tuple[Interval, Interval, str]:
-        """Chosen components together, and the central 95 % of the random sets."""
+        self, said: Statement, measure: Callable[[str], np.ndarray], threshold: float
+    ) -> dict[str, Any]:
+        """Chosen components together, beside different random sets on the same sequences."""
         own = measure(condition(TOP, self.few).name)
-        sets = self.effects["ablations"].filter(family=MATCHED)
-        names = [condition(MATCHED, self.few, draw).name for draw in sets["draw"].unique().sort()]
-        random = np.array([measure(name).mean() for name in names], dtype=float)
-        words = "no other components"
-        if random.size:
-            p = permutation_p(float(own.mean()), random)
-            words = f"central 95 % of {random.size} random sets, permutation p = {p:.3f}"
-        return mean_interval(own, self.seed), central(random), words
+        sets = self.effects["ablations"].filter(family=MATCHED, size=self.few).sort("draw")
+        rows = sets.select("heads", "condition").rows()
+        different = {frozenset(parts.split(",")): name for parts, name in rows if parts}
+        random = np.array([measure(name) for name in different.values()], dtype=float)
+        drawn = random.mean(1) if different else np.empty(0)
+        null, told = set_null(float(own.mean()), drawn)
+        gaps = own - (random.mean(0) if different else np.nan)
+        note = f"control: central 95 % of {len(different)} random sets; {told}"
+        return self.decided(
+            said,
+            mean_interval(own, self.seed),
+            central(drawn),
+            (threshold, note),
+            beyond=mean_interval(gaps, self.seed),
+            null=null,
+        )
 
     def _share(self, score: str) -> np.ndarray:
         """A share of the induction head's, by sequence."""
         rows = self.effects["head_scores"].filter(score=score)
         return sequences(rows, Head.parse(self.copier))
-
-    def _claim(
-        self,
-        claim: str,
-        statement: str,
-        statistic: str,
-        measured: tuple[Interval, Interval, str],
-        threshold: float,
-    ) -> dict[str, Any]:
-        said = Statement(claim=claim, statement=statement, statistic=statistic)
-        estimate, control, words = measured
-        return self.decided(said, estimate, control, (threshold, f"control: {words}"))
 
 
 def closeness(one: np.ndarray, other: np.ndarray, seed: int) -> Interval:

@@ -9,6 +9,8 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import polars as pl
 
+from analysis.interventions import Head
+from analysis.questions.head_sets import set_null, upstream_heads
 from analysis.questions.judgement import (
     Bar,
     Evidence,
@@ -18,11 +20,10 @@ from analysis.questions.judgement import (
     answers_of,
     n_known,
 )
-from analysis.statistics.comparisons import permutation_p
-from analysis.statistics.resampling import Interval, central, mean_interval
+from analysis.questions.variants import weakest
+from analysis.statistics.resampling import central, mean_interval
 
 FIGURES = {
-    "lag_successor_longest": "09_lag_profiles#lag_lengths",
     "lag_successor_*": "09_lag_profiles#lag_chart",
     "lag_recency_*": "09_lag_profiles#lag_table",
     "lag_top_heads_*": "09_lag_profiles#lag_levels",
@@ -63,7 +64,20 @@ class LagEvidence:
     top: Mapping[Case, Evidence]
     """Without the strongest induction heads, in sets of several sizes."""
     random: Mapping[Case, Evidence]
-    """Without random sets of the same sizes, or of some of them."""
+    """Without random sets of the same sizes, or of some of them: none of the judged heads, nor
+    those upstream of them."""
+    single: Mapping[str, Evidence]
+    """Without each head below the judged ones alone, zeroed, by design; none may lie there."""
+    mixed: Mapping[Case, Evidence]
+    """Without random sets that do hold an upstream head, where there are any."""
+
+    def upstream(self, case: Case) -> tuple[Head, ...]:
+        """Heads below the judged ones of which each alone costs what these have to."""
+        answer = self.top[case]["ablations"]
+        judged = answer.filter(size=judged_size(sizes(self.top[case])))["heads"][0].split(",")
+        costs = single_costs(self.base[case.design], self.single.get(case.design))
+        return upstream_heads(costs, map(Head.parse, judged), DROP)
+
     lengths: Mapping[int, Mapping[str, Evidence]]
     """By words in the list, probed: `base`, `top` (zeroed) and `control`."""
 
@@ -90,75 +104,78 @@ class LagClaims(Judgement):
 
     def claims(self) -> list[dict[str, Any]]:
         """Rows of `claims`."""
-        return [*self._recalled(), *self._longest(), *self._against_random(), *self._halves()]
+        return [*self._recalled(), *self._against_random(), *self._halves()]
 
     def _recalled(self) -> Iterator[dict[str, Any]]:
         """Succession and recency of the model as it is."""
         for design, base in self.evidence.base.items():
             control = self.evidence.control[design]
-            yield self._succession(f"lag_successor_{design}", WORDS[design], base, control)
-            said = Statement(
+            variants = {"this list": (base, control)}
+            if design == "probe" and self.evidence.lengths:
+                n_words, answers = max(self.evidence.lengths.items())
+                variants[f"{n_words} words"] = (answers["base"], answers["control"])
+            successor = Statement(
+                claim=f"lag_successor_{design}",
+                statement=f"{WORDS[design]}, the item's successor is more than e times as "
+                "probable as its predecessor",
+                statistic="log p(+1) / p(-1), nats",
+            )
+            yield weakest(
+                {n: self._recall(successor, each, SUCCESSION) for n, each in variants.items()}
+            )
+            recency = Statement(
                 claim=f"lag_recency_{design}",
                 statement=f"{WORDS[design]}, items of the last quarter of the list are more "
-                "probable than those of the first",
+                "probable than those of the first, and more so than after a word not in the list",
                 statistic="log ratio of their mean p, neighbours of the item left out, nats",
             )
-            values = per_sequence(base, "recency")
-            found, none = mean_interval(values, self.seed), Interval.exactly(0.0)
-            note = f"n = {n_known(values)}; control: no preference"
-            yield self.decided(said, found, none, (RECENCY, note))
+            yield self._recall(recency, (base, control), RECENCY)
 
-    def _succession(
-        self, claim: str, where: str, base: Evidence, control: Evidence
+    def _recall(
+        self, said: Statement, answers: tuple[Evidence, Evidence], threshold: float
     ) -> dict[str, Any]:
-        said = Statement(
-            claim=claim,
-            statement=f"{where}, the item's successor is more than e times as probable as its "
-            "predecessor",
-            statistic="log p(+1) / p(-1), nats",
-        )
-        bar = Bar(
-            threshold=SUCCESSION,
-            control=per_sequence(control, "log_ratio"),
-            control_name="a word that is not in the list, in the item's stead",
-        )
-        return self.judged(said, per_sequence(base, "log_ratio"), bar)
-
-    def _longest(self) -> Iterator[dict[str, Any]]:
-        """Succession in the longest list."""
-        if not self.evidence.lengths:
-            return
-        n_words, answers = max(self.evidence.lengths.items())
-        yield self._succession(
-            "lag_successor_longest",
-            f"When one item of a list of {n_words} words, the longest that fits, is shown again",
-            answers["base"],
-            answers["control"],
-        )
+        """A measure of the model as it is beside the same after other words."""
+        measure = "recency" if threshold == RECENCY else "log_ratio"
+        values, control = (per_sequence(answer, measure) for answer in answers)
+        name = "a word that is not in the list, in the item's stead"
+        bar = Bar(threshold=threshold, control=control, control_name=name)
+        return self.judged(said, values, bar)
 
     def _against_random(self) -> Iterator[dict[str, Any]]:
-        """Top induction heads against random sets of as many."""
-        for case, random in self.evidence.random.items():
-            if case.layers != "all":
-                continue
-            base, top = self.evidence.base[case.design], self.evidence.top[case]
-            size = judged_size(sizes(top))
-            values = drop(base, top, size)
-            drawn = drawn_drops(base, random, size)
-            p = permutation_p(float(np.nanmean(values)), drawn)
+        """Top induction heads against random sets of as many, whatever stands in."""
+        for design in self.evidence.base:
+            cases = [c for c in self.evidence.random if c[::2] == (design, "all")]
+            cases = cases or [Case(design, "zero", "all")]
+            size = judged_size(sizes(self.evidence.top[cases[0]]))
             said = Statement(
-                claim=f"lag_top_heads_{case.design}_{case.method}",
-                statement=f"{WORDS[case.design]}, the odds of its successor fall to less than 1/e "
-                f"without the {size} strongest induction heads ({case.method}), and more than "
-                "without as many random heads",
+                claim=f"lag_top_heads_{design}",
+                statement=f"{WORDS[design]}, the odds of its successor fall to less than 1/e "
+                f"without the {size} strongest induction heads "
+                f"({', '.join(case.method for case in cases)}), and more than without as many "
+                "random heads",
                 statistic="fall of the successor's log odds, nats",
             )
-            note = (
-                f"n = {n_known(values)}; control: {len(drawn)} random sets, 95 % of their means; "
-                f"permutation p {p:.3f}"
-            )
-            found, band = mean_interval(values, self.seed), central(drawn)
-            yield self.decided(said, found, band, (DROP, note))
+            yield weakest({c.method: self._beside_random(said, c, size) for c in cases})
+
+    def _beside_random(self, said: Statement, case: Case, size: int) -> dict[str, Any]:
+        base, top = self.evidence.base[case.design], self.evidence.top[case]
+        values, drawn, gaps = drop(base, top, size), np.empty(0), np.full(1, np.nan)
+        if (random := self.evidence.random.get(case)) is not None:
+            drawn = drawn_drops(base, random, size)
+            gaps = values - mean_drops(base, random, size)
+        null, told = set_null(float(np.nanmean(values)), drawn)
+        note = (
+            f"n = {n_known(values)}; control: {len(drawn)} random sets without judged and "
+            f"upstream heads, 95 % of their means; {told}"
+        )
+        return self.decided(
+            said,
+            mean_interval(values, self.seed),
+            central(drawn),
+            (DROP, note),
+            beyond=mean_interval(gaps, self.seed),
+            null=null,
+        )
 
     def _halves(self) -> Iterator[dict[str, Any]]:
         """The upper half's strongest heads against the lower half's."""
@@ -233,7 +250,28 @@ def drawn_drops(base: Evidence, random: Evidence, size: int) -> np.ndarray:
     """The same of every random set of a size, on average over permutations."""
     whole = _measured(base, "log_odds", 0).filter(pl.col("sequence").is_null())["value"].item()
     rows = _measured(random, "log_odds", size).filter(pl.col("sequence").is_null())
-    return whole - rows["value"].to_numpy()
+    return whole - rows.sort("condition")["value"].to_numpy()
+
+
+def mean_drops(base: Evidence, random: Evidence, size: int) -> np.ndarray:
+    """The same on each permutation, on average over the sets."""
+    whole = per_sequence(base, "log_odds")
+    named = random["lag_profiles"].filter(size=size)["condition"].unique()
+    rows = random["lag_measures"].filter(
+        pl.col("sequence").is_not_null(), pl.col("condition").is_in(named.implode())
+    )
+    own, values = rows.filter(measure="log_odds"), np.full(whole.size, np.nan)
+    values[own["sequence"].to_numpy()] = own["value"].to_numpy()
+    return whole - values
+
+
+def single_costs(base: Evidence, single: Evidence | None) -> dict[Head, float]:
+    """The fall of the successor's log odds without each head alone, for those that were asked."""
+    if single is None:
+        return {}
+    names = single["ablations"].sort("condition")["heads"].to_list()
+    drops = drawn_drops(base, single, 1)
+    return {Head.parse(name): float(drop) for name, drop in zip(names, drops, strict=True)}
 
 
 def _measured(answer: Evidence, measure: str, size: int) -> pl.DataFrame:

@@ -78,6 +78,23 @@ def measure_rows(found: Recall, described: pl.DataFrame, labels: Labels) -> pl.D
     return rows.with_columns(**subject)
 
 
+def over_draws(rows: pl.DataFrame, condition: str) -> pl.DataFrame:
+    """Rows of `lag_measures` of random sets.
+
+    Args:
+        rows: Those of `measure_rows`.
+        condition: What all draws together are called.
+
+    Returns:
+        Every draw's over all permutations; and those of single permutations as means over draws.
+    """
+    single = pl.col("sequence").is_not_null()
+    by = ("model", "text", "measure", "sequence")
+    means = rows.filter(single).group_by(by, maintain_order=True).agg(pl.col("value").mean())
+    named = means.with_columns(condition=pl.lit(condition))
+    return pl.concat([rows.filter(~single), named], how="diagonal")
+
+
 def _profile(
     row: dict[str, object], p: Estimate, log_odds: Estimate, expected: np.ndarray
 ) -> pl.DataFrame:

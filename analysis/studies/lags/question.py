@@ -31,7 +31,7 @@ from analysis.text.lists import Design, ListQuestion, Lists, Shown, shown_lists
 from analysis.text.pool import Pool
 from analysis.text.tokens import Tokens, Vocabulary
 
-from .measures import drawn_profile, measure_rows, profile_rows
+from .measures import drawn_profile, measure_rows, over_draws, profile_rows
 from .recall import recall
 
 
@@ -149,7 +149,7 @@ class LagProfiles(Drawing, HeadSets):
 
         Returns:
             `ablations`, `lag_profiles` and `lag_measures`; of random sets one profile over all
-            draws, and no rows of single permutations.
+            draws, and of single permutations the mean over them, under the profile's condition.
         """
         model = self.loaded_model()
         conditions = self.conditions()
@@ -162,7 +162,7 @@ class LagProfiles(Drawing, HeadSets):
             profiles = profile_rows(found, described, labels)
         else:
             profiles = drawn_profile(found, described)
-            measures = measures.filter(pl.col("sequence").is_null())
+            measures = over_draws(measures, profiles["condition"][0])
         constants = {
             "design": pl.lit(self.design),
             "shown": pl.lit(self.shown),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,16 +10,24 @@ from functools import cached_property
 import polars as pl
 
 from analysis.errors import UserError
-from analysis.interventions import Head, Method, random_sets
+from analysis.interventions import Head, Method
+from analysis.interventions.heads import heads_of
 from analysis.models.load import Model
 from analysis.questions.asked import Profile
 from analysis.questions.halves import heads_by_score
+from analysis.questions.head_sets import (
+    can_judge,
+    drawn_beside,
+    heads_below,
+    set_names,
+    upstream_heads,
+)
 from analysis.questions.judgement import Evidence
 from analysis.questions.study import Recall, TextStudy
 from analysis.studies.atlas.study import AtlasStudy
 from analysis.text.lists import Design, Shown, max_words
 
-from .claims import FIGURES, Case, LagClaims, LagEvidence, judged_size
+from .claims import DROP, FIGURES, Case, LagClaims, LagEvidence, judged_size, single_costs
 from .question import LagProfiles, Layers
 
 METHODS = (Method.ZERO, Method.UNIFORM, Method.MEAN, Method.RESAMPLE)
@@ -109,27 +117,48 @@ class LagStudy(TextStudy[LagSizes]):
         sets = tuple(within[:size] for size in set_sizes(len(within)))
         return self._asked(case, family="top", sets=sets)
 
-    def random(self, case: Case, ranking: tuple[str, ...]) -> LagProfiles:
+    def single(self, design: Design, ranking: tuple[str, ...]) -> LagProfiles:
+        """Without each head alone that lies in an earlier layer than every judged one.
+
+        There may be none; and none is asked where too few sets are drawn to judge anything.
+        """
+        judged = map(Head.parse, ranking[: judged_size(set_sizes(len(ranking)))])
+        able = can_judge(self.asked.sizes.n_draws)
+        below = heads_below(heads_of(self.asked.card), judged) if able else []
+        sets = tuple((str(head),) for head in below)
+        return self._asked(PLAIN._replace(design=design.value), family="single", sets=sets)
+
+    def random(
+        self, case: Case, ranking: tuple[str, ...], costs: Mapping[Head, float]
+    ) -> tuple[LagProfiles, LagProfiles]:
         """Without random sets of the same layers.
 
         Args:
             case: As for `top`.
-            ranking: As for `top`; a set has none of the heads that it stands beside.
+            ranking: As for `top`.
+            costs: What each head below the judged ones costs alone.
 
         Returns:
-            Different sets of every size, or of the judged one.
+            Different sets of every size, or of the judged one, without the heads that they stand
+            beside, judged heads, and those upstream of these; and sets of the judged size that hold
+            one of the latter. There may be no set.
         """
         within = self._within(case, ranking)
         found = set_sizes(len(within))
-        kept = found if self.sizes.everywhere or case == PLAIN else [judged_size(found)]
+        judged = judged_size(found)
+        kept = found if self.sizes.everywhere or case == PLAIN else [judged]
         heads = [Head.parse(name) for name in within]
+        above = upstream_heads(costs, heads[:judged], DROP)
         n_draws, seed = self.asked.sizes.n_draws, self.asked.seed
-        sets = tuple(
-            tuple(map(str, drawn))
+        drawn = {
+            size: drawn_beside(heads, (heads[: max(size, judged)], above), size, n_draws, seed)
             for size in kept
-            for drawn in random_sets(heads, heads[:size], size, n_draws, seed)
+        }
+        null = set_names([one for sets, _ in drawn.values() for one in sets])
+        return (
+            self._asked(case, family="random", sets=null, first_draw=0),
+            self._asked(case, family="upstream", sets=set_names(drawn[judged][1]), first_draw=0),
         )
-        return self._asked(case, family="random", sets=sets, first_draw=0)
 
     def lengths(self, ranking: tuple[str, ...]) -> dict[int, dict[str, LagProfiles]]:
         """Probed lists of other lengths, up to the context: as it is, zeroed, and the control."""
@@ -154,11 +183,22 @@ class LagStudy(TextStudy[LagSizes]):
             All answers.
         """
         ranking = induction_ranking(recall(AtlasStudy(self.asked).induction_scores()))
+        base = {d.value: recall(self.base(d, Shown.ITEMS)) for d in Design}
+        singles = {d.value: self.single(d, ranking) for d in Design}
+        single = {name: recall(one) for name, one in singles.items() if one.sets}
+        costs = {name: single_costs(base[name], single.get(name)) for name in base}
+        drawn = {c: self.random(c, ranking, costs[c.design]) for c in self.drawn_cases()}
         return LagEvidence(
-            base={d.value: recall(self.base(d, Shown.ITEMS)) for d in Design},
+            base=base,
             control={d.value: recall(self.base(d, Shown.OTHERS)) for d in Design},
             top={case: recall(self.top(case, ranking)) for case in self.cases()},
-            random={case: recall(self.random(case, ranking)) for case in self.drawn_cases()},
+            random={case: recall(one) for case, (one, _) in drawn.items() if one.sets},
+            single=single,
+            mixed={
+                case: recall(one)
+                for case, (_, one) in drawn.items()
+                if one.sets and case[1:] == PLAIN[1:]
+            },
             lengths={
                 n: {role: recall(one) for role, one in asked.items()}
                 for n, asked in self.lengths(ranking).items()

@@ -2,10 +2,11 @@
 
 import polars as pl
 
+from analysis.questions.head_sets import mixture
 from analysis.questions.judgement import Evidence
 from analysis.statistics.resampling import band_columns
 
-from .claims import Case, LagEvidence, judged_size, sizes
+from .claims import Case, LagEvidence, drawn_drops, judged_size, sizes
 
 AS_IT_IS = "nothing ablated"
 CONTROL = "after a word that is not in the list"
@@ -97,6 +98,25 @@ def measures(evidence: LagEvidence, case: Case) -> pl.DataFrame:
     odds = found.filter(measure="log_odds").select("condition", ends.alias("log_odds 95 %"))
     wide = found.pivot("measure", index=("condition", "size", "heads"), values="value")
     return wide.join(odds, on="condition").select("size", "heads", *MEASURES, "log_odds 95 %")
+
+
+def null_sets(evidence: LagEvidence, case: Case) -> pl.DataFrame:
+    """What random sets of the judged size cost, by the upstream heads that they hold.
+
+    Args:
+        evidence: What recall is judged by.
+        case: Which heads, replaced by what, in which design.
+
+    Returns:
+        Rows of `mixture`: falls of the successor's log odds, nats; none without random sets.
+    """
+    size, found = judged_size(sizes(evidence.top[case])), list[tuple[list[str], float]]()
+    for group in (evidence.random, evidence.mixed):
+        if case in group:
+            names = group[case]["ablations"].filter(size=size).sort("condition")["heads"]
+            costs = drawn_drops(evidence.base[case.design], group[case], size)
+            found += [(h.split(","), float(c)) for h, c in zip(names, costs, strict=True)]
+    return pl.DataFrame(mixture(found, map(str, evidence.upstream(case))))
 
 
 def falls(evidence: LagEvidence, design: str) -> pl.DataFrame:

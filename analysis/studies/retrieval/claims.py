@@ -12,35 +12,36 @@ import polars as pl
 from jaxtyping import Float
 
 from analysis.progress import Report
-from analysis.questions.judgement import Bar, Evidence, Judgement, Statement
+from analysis.questions.head_sets import set_null
+from analysis.questions.judgement import Bar, Evidence, Judgement, Null, Statement
 from analysis.questions.rows import absence
-from analysis.statistics.comparisons import permutation_p, wilson
-from analysis.statistics.resampling import Interval, mean_interval
+from analysis.questions.variants import weakest
+from analysis.statistics.comparisons import spearman, wilson
+from analysis.statistics.resampling import Interval, central, mean_interval
 from analysis.studies.kinds.claims import per_head
 
-from .curves import ZERO_QUERY
+from .answering.items import Example
+from .choices import preferred
 from .measures import MARGIN, Curves, answerable, area, by_set, chance_of, joined, reason_untestable
 from .rankings import validity_row
-from .sets import FAMILIES, SetPlan
+from .sets import FAMILIES, RANDOM, SINGLE, SetPlan
 
 FIGURES = {
     "retrieval_baseline": "08_retrieval_heads#needle_map",
-    "retrieval_*_against_*": "08_retrieval_heads#curves_by_ranking",
-    "retrieval_*_specific": "08_retrieval_heads#retrieval_claims_chart",
-    "retrieval_*_valid": "08_retrieval_heads#retrieval_claims_chart",
-    "retrieval_uniform_is_query_zeroing": "08_retrieval_heads#curves_by_method",
+    "retrieval_prefers": "08_retrieval_heads#choices_table",
+    "retrieval_against_*": "08_retrieval_heads#curves_by_ranking",
+    "retrieval_specific": "08_retrieval_heads#retrieval_claims_chart",
+    "retrieval_valid": "08_retrieval_heads#retrieval_claims_chart",
 }
 AREA = 0.1
 """Top heads cost more than random ones if the area between the curves exceeds this share of all
-questions, averaged over the curve."""
-JUDGED_LEVEL = 4
-"""Specificity is judged at this many heads, or the curve's first level above; others are shown."""
+questions, averaged over the curve; heads below them that cost as much alone are upstream."""
 UNRELATED = 0.1
 """Nats a token that text without questions may cost."""
-ALIKE = 0.01
-"""Nats by which the answers of two equal interventions may differ."""
 VALID = 0.3
 """Spearman correlation with the single-head effect from which a ranking is called valid."""
+N_SHUFFLES = 999
+"""Random orders of the heads that a correlation is compared with."""
 _WORDS = {"random": "random heads", "layer_matched": "random heads of the same layers"}
 
 
@@ -56,19 +57,27 @@ class RetrievalEvidence:
     """Answer of the experiment that ranks the heads; None where nothing is testable."""
     base: Mapping[str, Evidence]
     """Answers of the model as it is, by fact."""
+    choices: Mapping[str, Evidence]
+    """Answers of `RecordChoices` by a value of `Example`."""
     curves: Mapping[str, Mapping[str, Evidence]]
-    """Answers by family (`top`, `random`, `layer_matched`) and testable fact."""
+    """Answers by family (`top`, `random`, `layer_matched`, `single`, `upstream`) and testable
+    fact."""
     kinds: Mapping[str, Mapping[str, Evidence]]
     """Top sets of one ranking under other methods, by method and testable fact."""
-    text: Evidence | None
-    """Top sets on text without questions; None where nothing is testable."""
+    text: Mapping[str, Evidence]
+    """Sets on text without questions: `top`, and `random` ones of as many heads as are judged."""
 
     def answers(self) -> Iterator[Evidence]:
         """All of it."""
-        for one in (self.scores, self.text):
-            if one is not None:
-                yield one
-        for group in (self.base, *self.curves.values(), *self.kinds.values()):
+        if self.scores is not None:
+            yield self.scores
+        for group in (
+            self.base,
+            self.choices,
+            self.text,
+            *self.curves.values(),
+            *self.kinds.values(),
+        ):
             yield from group.values()
 
 
@@ -92,19 +101,22 @@ class RetrievalClaims(Judgement):
             `claims`; `retrieval_curves` and `ranking_checks` where something is testable,
             `absences` where not.
         """
-        claims, frames = [self._baseline()], list[pl.DataFrame]()
+        claims, frames = [self._baseline(), *self._prefers()], list[pl.DataFrame]()
         reasons = {f: r for f, a in self.evidence.base.items() if (r := reason_untestable(f, a))}
         absences = [absence(self.card, "retrieval_curves", f, r) for f, r in reasons.items()]
         if answerable(self.evidence.base):
-            for ranking in self.evidence.plan.rankings:
-                claims += [*self._against(ranking), self._specific(ranking)]
-                claims += self._valid(ranking)
+            rankings = self.evidence.plan.rankings
+            for family in FAMILIES:
+                claims.append(weakest({r: self._against(r, family) for r in rankings}))
+            claims.append(weakest({ranking: self._specific(ranking) for ranking in rankings}))
+            valid = {ranking: self._valid(ranking) for ranking in self._checks}
+            claims += [weakest(valid)] if valid else []
+            for ranking in rankings:
                 absences += [
                     absence(self.card, f"retrieval_curves {ranking}", family, reason)
                     for family in FAMILIES
                     for reason in self.evidence.plan.refusals(family, ranking)
                 ]
-            claims += self._kinds()
             frames = self._frames()
         report(1, 1, "")
         found = {"claims": pl.DataFrame(claims, infer_schema_length=None)}
@@ -167,48 +179,70 @@ class RetrievalClaims(Judgement):
         estimate, control = Interval(float(right.mean()), *ends), Interval.exactly(chance)
         return self.decided(said, estimate, control, (chance + MARGIN, note))
 
-    def _against(self, ranking: str) -> Iterator[dict[str, Any]]:
-        """Do the top heads cost more answers than draws, over the whole curve?"""
-        for family in FAMILIES:
-            levels = self.evidence.plan.matched_levels(family, ranking)
-            if family not in self.evidence.curves or not levels:
-                continue
-            top = area(levels, self._curves.top_lost(ranking, levels))
+    def _prefers(self) -> Iterator[dict[str, Any]]:
+        """Is the right record's answer more probable than the others', said or not?"""
+        if Example.NONE.value not in self.evidence.choices:
+            return
+        found = preferred(self.evidence.choices[Example.NONE.value])
+        n, chance = found.height, found["chance"].to_numpy().mean()
+        said = Statement(
+            claim="retrieval_prefers",
+            statement="Of the answers that the records of a context give, the model finds the "
+            "right one most probable, whatever it says first, more often than by chance",
+            statistic="share of test questions whose right answer has the largest log probability",
+        )
+        right = int(found["right"].sum())
+        estimate, control = Interval(right / n, *wilson(right, n)), Interval.exactly(float(chance))
+        note = f"n = {n}; control: one of the records at random"
+        yield self.decided(said, estimate, control, (float(chance) + MARGIN, note))
+
+    def _against(self, ranking: str, family: str) -> dict[str, Any]:
+        """Do the top heads cost more answers than draws, over the levels that can tell?"""
+        plan = self.evidence.plan
+        matched = plan.matched_levels(family, ranking) if family in self.evidence.curves else ()
+        n_sets = {level: len({*plan.draws(family, ranking, level)}) for level in matched}
+        telling = [level for level, n in n_sets.items() if Null(p=1.0, size=n).allows]
+        levels = telling or matched or plan.levels
+        size = min(n_sets[n] for n in telling) if telling else max(n_sets.values(), default=0)
+        top = area(levels, self._curves.top_lost(ranking, levels))
+        drawn = np.full((0, top.size), np.nan)
+        if matched:
             drawn = area(levels, self._curves.drawn_lost(family, ranking, levels))
-            between = mean_interval(top - drawn.mean(0), self.seed)
-            draws = drawn.mean(1)
-            p = permutation_p(float(top.mean()), draws)
-            said = Statement(
-                claim=f"retrieval_{ranking}_against_{family}",
-                statement=f"Replacing the top heads by {ranking.replace('_', ' ')} costs more "
-                f"answers than replacing as many {_WORDS[family]}",
-                statistic="area between the curves: share of questions, mean over "
-                f"{', '.join(map(str, levels))} heads",
-            )
-            note = (
-                f"n = {len(top)} questions; control: {len(draws)} draws around their mean, 95 %; "
-                f"permutation p {p:.3f}"
-            )
-            band = np.quantile(draws - draws.mean(), (0.025, 0.975))
-            around = Interval(0.0, float(band[0]), float(band[1]))
-            yield self.decided(said, between, around, (AREA, note))
+        draws = drawn.mean(1)
+        null, told = set_null(float(top.mean()), draws, size)
+        between = mean_interval(top - (drawn.mean(0) if matched else np.nan), self.seed)
+        said = Statement(
+            claim=f"retrieval_against_{family}",
+            statement="Replacing the top heads, whichever score ranks them, costs more answers "
+            f"than replacing as many {_WORDS[family]}",
+            statistic="area between the curves, share of questions",
+        )
+        note = (
+            f"mean over {', '.join(map(str, levels))} heads; n = {len(top)} questions; control: "
+            f"{len(draws)} draws around their mean, 95 %, {'at least' if telling else 'at most'} "
+            f"{size} different sets at a level; {told}"
+        )
+        around = central(draws - draws.mean()) if matched else Interval.exactly(np.nan)
+        return self.decided(said, between, around, (AREA, note), beyond=between, null=null)
 
     def _specific(self, ranking: str) -> dict[str, Any]:
         """Is text without questions spared?"""
-        plan, text = self.evidence.plan, self.evidence.text
-        if text is None:
-            raise ValueError("expected effects on text beside testable questions, got none")
-        level = next((n for n in plan.levels if n >= JUDGED_LEVEL), plan.levels[-1])
-        name = joined(plan.top(ranking, level))
+        plan, losses = self.evidence.plan, text_losses(self.evidence.text["top"])
+        level = plan.judged_level
+        own = losses[joined(plan.judged(ranking))]
+        among = np.full_like(own, np.nan)
+        if RANDOM in self.evidence.text and level in plan.matched_levels(RANDOM, ranking):
+            drawn = text_losses(self.evidence.text[RANDOM])
+            sets = plan.distribution(RANDOM, ranking, level)
+            among = np.mean([drawn[joined(heads)] for heads in sets], axis=0)
         said = Statement(
-            claim=f"retrieval_{ranking}_specific",
-            statement=f"Replacing the top {level} heads by {ranking.replace('_', ' ')} costs text "
-            f"without questions less than {UNRELATED} nats a token",
+            claim="retrieval_specific",
+            statement=f"Replacing the top {level} heads, whichever score ranks them, costs text "
+            f"without questions less than {UNRELATED} nats a token, and less than random heads do",
             statistic="loss change on text, negated, nats a token",
         )
-        lost = self._curves.log_p["top"][name] - self._curves.log_p["base"][""]
-        bar = Bar(threshold=-UNRELATED, control=lost, control_name="a right answer, nats")
-        return self.judged(said, -text_losses(text)[name], bar)
+        name = "mean over random sets of as many heads"
+        return self.judged(said, -own, Bar(threshold=-UNRELATED, control=-among, control_name=name))
 
     @cached_property
     def _checks(self) -> dict[str, dict[str, Any]]:
@@ -217,7 +251,7 @@ class RetrievalClaims(Judgement):
         None in models of more heads than there are draws, since not all are replaced alone.
         """
         names = list(map(str, self.evidence.plan.heads))
-        alone = {**self._curves.log_p.get("random", {}), **self._curves.log_p["top"]}
+        alone = self._curves.log_p.get(SINGLE, {})
         if self.evidence.scores is None or not alone.keys() >= set(names):
             return {}
         base = self._curves.log_p["base"][""]
@@ -228,39 +262,21 @@ class RetrievalClaims(Judgement):
         }
         return {ranking: row for ranking, row in rows.items() if row is not None}
 
-    def _valid(self, ranking: str) -> Iterator[dict[str, Any]]:
+    def _valid(self, ranking: str) -> dict[str, Any]:
         """Do heads with a high score matter alone?"""
-        if ranking not in self._checks:
-            return
         row, n_heads = self._checks[ranking], len(self.evidence.plan.heads)
         said = Statement(
-            claim=f"retrieval_{ranking}_valid",
-            statement=f"Heads with a higher {ranking.replace('_', ' ')} cost more when they are "
+            claim="retrieval_valid",
+            statement="Heads with a higher score, whichever it is, cost more when they are "
             "replaced alone",
             statistic="Spearman correlation with the log probability of right answers that is lost",
         )
-        spread = 1.96 / np.sqrt(max(1, n_heads - 1))
-        note = f"n = {n_heads} heads, {row['n']} questions; control: unrelated rankings"
+        order, orders = np.arange(float(n_heads)), np.random.default_rng(self.seed)
+        drawn = np.array([spearman(orders.permutation(order), order) for _ in range(N_SHUFFLES)])
+        null, told = set_null(row["value"], drawn)
+        note = f"n = {n_heads} heads, {row['n']} questions; control: random orders of them; {told}"
         ends = Interval(row["value"], row["lower"], row["upper"])
-        yield self.decided(said, ends, Interval(0.0, -spread, spread), (VALID, note))
-
-    def _kinds(self) -> Iterator[dict[str, Any]]:
-        """`uniform` is query zeroing, and is not `zero`."""
-        kinds = self.evidence.kinds
-        if not {"uniform", ZERO_QUERY} <= kinds.keys():
-            return
-        uniform, query = (by_set(kinds[name], "log_p") for name in ("uniform", ZERO_QUERY))
-        zero = self._curves.log_p["top"]
-        same = np.max([np.abs(uniform[s] - query[s]) for s in uniform], axis=0)
-        other = np.max([np.abs(uniform[s] - zero[s]) for s in uniform], axis=0)
-        said = Statement(
-            claim="retrieval_uniform_is_query_zeroing",
-            statement="Answers are the same whether heads are made uniform or their queries are "
-            "set to 0, and not those with the heads zeroed",
-            statistic="largest difference of the log probability of a right answer, negated, nats",
-        )
-        bar = Bar(threshold=-ALIKE, control=-other, control_name="zeroed")
-        yield self.judged(said, -same, bar)
+        return self.decided(said, ends, central(drawn), (VALID, note), beyond=ends, null=null)
 
 
 def text_losses(text: Evidence) -> dict[str, Float[np.ndarray, " sequence"]]:

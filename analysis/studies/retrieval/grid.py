@@ -20,7 +20,7 @@ from .sets import SetPlan
 class RetrievalCell(Judgement):
     """What replacing top heads costs on questions about one fact, at one length."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     plan: SetPlan
     method: str

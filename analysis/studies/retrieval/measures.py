@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from analysis.interventions import HeadSet
+from analysis.interventions import Head, HeadSet
 from analysis.questions.judgement import Evidence
 from analysis.statistics.comparisons import holm, mcnemar_p, permutation_p, wilson
 
@@ -80,6 +80,23 @@ def chance_of(answer: Evidence) -> float:
     """1 / the number of records among which one holds the answer; 0 where no other is named."""
     n_records = float(answer["retrieval_outcomes"]["n_records"].to_numpy().mean())
     return 0.0 if n_records == 1 else 1 / n_records
+
+
+def single_costs(base: Mapping[str, Evidence], single: Mapping[str, Evidence]) -> dict[Head, float]:
+    """Share of all questions that is lost without each head alone.
+
+    Args:
+        base: Answers of the model as it is, by fact.
+        single: The same without heads, of the same facts; there may be none.
+
+    Returns:
+        Mean losses of the heads that were replaced alone.
+    """
+    if not single:
+        return {}
+    whole = by_set({fact: base[fact] for fact in single}, "correct")[""].mean()
+    alone = by_set(single, "correct")
+    return {Head.parse(name): float(whole - right.mean()) for name, right in alone.items()}
 
 
 def joined(heads: HeadSet) -> str:

@@ -7,15 +7,17 @@ from dataclasses import dataclass
 
 from analysis.interventions import HeadSet, Pooling
 from analysis.questions.halves import EVEN
+from analysis.questions.head_sets import set_names
 from analysis.questions.judgement import Evidence
 from analysis.questions.study import Recall
 from analysis.studies.retrieval.answering.decoding import Scope
 
+from .choices import FileChoices
 from .curves import FileRetrievalCurves
 from .grid import RetrievalCell
 from .measures import answerable
 from .rankings import FileRetrievalScores
-from .sets import RANDOM, named
+from .sets import RANDOM
 from .study import RetrievalStudy
 
 ABOUT = "file"
@@ -36,6 +38,10 @@ class OwnQuestions:
         return FileRetrievalScores(
             **self.study.asked.drawn(bos=self.study.asked.with_bos), file=self.file
         )
+
+    def choices(self) -> FileChoices:
+        """Which of the answers that a question names the model finds most probable."""
+        return FileChoices(**self.study.asked.drawn(bos=self.study.asked.with_bos), file=self.file)
 
     def cell(self, recall: Recall, scores: Evidence) -> RetrievalCell:
         """Curves of the top heads of every ranking beside random ones, on half of the questions.
@@ -71,6 +77,6 @@ class OwnQuestions:
             pooling=Pooling.PER_POSITION.value,
             scope=Scope.BOTH.value,
             family=family,
-            sets=named(sets),
+            sets=set_names(sets),
             first_draw=0 if family == RANDOM else None,
         )

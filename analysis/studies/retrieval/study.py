@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -12,7 +12,7 @@ from analysis.errors import UserError
 from analysis.interventions import HeadSet, Method, Pooling
 from analysis.interventions.heads import heads_of
 from analysis.models.load import Model
-from analysis.questions.asked import Profile
+from analysis.questions.head_sets import set_names, upstream_heads
 from analysis.questions.judgement import Evidence
 from analysis.questions.study import Recall, TextStudy
 from analysis.studies.kinds.ablation_sweep import AblationSweep
@@ -21,12 +21,15 @@ from analysis.studies.retrieval.answering.items import MAX_NEW
 from analysis.text.english import Split
 from analysis.text.records import FACTS
 
-from .claims import FIGURES, RetrievalClaims, RetrievalEvidence
+from .answering.items import Example
+from .choices import RecordChoices
+from .claims import AREA, FIGURES, RetrievalClaims, RetrievalEvidence
 from .curves import ZERO_QUERY, RetrievalCurves
 from .grid import RetrievalCell
-from .measures import answerable
+from .measures import answerable, single_costs
 from .rankings import MEASURED, RetrievalScores, ranking
-from .sets import FAMILIES, SetPlan, levels_up_to, named
+from .sets import FAMILIES, RANDOM, SINGLE, UPSTREAM, SetPlan, levels_up_to
+from .sizes import SIZES, RetrievalSizes
 
 RANKINGS = ("summed_attention", "retrieval_score", "qr_score")
 """Scores that heads are ranked by; the first is the one that kinds are compared on."""
@@ -37,57 +40,6 @@ N_RECORDS = 4
 MANY_HEADS = 500
 """From so many heads on, levels are those of published curves."""
 LARGE_LEVELS = (5, 10, 20, 30, 40, 50)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RetrievalSizes:
-    """How much of everything one profile measures."""
-
-    n_tokens: int
-    """Length of the prompts that heads are ranked and curves are drawn on."""
-    n_detection: int
-    """Training items a fact that heads are ranked on."""
-    n_items: int
-    """Test items a fact."""
-    n_draws: int
-    """Random orders of heads."""
-    levels: tuple[int, ...]
-    """Heads replaced together, up to a third of the model's."""
-    lengths: tuple[int, ...]
-    """Of the needle heat map and the grid; those that the model's context holds."""
-    n_per_length: int
-    """Test items a fact at each of them."""
-
-
-SIZES = {
-    Profile.TINY: RetrievalSizes(
-        n_tokens=96,
-        n_detection=3,
-        n_items=3,
-        n_draws=2,
-        levels=(1, 4),
-        lengths=(96,),
-        n_per_length=2,
-    ),
-    Profile.QUICK: RetrievalSizes(
-        n_tokens=128,
-        n_detection=12,
-        n_items=10,
-        n_draws=50,
-        levels=(1, 2, 4, 8),
-        lengths=(128, 256),
-        n_per_length=8,
-    ),
-    Profile.FULL: RetrievalSizes(
-        n_tokens=128,
-        n_detection=50,
-        n_items=125,
-        n_draws=50,
-        levels=(1, 2, 3, 4, 6, 8, 11),
-        lengths=(128, 256, 384, 502),
-        n_per_length=50,
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -142,8 +94,21 @@ class RetrievalStudy(TextStudy[RetrievalSizes]):
         return self._curves(asked, "top", plan.tops(), method)
 
     def drawn(self, asked: tuple[str, int, int], plan: SetPlan, family: str) -> RetrievalCurves:
-        """The same without random heads; a plan may have no set of a family."""
-        return self._curves(asked, family, plan.drawn(family), Method.ZERO.value)
+        """The same without random heads, or each alone; a plan may have no set of a family."""
+        sets = plan.singles() if family == SINGLE else plan.drawn(family)
+        if family == UPSTREAM:
+            sets = [heads for ranking in plan.rankings for heads in plan.mixed(ranking)]
+        return self._curves(asked, family, list(dict.fromkeys(sets)), Method.ZERO.value)
+
+    def choices(self, example: Example) -> RecordChoices:
+        """Which record's answer the model as it is finds most probable, and what it says."""
+        return RecordChoices(
+            **self.asked.drawn(bos=self.asked.with_bos),
+            n_tokens=self.n_tokens,
+            n_records=N_RECORDS,
+            n_items=self.sizes.n_items,
+            begins_with=example.value,
+        )
 
     def _curves(
         self, asked: tuple[str, int, int], family: str, sets: Sequence[HeadSet], method: str
@@ -160,8 +125,8 @@ class RetrievalStudy(TextStudy[RetrievalSizes]):
             pooling=Pooling.PER_POSITION.value,
             scope=Scope.BOTH.value,
             family=family,
-            sets=named(sets),
-            first_draw=0 if family in FAMILIES else None,
+            sets=set_names(sets),
+            first_draw=0 if family in (*FAMILIES, UPSTREAM) else None,
         )
 
     def plan(self, scores: Evidence | None, chosen: pl.Expr = MEASURED) -> SetPlan:
@@ -178,20 +143,22 @@ class RetrievalStudy(TextStudy[RetrievalSizes]):
             rankings=rankings,
             heads=heads_of(card),
             levels=self.levels,
+            upstream={},
             n_draws=self.sizes.n_draws,
             seed=self.asked.seed,
         )
 
-    def text(self, plan: SetPlan) -> AblationSweep:
-        """What text without questions loses without the top heads."""
+    def text(self, plan: SetPlan, family: str) -> AblationSweep:
+        """What text without questions loses without the top heads, or without random ones."""
+        sets = plan.tops() if family == "top" else plan.judging()
         return AblationSweep(
             **self.asked.ablated(),
             method=Method.ZERO.value,
             pooling=Pooling.PER_POSITION.value,
             positions=None,
-            family="top",
-            sets=named(plan.tops()),
-            first_draw=None,
+            family=family,
+            sets=set_names(sets),
+            first_draw=None if family == "top" else 0,
         )
 
     def evidence(self, recall: Recall) -> RetrievalEvidence:
@@ -199,25 +166,52 @@ class RetrievalStudy(TextStudy[RetrievalSizes]):
         asked = {fact: (fact, self.n_tokens, self.sizes.n_items) for fact in FACTS}
         base = {fact: recall(self.base(*asked[fact])) for fact in FACTS}
         facts = answerable(base)
-        scores = recall(self.scores()) if facts else None
+        examples = (each for each in Example if self._fits(self.choices(each)))
+        choices = {each.value: recall(self.choices(each)) for each in examples}
+        if not facts:
+            return RetrievalEvidence(
+                plan=self.plan(None),
+                method=Method.ZERO.value,
+                scope=Scope.BOTH.value,
+                scores=None,
+                base=base,
+                choices=choices,
+                curves={},
+                kinds={},
+                text={},
+            )
+        scores = recall(self.scores())
         plan = self.plan(scores)
-        curves = {"top": {f: recall(self.top(asked[f], plan, "zero")) for f in facts}}
-        for family in FAMILIES:
-            if facts and plan.drawn(family):
+        alone = {f: self.drawn(asked[f], plan, SINGLE) for f in facts}
+        single = {f: recall(one) for f, one in alone.items() if one.sets}
+        costs = single_costs(base, single)
+        above = {r: upstream_heads(costs, plan.judged(r), AREA) for r in plan.rankings}
+        plan = replace(plan, upstream=above)
+        curves = {
+            "top": {f: recall(self.top(asked[f], plan, "zero")) for f in facts},
+            **({SINGLE: single} if single else {}),
+        }
+        for family in (*FAMILIES, UPSTREAM):
+            if self.drawn(asked[facts[0]], plan, family).sets:
                 curves[family] = {f: recall(self.drawn(asked[f], plan, family)) for f in facts}
-        first = plan.only(RANKINGS[0]) if facts else plan
+        first = plan.only(RANKINGS[0])
+        texts = (self.text(plan, family) for family in ("top", RANDOM))
         return RetrievalEvidence(
             plan=plan,
             method=Method.ZERO.value,
             scope=Scope.BOTH.value,
             scores=scores,
             base=base,
-            curves=curves if facts else {},
-            kinds={m: {f: recall(self.top(asked[f], first, m)) for f in facts} for m in KINDS}
-            if facts
-            else {},
-            text=recall(self.text(plan)) if facts else None,
+            choices=choices,
+            curves=curves,
+            kinds={m: {f: recall(self.top(asked[f], first, m)) for f in facts} for m in KINDS},
+            text={one.family: recall(one) for one in texts if one.sets},
         )
+
+    def _fits(self, asked: RecordChoices) -> bool:
+        """Whether prompts leave room for an answer: an example makes them longer."""
+        longest = max(len(one.ids) for one in asked.prompts)
+        return longest + MAX_NEW <= self.asked.card.n_ctx
 
     def claims(self, evidence: RetrievalEvidence) -> RetrievalClaims:
         """What holds of retrieval heads."""

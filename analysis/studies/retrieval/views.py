@@ -6,14 +6,18 @@ from collections.abc import Iterable, Mapping
 from itertools import combinations
 from typing import Any
 
+import numpy as np
 import polars as pl
 
+from analysis.questions.head_sets import mixture
 from analysis.questions.judgement import Evidence
 from analysis.statistics.comparisons import wilson
 
-from .measures import ALL, OVERLAP
+from .claims import RetrievalEvidence
+from .curves import ZERO_QUERY
+from .measures import ALL, OVERLAP, by_set, joined
 from .rankings import EVERY
-from .sets import SetPlan
+from .sets import RANDOM, UPSTREAM, SetPlan
 
 N_BINS = 5
 """Depths are shown in as many equal parts of the context."""
@@ -138,7 +142,7 @@ def needle(answers: Iterable[Answer]) -> pl.DataFrame:
         {
             "across": f"{row['n_tokens']} tokens",
             "down": f"{row['place'] / N_BINS:.0%} to {(row['place'] + 1) / N_BINS:.0%}",
-            **_share(row["right"], row["n"]),
+            **share(row["right"], row["n"]),
         }
         for row in counted.sort("n_tokens", "place").iter_rows(named=True)
     ]
@@ -198,19 +202,47 @@ def cell_lines(cell: Answer) -> list[str]:
     return lines
 
 
-def uniform_differences(claims: pl.DataFrame) -> tuple[float, float]:
+def uniform_differences(evidence: RetrievalEvidence) -> tuple[float, float]:
     """By how much `uniform` differs from a query of 0, and from `zero`.
 
     Args:
-        claims: Rows of `RetrievalClaims`.
+        evidence: What retrieval heads are judged by, with both kinds.
 
     Returns:
-        The largest difference of a right answer's log probability over the sets, mean over
-        questions, in nats; NaN where it was not tested.
+        The largest difference of a right answer's log probability, over sets and questions, nats.
     """
-    rows = claims.filter(claim="retrieval_uniform_is_query_zeroing")
-    both = rows.select(-pl.col("estimate", "control")).rows()
-    return both[0] if both else (float("nan"), float("nan"))
+    kinds = {name: by_set(evidence.kinds[name], "log_p") for name in ("uniform", ZERO_QUERY)}
+    kinds["zero"] = by_set(evidence.curves["top"], "log_p")
+    uniform = kinds["uniform"]
+    query, zero = (
+        float(np.max([np.abs(uniform[heads] - kinds[name][heads]) for heads in uniform]))
+        for name in (ZERO_QUERY, "zero")
+    )
+    return query, zero
+
+
+def null_sets(evidence: RetrievalEvidence, ranking: str) -> pl.DataFrame:
+    """What random sets of as many heads as are judged cost, by the upstream heads that they hold.
+
+    Args:
+        evidence: What retrieval heads are judged by.
+        ranking: Which heads are judged.
+
+    Returns:
+        Rows of `mixture`: shares of all questions that are lost.
+    """
+    plan, curves = evidence.plan, evidence.curves
+    base = by_set({fact: evidence.base[fact] for fact in curves["top"]}, "correct")[""]
+    able = plan.judged_level in plan.matched_levels(RANDOM, ranking)
+    sets = {
+        RANDOM: plan.distribution(RANDOM, ranking, plan.judged_level) if able else [],
+        UPSTREAM: plan.mixed(ranking),
+    }
+    found: list[tuple[list[str], float]] = []
+    for family, every in sets.items():
+        right = by_set(curves[family], "correct") if every else {}
+        found += [(list(map(str, s)), float((base - right[joined(s)]).mean())) for s in every]
+    return pl.DataFrame(mixture(found, map(str, plan.upstream[ranking])))
 
 
 def first_heads(scores: Evidence, score: str, n_heads: int) -> str:
@@ -240,6 +272,7 @@ def widest(curves: pl.DataFrame) -> str:
     return facts(curves)[0]
 
 
-def _share(n_right: int, n: int) -> dict[str, float | int]:
+def share(n_right: int, n: int) -> dict[str, float | int]:
+    """A share of questions, with its Wilson interval."""
     lower, upper = wilson(n_right, n)
     return {"accuracy": n_right / n, "lower": lower, "upper": upper, "n": n}

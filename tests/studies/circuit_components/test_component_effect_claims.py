@@ -82,7 +82,9 @@ class Answer(dict):
     runs = ("r",)
 
 
-def evidence(top: float, alone: tuple[float, float], matched: float, shares=(0.9, 0.1)) -> Answer:
+def evidence(
+    top: float, alone: tuple[float, float], matched: float, shares=(0.9, 0.1), n_different=45
+) -> Answer:
     """What `ComponentEffects` would answer if it found these falls, the same in nats.
 
     Args:
@@ -90,13 +92,17 @@ def evidence(top: float, alone: tuple[float, float], matched: float, shares=(0.9
         alone: Without each, summed; without the first alone.
         matched: Without random ones.
         shares: Of the few largest effects, and by their norms.
+        n_different: Random sets that differ from each other, of 45.
     """
     noise = np.random.default_rng(0).normal(0, 0.01, 20)
     sets = {(TOP, ONE_EACH, None): top, (TOP, 1, None): alone[1], (SUM, ONE_EACH, None): alone[0]}
-    sets |= {(MATCHED, ONE_EACH, draw): matched + 0.01 * draw for draw in range(9)}
+    sets |= {(MATCHED, ONE_EACH, draw): matched + 0.002 * draw for draw in range(45)}
     named = {condition(*key): value for key, value in sets.items()}
     ablations = [
-        {"condition": c.name, "family": c.family, "draw": c.draw, "size": size, "heads": ""}
+        {
+            **{"condition": c.name, "family": c.family, "draw": c.draw, "size": size},
+            "heads": "" if c.draw is None else f"q:{c.draw % n_different},k:0",
+        }
         for c, (_, size, _) in zip(named, sets, strict=True)
     ]
     effects = [
@@ -135,12 +141,18 @@ def test_claims_follow_the_numbers(worded):
     clear = verdicts(worded, evidence(0.6, (0.65, 0.2), 0.05))
     assert clear == dict.fromkeys(names, "supported")
     nothing = verdicts(worded, evidence(0.02, (0.2, 0.1), 0.02, (0.2, 0.1)))
-    assert nothing == dict.fromkeys(names, "not supported")
+    assert nothing == dict.fromkeys(names, "refuted")
     common = verdicts(worded, evidence(0.6, (0.65, 0.2), 0.7, (0.9, 0.95)))
-    assert common["needed"] == common["needed_loss"] == common["concentrated"] == "not supported"
+    assert common["needed"] == common["needed_loss"] == common["concentrated"] == "not shown"
     one = verdicts(worded, evidence(0.6, (0.65, 0.61), 0.05))
-    assert one["additive"] == "not supported", "the first alone explains it better"
+    assert one["additive"] == "not shown", "the first alone explains it better"
     half = verdicts(worded, evidence(0.6, (1.3, 0.2), 0.05))
-    assert half["additive"] == "not supported", "one makes up for another"
-    unsure = verdicts(worded, evidence(0.6, (0.65, 0.2), 0.55))
-    assert unsure["needed"] == "undecided"
+    assert half["additive"] == "refuted", "one makes up for another"
+    usual = verdicts(worded, evidence(0.6, (0.65, 0.2), 0.55))
+    assert usual["needed"] == "not shown", "five of the random sets cost as much"
+
+
+def test_coinciding_random_sets_count_once(worded):
+    few = verdicts(worded, evidence(0.6, (0.65, 0.2), 0.05, n_different=38))
+    assert few["needed"] == few["needed_loss"] == "not testable"
+    assert few["additive"] == few["concentrated"] == "supported"

@@ -49,6 +49,8 @@ def test_questions_of_a_file_are_asked_and_heads_replaced(lines, tmp_path):
     assert done.exit_code == 0
     first, *rest = done.stdout.splitlines()
     assert first == f"{N_ITEMS} asked, 0 refused, {N_ITEMS} answered correctly"
+    preferred = f"{N_ITEMS} of {N_ITEMS} preferred to the wrong answers that are named"
+    assert f"{preferred} (by chance {N_ITEMS / 3:.1f})" in rest
     (ranked,) = [line for line in rest if line.startswith("  retrieval_score   L")]
     assert {name[:2] for name in ranked.split() if name[0] == "L"} >= {"L2"}
     (curve,) = [line for line in rest if line.startswith("  retrieval_score   0:")]

@@ -1,6 +1,8 @@
 """Claims on retrieval heads: planted answers that must support them, and others that must not."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from types import MappingProxyType
 from zlib import crc32
 
 import numpy as np
@@ -12,16 +14,18 @@ from analysis.models.card import read_card
 from analysis.statistics.comparisons import permutation_p
 from analysis.studies.published import NO_FILES
 from analysis.studies.published import views as published_views
-from analysis.studies.retrieval import views
+from analysis.studies.retrieval import choice_views, views
 from analysis.studies.retrieval.claims import RetrievalClaims, RetrievalEvidence
 from analysis.studies.retrieval.grid import RetrievalCell
 from analysis.studies.retrieval.measures import ALL, area, joined
-from analysis.studies.retrieval.sets import LAYER_MATCHED, RANDOM, SetPlan
+from analysis.studies.retrieval.sets import LAYER_MATCHED, RANDOM, SINGLE, UPSTREAM, SetPlan
 from tests.questions.test_experiments import silent
 from tests.studies.atlas.test_claims import Stored
 
 N_ITEMS = 40
-HEADS = tuple(Head(layer, head) for layer in range(2) for head in range(4))
+HEADS = tuple(Head(layer, head) for layer in range(2) for head in range(16))
+"""Beside two of them stand 435 sets of as many, and 91 in the layer of the two."""
+NOTHING = MappingProxyType({})
 GOOD = (Head(1, 3), Head(1, 1))
 RANKED = (*GOOD, *(head for head in HEADS if head not in GOOD))
 FACTS = ("employees", "headquarters")
@@ -35,7 +39,7 @@ def needed(heads: HeadSet) -> float:
 
     All others matter a little, each less than the one before it.
     """
-    left = 1 - 0.01 * sum(len(HEADS) - RANKED.index(head) for head in heads)
+    left = 1 - 0.002 * sum(len(HEADS) - RANKED.index(head) for head in heads)
     return left * {0: 1.0, 1: 0.7, 2: 0.1}[len(set(heads) & set(GOOD))]
 
 
@@ -52,9 +56,14 @@ def hopeless(_heads: HeadSet) -> float:
     return 0.0
 
 
-def plan(ranked: tuple[Head, ...] = RANKED) -> SetPlan:
+def plan(ranked: tuple[Head, ...] = RANKED, upstream=NOTHING) -> SetPlan:
     return SetPlan(
-        rankings=dict.fromkeys(RANKINGS, ranked), heads=HEADS, levels=(1, 2), n_draws=60, seed=0
+        rankings=dict.fromkeys(RANKINGS, ranked),
+        heads=HEADS,
+        levels=(1, 2),
+        upstream=upstream,
+        n_draws=60,
+        seed=0,
     )
 
 
@@ -118,12 +127,30 @@ def text(sets: list[HeadSet], cost: float) -> Stored:
     )
 
 
+def chosen(share: float, n_candidates: int = 4) -> Stored:
+    """The right candidate is the most probable in a share of questions."""
+    rng = np.random.default_rng(5)
+    rows = [
+        {"sequence": i, "candidate": k, "log_p": -1.0 if (k == 0) == good else -2.0}
+        for i, good in enumerate(rng.random(N_ITEMS) < share)
+        for k in range(n_candidates)
+    ]
+    items = pl.DataFrame({"correct": [False] * N_ITEMS})
+    return Stored(retrieval_choices=pl.DataFrame(rows), retrieval_items=items)
+
+
 def evidence(
-    share: Share, cost: float = 0.01, ranked: tuple[Head, ...] = RANKED
+    share: Share,
+    cost: float = 0.01,
+    ranked: tuple[Head, ...] = RANKED,
+    upstream=NOTHING,
+    random_cost: float = 0.05,
 ) -> RetrievalEvidence:
-    made = plan(ranked)
+    made = plan(ranked, upstream)
     base = {fact: answered(fact, [()], share) for fact in FACTS}
     families = {"top": made.tops(), **{f: made.drawn(f) for f in (RANDOM, LAYER_MATCHED)}}
+    families[SINGLE] = made.singles()
+    families[UPSTREAM] = made.mixed(RANKINGS[0])
     only = made.only(RANKINGS[0]).tops()
     shifts = {"uniform": -1.0, "zero_query": -1.0}
     return RetrievalEvidence(
@@ -132,15 +159,17 @@ def evidence(
         scope="prefill+decode",
         scores=scored(ranked),
         base=base,
+        choices={"none": chosen(0.9), "worked": chosen(1.0)},
         curves={
             family: {fact: answered(fact, sets, share) for fact in FACTS}
             for family, sets in families.items()
+            if sets
         },
         kinds={
             method: {fact: answered(fact, only, share, shift) for fact in FACTS}
             for method, shift in shifts.items()
         },
-        text=text(made.tops(), cost),
+        text={"top": text(made.tops(), cost), RANDOM: text(made.judging(), random_cost)},
     )
 
 
@@ -161,32 +190,81 @@ def test_heads_that_are_needed_are_found(judged):
     assert set(found.values()) == {"supported"}
     assert set(found) == {
         "retrieval_baseline",
-        "retrieval_uniform_is_query_zeroing",
-        *(
-            f"retrieval_{ranking}_{claim}"
-            for ranking in RANKINGS
-            for claim in ("against_random", "against_layer_matched", "specific", "valid")
-        ),
+        "retrieval_prefers",
+        "retrieval_against_random",
+        "retrieval_against_layer_matched",
+        "retrieval_specific",
+        "retrieval_valid",
     }
+
+
+# negative control: 11 layer-matched sets, however often they are drawn, are 11
+def test_coinciding_draws_cannot_test(judged):
+    found = evidence(needed)
+    few = tuple(head for head in HEADS if head.head < 4)
+    small = replace(found.plan, heads=few, rankings=dict.fromkeys(RANKINGS, few[::-1]))
+    made = {
+        family: {fact: answered(fact, sets, needed) for fact in FACTS}
+        for family, sets in (
+            ("top", small.tops()),
+            (LAYER_MATCHED, small.drawn(LAYER_MATCHED)),
+            (RANDOM, small.drawn(RANDOM)),
+            (SINGLE, small.singles()),
+        )
+    }
+    alone = {"top": text(small.tops(), 0.01), RANDOM: text(small.judging(), 0.05)}
+    scores = scored(few[::-1])
+    frames = judged(replace(found, plan=small, curves=made, text=alone, scores=scores, kinds={}))
+    row = frames["claims"].filter(claim="retrieval_against_layer_matched").row(0, named=True)
+    assert (row["verdict"], row["n_null"]) == ("not testable", 2)
+    assert "not testable with 2 sets" in row["statistic"]
+
+
+def test_random_sets_are_told_apart_by_the_upstream_heads_in_them():
+    above = (Head(0, 2),)
+    found = evidence(needed, upstream=dict.fromkeys(RANKINGS, above))
+    rows = views.null_sets(found, RANKINGS[0])
+    assert rows["upstream heads in the set"].to_list() == ["none", "L0H2", "any"]
+    assert rows["sets"].to_list() == [
+        len(found.plan.distribution(RANDOM, RANKINGS[0], 2)),
+        *[len(found.plan.mixed(RANKINGS[0]))] * 2,
+    ]
+
+
+@pytest.mark.parametrize(("share", "verdict"), [(0.9, "supported"), (0.05, "refuted")])
+def test_what_is_preferred_is_judged_beside_what_is_said(judged, share, verdict):
+    found = {**vars(evidence(hopeless)), "choices": {"none": chosen(share)}}
+    frames = judged(RetrievalEvidence(**found))
+    assert verdicts(frames)["retrieval_prefers"] == verdict
+    row = frames["claims"].filter(claim="retrieval_prefers").row(0, named=True)
+    assert row["control"] == 0.25
+    table = choice_views.choices(found["choices"]).row(0, named=True)
+    assert (table["answered"], table["chance"]) == (0.0, 0.25)
+    assert table["preferred"] == pytest.approx(row["estimate"])
 
 
 def test_heads_like_all_others_are_not(judged):
     found = verdicts(judged(evidence(indifferent)))
-    for ranking in RANKINGS:
-        for claim in ("against_random", "against_layer_matched", "valid"):
-            assert found[f"retrieval_{ranking}_{claim}"] != "supported"
+    for claim in ("against_random", "against_layer_matched", "valid"):
+        assert found[f"retrieval_{claim}"] != "supported"
 
 
 def test_a_ranking_that_misses_the_heads_is_not_supported(judged):
     found = verdicts(judged(evidence(needed, ranked=RANKED[::-1])))
-    assert found["retrieval_summed_attention_against_random"] == "not supported"
-    assert found["retrieval_summed_attention_valid"] == "not supported"
+    assert found["retrieval_against_random"] == "refuted"
+    assert found["retrieval_valid"] == "refuted"
 
 
 def test_heads_that_all_text_needs_are_not_specific(judged):
     found = verdicts(judged(evidence(needed, cost=1.0)))
-    assert found["retrieval_qr_score_specific"] == "not supported"
-    assert found["retrieval_qr_score_against_random"] == "supported"
+    assert found["retrieval_specific"] == "refuted"
+    assert found["retrieval_against_random"] == "supported"
+
+
+# negative control: text that any random set harms less is not spared
+def test_heads_that_text_needs_more_than_random_ones_are_not_specific(judged):
+    found = verdicts(judged(evidence(needed, cost=0.05, random_cost=0.01)))
+    assert found["retrieval_specific"] == "not shown"
 
 
 @pytest.mark.parametrize(
@@ -195,7 +273,7 @@ def test_heads_that_all_text_needs_are_not_specific(judged):
 def test_nothing_is_judged_on_a_task_that_the_model_cannot_do(judged, share, words):
     frames = judged(evidence(share))
     assert "retrieval_curves" not in frames
-    assert [*verdicts(frames)] == ["retrieval_baseline"]
+    assert [*verdicts(frames)] == ["retrieval_baseline", "retrieval_prefers"]
     assert verdicts(frames)["retrieval_baseline"] != "supported"
     assert frames["absences"].height == len(FACTS)
     assert all(words in reason for reason in frames["absences"]["reason"])

@@ -68,7 +68,11 @@ class Conversation:
         return hidden
 
     def answers(
-        self, questions: Int[Tensor, "row pos"], n_new: int, stop: Sequence[int], watch: Watch
+        self,
+        questions: Int[Tensor, "row pos"],
+        n_new: int,
+        stop: Sequence[int],
+        watch: Watch | None,
     ) -> list[tuple[int, ...]]:
         """Greedy answers, one token at a time.
 

@@ -1,7 +1,8 @@
 """Retrieval items: records in filler, and a question that one of them answers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import Enum
 from functools import cached_property, lru_cache
 from random import Random
 
@@ -16,6 +17,16 @@ N_DRAWN = 400
 """Draws that the values of a fact are collected from: every state, hundreds of numbers."""
 MAX_TRIES = 100
 """How often a context is drawn again until it has exactly the tokens asked for."""
+
+
+class Example(Enum):
+    """What stands before a context, to show what kind of answer is asked for."""
+
+    NONE = "none"
+    """Nothing."""
+
+    WORKED = "worked"
+    """A statement of the same fact about another firm, the question about it, and its answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +138,37 @@ def record_items(  # noqa: PLR0913 - every choice is the caller's
                 name=f"{split.value}/{fact}/{n_tokens}",
             )
         )
+    )
+
+
+def with_example(item: Item, example: Example) -> Item:
+    """An item of generated records with an example before its context.
+
+    Args:
+        item: About one of `analysis.text.records.FACTS`.
+        example: Which; its firm and value are those of training, the same for every item.
+
+    Returns:
+        The item, its spans where they are now; its depth stays that in its own context.
+    """
+    if example is Example.NONE:
+        return item
+    rng = Random(f"example/{item.fact}")
+    firm = f"{words.FIRMS[0]} {words.TRADES[0]}"
+    value = records.value(rng, Split.TRAIN, item.fact)
+    stated = records.STATEMENTS[item.fact][0].format(firm=firm, value=value)
+    asked = records.QUESTIONS[Split.TEST][item.fact][0].format(firm=firm)
+    before = f"{stated}\nQuestion: {asked} Answer: {value}\n\n"
+
+    def moved(span: tuple[int, int]) -> tuple[int, int]:
+        return span[0] + len(before), span[1] + len(before)
+
+    return replace(
+        item,
+        context=before + item.context,
+        answer_span=moved(item.answer_span),
+        sentence_span=moved(item.sentence_span),
+        documents=tuple(moved(span) for span in item.documents),
     )
 
 

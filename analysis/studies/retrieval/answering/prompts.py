@@ -98,8 +98,8 @@ def prompt(item: Item, vocabulary: Vocabulary, *, bos: bool) -> Prompt:
         documents=tuple(overlapping(span) for span in item.documents),
         gold=item.documents.index(item.sentence_span),
         query=overlapping((n_context, len(item.text))),
-        answer=_continuation(item, encoded.ids, item.answer, vocabulary),
-        wrong=None if wrong is None else _continuation(item, encoded.ids, wrong, vocabulary),
+        answer=continuation(item, item.answer, vocabulary),
+        wrong=None if wrong is None else continuation(item, wrong, vocabulary),
     )
 
 
@@ -129,12 +129,14 @@ def null_prompt(asked: Prompt, vocabulary: Vocabulary, *, bos: bool) -> Prompt:
     return found
 
 
-def _continuation(
-    item: Item, before: Sequence[int], answer: str, vocabulary: Vocabulary
-) -> tuple[int, ...]:
-    """Ids of a space and an answer behind a prompt."""
-    whole = vocabulary.encode(f"{item.text} {answer}")
-    if whole[: len(before)] != list(before) or len(whole) == len(before):
+def continuation(item: Item, answer: str, vocabulary: Vocabulary) -> tuple[int, ...]:
+    """Ids of a space and an answer behind a prompt.
+
+    Raises:
+        UserError: The tokenizer merges the question with what follows.
+    """
+    before, whole = (vocabulary.encode(text) for text in (item.text, f"{item.text} {answer}"))
+    if whole[: len(before)] != before or len(whole) == len(before):
         raise UserError(
             f"expected a tokenizer that keeps the prompt of {item.id} apart from its answer, it "
             "merges them; end the question with `Answer:`"

@@ -1,0 +1,45 @@
+"""One claim that is tested in several ways: it holds if it holds in all of them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from .judgement import Verdict
+
+WEAKEST_FIRST = (
+    Verdict.REFUTED,
+    Verdict.NOT_SHOWN,
+    Verdict.UNDECIDED,
+    Verdict.NOT_TESTABLE,
+    Verdict.SUPPORTED,
+)
+"""Of several ways to test a claim the first of these decides."""
+
+
+def weakest(variants: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The row of a claim that was tested in several ways.
+
+    Args:
+        variants: Rows of `claims` by what tells them apart, at least one; claim and statement are
+            those of all of them.
+
+    Returns:
+        The row that decides: that of the weakest verdict and, among equal ones, of the lowest end
+        above the threshold. Its statistic says every estimate.
+    """
+
+    def strength(name: str) -> tuple[int, float]:
+        row = variants[name]
+        low = float("-inf") if row["lower"] is None else row["lower"] - row["threshold"]
+        return WEAKEST_FIRST.index(Verdict(row["verdict"])), low
+
+    decides = min(variants, key=strength)
+    row = dict(variants[decides])
+    if len(variants) > 1:
+        each = ", ".join(f"{name} {_told(one)}" for name, one in variants.items())
+        row["statistic"] = f"{row['statistic']}; {decides} decides: {each}"
+    return row
+
+
+def _told(row: Mapping[str, Any]) -> str:
+    value = "unknown" if row["estimate"] is None else f"{row['estimate']:.3g}"
+    return f"{value} ({row['verdict']})"
