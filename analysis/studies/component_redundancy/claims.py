@@ -90,8 +90,8 @@ class ComponentRedundancyClaims(Judgement):
             said = Statement(
                 claim=f"component_redundant_{place}",
                 statement=f"With {self.evidence.pair} ablated at t and t-1, removing the values "
-                f"at t-1 changes {where} by less than half of what it does alone, unlike at other "
-                "offsets and with other pairs of components ablated",
+                f"at t-1 changes {where} by less than half of what it does alone, a smaller share "
+                "than at other offsets and with other pairs of components ablated",
                 statistic="R of B(all) at offset 1, each between -1 and 1, mean over sequences",
             )
             note = (

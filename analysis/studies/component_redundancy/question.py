@@ -18,7 +18,7 @@ from analysis.components.ablation import Ablation, Arms, Mode
 from analysis.components.decomposed import Masks, masked
 from analysis.components.stacking import continued, stacks
 from analysis.interventions import NOTHING, Condition, Endings, Method, Opening, endings, opening
-from analysis.interventions.passes.endings import first_position, opened
+from analysis.interventions.passes.endings import continues, first_position, opened
 from analysis.models.load import unembed
 from analysis.progress import Report
 from analysis.studies.redundancy.measures import Measured, Read, kl, read
@@ -82,6 +82,7 @@ class ComponentRedundancy(ComponentsAtPosition, ValueRedundancy):
         model = ablation.decomposition.model
         with torch.inference_mode():
             start = opening(model, ablation.tokens)
+            continues(model)  # a measurement, which no mask may disturb
             target = unembed(model, start.endings.hidden[0]).double()
             reads = [self._read(ablation, draws, start) for draws in (arms.base, arms.ablated)]
             plain, after = (_together(each) for each in reads)

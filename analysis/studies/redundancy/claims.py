@@ -62,15 +62,15 @@ class RedundancyClaims(Judgement):
             "attention": (
                 layer,
                 f"More than half of what the values at t-1 bring to the attention output of layer "
-                f"{layer} at t comes through {head}, unlike at other offsets and through other "
-                "heads",
+                f"{layer} at t comes through {head}, a larger share than at other offsets and "
+                "through other heads",
                 "R = 1 - |A - AB|^2 / |base - B|^2, the head's share of that channel",
             ),
             "predictions": (
                 None,
                 f"With {head} zeroed at t, removing the values at t-1 changes the predictions by "
-                "less than half of what it does alone, unlike at other offsets and with other "
-                "heads zeroed",
+                "less than half of what it does alone, a smaller share than at other offsets and "
+                "with other heads zeroed",
                 "R = 1 - KL(A || AB) / KL(base || B)",
             ),
         }

@@ -15,6 +15,7 @@ from analysis.components.adversary import Ascent
 from analysis.components.decomposed import logits, masked, reading
 from analysis.errors import UserError
 from analysis.interventions import NOTHING, Head, Method, taps
+from analysis.interventions.passes import endings
 from analysis.models.load import hidden_states
 from analysis.questions.asked import Asked
 from analysis.studies.component_redundancy import question as redundancy
@@ -332,3 +333,12 @@ def test_what_is_read_without_masks_is_read_once_for_all_who_ask_the_same(questi
         assert run_anew(replace(question, seed=5))[1] > 0, "too large to be kept"
     assert replace(question, components=IDLE).together == question.together is not None
     assert asked(question, Mode.STOCHASTIC).together is None
+
+
+def test_a_run_that_begins_under_masks_is_that_of_any_other(question):
+    """What a model can do is measured once, and was measured under masks where they came first."""
+    one = asked(question, Mode.STOCHASTIC)
+    expected = one.run(silent)["comparisons"]
+    endings._CONTINUES.clear()
+    assert_frame_equal(one.run(silent)["comparisons"], expected)
+    assert endings._CONTINUES[one.made[0].model.net]
