@@ -31,6 +31,7 @@ def test_differences_are_those_of_the_distributions(predicting, metrics, at_once
     monkeypatch.setattr(predictions, "LOGIT_ELEMENTS", at_once)
     monkeypatch.setattr(predictions, "BLOCK_ELEMENTS", at_once)
     monkeypatch.setattr(predictions, "_MIN_TOKENS", 13)
+    monkeypatch.setattr(predictions, "_MIN_POSITIONS", 1)
     generator = torch.Generator().manual_seed(0)
     hidden = torch.randn(2, 11, 32, generator=generator)
     following = torch.randint(VOCAB, (11,), generator=generator)
