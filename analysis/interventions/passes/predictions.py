@@ -150,7 +150,7 @@ def _full(
     base: Predictions,
     ablated: Float[Tensor, "condition position d_model"],
 ) -> dict[str, Float[Tensor, "condition position"]]:
-    """Every metric, some positions at a time: the base's logits are made once for all conditions."""
+    """Every metric, some positions at a time, with one set of base logits for all conditions."""
     found = {name: ablated.new_empty(ablated.shape[:2]) for name in METRICS}
     step = max(_MIN_POSITIONS, LOGIT_ELEMENTS // model.card.vocab)
     each = max(1, BLOCK_ELEMENTS // model.card.vocab)
