@@ -40,7 +40,7 @@ def lag_summary(asked, claims, study):
     it finds the word that followed more probable than the word before by {probe.estimate} nats
     (shown a word that is not in the list: {probe.control}; successor recalled:
     **{probe.verdict}**). In a list shown twice whole it is by {serial.estimate}
-    (**{serial.verdict}**), and in the longest list that fits {longest.estimate}
+    (**{serial.verdict}**), and in the longest list {longest.estimate}
     (**{longest.verdict}**). Without its strongest induction heads the successor's log odds fall
     by {heads.estimate}, without random ones by {heads.control}: **{heads.verdict}**. The end of
     the list is preferred to its start by {recency.estimate}: **{recency.verdict}**.

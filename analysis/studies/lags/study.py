@@ -19,7 +19,7 @@ from analysis.questions.study import Recall, TextStudy
 from analysis.studies.atlas.study import AtlasStudy
 from analysis.text.lists import Design, Shown, max_words
 
-from .claims import FIGURES, Case, LagClaims, LagEvidence, judged_size
+from .claims import FIGURES, LONGEST, Case, LagClaims, LagEvidence, judged_size
 from .question import LagProfiles, Layers
 
 METHODS = (Method.ZERO, Method.UNIFORM, Method.MEAN, Method.RESAMPLE)
@@ -132,8 +132,8 @@ class LagStudy(TextStudy[LagSizes]):
         return self._asked(case, family="random", sets=sets, first_draw=0)
 
     def lengths(self, ranking: tuple[str, ...]) -> dict[int, dict[str, LagProfiles]]:
-        """Probed lists of other lengths, up to the context: as it is, zeroed, and the control."""
-        longest = self._longest(Design.PROBE)
+        """Probed lists of other lengths, up to the context or `LONGEST`: base, zeroed, control."""
+        longest = min(LONGEST, self._longest(Design.PROBE))
         top = ranking[: judged_size(set_sizes(len(ranking)))]
         return {
             n: {
