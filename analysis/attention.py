@@ -267,7 +267,7 @@ def attention_scores(
     terms: Terms,
 ) -> Float[Tensor, "batch head query key"]:
     """Scaled dot products, capped where the layer caps them, under its mask."""
-    scores = (q @ k.transpose(-1, -2)) * terms.scaling
+    scores = (q @ k.transpose(-1, -2)).mul_(terms.scaling)
     if terms.bias is not None:
         scores = scores + terms.bias
     if terms.softcap is not None:

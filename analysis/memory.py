@@ -1,16 +1,13 @@
-"""Memory of this machine: what does not fit is refused, and what is freed is reused or given back.
+"""Memory of this machine: what does not fit is refused, and what is freed is reused.
 
-By default glibc moves the size from which blocks are mapped apart up to 32 MiB as they are freed.
-Blocks as large as patterns then stay on its heap and, being aligned, are not reused: memory grows
-by a layer's patterns each layer. Mapping every block of 1 MiB apart keeps memory flat, but page
-faults cost a sweep, which frees and takes such blocks all the time, half of its speed.
+Giving every block of some MiB back as it is freed costs page faults, up to half of the speed of
+passes, which free and take such blocks all the time. So freed blocks are kept, which holds memory
+flat as long as nothing small is taken between two large ones and kept: it would split their place.
 """
 
 import ctypes
 import os
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager
 
 from analysis.errors import UserError
 
@@ -36,18 +33,6 @@ def give_back() -> None:
     trim = getattr(_libc, "malloc_trim", None)
     if trim is not None:
         trim(0)
-
-
-@contextmanager
-def freed_memory_returned() -> Generator[None]:
-    """Have freed blocks of 1 MiB and more given back at once, and those that were kept before."""
-    _set(_MMAP_THRESHOLD, _MIB)
-    _set(_TRIM_THRESHOLD, _MIB)
-    give_back()
-    try:
-        yield
-    finally:
-        _keep_freed_memory()
 
 
 def memory_bytes() -> int:

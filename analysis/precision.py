@@ -18,6 +18,16 @@ class Precision(Enum):
     percent off."""
 
 
+def native_bfloat16() -> bool:
+    """Whether a CPU multiplies in bfloat16 itself; where not, blocks are 5 to 9 times slower.
+
+    Returns:
+        True too where torch does not know the CPU.
+    """
+    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict[str, Any])()
+    return not known or any(has for name, has in known.items() if "bf16" in name)
+
+
 def narrow(net: nn.Module, final_norm: nn.Module, unembedding: nn.Module) -> None:
     """Let the blocks of a model compute in bfloat16, its final norm and unembedding in float32.
 

@@ -122,6 +122,9 @@ def _with_request(function: F) -> F:
             show_default=True,
             help="Of the blocks; norms and logits are in float32. Part of what is asked.",
         ),
+        click.option(
+            "--slow-dtype", is_flag=True, help="Take bfloat16 on a CPU that is slower with it, too."
+        ),
     )
     for option in reversed(options):
         function = option(function)
@@ -165,6 +168,9 @@ def run(*, dry_run: bool, shard: tuple[int, int] | None, engine: str, **asked: A
     store_path, wait = asked.pop("store_path"), asked.pop("wait")
     _check_chapters(asked["chapters"])
     limit_tokens(asked.pop("batch_tokens"))
+    slow_dtype = asked.pop("slow_dtype")
+    if engine == "local" and not (dry_run or slow_dtype):
+        _refuse_slow(asked["device"], asked["dtype"])
     cluster = {name: asked.pop(name) for name in ("address", "workers")}
     if (engine == "local" and any(cluster.values())) or (engine == "ray" and shard):
         raise UserError(
@@ -193,6 +199,17 @@ def _check_chapters(chapters: str) -> None:
         raise UserError(
             f"expected --chapters among {', '.join(asking)}, which ask a model, or {EVERY}, got "
             f"{unknown[0]}; others sum these up when the book is built"
+        )
+
+
+def _refuse_slow(device: str, dtype: str) -> None:
+    """Refuse a precision that only costs time here."""
+    from analysis.precision import Precision, native_bfloat16  # noqa: PLC0415 - imports torch
+
+    if device == "cpu" and Precision(dtype) is Precision.BFLOAT16 and not native_bfloat16():
+        raise UserError(
+            "expected a CPU that computes in bfloat16, this one is 5 to 9 times slower with it; "
+            "choose --dtype float32, or force it by --slow-dtype"
         )
 
 

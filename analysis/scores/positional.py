@@ -79,7 +79,7 @@ def offset_profile(
     n_pos = pattern.shape[-1]
     if n_offsets > n_pos:
         raise ValueError(f"expected at most {n_pos} offsets, got {n_offsets}")
-    total = _skewed(pattern, n_offsets).sum(-2)
+    total = _skewed(pattern, n_offsets).sum(-2).flip(-1)
     n_queries = torch.arange(n_pos, n_pos - n_offsets, -1, device=pattern.device)
     return total / n_queries
 
@@ -87,7 +87,7 @@ def offset_profile(
 def _skewed(
     pattern: Float[Tensor, "batch head query key"], n_offsets: int
 ) -> Float[Tensor, "batch head query offset"]:
-    """A view whose entry (q, d) is A[q, q-d]; where d > q it is a masked entry, so 0.
+    """A view of A[q, q-d] at (q, n_offsets - 1 - d); where d > q it is a masked entry, so 0.
 
     In row-major order A[q, q-d] lies at q (T + 1) - d: a step of T + 1 a query, and one back an
     offset. Zeros in front keep the address of (0, d) inside, and for d > q the address falls on
@@ -97,10 +97,7 @@ def _skewed(
     front = n_offsets - 1
     flat = F.pad(pattern.reshape(batch, head, -1), (front, 0))
     stride = flat.stride()
-    backwards = flat.as_strided(
-        (batch, head, n_pos, n_offsets), (stride[0], stride[1], n_pos + 1, 1)
-    )
-    return backwards.flip(-1)
+    return flat.as_strided((batch, head, n_pos, n_offsets), (stride[0], stride[1], n_pos + 1, 1))
 
 
 SCORES = (

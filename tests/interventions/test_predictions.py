@@ -31,6 +31,7 @@ def test_differences_are_those_of_the_distributions(predicting, metrics, at_once
     monkeypatch.setattr(predictions, "LOGIT_ELEMENTS", at_once)
     monkeypatch.setattr(predictions, "BLOCK_ELEMENTS", at_once)
     monkeypatch.setattr(predictions, "_MIN_TOKENS", 13)
+    monkeypatch.setattr(predictions, "_MIN_POSITIONS", 1)
     generator = torch.Generator().manual_seed(0)
     hidden = torch.randn(2, 11, 32, generator=generator)
     following = torch.randint(VOCAB, (11,), generator=generator)
@@ -65,3 +66,33 @@ def test_js_lies_between_0_and_the_log_of_2(saved):
         assert js.min() >= -1e-6
         assert js.max() <= np.log(2) + 1e-6
     assert js.max() > 0.9 * np.log(2), "distributions that share nothing are log 2 apart"
+
+
+@pytest.mark.parametrize("apart", [1e-3, 0.1, 1.0])
+@torch.no_grad()
+def test_every_difference_is_exact_to_a_millionth(saved, apart):
+    """Against float64 distributions; small ones are no rounding either."""
+    llama = load_model(str(saved("llama")))
+    hidden, noise = torch.randn(2, 40, 32, generator=torch.Generator().manual_seed(0))
+    other = hidden + apart * noise
+    base = predictions.predictions(llama, hidden, torch.zeros(40, dtype=torch.long))
+    found = predictions.differences(llama, base, other[None], Metrics.FULL)
+    p, q = (Categorical(logits=unembed(llama, each).double()) for each in (hidden, other))
+    middle = Categorical(probs=(p.probs + q.probs) / 2)
+    js = (kl_divergence(p, middle) + kl_divergence(q, middle)) / 2
+    expected = {"kl_base_ablated": kl_divergence(p, q), "kl_ablated_base": kl_divergence(q, p)}
+    for metric, values in {**expected, "js": js}.items():
+        np.testing.assert_allclose(found[metric][0], values, rtol=1e-6, atol=1.2e-6)
+
+
+@torch.no_grad()
+def test_logits_of_the_base_are_made_once_for_all_conditions(saved, monkeypatch):
+    llama = load_model(str(saved("llama")))
+    hidden = torch.randn(6, 20, 32, generator=torch.Generator().manual_seed(0))
+    base = predictions.predictions(llama, hidden[0], torch.zeros(20, dtype=torch.long))
+    rows: list[int] = []
+    monkeypatch.setattr(
+        predictions, "unembed", lambda m, h: (rows.append(len(h)), unembed(m, h))[1]
+    )
+    predictions.differences(llama, base, hidden[1:], Metrics.FULL)
+    assert rows == [20] * 6

@@ -198,6 +198,7 @@ def test_the_order_of_conditions_only_permutes_effects(saved, name):
 def test_chunks_change_nothing(llama, metrics, monkeypatch):
     expected = sweep(llama, IDS, SINGLE, NO_SOURCE, measurement(metrics, 1000), silent)
     monkeypatch.setattr(predictions, "_MIN_TOKENS", 5)
+    monkeypatch.setattr(predictions, "_MIN_POSITIONS", 1)
     for max_rows, at_once in [(1, 50), (3, 2**22), (5, 1000), (13, 300)]:
         monkeypatch.setattr(predictions, "LOGIT_ELEMENTS", at_once)
         monkeypatch.setattr(predictions, "BLOCK_ELEMENTS", at_once)

@@ -17,7 +17,7 @@ from store import Store
 MEMORY = """
 import json, sys
 import numpy as np, torch
-from analysis.memory import freed_memory_returned
+from analysis import memory
 from analysis.batches import limit_tokens
 from analysis.studies.speed.contenders.models import Size, random_model
 from analysis.studies.speed.contenders.tasks import Work, our_sweep, sampled_heads, our_scores
@@ -33,14 +33,14 @@ model = random_model(Size(2, 8, 512, 64), "cpu")
 ids = np.random.default_rng(0).integers(1, 64, (64, 256))
 work = Work(ids=ids, heads=sampled_heads(model.card, 2), scale=1.0, batch=64)
 warm = Work(ids=ids[:1], heads=work.heads, scale=1.0, batch=1)
-with freed_memory_returned():
-    limit_tokens(1)
-    our_sweep(model)(warm)
-    peaks, answers = [peak_mb()], []
-    for limit in (1_024, None):
-        limit_tokens(limit)
-        answers.append({name: list(found) for name, found in our_sweep(model)(work).items()})
-        peaks.append(peak_mb())
+memory._set(memory._MMAP_THRESHOLD, 2**20)  # so that peaks are of memory in use
+limit_tokens(1)
+our_sweep(model)(warm)
+peaks, answers = [peak_mb()], []
+for limit in (1_024, None):
+    limit_tokens(limit)
+    answers.append({name: list(found) for name, found in our_sweep(model)(work).items()})
+    peaks.append(peak_mb())
 json.dump([peaks, answers], sys.stdout)
 """
 

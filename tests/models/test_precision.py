@@ -7,13 +7,15 @@ import torch
 from scipy.stats import spearmanr
 
 from analysis.attention import Taps
+from analysis.errors import UserError
 from analysis.interventions import Pooling
 from analysis.models.load import hidden_states, load_model, unembed
 from analysis.overview.findings import findings
-from analysis.precision import Precision
+from analysis.precision import Precision, native_bfloat16
 from analysis.questions.asked import Asked
 from analysis.studies.component_redundancy.study import ComponentRedundancyStudy
 from analysis.studies.kinds.ablation_sweep import AblationSweep
+from book.run_command import _refuse_slow
 from store import Store, run_key
 
 from .architectures import SUPPORTED, VOCAB
@@ -82,3 +84,19 @@ def test_everything_but_components_can_be_asked_in_bfloat16(worded, text, tmp_pa
     assert claims.height > 10
     assert ComponentRedundancyStudy.of(Asked(model="reference")) is not None
     assert ComponentRedundancyStudy.of(Asked(model="reference", dtype="bfloat16")) is None
+
+
+KNOWN = [({"avx2": True}, False), ({"avx512_bf16": True}, True), ({"amx_bf16": False}, False)]
+
+
+@pytest.mark.parametrize(("known", "native"), [*KNOWN, ({}, True)])
+def test_bfloat16_is_refused_where_the_processor_lacks_it(known, native, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
+    assert native_bfloat16() == native
+    for device, dtype in [("cpu", "float32"), ("cuda", "bfloat16")]:
+        _refuse_slow(device, dtype)
+    if native:
+        _refuse_slow("cpu", "bfloat16")
+        return
+    with pytest.raises(UserError, match=r"5 to 9 times slower with it; choose --dtype float32, or"):
+        _refuse_slow("cpu", "bfloat16")

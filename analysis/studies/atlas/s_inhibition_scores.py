@@ -9,18 +9,21 @@ from typing import ClassVar
 import numpy as np
 import polars as pl
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from analysis import scores
-from analysis.attention import Site, Taps, Where
 from analysis.errors import UserError
 from analysis.interventions.heads import heads_of
+from analysis.interventions.kinds import Condition, Intervention, Method
+from analysis.interventions.passes.readings import readings
 from analysis.interventions.passes.stream import Score, chance, stream_scores
-from analysis.models.load import Model, check_shares, last_logits
+from analysis.interventions.passes.sweep import Source
+from analysis.models.load import Model, check_shares, unembed
 from analysis.progress import Report, stage
+from analysis.questions.effect_rows import scattered
 from analysis.questions.experiment import Experiment
 from analysis.questions.rows import Labels, absence, head_scores, model_scores
+from analysis.questions.text_sweep import batch_rows
 from analysis.text import words
 from analysis.text.english import Gift, Split, gift
 from analysis.text.tokens import Tokens
@@ -172,22 +175,29 @@ class SInhibitionScores(Experiment):
         self, model: Model, prompts: Prompts, report: Report
     ) -> tuple[np.ndarray, np.ndarray]:
         """The IO - S logit difference, and its change when each head's z is zero everywhere."""
-        base = self._difference(model, prompts, Taps())
         every = heads_of(self.card)
-        effects = np.full((len(base), self.card.n_layers, self.card.n_heads), np.nan)
-        for done, (layer, head) in enumerate(every, start=1):
-            taps = Taps(edits={Site.Z: zero_head(layer, head)})
-            effects[:, layer, head] = self._difference(model, prompts, taps) - base
-            report(done, len(every), "")
-        return base, effects
-
-    def _difference(self, model: Model, prompts: Prompts, taps: Taps) -> np.ndarray:
-        ids = torch.from_numpy(prompts.tokens.ids.astype(np.int64)).to(model.device)
-        lengths = (prompts.positions["end"] + 1).to(model.device)
+        conditions = [
+            Condition(
+                name=str(head),
+                family="s_inhibition",
+                interventions=(Intervention(method=Method.ZERO, heads=(head,), positions=None),),
+            )
+            for head in every
+        ]
+        ids, end, done = prompts.tokens.ids, prompts.positions["end"], 0
+        found = np.empty((len(every) + 1, len(ids)))
+        source = Source(means=None, donor_of=None)
+        asked = [*conditions, Condition(name="base", family="s_inhibition", interventions=())]
+        max_rows = batch_rows(ids.shape[1], model.device.type)
         with torch.inference_mode():
-            logits = last_logits(model, ids, lengths, taps).double().cpu().numpy()
-        row = np.arange(len(logits))
-        return logits[row, prompts.io] - logits[row, prompts.s]
+            for i, rows, hidden in readings(model, ids, asked, source, max_rows):
+                at = torch.arange(len(hidden), device=hidden.device), end[rows].to(hidden.device)
+                logits = unembed(model, hidden[at]).double().cpu().numpy()
+                row = np.arange(len(logits))
+                found[i, rows] = logits[row, prompts.io[rows]] - logits[row, prompts.s[rows]]
+                done += len(logits)
+                report(done, found.size, "")
+        return found[-1], scattered((found[:-1] - found[-1]).T, every, self.card)
 
     def _copying(self, model: Model, prompts: Prompts) -> list[pl.DataFrame]:
         ids = sorted(self._names.values())
@@ -196,18 +206,3 @@ class SInhibitionScores(Experiment):
             head_scores(values, None, name, labels)
             for name, values in zip(_COPYING, ov_copy_scores(model, ids), strict=True)
         ]
-
-
-def zero_head(layer: int, head: int):
-    """An edit of `z` after which the head writes exactly nothing."""
-
-    def edit(
-        where: Where, z: Float[Tensor, "batch head query d_head"]
-    ) -> Float[Tensor, "batch head query d_head"]:
-        if where.layer != layer:
-            return z
-        zeroed = z.clone()
-        zeroed[:, head] = 0
-        return zeroed
-
-    return edit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,8 +13,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from analysis.attention import Edit, Site, Taps, Where
+from analysis.attention import Edit, EnoughError, Site, Taps, Where
 from analysis.interventions import NOTHING, Head, Intervention, Method, taps
+from analysis.interventions.passes.layers import LayerCall, layer_calls, through
+from analysis.interventions.passes.staircase import Trace, trace, walks
+from analysis.interventions.passes.sweep import on_device
 from analysis.models.load import Model, hidden_states
 from analysis.progress import Report
 from analysis.questions.rows import head_scores, model_scores
@@ -32,8 +36,8 @@ class AblationIdentities(TextSweep):
 
     @property
     def n_passes(self) -> int:
-        """One for each variant in each layer."""
-        return len(VARIANTS) * self.card.n_layers
+        """A base, and each layer's attention once for each variant."""
+        return 1 + len(VARIANTS)
 
     def data(self) -> Sequence[Tokens]:
         """The measured rows; nothing is averaged over a reference set."""
@@ -52,10 +56,13 @@ class AblationIdentities(TextSweep):
         shape = (n, card.n_layers, card.n_heads)
         apart = {name: np.full(shape, np.nan) for name in VARIANTS}
         future = {name: np.full(shape[:2], np.nan) for name in VARIANTS}
+        ids = on_device(model, self.tokens.ids)
+        with torch.inference_mode():
+            base, calls = trace(model, ids, range(card.n_layers)), layer_calls(model, ids[:1])
         for layer, n_heads in enumerate(card.heads_by_layer):
             if not n_heads:
                 continue
-            read = {name: self._read(model, layer, name) for name in VARIANTS}
+            read = {name: self._read(model, base, calls[layer], (layer, name)) for name in VARIANTS}
             for name, (z, ahead) in read.items():
                 difference = (z - read["uniform"][0]).abs().amax((2, 3))
                 apart[name][:, layer, :n_heads] = difference.double().numpy()
@@ -75,12 +82,12 @@ class AblationIdentities(TextSweep):
         }
 
     def _read(
-        self, model: Model, layer: int, variant: str
+        self, model: Model, base: Trace, call: LayerCall, changed: tuple[int, str]
     ) -> tuple[Float[Tensor, "batch head pos d_head"], Float[Tensor, " batch"]]:
         """What the heads of one layer read, and their mean attention on future keys."""
-        ids = torch.from_numpy(self.tokens.ids.astype(np.int64)).to(model.device)
         read: list[Tensor] = []
-        ahead = torch.zeros(len(ids))
+        layer, variant = changed
+        ahead = torch.zeros(len(base.tokens))
 
         def watch(where: Where, pattern: Tensor) -> None:
             if where.layer == layer:
@@ -89,13 +96,18 @@ class AblationIdentities(TextSweep):
         def keep(where: Where, z: Tensor) -> Tensor:
             if where.layer == layer:
                 read.append(z.cpu())
+                raise EnoughError
             return z
 
-        edits = dict(self._edits(layer, variant, len(ids)))
+        edits = dict(self._edits(layer, variant, len(base.tokens)))
         change = edits.get(Site.Z)
         edits[Site.Z] = keep if change is None else lambda where, z: keep(where, change(where, z))
-        with torch.inference_mode():
-            hidden_states(model, ids, Taps(edits=edits, watch=watch))
+        here = Taps(edits=edits, watch=watch)
+        with torch.inference_mode(), suppress(EnoughError):
+            if walks(model):
+                through(model, layer, call, base.resid_pre[layer], here)
+            else:
+                hidden_states(model, base.tokens, here)
         return read[0], ahead
 
     def _edits(self, layer: int, variant: str, n_rows: int) -> dict[Site, Edit]:

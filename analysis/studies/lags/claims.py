@@ -23,6 +23,10 @@ from analysis.questions.judgement import (
 from analysis.questions.variants import weakest
 from analysis.statistics.resampling import central, mean_interval
 
+LONGEST = 1_000
+"""Words in the longest probed list: in a context of 8,192 tokens one that fills it costs more than
+all else that is asked of a small model, for the end of one curve."""
+
 FIGURES = {
     "lag_successor_*": "09_lag_profiles#lag_chart",
     "lag_recency_*": "09_lag_profiles#lag_table",

@@ -27,7 +27,7 @@ from analysis.questions.study import Recall, TextStudy
 from analysis.studies.atlas.study import AtlasStudy
 from analysis.text.lists import Design, Shown, max_words
 
-from .claims import DROP, FIGURES, Case, LagClaims, LagEvidence, judged_size, single_costs
+from .claims import DROP, FIGURES, LONGEST, Case, LagClaims, LagEvidence, judged_size, single_costs
 from .question import LagProfiles, Layers
 
 METHODS = (Method.ZERO, Method.UNIFORM, Method.MEAN, Method.RESAMPLE)
@@ -161,8 +161,8 @@ class LagStudy(TextStudy[LagSizes]):
         )
 
     def lengths(self, ranking: tuple[str, ...]) -> dict[int, dict[str, LagProfiles]]:
-        """Probed lists of other lengths, up to the context: as it is, zeroed, and the control."""
-        longest = self._longest(Design.PROBE)
+        """Probed lists of other lengths, up to the context or `LONGEST`: base, zeroed, control."""
+        longest = min(LONGEST, self._longest(Design.PROBE))
         top = ranking[: judged_size(set_sizes(len(ranking)))]
         return {
             n: {

@@ -275,6 +275,13 @@ def test_the_csv_has_two_columns_and_every_lag(told):
     np.testing.assert_allclose([float(p) for _, p in parsed], rows["p"].to_numpy())
 
 
+def test_the_longest_list_is_bounded(worded, monkeypatch):
+    study = LagStudy(Asked(model=str(worded), profile=Profile.TINY))
+    for fitting, longest in [(700, 700), (8_000, 1_000)]:
+        monkeypatch.setattr(LagStudy, "_longest", lambda _study, _design, n=fitting: n)
+        assert list(study.lengths(("L0H0", "L1H0", "L1H1"))) == [10, 30, 100, 300, longest]
+
+
 def test_the_ranking_is_by_even_sequences():
     sequences = np.tile(np.arange(4), 2)
     values = np.where(sequences % 2 == 0, [0.9] * 4 + [0.1] * 4, [0.0] * 4 + [1.0] * 4)
