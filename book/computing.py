@@ -83,14 +83,14 @@ def asked_of(options: dict[str, Any]) -> Asked:
     Returns:
         Model, text and sizes.
     """
-    from analysis.questions.asked import BOS, Asked, Profile  # noqa: PLC0415 - imports torch
+    from analysis.questions.asked import BOS, Asked, Profile, listed  # noqa: PLC0415 - torch
 
     heads = options.get("heads")
     parsed: dict[str, Any] = {
         **options,
         "profile": Profile(options["profile"]),
         "heads": None if heads is None else tuple(heads.split(",")),
-        "chapters": tuple(str(options.get("chapters") or "").split(",")),
+        "chapters": listed(options.get("chapters")),
         "bos": BOS.get(options.get("bos"), options.get("bos")),
     }
     return Asked(**parsed)

@@ -39,7 +39,7 @@ def circuit_graph(
         Layers upward, heads to the right; the width of an edge is its size.
     """
     # Not every layer has heads.
-    n_heads, n_layers = nodes["head"].n_unique(), int(nodes["layer"].max()) + 1  # pyright: ignore[reportArgumentType]
+    n_heads, n_layers = nodes["head"].n_unique(), max(nodes["layer"], default=-1) + 1
     x = alt.X("head:Q", title="head", **_whole(n_heads))
     y = alt.Y("layer:Q", title="layer", **_whole(n_layers))
     drawn = nodes.join(_ends(edges), on="name", how="left").with_columns(

@@ -71,7 +71,7 @@ def path_grid(rows: pl.DataFrame, title: str, description: str) -> alt.HConcatCh
     """
     farthest = symmetric_end(rows)
     scale = alt.Scale(domain=[-farthest, 0, farthest], range=_DIVERGING)
-    n_heads, n_layers = rows["head"].n_unique(), int(rows["layer"].max()) + 1  # pyright: ignore[reportArgumentType]
+    n_heads, n_layers = rows["head"].n_unique(), max(rows["layer"], default=-1) + 1
     y = alt.Y(
         "layer:O", title="sender's layer", scale=alt.Scale(domain=list(range(n_layers))[::-1])
     )

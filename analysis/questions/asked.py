@@ -94,6 +94,11 @@ SIZES = {
 }
 
 
+def listed(numbers: str | None) -> tuple[str, ...]:
+    """Numbers of chapters, as `--chapters` takes them; none for all."""
+    return tuple(number for number in (numbers or "").split(",") if number)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Asked:
     """A model, a text and a size."""
@@ -138,7 +143,7 @@ class Asked:
             profile=Profile(options.get("profile") or Profile.QUICK),
             bos=BOS[options.get("bos")],
             token_pool=str(options.get("token_pool") or DEFAULT_POOL),
-            chapters=tuple(str(options.get("chapters") or "").split(",")),
+            chapters=listed(options.get("chapters")),
         )
 
     @cached_property

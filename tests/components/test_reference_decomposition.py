@@ -55,7 +55,7 @@ def test_the_command_alone_gives_its_recipe():
         n_steps=defaults["steps"],
         n_components=defaults["components"],
     )
-    assert MADE_OF["recipe"] == asdict(recipe)
+    assert {"token_pool": "all", **MADE_OF["recipe"]} == asdict(recipe)
 
 
 def test_with_all_masks_1_and_the_remainders_it_is_the_reference_model(made):

@@ -81,7 +81,7 @@ def test_a_model_of_one_layer_or_one_head_is_judged(tmp_path, layers, heads):
     sizes = {"num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": 1}
     config = LlamaConfig(**{**GQA, **sizes}, pad_token_id=0)
     build(config).save_pretrained(tmp_path)
-    asked = Asked(model=str(tmp_path), profile=Profile.TINY)
+    asked = Asked(model=str(tmp_path), n_sequences=4)
     (judged,) = AtlasStudy(asked).findings(lambda q: Stored(q.run(lambda *_: None)))
     assert judged["claims"]["verdict"].to_list() == ["not testable"]
     assert (CircuitStudy.of(asked) is None) == (layers == 1)

@@ -50,7 +50,7 @@ def question(worded) -> TextScores:
         model=str(worded),
         text="reference",
         bos=True,
-        n_sequences=4,
+        n_sequences=16,
         n_tokens=16,
         n_offsets=4,
         n_pictured=4,
