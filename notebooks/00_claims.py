@@ -73,10 +73,8 @@ def counts(claims):
 
 @app.cell
 def circuit_answers(asked, store):
-    mo.stop(
-        asked.card.n_layers < 2,
-        mo.md(f"**{asked.card.name}** has one layer, so that no head reads another."),
-    )
+    hindered = CircuitStudy.hindrance(asked)
+    mo.stop(hindered, mo.md(f"Of **{asked.card.name}** there is no circuit to show: {hindered}."))
     text = store.recall(AtlasStudy(asked).text_scores(), progress_bar)
     induction = store.recall(AtlasStudy(asked).induction_scores(), progress_bar)
     heads = circuit_heads(text, induction)

@@ -28,20 +28,23 @@ with app.setup:
 
 
 @app.cell(hide_code=True)
+def title():
+    mo.md("""
+    # Does the previous-token head feed the induction head?
+    """)
+
+
+@app.cell(hide_code=True)
 def finding(asked, behaviour, claims, copier_head, heads, lines):
     mo.stop(
         claims.is_empty(),
         mo.md(f"""
-        # Is there an induction circuit?
-
         *Not testable*: **{asked.card.name}** predicts neither a random block nor a piece of its
         text a nat per token better for the order in which it saw it before, so that there is no
         copying that heads could have a part in.
         """),
     )
     mo.md(f"""
-    # Does the previous-token head feed the induction head?
-
     In **{asked.card.name}**, the induction head **{copier_head}** loses
     {lines["needed"].estimate} of attention to its target when the previous-token head
     **{heads.previous}** is ablated, whatever stands in (other heads of that layer:
@@ -83,33 +86,36 @@ def text_answer(asked, store):
 
 
 @app.cell
-def choose_heads(induction, text):
+def choose_heads(asked, induction, text):
+    hindered = CircuitStudy.hindrance(asked)
+    mo.stop(hindered, mo.md(f"*Not testable* in **{asked.card.name}**: {hindered}."))
+    circuit = CircuitStudy(asked)
     heads = circuit_heads(text, induction)
     copier_head = str(heads.copiers[0])
-    return copier_head, heads
+    return circuit, copier_head, heads
 
 
 @app.cell
-def composition_answer(asked, store):
-    composition = store.recall(CircuitStudy(asked).composition(), progress_bar)
+def composition_answer(circuit, store):
+    composition = store.recall(circuit.composition(), progress_bar)
     return (composition,)
 
 
 @app.cell
-def necessity_answer(asked, induction, store, text):
-    necessity = store.recall(CircuitStudy(asked).necessity(text, induction), progress_bar)
+def necessity_answer(circuit, induction, store, text):
+    necessity = store.recall(circuit.necessity(text, induction), progress_bar)
     return (necessity,)
 
 
 @app.cell
-def paths_answer(asked, induction, store, text):
-    paths = store.recall(CircuitStudy(asked).path_patching(text, induction), progress_bar)
+def paths_answer(circuit, induction, store, text):
+    paths = store.recall(circuit.path_patching(text, induction), progress_bar)
     return (paths,)
 
 
 @app.cell
-def second_copy_answer(asked, store):
-    second_copy = store.recall(CircuitStudy(asked).second_copy(), progress_bar)
+def second_copy_answer(circuit, store):
+    second_copy = store.recall(circuit.second_copy(), progress_bar)
     return (second_copy,)
 
 
@@ -127,8 +133,8 @@ def measured(composition, induction, necessity, paths, second_copy, text):
 
 
 @app.cell
-def judge(asked, evidence, induction, store):
-    judged = store.recall(CircuitStudy(asked).claims(evidence))
+def judge(asked, circuit, evidence, induction, store):
+    judged = store.recall(circuit.claims(evidence))
     claims = judged["claims"].filter(pl.lit(AtlasStudy(asked).copies(induction)))
     return (claims,)
 
