@@ -197,11 +197,16 @@ def curve_points(drawn_curves, ranking):
 
 
 @app.cell(hide_code=True)
+def null_title():
+    mo.md("""
+    ## What random heads are
+    """)
+
+
+@app.cell(hide_code=True)
 def null_text(plan, ranking):
     above = ", ".join(map(str, plan.upstream[ranking.value])) or "none"
     mo.md(f"""
-    ## What random heads are
-
     A head that everything in later layers needs is no control for these. Heads in earlier layers
     than all top {plan.judged_level} heads that cost {AREA:.0%} of the questions or more alone count
     as upstream: {above}. Random sets of {plan.judged_level} heads cost, as a share of all

@@ -161,11 +161,16 @@ def lag_levels(case, evidence):
 
 
 @app.cell(hide_code=True)
+def null_title():
+    mo.md("""
+    ## What random heads are
+    """)
+
+
+@app.cell(hide_code=True)
 def null_text(case, evidence):
     above = ", ".join(map(str, evidence.upstream(case))) or "none"
     mo.md(f"""
-    ## What random heads are
-
     A head that everything in later layers needs is no control for these. Heads in earlier layers
     than every judged head that cost {DROP:g} nats or more alone count as upstream: {above}. The
     random sets that judge hold neither them nor a judged head. Others, drawn among all but the
