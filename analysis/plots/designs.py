@@ -87,6 +87,8 @@ def residual_norms(rows: pl.DataFrame, title: str, description: str) -> alt.Laye
         A line a layer and text on a logarithmic axis, with 95 % bands.
     """
     kinds = in_order(rows, "data")
+    # A wide interval of few sequences may reach below 0, where there is no logarithm.
+    rows = rows.with_columns(pl.col("lower").clip(pl.col("value").min() / 10))
     y = alt.Y("value:Q", title="norm of the residual stream", scale=alt.Scale(type="log"))
     base = alt.Chart(rows).encode(
         x=alt.X("position:Q", title="position", axis=alt.Axis(tickMinStep=1)),

@@ -87,7 +87,7 @@ def claim_intervals(claims: pl.DataFrame, title: str, description: str) -> alt.V
     columns = ("estimate", "lower", "upper", "threshold", "control", "verdict")
     tooltip = ["claim:N", *(alt.Tooltip(name, format=".3f") for name in columns[:-1])]
     rows: list[alt.LayerChart] = []
-    for claim, estimate in claims.select("claim", "estimate").iter_rows():
+    for claim, estimate, low in claims.select("claim", "estimate", "control_lower").iter_rows():
         base = alt.Chart(claims.filter(claim=claim), width=420, height=24).encode(
             y=alt.Y("claim:N", title=None, axis=alt.Axis(labelLimit=260, minExtent=190))
         )
@@ -103,7 +103,8 @@ def claim_intervals(claims: pl.DataFrame, title: str, description: str) -> alt.V
         point = base.mark_point(size=70, filled=True, opacity=1).encode(
             x=x, color=color, shape=shape, tooltip=tooltip
         )
-        rows.append(alt.LayerChart(layer=[control, bar, rule, point]))
+        compared = [] if low is None else [control]
+        rows.append(alt.LayerChart(layer=[*compared, bar, rule, point]))
     return alt.VConcatChart(vconcat=rows, title=title, description=description)
 
 

@@ -11,6 +11,7 @@ from analysis.attention import Taps, Where
 from analysis.batches import rows_at_once
 from analysis.layered import layered
 from analysis.models.load import Model, hidden_states, unembed
+from analysis.precision import wide
 from analysis.progress import Report
 
 from .visible import Mask, uniform, visible
@@ -61,7 +62,7 @@ def stream_scores(
         def watch(where: Where, pattern: Tensor, start: int = start) -> None:
             rows = slice(start + where.rows.start, start + where.rows.stop)
             for name, score in scores.items():
-                values = score(pattern, rows).cpu().numpy()
+                values = wide(score(pattern, rows)).cpu().numpy()
                 if name not in found:
                     shape = (n_sequences, model.card.n_layers, model.card.n_heads)
                     found[name] = np.full((*shape, *values.shape[2:]), np.nan)

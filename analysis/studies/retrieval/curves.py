@@ -204,7 +204,7 @@ class FileRetrievalCurves(SetCurves, FileQuestions):
     taken, on the others.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     @cached_property
     def prompts(self) -> tuple[Prompt, ...]:

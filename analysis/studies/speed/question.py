@@ -79,7 +79,7 @@ class Timed(Experiment):
 class Timings(Timed):
     """How long does each contender need for a task, side by side on one machine?"""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     task: str
     """Name of a `Task`."""
@@ -147,7 +147,7 @@ class Timings(Timed):
 class CostGrowth(Timed):
     """How does the cost of our task A grow when one quantity doubles, and doubles again?"""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     model: str = field(default=SMALL, init=False)
     axis: str

@@ -45,7 +45,7 @@ def asked(tmp_path_factory) -> Asked:
 
 
 def induction(asked: Asked, pool: str) -> InductionScores:
-    return replace(AtlasStudy(replace(asked, token_pool=pool)).induction_scores(), n_sequences=16)
+    return replace(AtlasStudy(replace(asked, token_pool=pool)).induction_scores(), n_sequences=64)
 
 
 def mean(answer: Stored, data: str = "repeated") -> float:
