@@ -150,7 +150,7 @@ def say(claims):
 
 @app.cell
 def claim_chart(claims):
-    mo.stop(claims.is_empty())
+    mo.stop(claims.is_empty(), mo.md("No claim about the circuit can be tested."))
     claim_intervals(
         claims,
         f"{claims.filter(verdict='supported').height} of {claims.height} claims about the circuit "
