@@ -28,14 +28,14 @@ with app.setup:
 
 
 @app.cell(hide_code=True)
-def title():
+def finding():
     mo.md("""
     # Does the previous-token head feed the induction head?
     """)
 
 
 @app.cell(hide_code=True)
-def finding(asked, behaviour, claims, copier_head, heads, lines):
+def found(asked, behaviour, claims, copier_head, heads, lines):
     mo.stop(
         claims.is_empty(),
         mo.md(f"""

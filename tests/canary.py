@@ -39,7 +39,8 @@ def told(frames: dict[str, pl.DataFrame]) -> Told:
         columns = [rows[name] for name in sorted(rows.columns) if name not in {"run", "evidence"}]
         numbers = [c.cast(pl.Float64).to_numpy() for c in columns if c.dtype.is_numeric()]
         words = [numbered(c) for c in columns if c.dtype == pl.String]
-        total = sum(projected(np.nan_to_num(values)) for values in numbers)
+        # Ends of intervals of few sequences may be huge: they would hide all else.
+        total = sum(projected(np.arcsinh(np.nan_to_num(values))) for values in numbers)
         spelt = sum(map(projected, words))
         found[table] = [rows.height, float(f"{total:.6g}"), float(f"{spelt:.6g}")]
     return found
