@@ -45,7 +45,7 @@ def asked(tmp_path_factory) -> Asked:
 
 
 def induction(asked: Asked, pool: str) -> InductionScores:
-    return replace(AtlasStudy(replace(asked, token_pool=pool)).induction_scores(), n_sequences=64)
+    return replace(AtlasStudy(replace(asked, token_pool=pool)).induction_scores(), n_sequences=16)
 
 
 def mean(answer: Stored, data: str = "repeated") -> float:
@@ -61,7 +61,7 @@ def test_a_model_that_knows_part_of_its_tokens_gets_its_induction_head_on_these(
     lags = answered(AtlasStudy(asked).copy_lags())
     verdicts: dict[str, str] = {}
     for pool in (Asked(model="").token_pool, "all"):
-        found = answered(induction(asked, pool))
+        found = answered(replace(induction(asked, pool), n_sequences=64))
         claims = HeadClaims(card=asked.card, seed=0, text=text, induction=found, lags=lags)
         rows = claims.run(lambda *_: None)["claims"]
         verdicts |= {pool: dict(rows.select("claim", "verdict").iter_rows())["induction_head"]}
