@@ -119,7 +119,7 @@ def answers_of(holder: Any) -> dict[str, Group]:
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """What a statistic is compared with, fixed before it is measured."""
+    """What a statistic is compared with; its threshold has not changed since it was introduced."""
 
     threshold: float
     """The interval must lie beyond it."""

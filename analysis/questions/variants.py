@@ -1,4 +1,4 @@
-"""One claim that is tested in several ways: it holds if it holds in all of them."""
+"""Several verdicts together: a claim that is tested in several ways, or that has several parts."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,11 +8,17 @@ from .judgement import Verdict
 WEAKEST_FIRST = (
     Verdict.REFUTED,
     Verdict.NOT_SHOWN,
-    Verdict.UNDECIDED,
     Verdict.NOT_TESTABLE,
+    Verdict.UNDECIDED,
     Verdict.SUPPORTED,
 )
-"""Of several ways to test a claim the first of these decides."""
+"""What was found against a claim comes first, then what no data of this size could tell, then what
+more data may."""
+
+
+def weaker(*verdicts: Verdict) -> Verdict:
+    """The verdict on several claims together: the first in `WEAKEST_FIRST`."""
+    return min(verdicts, key=WEAKEST_FIRST.index)
 
 
 def weakest(variants: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import pytest
 from analysis.interventions import Head
 from analysis.questions.head_sets import drawn_beside, mixture, set_null, upstream_heads
 from analysis.questions.judgement import Verdict
-from analysis.questions.variants import WEAKEST_FIRST, weakest
+from analysis.questions.variants import WEAKEST_FIRST, weaker, weakest
 
 HEADS = [Head(layer, head) for layer in range(4) for head in range(4)]
 JUDGED = [Head(2, 0), Head(3, 1)]
@@ -56,6 +56,15 @@ def test_a_mixture_counts_sets_by_the_upstream_heads_in_them():
 def row(verdict: Verdict, lower: float | None) -> dict:
     words = {"statistic": "fall (n = 3)", "threshold": 0.5}
     return {**words, "estimate": lower, "lower": lower, "verdict": verdict.value}
+
+
+def test_the_weakest_is_what_speaks_against_a_claim_most():
+    held, open_, untested = Verdict.SUPPORTED, Verdict.UNDECIDED, Verdict.NOT_TESTABLE
+    lost, unseen = Verdict.REFUTED, Verdict.NOT_SHOWN
+    order = [held, open_, untested, unseen, lost]
+    for place, verdict in enumerate(order):
+        assert weaker(*order[: place + 1]) is verdict
+        assert weaker(held, verdict) is verdict
 
 
 def test_the_weakest_variant_decides():

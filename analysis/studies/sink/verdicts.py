@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from analysis.questions.judgement import Evidence, Judgement, Statement, Verdict
+from analysis.questions.variants import weaker
 from analysis.statistics.resampling import Interval
 
 from .claims import COPIER, Finding, findings
@@ -29,18 +30,6 @@ OF_A_SINK = (
 
 OF_A_COPIER = ("sink_rests", "sink_rests_silently")
 """Claims about a head that rests from copying: not testable of one that does not copy."""
-
-_STRENGTH = (
-    *(Verdict.REFUTED, Verdict.NOT_SHOWN, Verdict.NOT_TESTABLE),
-    *(Verdict.UNDECIDED, Verdict.SUPPORTED),
-)
-"""What was found against a claim comes first, then what no data of this size could tell, then what
-more data may."""
-
-
-def weaker(*verdicts: Verdict) -> Verdict:
-    """The verdict on several claims together."""
-    return min(verdicts, key=_STRENGTH.index)
 
 
 def given(claim: Verdict, presumed: Verdict) -> Verdict:

@@ -17,7 +17,6 @@ from analysis.interventions import Head
 from analysis.models.card import read_card
 from analysis.models.load import load_model
 from analysis.plots.intervals import claim_intervals
-from analysis.questions.judgement import Verdict
 from analysis.studies.sink import views as sink_views
 from analysis.studies.sink.claims import PART_SMALL, SILENT, SINK, VALUE_SMALL
 from analysis.studies.sink.conditions import Plan
@@ -28,7 +27,6 @@ from analysis.studies.sink.verdicts import (
     OF_A_COPIER,
     OF_A_SINK,
     SinkClaims,
-    weaker,
 )
 from analysis.tables import judged_claims
 from store.schema import conformed
@@ -377,15 +375,6 @@ def test_what_does_not_copy_cannot_rest_from_it(answer, worded):
     found = judged(answer, worded, {**PERFECT, "induction on repeated": 0.1})
     assert {found[claim] for claim in OF_A_COPIER} == {"not testable"}
     assert found["no_op_sink"] == "not testable"
-
-
-def test_the_weakest_is_what_speaks_against_a_claim_most():
-    held, open_, untested = Verdict.SUPPORTED, Verdict.UNDECIDED, Verdict.NOT_TESTABLE
-    lost, unseen = Verdict.REFUTED, Verdict.NOT_SHOWN
-    order = [held, open_, untested, unseen, lost]
-    for place, verdict in enumerate(order):
-        assert weaker(*order[: place + 1]) is verdict
-        assert weaker(held, verdict) is verdict
 
 
 def test_a_conjunction_shows_its_parts_and_no_number(answer, worded):
