@@ -5,7 +5,7 @@ from fnmatch import fnmatchcase
 import numpy as np
 import polars as pl
 
-from analysis.questions.judgement import Verdict
+from analysis.questions.judgement import LEVEL, Verdict
 from analysis.statistics.comparisons import discoveries
 from analysis.studies import studies
 
@@ -105,7 +105,9 @@ def false_discoveries(claims: pl.DataFrame) -> str:
         A sentence; claims whose null allows no small p are left out.
     """
     tested = claims.filter(
-        pl.col("p").is_not_null(), pl.col("verdict") != Verdict.NOT_TESTABLE.value
+        pl.col("p").is_not_null(),
+        pl.col("verdict") != Verdict.NOT_TESTABLE.value,
+        1 / (pl.col("n_null") + 1) < LEVEL,
     )
     supported = tested["verdict"] == Verdict.SUPPORTED.value
     adjusted = discoveries(tested["p"].cast(pl.Float64).to_numpy())

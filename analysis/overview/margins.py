@@ -40,8 +40,10 @@ class _Weighed:
         threshold = claim["threshold"]
         rising = Interval(*(end - threshold for end in at))
         null = None if claim["p"] is None else Null(p=claim["p"], size=claim["n_null"])
-        told = (cls(one, beyond, null) for one in (rising, -rising))
-        return next((one for one in told if one.verdict() == claim["verdict"]), None)
+        # The distance to the control speaks for a claim of a small number, too.
+        falls = claim["control"] is not None and (at.estimate - claim["control"]) * beyond[0] < 0
+        told = cls(-rising if falls else rising, beyond, null)
+        return told if told.verdict() == claim["verdict"] else None
 
     def verdict(self, factor: float = 1.0, shift: float = 0.0) -> str:
         """With intervals wider by a factor, and all moved by so many of their half-widths."""

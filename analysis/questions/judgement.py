@@ -53,12 +53,12 @@ class Null:
     p: float
     """How probable as large a statistic is, in (0, 1]."""
     size: int
-    """How many times, each different from the others: p is at least 1 / (size + 1)."""
+    """How many times: p is at least 1 / (size + 1). Of sets, how many are different."""
 
     @property
     def allows(self) -> bool:
         """Whether p could be small enough."""
-        return 1 / (self.size + 1) <= LEVEL
+        return 1 / (self.size + 1) < LEVEL
 
 
 def verdict(
@@ -119,7 +119,7 @@ def answers_of(holder: Any) -> dict[str, Group]:
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """What a statistic is compared with; its threshold has not changed since it was introduced."""
+    """What a statistic is compared with."""
 
     threshold: float
     """The interval must lie beyond it."""
@@ -148,10 +148,13 @@ def n_known(values: np.ndarray) -> int:
 
 
 def _each(chosen: Callable[..., float], intervals: Sequence[Interval]) -> Interval:
-    """One of every number: an interval with a smaller estimate may reach farther."""
+    """One of every number: an interval with a smaller estimate may reach farther.
+
+    A number that is unknown of any interval is unknown.
+    """
     if not intervals:
         return Interval.exactly(np.nan)
-    return Interval(*(chosen(numbers) for numbers in zip(*intervals, strict=True)))
+    return Interval(*(float(chosen(numbers)) for numbers in zip(*intervals, strict=True)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,7 +202,7 @@ class Judgement(Question):
             "statement": statement,
             "difference": difference,
             "tolerance": TOLERANCE,
-            "holds": (difference <= TOLERANCE) == same,
+            "holds": difference <= TOLERANCE if same else difference > TOLERANCE,
             "chapter": self.chapter,
         }
 
@@ -281,15 +284,19 @@ class Judgement(Question):
             The row. Of the variants it has the smallest estimate, lower and upper end; of the
             controls the largest; of all differences, which are paired, the smallest, and the
             largest p. Controls that share fewer than `PAIRS` sequences with their variant, or than
-            half of its own, are left out: without any the claim is not testable.
+            half of its own, are left out: where a variant has none, the claim is not testable.
         """
+        fit = [
+            [one for one in controls if n_known(values - one) >= max(PAIRS, n_known(values) / 2)]
+            for values, controls in tested
+        ]
         pairs = [
             (values - control, control)
-            for values, controls in tested
+            for (values, _), controls in zip(tested, fit, strict=True)
             for control in controls
-            if n_known(values - control) >= max(PAIRS, n_known(values) / 2)
         ]
         nulls = [sign_flip_p(gap, self.seed) for gap, _ in pairs]
+        nulls += [(1.0, 0) for controls in fit if not controls]
         kinds = (
             [values for values, _ in tested],
             [gap for gap, _ in pairs],
@@ -300,10 +307,10 @@ class Judgement(Question):
         n = min(n_known(values) for values, _ in tested)
         return self.decided(
             said,
-            _each(min, found[0]),
-            _each(max, found[2]),
+            _each(np.min, found[0]),
+            _each(np.max, found[2]),
             (threshold, f"n = {n}; control: {note}"),
-            beyond=_each(min, found[1]),
+            beyond=_each(np.min, found[1]),
             null=Null(
                 p=max((p for p, _ in nulls), default=1.0),
                 size=min((size for _, size in nulls), default=0),

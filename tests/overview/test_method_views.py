@@ -151,6 +151,11 @@ def test_a_claim_of_less_is_weighed_the_other_way_round():
     (margin,) = margins.margins(turned)["margin"]
     assert margin == pytest.approx(2)
     assert margins.widened(turned, 4.0)["then"].to_list() == ["undecided"]
+    # an estimate above what it should be below: more sequences refute it, and do not support it
+    beyond = (0.1, 0.2, 0.3)
+    above = claim((0.22, 0.26, 0.27), 0.25, (0.4, 0.46, 0.5), told="undecided", beyond=beyond)
+    narrow = margins.widened(pl.DataFrame([above]), 0.1)
+    assert narrow["then"].to_list() == ["refuted"]
 
 
 def test_a_verdict_that_rests_on_more_has_no_margin():

@@ -152,6 +152,7 @@ def test_a_claim_of_all_variants_is_as_good_as_the_worst_against_the_best_contro
     def judged(*tested):
         return judge(lambda j: j.judged_all(SAID, tested, (0.5, "all")))
 
+    unknown = np.full(20, np.nan)
     both = judged((good, [none]), (poor, [none]))
     assert both["verdict"] == "supported"
     assert both["estimate"] == pytest.approx(poor.mean())
@@ -159,9 +160,15 @@ def test_a_claim_of_all_variants_is_as_good_as_the_worst_against_the_best_contro
     assert judged((good, [none, poor]))["control"] == pytest.approx(poor.mean())
     assert judged((poor, [none]), (good, [good + 0.2]))["verdict"] == "not shown"
     assert judged((good, [none]), (none, [none - 1]))["verdict"] == "refuted"
-    unknown = np.full(20, np.nan)
     assert judged((good, [none, unknown]))["beyond"] == pytest.approx((good - none).mean())
     assert judged((good[:4], [none[:4]]))["verdict"] == "not testable"
+    for lacking in ((poor, [unknown]), (poor, [])):
+        for tested in ((lacking, (good, [none])), ((good, [none]), lacking)):
+            assert judged(*tested)["verdict"] == "not testable", "each variant needs a control"
+    nobody = judged((unknown, [none]), (good, [none]))
+    assert nobody == judged((good, [none]), (unknown, [none]))
+    assert nobody["estimate"] is None
+    assert nobody["verdict"] == "not testable"
     rare = np.where(np.arange(20) < 9, 5.0, np.nan)
     assert judged((good, [none, rare]))["verdict"] == "supported", "known on fewer than half"
     often = np.where(np.arange(20) < 10, 5.0, np.nan)

@@ -41,7 +41,7 @@ class HeadClaims(Judgement):
     that the choice does not flatter the estimate.
     """
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     chapter: ClassVar[str] = "02_induction_circuit"
 
     text: Evidence
@@ -76,8 +76,8 @@ class HeadClaims(Judgement):
         rows += [
             looking if most > 0.5 else {**looking, "verdict": Verdict.NOT_TESTABLE.value},
             self._copying(
-                "The model predicts a random block at least 1 nat per token better when it is "
-                "shown again"
+                f"The model predicts a random block at least {COPIES:g} nat per token better when "
+                "it is shown again"
             ),
         ]
         return rows if looks else [*rows, self._otherwise()]
@@ -88,7 +88,10 @@ class HeadClaims(Judgement):
         previous = strongest_head(scores, "previous_token", "text")
         on_text = odd_values(scores, "previous_token", "text", previous)
         on_random = odd_values(scores, "previous_token", "random", previous)
-        by_chance = odd_values(scores, "previous_token", "text", previous, "chance")
+        chances = [
+            odd_values(scores, "previous_token", data, previous, "chance")
+            for data in ("text", "random")
+        ]
         return [
             self._claim(
                 "previous_token_head",
@@ -96,7 +99,7 @@ class HeadClaims(Judgement):
                 "the token before with more than half of its attention",
                 "previous-token score on text, odd sequences",
                 (on_text, 0.5),
-                (by_chance, "uniform attention"),
+                (chances[0], "uniform attention"),
             ),
             self._claim(
                 "previous_token_positional",
@@ -104,7 +107,7 @@ class HeadClaims(Judgement):
                 "when all tokens are random",
                 "previous-token score on random tokens, odd sequences",
                 (on_random, 0.5),
-                (by_chance, "uniform attention"),
+                (chances[1], "uniform attention"),
             ),
             *([self._order(previous, copier)] if copier else []),
         ]

@@ -31,7 +31,7 @@ CEILING = "induction_ceiling"
 class InductionScores(Drawing):
     """How strongly does each head of a model look one past the previous copy?"""
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     n_sequences: int
     block_len: int
@@ -49,12 +49,15 @@ class InductionScores(Drawing):
         return self._rows(shuffled=True)
 
     def _rows(self, *, shuffled: bool) -> Tokens:
-        rng = Random(f"repeated/{self.seed}")
+        """The same blocks either way, so that sequences can be compared one by one."""
+        rng, order = Random(f"repeated/{self.seed}"), Random(f"repeated order/{self.seed}")
         pool, bos, length = self.pool, self.vocabulary.bos, self.block_len
         rows = [
-            repeated_tokens(rng, pool.ids, bos, length, shuffled=shuffled)
+            repeated_tokens(rng, pool.ids, bos, length, shuffled=False)
             for _ in range(self.n_sequences)
         ]
+        if shuffled:
+            rows = [[*row[:-length], *order.sample(row[-length:], k=length)] for row in rows]
         name = "random block, then shuffled" if shuffled else "random block twice"
         return pool.tokens(rows, name, self.seed, bos=bool(bos), block_len=length)
 

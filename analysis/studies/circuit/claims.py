@@ -54,7 +54,7 @@ class CircuitClaims(Judgement):
     Heads are chosen on the even sequences of the scores and judged on sequences drawn apart.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     chapter: ClassVar[str] = "02_induction_circuit"
 
     text: Evidence
@@ -152,7 +152,8 @@ class CircuitClaims(Judgement):
         }
         said = Statement(
             claim="key_path_specific",
-            statement=f"No other head of its layer serves the keys of {copier} as {previous} does",
+            statement=f"No other head of its layer serves the keys of {copier} as {previous} does, "
+            f"without which the induction score falls by at least {BY_PATH:g}",
             statistic="fall of the induction score when the keys alone see another block's "
             "contribution",
         )
@@ -214,7 +215,8 @@ class CircuitClaims(Judgement):
             claim="copiers_needed",
             statement=f"Copying needs {', '.join(map(str, self.heads.copiers))}: the loss on the "
             f"second copy rises by at least {COPYING:g} nats per token, and by more than for as "
-            f"many heads outside the circuit, when they are ablated together ({method})",
+            "many heads outside the circuit that do not lie upstream of it, when they are ablated "
+            f"together ({method})",
             statistic="rise of the loss on the second copy",
         )
         family = next(iter(sets), ("no",))[0].replace("_", " ")

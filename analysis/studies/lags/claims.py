@@ -93,7 +93,7 @@ class LagClaims(Judgement):
     Heads are ranked on random tokens that were drawn apart from the lists.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     chapter: ClassVar[str] = "09_lag_profiles"
 
     evidence: LagEvidence
@@ -125,21 +125,22 @@ class LagClaims(Judgement):
                 statistic="log p(+1) / p(-1), nats",
             )
             yield weakest(
-                {n: self._recall(successor, each, SUCCESSION) for n, each in variants.items()}
+                {n: self._recall(successor, each, "log_ratio") for n, each in variants.items()}
             )
             recency = Statement(
                 claim=f"lag_recency_{design}",
                 statement=f"{WORDS[design]}, items of the last quarter of the list are more "
-                "probable than those of the first, and more so than after a word not in the list",
+                f"probable than those of the first, by at least {RECENCY:g} nats, and more so than "
+                "after a word not in the list",
                 statistic="log ratio of their mean p, neighbours of the item left out, nats",
             )
-            yield self._recall(recency, (base, control), RECENCY)
+            yield self._recall(recency, (base, control), "recency")
 
     def _recall(
-        self, said: Statement, answers: tuple[Evidence, Evidence], threshold: float
+        self, said: Statement, answers: tuple[Evidence, Evidence], measure: str
     ) -> dict[str, Any]:
         """A measure of the model as it is beside the same after other words."""
-        measure = "recency" if threshold == RECENCY else "log_ratio"
+        threshold = {"recency": RECENCY, "log_ratio": SUCCESSION}[measure]
         values, control = (per_sequence(answer, measure) for answer in answers)
         name = "a word that is not in the list, in the item's stead"
         bar = Bar(threshold=threshold, control=control, control_name=name)

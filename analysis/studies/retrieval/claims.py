@@ -16,14 +16,14 @@ from analysis.questions.head_sets import set_null
 from analysis.questions.judgement import Bar, Evidence, Judgement, Null, Statement
 from analysis.questions.rows import absence
 from analysis.questions.variants import weakest
-from analysis.statistics.comparisons import spearman, wilson
+from analysis.statistics.comparisons import shuffle_p, wilson
 from analysis.statistics.resampling import Interval, central, mean_interval
 from analysis.studies.kinds.claims import per_head
 
 from .answering.items import Example
 from .choices import preferred
 from .measures import MARGIN, Curves, answerable, area, by_set, chance_of, joined, reason_untestable
-from .rankings import validity_row
+from .rankings import item_values, validity_row
 from .sets import FAMILIES, RANDOM, SINGLE, SetPlan
 
 FIGURES = {
@@ -40,8 +40,6 @@ UNRELATED = 0.1
 """Nats a token that text without questions may cost."""
 VALID = 0.3
 """Spearman correlation with the single-head effect from which a ranking is called valid."""
-N_SHUFFLES = 999
-"""Random orders of the heads that a correlation is compared with."""
 _WORDS = {"random": "random heads", "layer_matched": "random heads of the same layers"}
 
 
@@ -89,7 +87,7 @@ class RetrievalClaims(Judgement):
     they were not ranked on.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     chapter: ClassVar[str] = "08_retrieval_heads"
 
     evidence: RetrievalEvidence
@@ -171,7 +169,7 @@ class RetrievalClaims(Judgement):
         said = Statement(
             claim="retrieval_baseline",
             statement="The model answers questions about a record among others better than by "
-            "naming any of the records",
+            f"naming any of the records, by at least {MARGIN:.0%} of the questions",
             statistic="share of test questions answered correctly",
         )
         ends = wilson(int(right.sum()), len(right))
@@ -188,7 +186,8 @@ class RetrievalClaims(Judgement):
         said = Statement(
             claim="retrieval_prefers",
             statement="Of the answers that the records of a context give, the model finds the "
-            "right one most probable, whatever it says first, more often than by chance",
+            "right one most probable, whatever it says first, more often than by chance, by at "
+            f"least {MARGIN:.0%} of the questions",
             statistic="share of test questions whose right answer has the largest log probability",
         )
         right = int(found["right"].sum())
@@ -213,8 +212,8 @@ class RetrievalClaims(Judgement):
         between = mean_interval(top - (drawn.mean(0) if matched else np.nan), self.seed)
         said = Statement(
             claim=f"retrieval_against_{family}",
-            statement="Replacing the top heads, whichever score ranks them, costs more answers "
-            f"than replacing as many {_WORDS[family]}",
+            statement="Replacing the top heads, whichever score ranks them, costs at least "
+            f"{AREA:.0%} of the questions more than replacing as many {_WORDS[family]}",
             statistic="area between the curves, share of questions",
         )
         note = (
@@ -245,17 +244,24 @@ class RetrievalClaims(Judgement):
         return self.judged(said, -own, Bar(threshold=-UNRELATED, control=-among, control_name=name))
 
     @cached_property
+    def _effects(self) -> Float[np.ndarray, "question head"] | None:
+        """What every head costs alone, as the log probability of right answers that is lost."""
+        names = list(map(str, self.evidence.plan.heads))
+        alone = self._curves.log_p.get(SINGLE, {})
+        if not alone.keys() >= set(names):
+            return None
+        base = self._curves.log_p["base"][""]
+        return np.stack([base - alone[name] for name in names], axis=1)
+
+    @cached_property
     def _checks(self) -> dict[str, dict[str, Any]]:
         """Rows of `ranking_checks`: does a score say what each head costs alone?
 
         None in models of more heads than there are draws, since not all are replaced alone.
         """
-        names = list(map(str, self.evidence.plan.heads))
-        alone = self._curves.log_p.get(SINGLE, {})
-        if self.evidence.scores is None or not alone.keys() >= set(names):
+        effects, names = self._effects, list(map(str, self.evidence.plan.heads))
+        if effects is None or self.evidence.scores is None:
             return {}
-        base = self._curves.log_p["base"][""]
-        effects = np.stack([base - alone[name] for name in names], axis=1)
         rows = {
             ranking: validity_row(self.evidence.scores, ranking, effects, names, self.seed)
             for ranking in self.evidence.plan.rankings
@@ -265,18 +271,23 @@ class RetrievalClaims(Judgement):
     def _valid(self, ranking: str) -> dict[str, Any]:
         """Do heads with a high score matter alone?"""
         row, n_heads = self._checks[ranking], len(self.evidence.plan.heads)
+        if self._effects is None or self.evidence.scores is None:
+            raise ValueError(f"expected a ranking that was checked, got {ranking}")
         said = Statement(
             claim="retrieval_valid",
             statement="Heads with a higher score, whichever it is, cost more when they are "
-            "replaced alone",
+            f"replaced alone: ranks correlate by at least {VALID:g}",
             statistic="Spearman correlation with the log probability of right answers that is lost",
         )
-        order, orders = np.arange(float(n_heads)), np.random.default_rng(self.seed)
-        drawn = np.array([spearman(orders.permutation(order), order) for _ in range(N_SHUFFLES)])
-        null, told = set_null(row["value"], drawn)
-        note = f"n = {n_heads} heads, {row['n']} questions; control: random orders of them; {told}"
+        known, values = item_values(self.evidence.scores, ranking)
+        order = [self.evidence.plan.heads.index(head) for head in known]
+        p, size = shuffle_p(values.mean(0), self._effects[:, order].mean(0), self.seed)
+        null = Null(p=p, size=size)
+        told = f"p {p:.2g}" if null.allows else f"not testable with {size} orders"
+        note = f"n = {n_heads} heads, {row['n']} questions; control: other orders of them; {told}"
         ends = Interval(row["value"], row["lower"], row["upper"])
-        return self.decided(said, ends, central(drawn), (VALID, note), beyond=ends, null=null)
+        none = Interval.exactly(0.0)
+        return self.decided(said, ends, none, (VALID, note), beyond=ends, null=null)
 
 
 def text_losses(text: Evidence) -> dict[str, Float[np.ndarray, " sequence"]]:

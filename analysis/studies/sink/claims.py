@@ -251,7 +251,7 @@ def _effect_findings(measured: Measured) -> list[Finding]:
         bar=Bar(
             threshold=NEGLIGIBLE_KL,
             control=measured.effect(others, key),
-            control_name=f"the key hidden from {OTHER_HEADS[others]}",
+            control_name=f"the key hidden from {OTHER_HEADS[others]}, mean over the draws",
         ),
     )
     return [*found, needed]

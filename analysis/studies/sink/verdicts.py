@@ -42,7 +42,7 @@ def given(claim: Verdict, presumed: Verdict) -> Verdict:
 class SinkClaims(Judgement):
     """Is the sink its token or its place, does it carry anything, and is it a no-op?"""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     chapter: ClassVar[str] = "03_bos_sink"
 
     sink: Evidence
