@@ -23,8 +23,6 @@ from store import Answer, Experiment, Store
 PATH = Path(__file__).with_name("canary.json")
 TOLERANCE = 1e-3
 """Of a number: what another processor's order of summing changes, and searches amplify."""
-OF_CLAIMS = 2e-2
-"""The same of the numbers of claims: few rows, with intervals over very few sequences."""
 
 Told = dict[str, list[Any]]
 """By table: how many rows it has, a sum over all of its numbers, and one over all its words.
@@ -65,15 +63,10 @@ def alike(one: Told | None, other: Told | None) -> bool:
     if one is None or other is None:
         return False
     return one.keys() == other.keys() and all(
-        isclose(mine, its, rel_tol=slack, abs_tol=slack)
+        isclose(mine, its, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
         for table, told in one.items()
-        for mine, its, slack in zip(told, other[table], _slacks(table), strict=True)
+        for mine, its in zip(told, other[table], strict=True)
     )
-
-
-def _slacks(table: str) -> tuple[float, float, float]:
-    """Tolerances of how many rows, numbers and words."""
-    return TOLERANCE, OF_CLAIMS if table == "claims" else TOLERANCE, TOLERANCE
 
 
 def answers(root: Path | None = None) -> dict[str, Told]:

@@ -184,7 +184,7 @@ def _silent(rows: pl.DataFrame, n_layers: int, y: alt.Y) -> list[alt.Chart]:
     if not layers:
         return []
     words = alt.Chart(pl.DataFrame({"layer": layers}).with_columns(says=pl.lit("no attention")))
-    return [words.mark_text(color=GREY, fontSize=11).encode(y=y, text="says:N")]
+    return [words.mark_text(fontSize=11).encode(y=y, text="says:N")]
 
 
 def verdict_grid(rows: pl.DataFrame, title: str, description: str) -> alt.LayerChart:

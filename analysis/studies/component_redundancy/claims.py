@@ -59,7 +59,7 @@ class ComponentRedundancyClaims(Judgement):
     offsets, and ablating the component within the head lies between.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     chapter: ClassVar[str] = "07_component_redundancy"
 
     evidence: ComponentEvidence
