@@ -13,7 +13,7 @@ from book.terminal import say
 from store import Store
 
 if TYPE_CHECKING:
-    from analysis.questions.judgement import Evidence
+    from analysis.questions.verdicts.judgement import Evidence
 
 EPILOG = """\b
 A line of FILE, the span in characters of the context:
@@ -87,7 +87,7 @@ def ask_file(  # noqa: PLR0913 - one parameter for each option
 
 def _told(scores: Evidence, n_refused: int) -> Iterator[str]:
     """How many questions were answered, and the first heads of each ranking."""
-    from analysis.studies.retrieval.rankings import SCORES  # noqa: PLC0415 - imports torch
+    from analysis.studies.retrieval.ranking.rankings import SCORES  # noqa: PLC0415 - imports torch
     from analysis.studies.retrieval.views import first_heads  # noqa: PLC0415
 
     right = scores["retrieval_items"]["correct"]

@@ -15,7 +15,7 @@ from enum import Enum
 from pathlib import Path
 
 from analysis.errors import UserError
-from analysis.models.card import ModelCard, read_card
+from analysis.models.files.card import ModelCard, read_card
 
 
 class Subject(Enum):

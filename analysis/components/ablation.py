@@ -10,7 +10,7 @@ from torch import Tensor
 
 from analysis.attention import Site
 from analysis.errors import UserError
-from analysis.models.card import ModelCard
+from analysis.models.files.card import ModelCard
 from analysis.models.load import Model
 
 from .adversary import Ascent, Search, Sources, worst_masks

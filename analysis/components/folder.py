@@ -11,8 +11,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from analysis.errors import UserError
-from analysis.models import checkpoint, published
-from analysis.models.card import ModelCard
+from analysis.models.files import checkpoint, published
+from analysis.models.files.card import ModelCard
 from analysis.models.load import Model
 from analysis.outputs import write_text
 from analysis.settings import json_object

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from analysis.attention import Site, Taps, Where
 from analysis.errors import UserError
-from analysis.models.card import ModelCard
+from analysis.models.files.card import ModelCard
 from analysis.models.load import hidden_states
 
 from .ablation import SITES

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from analysis.errors import UserError, reason
-from analysis.models import published
+from analysis.models.files import published
 from analysis.models.load import Model
 
 from .decomposed import Components, Decomposition

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from analysis.errors import UserError
-from analysis.models.card import ModelCard
+from analysis.models.files.card import ModelCard
 
 MAX_PICTURED = 64
 """Models with more heads keep pictures of the heads that are asked for only."""

@@ -6,7 +6,7 @@ from enum import Enum
 
 from analysis.attention import Site
 from analysis.errors import UserError
-from analysis.models.card import ModelCard
+from analysis.models.files.card import ModelCard
 
 from .heads import Head
 

@@ -17,12 +17,13 @@ from analysis.attention import NAME, Taps
 from analysis.errors import UserError, reason
 from analysis.precision import Precision, narrow, wide
 
-from .anatomy import Block, anatomy, asks_interface
-from .card import ModelCard, read_card
-from .handed_on import hand_on
-from .holds import SHORT, Holds, hidden_of, measured, probe, reaches, shown_logits
-from .linear import Linear, with_products
-from .own_attention import attend
+from .files.card import ModelCard, read_card
+from .parts.anatomy import Block, anatomy, asks_interface
+from .parts.handed_on import hand_on
+from .parts.holds import Holds, measured
+from .parts.linear import Linear, with_products
+from .parts.look import SHORT, hidden_of, probe, reaches, shown_logits
+from .parts.own_attention import attend
 from .placement import AUTO, fetched, spread
 
 if TYPE_CHECKING:

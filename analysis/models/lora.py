@@ -13,7 +13,7 @@ from transformers.pytorch_utils import Conv1D
 
 from analysis.errors import UserError
 
-from . import adapters
+from .files import adapters
 
 _PREFIX = "base_model.model."
 _FACTOR = re.compile(r"(?P<path>.+)\.lora_(?P<kind>embedding_)?(?P<factor>[AB])(\.weight)?")

@@ -26,10 +26,11 @@ from transformers.utils import logging
 from analysis.attention import NAME, attention
 from analysis.errors import UserError
 
-from . import gguf, lora, published, weights
-from .anatomy import attending
-from .card import ModelCard
+from . import lora
+from .files import gguf, published, weights
+from .files.card import ModelCard
 from .llama_simple_mlp import LlamaSimpleMLPConfig, LlamaSimpleMLPForCausalLM
+from .parts.anatomy import attending
 
 _HEADS = ("num_heads", "num_attention_heads", "n_heads", "num_q_heads", "n_head")
 

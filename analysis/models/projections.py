@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from analysis.attention import Edit, EnoughError, Site, Taps, Where
 from analysis.errors import UserError
 
-from .anatomy import Block, given_stream
-from .holds import TOLERANCE, off
 from .load import Model, check_shares, hidden_states
+from .parts.anatomy import Block, given_stream
+from .parts.look import TOLERANCE, off
 
 _SCALE = 2.0**10
 """Of what is put in for one coordinate: beside it a bias is small, so that it costs no digits."""

@@ -14,8 +14,8 @@ import polars as pl
 from analysis.components.folder import default_folder, folder_hash
 from analysis.errors import UserError
 from analysis.interventions.passes.staircase import walks
-from analysis.models.anatomy import asks_interface
 from analysis.models.load import Model
+from analysis.models.parts.anatomy import asks_interface
 from analysis.models.projections import check_linear, surroundings
 from analysis.progress import Report
 from analysis.questions.asked import Asked, Profile

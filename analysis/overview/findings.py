@@ -9,8 +9,8 @@ import polars as pl
 
 from analysis.questions.asked import Asked
 from analysis.questions.experiment import Experiment, Question
-from analysis.questions.judgement import Evidence
 from analysis.questions.study import Recall, Study
+from analysis.questions.verdicts.judgement import Evidence
 from analysis.studies import studies
 
 from .capabilities import ModelCheck

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 import polars as pl
 
-from analysis.models.card import ModelCard
+from analysis.models.files.card import ModelCard
 from analysis.studies.atlas.views import LABELS, atlas
 
 from .claims import EVERY, figure_of

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from analysis.errors import UserError
 from analysis.memory import check_fits
-from analysis.models.card import ModelCard, read_card
+from analysis.models.files.card import ModelCard, read_card
 from analysis.text.pool import DEFAULT_POOL, Pool, token_pool
 from analysis.text.tokens import Vocabulary
 

@@ -7,7 +7,7 @@ import polars as pl
 from jaxtyping import Float
 
 from analysis.interventions import METRICS, Condition, Effects, Head
-from analysis.models.card import ModelCard
+from analysis.models.files.card import ModelCard
 from analysis.statistics.resampling import bootstrap
 
 from .rows import Labels, interval_columns

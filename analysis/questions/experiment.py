@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import polars as pl
 
-from analysis.models.card import ModelCard, read_card
+from analysis.models.files.card import ModelCard, read_card
 from analysis.models.load import Model, load_model
 from analysis.precision import Precision
 from analysis.progress import Report

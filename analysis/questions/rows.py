@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from analysis.models.card import ModelCard
+from analysis.models.files.card import ModelCard
 from analysis.statistics.resampling import Estimate, bootstrap
 from analysis.text.tokens import Tokens
 

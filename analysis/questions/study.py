@@ -14,7 +14,7 @@ from analysis.text.tokens import NO_TOKENIZER
 
 from .asked import Asked, Profile
 from .experiment import Question
-from .judgement import Evidence
+from .verdicts.judgement import Evidence
 
 S = TypeVar("S", bound="Study[Any]")
 Z = TypeVar("Z")

@@ -14,9 +14,9 @@ from tokenizers import Tokenizer
 
 from analysis.errors import UserError, reason
 from analysis.files import LARGE, check_regular, regular_bytes
-from analysis.models import gguf
-from analysis.models.card import settings_of, tokenizer_folder
-from analysis.models.sizes import text_settings
+from analysis.models.files import gguf
+from analysis.models.files.card import settings_of, tokenizer_folder
+from analysis.models.files.sizes import text_settings
 from analysis.settings import json_object
 
 DELIMITERS = frozenset((".", ",", ";", ":", "!", "?", "\n"))

@@ -14,7 +14,7 @@ from torch import nn
 
 from analysis.errors import UserError
 from analysis.files import LARGE, regular_bytes
-from analysis.models import checkpoint
+from analysis.models.files import checkpoint
 from analysis.models.llama_simple_mlp import LlamaSimpleMLPConfig, LlamaSimpleMLPForCausalLM
 from analysis.models.load import load_model
 from analysis.outputs import (

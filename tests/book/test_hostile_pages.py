@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from analysis.interventions import Method
-from analysis.models.card import read_card
+from analysis.models.files.card import read_card
 from analysis.questions.asked import Asked
 from analysis.studies.predictions import views
 from analysis.text.shown import chips, token_table, visible_text

@@ -16,7 +16,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support import expected_conditions
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from analysis.models.card import read_card
+from analysis.models.files.card import read_card
 from book.site import find_notebooks
 
 from .browser import CHROMIUM, DRIVER, NO_BROWSER, browser

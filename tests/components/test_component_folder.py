@@ -21,7 +21,7 @@ from analysis.components.folder import (
     save,
 )
 from analysis.errors import UserError
-from analysis.models.card import read_card
+from analysis.models.files.card import read_card
 from analysis.models.load import load_model
 
 from .decomposed_models import decomposed, importance_of

@@ -4,7 +4,7 @@ import signal
 from pathlib import Path
 from random import Random
 
-from analysis.models import checkpoint
+from analysis.models.files import checkpoint
 from tests.store.test_store_processes import heard, process, tell
 
 from .decompose_worker import EVERY, RECIPE, trainer

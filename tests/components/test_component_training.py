@@ -17,7 +17,7 @@ from analysis.components.fitting.recipe import Recipe, Rows
 from analysis.components.fitting.training import Trainer, drawn_components, train
 from analysis.components.folder import load_decomposition, made
 from analysis.errors import UserError
-from analysis.models.card import read_card
+from analysis.models.files.card import read_card
 from analysis.models.load import load_model
 from analysis.text.tokens import Vocabulary
 from tests.commands.test_cli import invoke, refused

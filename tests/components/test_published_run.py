@@ -16,8 +16,8 @@ from analysis.components.evaluation import importances
 from analysis.components.losses import lower_leaky, upper_leaky
 from analysis.components.published import published_decomposition
 from analysis.errors import UserError
-from analysis.models import published
-from analysis.models.card import read_card
+from analysis.models.files import published
+from analysis.models.files.card import read_card
 from analysis.models.load import hidden_states, load_model
 from analysis.questions.asked import Asked
 from analysis.studies.atlas.study import AtlasStudy

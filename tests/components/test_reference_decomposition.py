@@ -13,7 +13,7 @@ from analysis.components.fitting.card import card
 from analysis.components.fitting.recipe import Recipe, Rows
 from analysis.components.folder import MADE, WEIGHTS, default_folder, load_decomposition
 from analysis.components.losses import drawn_masks
-from analysis.models.card import read_card
+from analysis.models.files.card import read_card
 from analysis.models.load import load_model
 from analysis.text.tokens import Vocabulary
 from book.decompose_command import decompose

@@ -48,7 +48,7 @@ def work(root: str, model: str, text: str) -> None:
 
 def main() -> None:
     """One fork a line."""
-    from analysis.questions import head_sets  # noqa: PLC0415 - to set what a unit holds
+    from analysis.questions.verdicts import head_sets  # noqa: PLC0415 - to set what a unit holds
 
     head_sets.UNIT = 1
     torch.set_num_threads(1)

@@ -13,8 +13,8 @@ import torch
 from polars.testing import assert_frame_equal
 
 from analysis.errors import UserError
-from analysis.models import checkpoint
-from analysis.models.card import read_card
+from analysis.models.files import checkpoint
+from analysis.models.files.card import read_card
 from analysis.models.load import load_model
 from analysis.training import mixture, trainer
 from book import computing

@@ -7,7 +7,7 @@ import threading
 
 from polars.testing import assert_frame_equal
 
-from analysis.questions import head_sets
+from analysis.questions.verdicts import head_sets
 from store import Store, damages, run_key
 from tests.questions.test_experiments import prose_file
 from tests.store.test_store_processes import heard, process, tell

@@ -9,7 +9,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from analysis.errors import UserError
-from analysis.models.card import read_card
+from analysis.models.files.card import read_card
 from analysis.models.load import load_model
 from analysis.text.tokens import Vocabulary
 

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from transformers import AutoConfig
 
 from analysis.errors import UserError
-from analysis.models.card import read_card
+from analysis.models.files.card import read_card
 from analysis.text.tokens import Vocabulary
 
 SIZES = ("n_layers", "n_heads", "n_kv_heads", "d_model", "d_head", "n_ctx", "vocab")

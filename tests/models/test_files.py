@@ -10,9 +10,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from analysis.errors import UserError
-from analysis.models.card import read_card
+from analysis.models.files.card import read_card
+from analysis.models.files.weights import largest_rounding
 from analysis.models.load import load_model
-from analysis.models.weights import largest_rounding
 
 WEIGHTS = "model.safetensors"
 IDS = torch.arange(2, 22)[None]

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from analysis.errors import UserError
-from analysis.models import gguf
-from analysis.models.card import read_card
+from analysis.models.files import gguf
+from analysis.models.files.card import read_card
 from analysis.models.load import load_model
 from analysis.text.tokens import Vocabulary
 from tests.commands.hostile import hostile, mutated, refused, rewrite

@@ -7,9 +7,9 @@ import torch
 import transformers as tf
 
 from analysis.attention import NAME, Site, Taps, Where
-from analysis.models.anatomy import Block
-from analysis.models.handed_on import hand_on
 from analysis.models.network import switch
+from analysis.models.parts.anatomy import Block
+from analysis.models.parts.handed_on import hand_on
 
 from .architectures import GQA, VOCAB, build
 

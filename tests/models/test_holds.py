@@ -7,9 +7,9 @@ from torch import nn
 
 from analysis import attention
 from analysis.errors import UserError
-from analysis.models.card import read_card
-from analysis.models.holds import SHORT, probe
+from analysis.models.files.card import read_card
 from analysis.models.load import instrument, load_model
+from analysis.models.parts.look import SHORT, probe
 
 from .architectures import GQA, build
 

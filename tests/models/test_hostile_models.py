@@ -10,7 +10,7 @@ import yaml
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save
 
-from analysis.models.card import read_card
+from analysis.models.files.card import read_card
 from analysis.models.load import load_model
 from analysis.text.tokens import Vocabulary
 from tests.commands.hostile import (

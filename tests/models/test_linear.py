@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from analysis.models.linear import MIN_WEIGHTS, Linear, linear, with_products
+from analysis.models.parts.linear import MIN_WEIGHTS, Linear, linear, with_products
 
 WIDE = 256
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from analysis.attention import NAME, Taps
 from analysis.errors import UserError
-from analysis.models.card import read_card
+from analysis.models.files.card import read_card
 from analysis.models.load import hidden_states, last_logits, load_model, unembed
 from analysis.models.projections import norm_gain
 from analysis.text.tokens import Vocabulary

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from analysis.models.card import read_card, tensors_hash
+from analysis.models.files.card import read_card, tensors_hash
 from analysis.models.load import load_model
 
 

@@ -13,8 +13,8 @@ from torch import nn
 from analysis.attention import Site, Taps, Where
 from analysis.errors import UserError
 from analysis.interventions import NOTHING, Head, Intervention, Method, taps
-from analysis.models.anatomy import Block
-from analysis.models.own_attention import attend
+from analysis.models.parts.anatomy import Block
+from analysis.models.parts.own_attention import attend
 
 from .architectures import GPT2, SIZES, VOCAB, build
 

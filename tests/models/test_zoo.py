@@ -10,10 +10,11 @@ from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
 from analysis.attention import attention
 from analysis.errors import UserError
-from analysis.models.anatomy import anatomy
-from analysis.models.holds import SHORT, measured, probe, shown_logits
 from analysis.models.load import load_model
 from analysis.models.network import switch
+from analysis.models.parts.anatomy import anatomy
+from analysis.models.parts.holds import measured
+from analysis.models.parts.look import SHORT, probe, shown_logits
 
 from .zoo import beside_effects, beside_weights
 from .zoo.beside_stock import BAR, N_POS, Pair, logits_of, off, tokens

@@ -12,7 +12,7 @@ from analysis.errors import UserError
 from analysis.overview.capabilities import ModelCheck, chapter_table
 from analysis.overview.findings import findings
 from analysis.questions.asked import Asked, Profile
-from analysis.questions.judgement import Judgement
+from analysis.questions.verdicts.judgement import Judgement
 from analysis.studies import CHAPTERS, STUDIES
 from analysis.text.tokens import NO_TOKENIZER
 from book.editions import Subject, subject_of

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from analysis.interventions import Head
-from analysis.questions.head_sets import drawn_beside, mixture, set_null, upstream_heads
-from analysis.questions.judgement import Verdict
-from analysis.questions.variants import WEAKEST_FIRST, weaker, weakest
+from analysis.questions.verdicts.head_sets import drawn_beside, mixture, set_null, upstream_heads
+from analysis.questions.verdicts.judgement import Verdict
+from analysis.questions.verdicts.variants import WEAKEST_FIRST, weaker, weakest
 
 HEADS = [Head(layer, head) for layer in range(4) for head in range(4)]
 JUDGED = [Head(2, 0), Head(3, 1)]

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load, save
 
 from analysis.components import folder as ours
-from analysis.models import published
-from analysis.models.card import read_card
+from analysis.models.files import published
+from analysis.models.files.card import read_card
 from analysis.models.load import load_model
 from tests.commands.hostile import (
     JSON,

@@ -8,8 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.models.card import read_card
-from analysis.questions.judgement import LEVEL, Bar, Judgement, Null, Statement, Verdict, verdict
+from analysis.models.files.card import read_card
+from analysis.questions.verdicts.judgement import (
+    LEVEL,
+    Bar,
+    Judgement,
+    Null,
+    Statement,
+    Verdict,
+    verdict,
+)
 from analysis.statistics.resampling import Interval
 from store.schema import conformed
 from tests.questions.test_experiments import silent

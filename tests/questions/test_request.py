@@ -7,7 +7,7 @@ from transformers import LlamaConfig
 
 from analysis.errors import UserError
 from analysis.interventions.heads import parse_heads
-from analysis.models.card import read_card
+from analysis.models.files.card import read_card
 from analysis.questions.asked import Asked, Profile
 from analysis.questions.cost import cost
 from analysis.studies.atlas.study import AtlasStudy

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import strategies as st
 
 from analysis.studies.published import PublishedFile
-from analysis.studies.retrieval.answering.jsonl import fitting, read_items
+from analysis.studies.retrieval.jsonl import fitting, read_items
 from analysis.text.sources import read_source, windows
 from analysis.text.tokens import Vocabulary
 from store.schema import conformed

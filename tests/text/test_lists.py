@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analysis.errors import UserError
-from analysis.models.card import read_card
+from analysis.models.files.card import read_card
 from analysis.text.lists import (
     Design,
     ListQuestion,

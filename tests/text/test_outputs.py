@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from analysis.errors import UserError
-from analysis.models import checkpoint
+from analysis.models.files import checkpoint
 from analysis.outputs import (
     MARK,
     check_free,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.errors import UserError
-from analysis.models.card import read_card
+from analysis.models.files.card import read_card
 from analysis.text.pool import LEAST, N_READ, Pool, ceiling, token_pool
 from analysis.text.repeats import random_block, repeated_tokens
 from analysis.text.sources import read_source

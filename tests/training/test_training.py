@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.errors import UserError
-from analysis.models.card import REFERENCE
+from analysis.models.files.card import REFERENCE
 from analysis.models.load import load_model
 from analysis.text import words
 from analysis.text.tokens import Vocabulary

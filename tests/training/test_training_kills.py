@@ -9,7 +9,7 @@ from random import Random
 import pytest
 import torch
 
-from analysis.models import checkpoint
+from analysis.models.files import checkpoint
 from analysis.models.load import load_model
 from tests.store.test_store_processes import heard, process, tell
 

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import torch
 from tokenizers import Tokenizer
 
-from analysis.models.card import REFERENCE
+from analysis.models.files.card import REFERENCE
 from analysis.training import mixture, trainer
 from analysis.training.corpus import Corpus
 from tests.commands.forks import forks

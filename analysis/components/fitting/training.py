@@ -26,7 +26,7 @@ from analysis.components.losses import (
 )
 from analysis.errors import UserError
 from analysis.memory import check_fits
-from analysis.models import checkpoint
+from analysis.models.files import checkpoint
 from analysis.models.load import Model
 from analysis.outputs import check_free, claim, write_text
 from analysis.progress import Report

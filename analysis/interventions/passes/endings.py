@@ -19,8 +19,8 @@ from analysis.attention import Edit, Site, Taps, Where
 from analysis.interventions.heads import Head
 from analysis.interventions.kinds import Condition, Intervention, Method, check
 from analysis.interventions.stand_ins import NOTHING, StandIns
-from analysis.models.holds import TOLERANCE, off, probe
 from analysis.models.load import Model, hidden_states
+from analysis.models.parts.look import TOLERANCE, off, probe
 
 from .layers import LayerCall, layer_calls, through, written
 from .staircase import Trace, trace, walks

@@ -9,8 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from analysis.attention import Edit, EnoughError, Site, Taps, Where
-from analysis.models.anatomy import first
 from analysis.models.load import Model, hidden_states
+from analysis.models.parts.anatomy import first
 
 
 @dataclass(frozen=True)

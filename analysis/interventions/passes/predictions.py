@@ -10,8 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from analysis.interventions.effects import METRICS
-from analysis.models.linear import linear
 from analysis.models.load import Model, unembed
+from analysis.models.parts.linear import linear
 
 LOGIT_ELEMENTS = 2**22
 """Logits exist for this many positions times tokens at a time (16 MiB in float32)."""

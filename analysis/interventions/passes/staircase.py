@@ -19,9 +19,9 @@ from analysis.attention import Edit, Site, Taps, Where
 from analysis.interventions.heads import Head
 from analysis.interventions.kinds import Condition, Intervention, Method
 from analysis.interventions.stand_ins import NOTHING, StandIns
-from analysis.models.anatomy import first, given_stream, with_first
-from analysis.models.holds import TOLERANCE, off, probe
 from analysis.models.load import Model, hidden_states
+from analysis.models.parts.anatomy import first, given_stream, with_first
+from analysis.models.parts.look import TOLERANCE, off, probe
 
 from .layers import LayerCall, layer_calls, through
 from .tapping import Block, block_taps, taps

@@ -10,7 +10,7 @@ import polars as pl
 
 from analysis.interventions import Head
 from analysis.questions.halves import EVEN, odd_values, strongest_head
-from analysis.questions.judgement import Bar, Evidence, Judgement, Statement, Verdict
+from analysis.questions.verdicts.judgement import Bar, Evidence, Judgement, Statement, Verdict
 from analysis.statistics.resampling import N_RESAMPLES, Interval, mean_interval
 
 from .copy_lags import ELSEWHERE, SCORE

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from analysis.attention import Edit, Site, Taps, Where
 from analysis.layered import layered
-from analysis.models.anatomy import first
 from analysis.models.load import Model, hidden_states
+from analysis.models.parts.anatomy import first
 from analysis.models.projections import norm_gain, written_weights
 
 

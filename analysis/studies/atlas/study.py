@@ -10,8 +10,8 @@ import polars as pl
 from analysis.interventions.heads import parse_heads, pictured_heads
 from analysis.models.load import Model
 from analysis.questions.asked import N_OFFSETS, Profile
-from analysis.questions.judgement import Evidence
 from analysis.questions.study import Recall, Study
+from analysis.questions.verdicts.judgement import Evidence
 
 from .claims import FIGURES, HeadClaims, copies
 from .copy_lags import CopyLags

@@ -11,9 +11,9 @@ import numpy as np
 import polars as pl
 
 from analysis.interventions import Head
-from analysis.questions.head_sets import set_null
-from analysis.questions.judgement import Bar, Evidence, Judgement, Statement
-from analysis.questions.variants import weakest
+from analysis.questions.verdicts.head_sets import set_null
+from analysis.questions.verdicts.judgement import Bar, Evidence, Judgement, Statement
+from analysis.questions.verdicts.variants import weakest
 from analysis.statistics.resampling import Interval, central, mean_interval
 
 from . import necessity, path_patching

@@ -3,8 +3,8 @@
 import numpy as np
 
 from analysis.interventions import Head
-from analysis.questions.head_sets import can_judge, upstream_heads
-from analysis.questions.judgement import Evidence
+from analysis.questions.verdicts.head_sets import can_judge, upstream_heads
+from analysis.questions.verdicts.judgement import Evidence
 
 from .heads import CircuitHeads
 

@@ -18,7 +18,7 @@ from analysis.interventions.passes.staircase import trace
 from analysis.models.load import Model
 from analysis.questions.drawing import Drawing
 from analysis.questions.halves import heads_by_score
-from analysis.questions.judgement import Evidence
+from analysis.questions.verdicts.judgement import Evidence
 from analysis.text.repeats import repeated_tokens
 from analysis.text.tokens import Tokens
 

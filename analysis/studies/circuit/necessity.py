@@ -29,8 +29,8 @@ from analysis.interventions.heads import heads_of
 from analysis.models.load import Model
 from analysis.progress import Report, stage
 from analysis.questions.effect_rows import head_effects, loss_effects, scattered
-from analysis.questions.head_sets import can_judge, heads_below
 from analysis.questions.rows import Labels, head_scores, joined
+from analysis.questions.verdicts.head_sets import can_judge, heads_below
 from analysis.text.tokens import Tokens
 
 from .heads import SCOPES, CircuitExperiment

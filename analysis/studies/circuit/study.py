@@ -11,8 +11,8 @@ import polars as pl
 from analysis.interventions import Head
 from analysis.models.load import Model
 from analysis.questions.asked import Asked
-from analysis.questions.judgement import Evidence
 from analysis.questions.study import Recall, Study
+from analysis.questions.verdicts.judgement import Evidence
 from analysis.studies.atlas.study import AtlasStudy
 
 from .claims import FIGURES, CircuitClaims

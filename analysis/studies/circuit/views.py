@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from analysis.interventions import Head
-from analysis.questions.head_sets import mixture
-from analysis.questions.judgement import Evidence
+from analysis.questions.verdicts.head_sets import mixture
+from analysis.questions.verdicts.judgement import Evidence
 from analysis.tables import named
 
 from .controls import upstream_of_copying

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from analysis.errors import UserError
 from analysis.questions.asked import Profile
 from analysis.questions.decomposed import DecomposedStudy
-from analysis.questions.judgement import Evidence
 from analysis.questions.study import Recall
+from analysis.questions.verdicts.judgement import Evidence
 from analysis.studies.atlas.study import AtlasStudy
 from analysis.studies.circuit.heads import CircuitHeads, circuit_heads
 

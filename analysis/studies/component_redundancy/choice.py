@@ -26,11 +26,11 @@ from analysis.errors import UserError
 from analysis.interventions import Head
 from analysis.interventions.heads import parse_heads
 from analysis.interventions.passes.sweep import on_device
-from analysis.models.card import ModelCard
+from analysis.models.files.card import ModelCard
 from analysis.progress import Report, stage
 from analysis.questions.decomposed import DecomposedText
-from analysis.questions.judgement import Evidence
 from analysis.questions.text_sweep import batch_rows
+from analysis.questions.verdicts.judgement import Evidence
 from analysis.text.tokens import Tokens
 
 LAG = 1

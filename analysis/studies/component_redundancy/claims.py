@@ -12,7 +12,14 @@ from jaxtyping import Float
 
 from analysis.components.ablation import Mode
 from analysis.interventions import Head
-from analysis.questions.judgement import Bar, Evidence, Group, Judgement, Statement, answers_of
+from analysis.questions.verdicts.judgement import (
+    Bar,
+    Evidence,
+    Group,
+    Judgement,
+    Statement,
+    answers_of,
+)
 from analysis.studies.redundancy.claims import REDUNDANT, aligned, indices, mean_of
 
 from .question import EFFECT_ERROR, HARM

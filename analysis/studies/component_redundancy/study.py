@@ -12,8 +12,8 @@ from analysis.errors import UserError
 from analysis.interventions import Head
 from analysis.questions.asked import Profile
 from analysis.questions.decomposed import DecomposedStudy
-from analysis.questions.judgement import Evidence
 from analysis.questions.study import Recall
+from analysis.questions.verdicts.judgement import Evidence
 from analysis.studies.atlas.study import AtlasStudy
 from analysis.studies.circuit.heads import previous_token_head
 from analysis.studies.predictions.study import MAX_CONTEXT

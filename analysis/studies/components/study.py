@@ -8,11 +8,11 @@ from pathlib import Path
 
 import polars as pl
 
+from analysis.models.files.published import is_published
 from analysis.models.load import Model
-from analysis.models.published import is_published
 from analysis.questions.decomposed import Decomposed, DecomposedStudy
-from analysis.questions.judgement import Evidence
 from analysis.questions.study import Recall
+from analysis.questions.verdicts.judgement import Evidence
 
 from .harvest import ComponentHarvest
 from .quality import DecompositionQuality, MeasuredQuality

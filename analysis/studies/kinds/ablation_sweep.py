@@ -17,8 +17,8 @@ from analysis.interventions import (
 )
 from analysis.progress import Report
 from analysis.questions.effect_rows import effect_rows
-from analysis.questions.head_sets import HeadSets
 from analysis.questions.text_sweep import TextSweep, batch_rows
+from analysis.questions.verdicts.head_sets import HeadSets
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,8 @@ from analysis.interventions import HeadSet, Method, Pooling, layer_matched_sets,
 from analysis.interventions.heads import heads_of, parse_heads
 from analysis.models.load import Model
 from analysis.questions.asked import Profile
-from analysis.questions.judgement import Evidence
 from analysis.questions.study import Recall, TextStudy
+from analysis.questions.verdicts.judgement import Evidence
 
 from .ablation_sweep import AblationSweep
 from .claims import FIGURES, KindClaims, KindEvidence, ranking

@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 
 from analysis.interventions import Head
-from analysis.questions.head_sets import set_null, upstream_heads
-from analysis.questions.judgement import (
+from analysis.questions.verdicts.head_sets import set_null, upstream_heads
+from analysis.questions.verdicts.judgement import (
     Bar,
     Evidence,
     Group,
@@ -20,7 +20,7 @@ from analysis.questions.judgement import (
     answers_of,
     n_known,
 )
-from analysis.questions.variants import weakest
+from analysis.questions.verdicts.variants import weakest
 from analysis.statistics.resampling import central, mean_interval
 
 LONGEST = 1_000

@@ -19,14 +19,14 @@ from analysis.interventions import (
     Source,
     stand_in_source,
 )
-from analysis.models.card import ModelCard
+from analysis.models.files.card import ModelCard
 from analysis.models.load import Model
 from analysis.progress import Report
 from analysis.questions.drawing import Drawing
 from analysis.questions.effect_rows import condition_rows
 from analysis.questions.experiment import Experiment
-from analysis.questions.head_sets import HeadSets
 from analysis.questions.rows import Labels
+from analysis.questions.verdicts.head_sets import HeadSets
 from analysis.text.lists import Design, ListQuestion, Lists, Shown, shown_lists
 from analysis.text.pool import Pool
 from analysis.text.tokens import Tokens, Vocabulary

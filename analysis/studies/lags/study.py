@@ -15,15 +15,15 @@ from analysis.interventions.heads import heads_of
 from analysis.models.load import Model
 from analysis.questions.asked import Profile
 from analysis.questions.halves import heads_by_score
-from analysis.questions.head_sets import (
+from analysis.questions.study import Recall, TextStudy
+from analysis.questions.verdicts.head_sets import (
     can_judge,
     drawn_beside,
     heads_below,
     set_names,
     upstream_heads,
 )
-from analysis.questions.judgement import Evidence
-from analysis.questions.study import Recall, TextStudy
+from analysis.questions.verdicts.judgement import Evidence
 from analysis.studies.atlas.study import AtlasStudy
 from analysis.text.lists import Design, Shown, max_words
 

@@ -2,8 +2,8 @@
 
 import polars as pl
 
-from analysis.questions.head_sets import mixture
-from analysis.questions.judgement import Evidence
+from analysis.questions.verdicts.head_sets import mixture
+from analysis.questions.verdicts.judgement import Evidence
 from analysis.statistics.resampling import band_columns
 
 from .claims import Case, LagEvidence, drawn_drops, judged_size, sizes

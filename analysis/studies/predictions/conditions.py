@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from analysis.interventions import Condition, Head, Intervention, Method
 from analysis.interventions.heads import heads_of
-from analysis.models.card import ModelCard
+from analysis.models.files.card import ModelCard
 
 from .measures import TARGET
 

@@ -10,8 +10,8 @@ import polars as pl
 from analysis.interventions import Method, Pooling
 from analysis.interventions.heads import heads_of
 from analysis.models.load import Model
-from analysis.questions.judgement import Evidence
 from analysis.questions.study import Recall, TextStudy
+from analysis.questions.verdicts.judgement import Evidence
 from analysis.studies.atlas.study import AtlasStudy
 from analysis.studies.circuit.heads import previous_token_head
 

@@ -11,7 +11,7 @@ import polars as pl
 from jaxtyping import Float
 
 from analysis.interventions import Head
-from analysis.questions.judgement import Evidence, Group, Judgement, Statement, answers_of
+from analysis.questions.verdicts.judgement import Evidence, Group, Judgement, Statement, answers_of
 
 FIGURES = {
     "value_redundant_attention": "04_previous_token_redundancy#index_in_attention",

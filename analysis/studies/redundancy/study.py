@@ -10,8 +10,8 @@ import numpy as np
 
 from analysis.interventions import Head
 from analysis.questions.asked import Profile
-from analysis.questions.judgement import Evidence
 from analysis.questions.study import Recall, TextStudy
+from analysis.questions.verdicts.judgement import Evidence
 from analysis.studies.atlas.study import AtlasStudy
 from analysis.studies.circuit.heads import previous_token_head
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from analysis.questions.judgement import Evidence
+from analysis.questions.verdicts.judgement import Evidence
 
 from .choices import preferred
 from .views import share

@@ -9,7 +9,7 @@ from typing import ClassVar
 import polars as pl
 
 from analysis.progress import Report
-from analysis.questions.judgement import Evidence
+from analysis.questions.verdicts.judgement import Evidence
 from analysis.studies.retrieval.answering.choices import choices
 from analysis.studies.retrieval.answering.items import Example, with_example
 from analysis.studies.retrieval.answering.prompts import Prompt, prompts

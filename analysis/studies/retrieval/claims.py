@@ -12,10 +12,10 @@ import polars as pl
 from jaxtyping import Float
 
 from analysis.progress import Report
-from analysis.questions.head_sets import set_null
-from analysis.questions.judgement import Bar, Evidence, Judgement, Null, Statement
 from analysis.questions.rows import absence
-from analysis.questions.variants import weakest
+from analysis.questions.verdicts.head_sets import set_null
+from analysis.questions.verdicts.judgement import Bar, Evidence, Judgement, Null, Statement
+from analysis.questions.verdicts.variants import weakest
 from analysis.statistics.comparisons import shuffle_p, wilson
 from analysis.statistics.resampling import Interval, central, mean_interval
 from analysis.studies.kinds.claims import per_head
@@ -23,8 +23,8 @@ from analysis.studies.kinds.claims import per_head
 from .answering.items import Example
 from .choices import preferred
 from .measures import MARGIN, Curves, answerable, area, by_set, chance_of, joined, reason_untestable
-from .rankings import item_values, validity_row
-from .sets import FAMILIES, RANDOM, SINGLE, SetPlan
+from .ranking.rankings import item_values, validity_row
+from .ranking.sets import FAMILIES, RANDOM, SINGLE, SetPlan
 
 FIGURES = {
     "retrieval_baseline": "08_retrieval_heads#needle_map",

@@ -13,10 +13,10 @@ import polars as pl
 from jaxtyping import Float
 
 from analysis.interventions import Head, HeadSet
-from analysis.questions.judgement import Evidence
+from analysis.questions.verdicts.judgement import Evidence
 from analysis.statistics.comparisons import holm, mcnemar_p, permutation_p, wilson
 
-from .sets import FAMILIES, SetPlan
+from .ranking.sets import FAMILIES, SetPlan
 
 MARGIN = 0.1
 """How far above chance the whole interval of a model's accuracy lies where it can do the task."""

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 from analysis.interventions import HeadSet, Pooling
 from analysis.questions.halves import EVEN
-from analysis.questions.head_sets import set_names
-from analysis.questions.judgement import Evidence
 from analysis.questions.study import Recall
+from analysis.questions.verdicts.head_sets import set_names
+from analysis.questions.verdicts.judgement import Evidence
 from analysis.studies.retrieval.answering.decoding import Scope
 
 from .choices import FileChoices
-from .curves import FileRetrievalCurves
-from .grid import RetrievalCell
 from .measures import answerable
-from .rankings import FileRetrievalScores
-from .sets import RANDOM
+from .ranking.curves import FileRetrievalCurves
+from .ranking.grid import RetrievalCell
+from .ranking.rankings import FileRetrievalScores
+from .ranking.sets import RANDOM
 from .study import RetrievalStudy
 
 ABOUT = "file"

@@ -19,11 +19,12 @@ from analysis.questions.experiment import Experiment
 from analysis.questions.rows import absence
 from analysis.studies.retrieval.answering.baseline import Baseline
 from analysis.studies.retrieval.answering.items import record_items
-from analysis.studies.retrieval.answering.jsonl import LARGEST, Refused, fitting, read_items
 from analysis.studies.retrieval.answering.prompts import Prompt, prompt
 from analysis.text.english import Split
 from analysis.text.records import FACTS
 from analysis.text.tokens import Tokens
+
+from .jsonl import LARGEST, Refused, fitting, read_items
 
 FROM_FILE = "file"
 """The split of a user's own items."""
@@ -145,7 +146,7 @@ class FileQuestions(Asking):
     """A user's own questions."""
 
     file: str
-    """A `.jsonl` file, as `analysis.studies.retrieval.answering.jsonl.read_items` takes it."""
+    """A `.jsonl` file, as `analysis.studies.retrieval.jsonl.read_items` takes it."""
 
     @property
     def split_name(self) -> str:

@@ -12,9 +12,9 @@ from analysis.errors import UserError
 from analysis.interventions import HeadSet, Method, Pooling
 from analysis.interventions.heads import heads_of
 from analysis.models.load import Model
-from analysis.questions.head_sets import set_names, upstream_heads
-from analysis.questions.judgement import Evidence
 from analysis.questions.study import Recall, TextStudy
+from analysis.questions.verdicts.head_sets import set_names, upstream_heads
+from analysis.questions.verdicts.judgement import Evidence
 from analysis.studies.kinds.ablation_sweep import AblationSweep
 from analysis.studies.retrieval.answering.decoding import Scope
 from analysis.studies.retrieval.answering.items import MAX_NEW
@@ -24,11 +24,11 @@ from analysis.text.records import FACTS
 from .answering.items import Example
 from .choices import RecordChoices
 from .claims import AREA, FIGURES, RetrievalClaims, RetrievalEvidence
-from .curves import ZERO_QUERY, RetrievalCurves
-from .grid import RetrievalCell
 from .measures import answerable, single_costs
-from .rankings import MEASURED, RetrievalScores, ranking
-from .sets import FAMILIES, RANDOM, SINGLE, UPSTREAM, SetPlan, levels_up_to
+from .ranking.curves import ZERO_QUERY, RetrievalCurves
+from .ranking.grid import RetrievalCell
+from .ranking.rankings import MEASURED, RetrievalScores, ranking
+from .ranking.sets import FAMILIES, RANDOM, SINGLE, UPSTREAM, SetPlan, levels_up_to
 from .sizes import SIZES, RetrievalSizes
 
 RANKINGS = ("summed_attention", "retrieval_score", "qr_score")

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from analysis.questions.head_sets import mixture
-from analysis.questions.judgement import Evidence
+from analysis.questions.verdicts.head_sets import mixture
+from analysis.questions.verdicts.judgement import Evidence
 from analysis.statistics.comparisons import wilson
 
 from .claims import RetrievalEvidence
-from .curves import ZERO_QUERY
 from .measures import ALL, OVERLAP, by_set, joined
-from .rankings import EVERY
-from .sets import RANDOM, UPSTREAM, SetPlan
+from .ranking.curves import ZERO_QUERY
+from .ranking.rankings import EVERY
+from .ranking.sets import RANDOM, UPSTREAM, SetPlan
 
 N_BINS = 5
 """Depths are shown in as many equal parts of the context."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.interventions import Head, Method
-from analysis.questions.judgement import Bar
+from analysis.questions.verdicts.judgement import Bar
 
 from .conditions import OTHER_HEADS, OTHER_VALUE
 from .data import BOS_FIRST, BOS_MOVED, WORD_FIRST

@@ -5,7 +5,7 @@ import polars as pl
 
 from analysis.interventions import Head
 from analysis.questions.halves import EVEN, ODD, odd_values, strongest_head
-from analysis.questions.judgement import Evidence
+from analysis.questions.verdicts.judgement import Evidence
 
 from .conditions import OTHER_HEADS
 from .data import BOS_FIRST, WORD_FIRST

@@ -9,8 +9,8 @@ import polars as pl
 
 from analysis.models.load import Model
 from analysis.questions.asked import Profile
-from analysis.questions.judgement import Evidence
 from analysis.questions.study import Recall, TextStudy
+from analysis.questions.verdicts.judgement import Evidence
 
 from .claims import FIGURES
 from .question import BosSink

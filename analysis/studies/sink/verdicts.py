@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from analysis.questions.judgement import Evidence, Judgement, Statement, Verdict
-from analysis.questions.variants import weaker
+from analysis.questions.verdicts.judgement import Evidence, Judgement, Statement, Verdict
+from analysis.questions.verdicts.variants import weaker
 from analysis.statistics.resampling import Interval
 
 from .claims import COPIER, Finding, findings

@@ -8,7 +8,7 @@ import polars as pl
 import torch
 
 from analysis.errors import UserError
-from analysis.models.card import ModelCard
+from analysis.models.files.card import ModelCard
 from analysis.progress import Report
 from analysis.questions.experiment import Experiment
 from analysis.studies.speed.contenders.counts import passes_flops, sweep_flops

@@ -19,9 +19,9 @@ from analysis.interventions.attribution import estimated_loss_change
 from analysis.interventions.direct import direct_effects
 from analysis.interventions.passes.staircase import trace
 from analysis.interventions.passes.sweep import Source
-from analysis.models.anatomy import first
-from analysis.models.holds import off
 from analysis.models.load import check_plain, hidden_states, unembed
+from analysis.models.parts.anatomy import first
+from analysis.models.parts.look import off
 from analysis.models.projections import surroundings, written_weights
 from analysis.studies.atlas.copying import ov_copy_scores
 from analysis.studies.circuit.composition import compositions, factors

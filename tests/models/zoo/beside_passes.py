@@ -29,8 +29,8 @@ from analysis.interventions.passes.staircase import Staircase, joining_order, tr
 from analysis.interventions.passes.sweep import Source, sweep
 from analysis.interventions.passes.tails import tails
 from analysis.interventions.passes.tapping import Block, block_taps
-from analysis.models.holds import off
 from analysis.models.load import hidden_states
+from analysis.models.parts.look import off
 from analysis.studies.circuit.passes import Start
 from tests.interventions.slow_sweep import slow_sweep
 

@@ -20,8 +20,8 @@ from analysis.attention import Site, Taps, Where
 from analysis.interventions import NOTHING, Head, Intervention, Method, taps
 from analysis.interventions.passes.tapping import Block, block_taps
 from analysis.interventions.stand_ins import read_z
-from analysis.models.holds import off
 from analysis.models.load import Model, hidden_states, unembed
+from analysis.models.parts.look import off
 
 BAR = 1e-3
 """Of the spread of what is expected."""

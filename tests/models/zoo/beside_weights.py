@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from analysis.attention import Site, Taps
-from analysis.models.anatomy import first, given_stream, with_first
-from analysis.models.holds import off
 from analysis.models.load import hidden_states
+from analysis.models.parts.anatomy import first, given_stream, with_first
+from analysis.models.parts.look import off
 from analysis.models.projections import folded, projections, surroundings
 
 from .beside_stock import Check, Gaps, Pair, largest, logits_of

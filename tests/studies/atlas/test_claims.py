@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from analysis.models.card import read_card
+from analysis.models.files.card import read_card
 from analysis.studies.atlas.claims import HeadClaims
 from analysis.studies.atlas.copy_lags import ELSEWHERE, SCORE
 from analysis.studies.atlas.induction_scores import CEILING, GAIN, TEXT_SHUFFLED, TEXT_TWICE

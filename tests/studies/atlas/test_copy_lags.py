@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 import torch
 
-from analysis.models.card import read_card
+from analysis.models.files.card import read_card
 from analysis.models.load import load_model
 from analysis.studies.atlas import views
 from analysis.studies.atlas.claims import HeadClaims

@@ -12,7 +12,7 @@ from analysis.attention import Taps
 from analysis.errors import UserError
 from analysis.interventions import Head, read_z, taps
 from analysis.interventions.stand_ins import StandIns
-from analysis.models.card import read_card
+from analysis.models.files.card import read_card
 from analysis.models.load import hidden_states, load_model, unembed
 from analysis.plots.bars import ablation_strip, composition_strip, place_bars
 from analysis.plots.grids import path_grid

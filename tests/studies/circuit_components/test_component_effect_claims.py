@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from analysis.components.ablation import Part
-from analysis.models.card import read_card
+from analysis.models.files.card import read_card
 from analysis.studies.circuit_components.claims import ComponentEffectClaims, closeness
 from analysis.studies.circuit_components.measures import (
     MATCHED,

@@ -13,7 +13,7 @@ from analysis.components import ablation
 from analysis.components.ablation import Mode
 from analysis.components.adversary import Ascent
 from analysis.components.decomposed import logits
-from analysis.models.card import read_card
+from analysis.models.files.card import read_card
 from analysis.studies.component_redundancy import conditions as component_conditions
 from analysis.studies.component_redundancy import views
 from analysis.studies.component_redundancy.claims import (

@@ -11,7 +11,7 @@ from polars.testing import assert_frame_equal
 from analysis.errors import UserError
 from analysis.interventions import NOTHING, Head, Intervention, Method, taps
 from analysis.models.load import load_model
-from analysis.questions import head_sets as module
+from analysis.questions.verdicts import head_sets as module
 from analysis.studies.kinds.ablation_sweep import AblationSweep
 from analysis.studies.kinds.estimates import DirectEffects, GradientEstimates
 from analysis.studies.kinds.identities import AblationIdentities

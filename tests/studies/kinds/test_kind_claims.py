@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from scipy.stats import spearmanr
 
-from analysis.models.card import read_card
+from analysis.models.files.card import read_card
 from analysis.statistics.stability import correlations
 from analysis.studies.kinds.claims import (
     KindClaims,

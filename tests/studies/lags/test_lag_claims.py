@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from analysis.interventions import Head
-from analysis.models.card import read_card
+from analysis.models.files.card import read_card
 from analysis.studies.lags.claims import Case, LagClaims, LagEvidence, judged_size
 from analysis.studies.lags.views import null_sets
 from tests.questions.test_experiments import silent

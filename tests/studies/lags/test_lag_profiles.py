@@ -9,7 +9,7 @@ import torch
 
 from analysis.errors import UserError
 from analysis.interventions import Method, Pooling, StandIns, derangement, means, read_z, taps
-from analysis.models.card import read_card
+from analysis.models.files.card import read_card
 from analysis.models.load import load_model
 from analysis.questions.asked import Asked, Profile
 from analysis.studies.lags import study

@@ -8,7 +8,7 @@ import torch
 
 from analysis.errors import UserError
 from analysis.interventions import NOTHING, Head, taps
-from analysis.models.card import read_card
+from analysis.models.files.card import read_card
 from analysis.models.load import last_logits, load_model
 from analysis.studies.predictions import views
 from analysis.studies.predictions.conditions import table_conditions

@@ -10,7 +10,7 @@ from torch.distributions import Categorical, kl_divergence
 
 from analysis.errors import UserError
 from analysis.interventions import NOTHING, Head, Method, taps
-from analysis.models.card import read_card
+from analysis.models.files.card import read_card
 from analysis.models.load import load_model
 from analysis.studies.redundancy import views
 from analysis.studies.redundancy.claims import RedundancyClaims, RedundancyEvidence, indices

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.errors import UserError
-from analysis.models.card import read_card
+from analysis.models.files.card import read_card
 from analysis.studies.retrieval.answering.answers import correct, normalised
-from analysis.studies.retrieval.answering.jsonl import fitting, read_items
+from analysis.studies.retrieval.jsonl import fitting, read_items
 from analysis.text.tokens import Vocabulary
 
 WORD = st.text(alphabet="abcdefghijklmnopqrstuvwxyz", min_size=1, max_size=8)

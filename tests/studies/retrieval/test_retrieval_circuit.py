@@ -18,7 +18,7 @@ from analysis.statistics.stability import validity
 from analysis.studies.retrieval.answering.items import MAX_NEW
 from analysis.studies.retrieval.answering.prompts import Prompt, null_prompt, prompt
 from analysis.studies.retrieval.questions import Asking
-from analysis.studies.retrieval.rankings import (
+from analysis.studies.retrieval.ranking.rankings import (
     MEASURED,
     NDCG,
     SCORES,

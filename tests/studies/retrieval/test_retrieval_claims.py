@@ -10,15 +10,15 @@ import polars as pl
 import pytest
 
 from analysis.interventions import Head, HeadSet
-from analysis.models.card import read_card
+from analysis.models.files.card import read_card
 from analysis.statistics.comparisons import permutation_p
 from analysis.studies.published import NO_FILES
 from analysis.studies.published import views as published_views
 from analysis.studies.retrieval import choice_views, views
 from analysis.studies.retrieval.claims import RetrievalClaims, RetrievalEvidence
-from analysis.studies.retrieval.grid import RetrievalCell
 from analysis.studies.retrieval.measures import ALL, area, joined
-from analysis.studies.retrieval.sets import LAYER_MATCHED, RANDOM, SINGLE, UPSTREAM, SetPlan
+from analysis.studies.retrieval.ranking.grid import RetrievalCell
+from analysis.studies.retrieval.ranking.sets import LAYER_MATCHED, RANDOM, SINGLE, UPSTREAM, SetPlan
 from tests.questions.test_experiments import silent
 from tests.studies.atlas.test_claims import Stored
 

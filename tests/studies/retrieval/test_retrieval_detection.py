@@ -17,8 +17,8 @@ from analysis.questions.halves import EVEN
 from analysis.studies.retrieval.answering.conversation import Conversation
 from analysis.studies.retrieval.answering.observations import observations
 from analysis.studies.retrieval.answering.prompts import null_prompt
-from analysis.studies.retrieval.chances import visible_keys
-from analysis.studies.retrieval.rankings import (
+from analysis.studies.retrieval.ranking.chances import visible_keys
+from analysis.studies.retrieval.ranking.rankings import (
     MEASURED,
     SCORES,
     FileRetrievalScores,

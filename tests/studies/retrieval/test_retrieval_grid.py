@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from analysis.errors import UserError
 from analysis.questions.asked import Asked, Profile
 from analysis.studies.retrieval import study as module
-from analysis.studies.retrieval.curves import RetrievalCurves
+from analysis.studies.retrieval.ranking.curves import RetrievalCurves
 from book.retrieval_command import grid
 from store import Store
 

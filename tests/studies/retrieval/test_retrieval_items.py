@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from analysis.errors import UserError
-from analysis.models.card import read_card
+from analysis.models.files.card import read_card
 from analysis.studies.retrieval.answering.items import MAX_NEW, Item, record_items
 from analysis.studies.retrieval.answering.prompts import NULL, null_prompt, prompt
 from analysis.text import records, words

@@ -24,15 +24,14 @@ from analysis.interventions import (
 from analysis.interventions.passes.layers import layer_calls
 from analysis.interventions.passes.staircase import Staircase, joining_order, trace
 from analysis.interventions.passes.tails import tails
-from analysis.models.card import read_card
+from analysis.models.files.card import read_card
 from analysis.models.load import Model, hidden_states, load_model
 from analysis.studies.retrieval.answering import outcomes as module
-from analysis.studies.retrieval.answering.answers import correct
+from analysis.studies.retrieval.answering.answers import correct, settled, spoken
 from analysis.studies.retrieval.answering.decoding import Applied, Scope, decode, scoped
 from analysis.studies.retrieval.answering.items import MAX_NEW, record_items
 from analysis.studies.retrieval.answering.outcomes import outcomes
 from analysis.studies.retrieval.answering.prompts import Prompt, prompt
-from analysis.studies.retrieval.answering.settled import settled, spoken
 from analysis.studies.retrieval.answering.trials import Trial
 from analysis.text.english import Split
 from analysis.text.tokens import Vocabulary

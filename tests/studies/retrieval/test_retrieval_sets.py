@@ -9,7 +9,7 @@ import pytest
 
 from analysis.errors import UserError
 from analysis.interventions import Head
-from analysis.studies.retrieval.sets import LAYER_MATCHED, RANDOM, SetPlan, levels_up_to
+from analysis.studies.retrieval.ranking.sets import LAYER_MATCHED, RANDOM, SetPlan, levels_up_to
 
 HEADS = tuple(Head(layer, head) for layer in range(3) for head in range(4))
 FIRST = (Head(2, 1), Head(2, 3), Head(1, 0), *(h for h in HEADS if h.layer == 0))

@@ -14,7 +14,7 @@ import transformers as tf
 
 from analysis.errors import UserError
 from analysis.interventions import Head
-from analysis.models.card import read_card
+from analysis.models.files.card import read_card
 from analysis.models.load import load_model
 from analysis.plots.intervals import claim_intervals
 from analysis.studies.sink import views as sink_views

@@ -13,11 +13,10 @@ from analysis.errors import UserError
 from analysis.models.load import Model, unembed
 from analysis.text.tokens import Vocabulary
 
-from .answers import correct
+from .answers import correct, spoken
 from .conversation import Conversation
 from .items import MAX_NEW
 from .prompts import Prompt
-from .settled import spoken
 
 _TOKENS_AT_ONCE = {"cpu": 8_192, "cuda": 65_536}
 

@@ -22,8 +22,8 @@ from analysis.errors import UserError
 from analysis.interventions import Intervention, StandIns, check, taps
 from analysis.interventions.passes.endings import later_queries
 from analysis.interventions.passes.layers import LayerCall
-from analysis.models.anatomy import first, with_first
 from analysis.models.load import Model, hidden_states, unembed
+from analysis.models.parts.anatomy import first, with_first
 
 from .growing import keys_stay
 

@@ -24,11 +24,10 @@ from analysis.interventions.passes.tails import tails
 from analysis.models.load import Model, hidden_states, unembed
 from analysis.progress import Report
 
-from .answers import correct
+from .answers import correct, said_first, settled_ids, spoken
 from .baseline import refuse_long
 from .decoding import Applied, decode
 from .growing import keys_stay
-from .settled import said_first, settled_ids, spoken
 from .trials import Group, Trial, asked_alike
 
 

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from analysis.errors import UserError
-from analysis.models.linear import with_products
 from analysis.models.load import Model, load_model
+from analysis.models.parts.linear import with_products
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

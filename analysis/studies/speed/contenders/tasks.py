@@ -25,7 +25,7 @@ from analysis.interventions import (
 from analysis.interventions.passes.staircase import walks
 from analysis.interventions.passes.stream import Score, stream_scores
 from analysis.memory import check_fits
-from analysis.models.card import ModelCard
+from analysis.models.files.card import ModelCard
 from analysis.models.load import Model
 from analysis.progress import silent
 from analysis.questions.text_sweep import batch_rows

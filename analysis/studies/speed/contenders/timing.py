@@ -13,7 +13,7 @@ from typing import TypeVar
 import torch
 
 from analysis.memory import give_back
-from analysis.models.linear import linear
+from analysis.models.parts.linear import linear
 
 MATMUL = {"cpu": (512, 2048), "cuda": (1024, 4096)}
 """Rows, and both sides of the square weight, of the product whose rate is measured."""

@@ -14,16 +14,16 @@ from analysis.errors import UserError
 from analysis.interventions import Head
 from analysis.interventions.heads import heads_of, listed
 from analysis.progress import Report
-from analysis.questions.judgement import Evidence
 from analysis.questions.rows import Labels, absence, head_scores, model_scores
+from analysis.questions.verdicts.judgement import Evidence
 from analysis.scores import retrieval as scores
 from analysis.statistics.stability import SIZES, Check, jaccard, split_half, validity
 from analysis.studies.retrieval.answering.observations import Observation, observations
 from analysis.studies.retrieval.answering.prompts import Prompt, null_prompt
+from analysis.studies.retrieval.questions import Asking, FileQuestions, RecordQuestions
 from analysis.text.english import Split
 
 from .chances import NDCG, by_chance, visible_keys
-from .questions import Asking, FileQuestions, RecordQuestions
 
 SCORES = ("summed_attention", "retrieval_score", "qr_score")
 """What heads are ranked by."""

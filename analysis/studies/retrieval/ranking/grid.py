@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import polars as pl
 
 from analysis.progress import Report
-from analysis.questions.judgement import Evidence, Judgement
 from analysis.questions.rows import absence
+from analysis.questions.verdicts.judgement import Evidence, Judgement
+from analysis.studies.retrieval.measures import Curves, reason_untestable
 
-from .measures import Curves, reason_untestable
 from .sets import SetPlan
 
 

@@ -14,10 +14,10 @@ from jaxtyping import Float
 from analysis.errors import UserError
 from analysis.interventions import Condition, Head, HeadSet, Intervention, Method, random_sets
 from analysis.interventions.heads import parse_heads
+from analysis.questions.experiment import Experiment
 from analysis.statistics.comparisons import permutation_p
 from analysis.statistics.resampling import central
 
-from .experiment import Experiment
 from .judgement import Null
 
 UNIT = 64

@@ -12,9 +12,9 @@ from analysis.files import regular_bytes
 from analysis.settings import strict_json
 from analysis.text.tokens import Vocabulary
 
-from .answers import normalised
-from .items import MAX_NEW, Item
-from .prompts import Prompt, prompt
+from .answering.answers import normalised
+from .answering.items import MAX_NEW, Item
+from .answering.prompts import Prompt, prompt
 
 FIELDS = ("id", "context", "question", "answer", "answer_span")
 """What every line holds; `wrong`, a list of other records' answers, may be given besides."""

@@ -17,18 +17,17 @@ from analysis.errors import UserError
 from analysis.interventions import Condition, Method, Needs, Pooling
 from analysis.progress import Report
 from analysis.questions.effect_rows import condition_rows
-from analysis.questions.head_sets import HeadSets
 from analysis.questions.rows import Labels
 from analysis.questions.text_sweep import batch_rows
+from analysis.questions.verdicts.head_sets import HeadSets
 from analysis.studies.retrieval.answering.decoding import Scope
 from analysis.studies.retrieval.answering.items import record_items
 from analysis.studies.retrieval.answering.outcomes import Outcomes, outcomes
 from analysis.studies.retrieval.answering.prompts import Prompt, prompts
 from analysis.studies.retrieval.answering.trials import Trial
+from analysis.studies.retrieval.questions import FileQuestions
 from analysis.text.english import Split
 from analysis.text.tokens import Tokens
-
-from .questions import FileQuestions
 
 ZERO_QUERY = "zero_query"
 """The query is 0 after RoPE: `uniform` under another name, run apart to show that it is."""

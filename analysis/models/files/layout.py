@@ -31,6 +31,6 @@ def heads_by_layer(
     plain = kinds is None or set(kinds) <= _ATTENDS
     if plain and not any(map(_VARIES.search, config)):
         return (n_heads,) * n_layers
-    from .network import built_heads  # noqa: PLC0415 - imports transformers
+    from analysis.models.network import built_heads  # noqa: PLC0415 - imports transformers
 
     return built_heads(folder, n_layers, n_heads)

@@ -15,7 +15,7 @@ import numpy as np
 
 from analysis.errors import UserError
 from analysis.interventions import Head, HeadSet
-from analysis.questions.head_sets import can_judge, heads_below
+from analysis.questions.verdicts.head_sets import can_judge, heads_below
 
 RANDOM, LAYER_MATCHED = "random", "layer_matched"
 FAMILIES = (RANDOM, LAYER_MATCHED)

@@ -8,10 +8,9 @@ from jaxtyping import Bool, Float
 from analysis.interventions.passes.visible import visible
 from analysis.models.load import Model
 from analysis.scores import retrieval as scores
-
-from .answering.items import MAX_NEW
-from .answering.observations import Observation
-from .answering.prompts import Prompt
+from analysis.studies.retrieval.answering.items import MAX_NEW
+from analysis.studies.retrieval.answering.observations import Observation
+from analysis.studies.retrieval.answering.prompts import Prompt
 
 NDCG = "qr_ndcg"
 """How well the QR score ranks the documents of a context."""

@@ -9,12 +9,11 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 import polars as pl
 
-from analysis.models.card import ModelCard
+from analysis.models.files.card import ModelCard
 from analysis.progress import Report
+from analysis.questions.experiment import Question
 from analysis.statistics.comparisons import sign_flip_p
 from analysis.statistics.resampling import Interval, mean_interval
-
-from .experiment import Question
 
 
 class Verdict(Enum):

@@ -1,0 +1,1 @@
+"""The parts of a loaded model, and what is measured to hold of them."""

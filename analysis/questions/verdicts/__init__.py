@@ -1,0 +1,1 @@
+"""From numbers to a verdict: bars, null sets, variants of a claim."""

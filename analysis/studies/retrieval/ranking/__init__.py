@@ -1,0 +1,1 @@
+"""Which heads rank high at retrieving, and what sets of them cost."""
