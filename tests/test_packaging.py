@@ -23,6 +23,13 @@ def test_we_import_our_own_packages_and_nobody_elses(package):
     assert not rivals, f"{rivals} also install a top-level `{package.__name__}`"
 
 
+def test_a_folder_holds_twelve_modules_at_most():
+    folders = {path.parent for path in (ROOT / "analysis").rglob("*.py")}
+    assert len(folders) > 20
+    crowded = {folder.name for folder in folders if len(list(folder.glob("[!_]*.py"))) > 12}
+    assert not crowded
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("wheel")
