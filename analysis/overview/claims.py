@@ -5,7 +5,7 @@ from fnmatch import fnmatchcase
 import numpy as np
 import polars as pl
 
-from analysis.questions.verdicts.judgement import LEVEL, Verdict
+from analysis.questions.verdicts.verdict import LEVEL, Verdict
 from analysis.statistics.comparisons import discoveries
 from analysis.studies import studies
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from analysis.questions.verdicts.judgement import Null, verdict
+from analysis.questions.verdicts.verdict import Null, verdict
 from analysis.statistics.resampling import Interval
 
 FACTORS = (0.5, 0.71, 1.0, 1.41, 2.0)

@@ -10,7 +10,7 @@ from analysis.interventions import Method
 from analysis.overview.documented import members, section, summary
 from analysis.questions.asked import SIZES, Profile
 from analysis.questions.experiment import Question
-from analysis.questions.verdicts.judgement import Verdict
+from analysis.questions.verdicts.verdict import Verdict
 from analysis.scores.registry import functions, registered
 from analysis.statistics.comparisons import (
     discoveries,

@@ -12,7 +12,7 @@ from analysis.interventions import Method
 from analysis.overview import documented, margins
 from analysis.overview import methods as method_views
 from analysis.overview import models as model_views
-from analysis.questions.verdicts.judgement import Null, Verdict, verdict
+from analysis.questions.verdicts.verdict import Null, Verdict, verdict
 from analysis.scores import induction_score
 
 # docstrings

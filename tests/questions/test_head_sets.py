@@ -5,8 +5,8 @@ import pytest
 
 from analysis.interventions import Head
 from analysis.questions.verdicts.head_sets import drawn_beside, mixture, set_null, upstream_heads
-from analysis.questions.verdicts.judgement import Verdict
 from analysis.questions.verdicts.variants import WEAKEST_FIRST, weaker, weakest
+from analysis.questions.verdicts.verdict import Verdict
 
 HEADS = [Head(layer, head) for layer in range(4) for head in range(4)]
 JUDGED = [Head(2, 0), Head(3, 1)]

@@ -9,16 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.models.files.card import read_card
-from analysis.questions.verdicts.judgement import (
-    LEVEL,
-    Bar,
-    Judgement,
-    Null,
-    Statement,
-    Verdict,
-    verdict,
-)
-from analysis.statistics.resampling import Interval
+from analysis.questions.verdicts.judgement import Bar, Judgement, Statement
+from analysis.questions.verdicts.verdict import LEVEL, Null, Verdict, verdict
+from analysis.statistics.resampling import Interval, mean_interval
 from store.schema import conformed
 from tests.questions.test_experiments import silent
 
@@ -137,12 +130,18 @@ def test_paired_values_are_judged_by_their_differences(judge):
     rng = np.random.default_rng(0)
     shared, noise = rng.normal(30, 10, 12), rng.normal(0, 0.1, 12)
     paired = judge(lambda j: j.judged(SAID, shared + 1 + noise, bar(shared)))
-    apart = judge(lambda j: j.judged(SAID, shared + 1 + noise, bar(shared[:-1])))
+    ends = [mean_interval(values, 0) for values in (shared + 1 + noise, shared)]
+    apart = judge(lambda j: j.decided(SAID, *ends, (0.0, "not paired")))
     assert paired["verdict"] == "supported" and apart["verdict"] == "undecided"
     assert paired["beyond"] == pytest.approx(1 + noise.mean())
     assert (paired["p"], paired["n_null"]) == (1 / 2**12, 2**12 - 1)
     assert (apart["p"], apart["n_null"]) == (None, None)
     assert apart["beyond_lower"] == apart["lower"] - apart["control_upper"] < 0
+
+
+def test_a_control_of_other_sequences_is_no_control(judge):
+    with pytest.raises(ValueError, match=r"expected \(12,\) values of the control"):
+        judge(lambda j: j.judged(SAID, np.ones(12), bar(np.ones(11))))
 
 
 def test_five_sequences_allow_no_small_p(judge):

@@ -23,7 +23,7 @@ from analysis.settings import SETTINGS, json_object
 from . import adapters, gguf, published, weights
 from .sizes import check_values, sizes_of
 
-REFERENCE = Path(__file__).resolve().parent.parent / "reference"
+REFERENCE = Path(__file__).resolve().parents[2] / "reference"
 """The folder of the model that ships with the project."""
 
 _VOLATILE = {"transformers_version", "_name_or_path", "dtype", "torch_dtype", "use_cache"}

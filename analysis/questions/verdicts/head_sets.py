@@ -18,7 +18,7 @@ from analysis.questions.experiment import Experiment
 from analysis.statistics.comparisons import permutation_p
 from analysis.statistics.resampling import central
 
-from .judgement import Null
+from .verdict import Null
 
 UNIT = 64
 """Conditions that are stored together: what an interruption can lose."""

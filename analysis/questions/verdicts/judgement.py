@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from enum import Enum
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -15,81 +14,12 @@ from analysis.questions.experiment import Question
 from analysis.statistics.comparisons import sign_flip_p
 from analysis.statistics.resampling import Interval, mean_interval
 
+from .verdict import Null, verdict
 
-class Verdict(Enum):
-    """What the numbers say about a claim that a statistic is larger than a bar."""
-
-    SUPPORTED = "supported"
-    """The whole interval lies beyond the threshold, the statistic is more than its control, and
-    p is below .025 where there is a null."""
-
-    REFUTED = "refuted"
-    """The whole interval lies on the other side of the threshold."""
-
-    NOT_SHOWN = "not shown"
-    """The control has more, or the interval lies beyond the threshold and p is not below .025: that
-    it is anything special is not shown."""
-
-    UNDECIDED = "undecided"
-    """The interval includes the threshold, or its distance to the control includes 0."""
-
-    NOT_TESTABLE = "not testable"
-    """Not refuted, and the null is too small for any p below .025."""
-
-
-LEVEL = 0.025
-"""One-sided; as strict as an interval of 95 %."""
 PAIRS = 6
 """Fewest pairs whose signs allow so small a p: 1 in 64."""
 TOLERANCE = 1e-6
 """What is the same by definition may differ by so much, of numbers of order 1."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Null:
-    """What a statistic would be if the claim were wrong, many times over."""
-
-    p: float
-    """How probable as large a statistic is, in (0, 1]."""
-    size: int
-    """How many times: p is at least 1 / (size + 1). Of sets, how many are different."""
-
-    @property
-    def allows(self) -> bool:
-        """Whether p could be small enough."""
-        return 1 / (self.size + 1) < LEVEL
-
-
-def verdict(
-    interval: tuple[float, float],
-    threshold: float,
-    beyond: tuple[float, float],
-    null: Null | None = None,
-) -> Verdict:
-    """Judge a claim that a statistic is larger than a threshold and than its control.
-
-    Args:
-        interval: 95 % interval of the statistic.
-        threshold: What it must exceed.
-        beyond: 95 % interval of the statistic minus its control.
-        null: What it must stand out from, if there is one.
-
-    Returns:
-        The verdict. An end that is NaN is beyond nothing: without an interval, or without one of
-        the distance to the control, a claim can be neither supported nor, by it, refuted or not
-        shown.
-    """
-    lower, upper = interval
-    if upper < threshold:
-        return Verdict.REFUTED
-    if null is not None and not null.allows:
-        return Verdict.NOT_TESTABLE
-    rare = null is None or null.p < LEVEL
-    if lower > threshold and beyond[0] > 0 and rare:
-        return Verdict.SUPPORTED
-    if beyond[1] < 0 or (lower > threshold and not rare):
-        return Verdict.NOT_SHOWN
-    return Verdict.UNDECIDED
 
 
 @runtime_checkable
@@ -123,8 +53,8 @@ class Bar:
     threshold: float
     """The interval must lie beyond it."""
     control: np.ndarray
-    """The same statistic, one value a sequence, where the effect must be absent; of the same
-    sequences in the same order if there are as many."""
+    """The same statistic where the effect must be absent, one value a sequence: of the same
+    sequences in the same order."""
     control_name: str
     """What the control is, in words."""
 
@@ -249,16 +179,22 @@ class Judgement(Question):
         Args:
             said: The claim.
             values: The statistic, one value a sequence.
-            bar: What it is compared with, sequence by sequence where it has as many.
+            bar: What it is compared with, sequence by sequence.
 
         Returns:
-            The row, its verdict computed from bootstrap intervals, and from the p of a sign test
-            of the differences where they are paired.
+            The row, its verdict computed from bootstrap intervals, of the differences too, and from
+            the p of a sign test of these.
+
+        Raises:
+            ValueError: The control has other sequences.
         """
+        if values.shape != bar.control.shape:
+            raise ValueError(
+                f"expected {values.shape} values of the control of {said.claim}, "
+                f"got {bar.control.shape}"
+            )
         found, control = (mean_interval(each, self.seed) for each in (values, bar.control))
         note = f"n = {n_known(values)}; control: {bar.control_name}"
-        if values.shape != bar.control.shape:
-            return self.decided(said, found, control, (bar.threshold, note))
         gaps = values - bar.control
         p, size = sign_flip_p(gaps, self.seed)
         beyond = mean_interval(gaps, self.seed)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from .judgement import Verdict
+from .verdict import Verdict
 
 WEAKEST_FIRST = (
     Verdict.REFUTED,

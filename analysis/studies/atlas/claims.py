@@ -10,7 +10,8 @@ import polars as pl
 
 from analysis.interventions import Head
 from analysis.questions.halves import EVEN, odd_values, strongest_head
-from analysis.questions.verdicts.judgement import Bar, Evidence, Judgement, Statement, Verdict
+from analysis.questions.verdicts.judgement import Bar, Evidence, Judgement, Statement
+from analysis.questions.verdicts.verdict import Verdict
 from analysis.statistics.resampling import N_RESAMPLES, Interval, mean_interval
 
 from .copy_lags import ELSEWHERE, SCORE

@@ -12,7 +12,8 @@ import polars as pl
 
 from analysis.interventions import Head
 from analysis.questions.verdicts.head_sets import set_null
-from analysis.questions.verdicts.judgement import Bar, Evidence, Judgement, Null, Statement
+from analysis.questions.verdicts.judgement import Bar, Evidence, Judgement, Statement
+from analysis.questions.verdicts.verdict import Null
 from analysis.statistics.comparisons import sign_flip_p
 from analysis.statistics.resampling import Interval, central, mean_interval, ratio_of_sums
 from analysis.studies.circuit.claims import COPYING_BY_PATH, NEEDED, sequences

@@ -13,14 +13,8 @@ from jaxtyping import Float
 from analysis.progress import Report
 from analysis.questions.halves import ODD, strongest_first
 from analysis.questions.rows import absence
-from analysis.questions.verdicts.judgement import (
-    Evidence,
-    Group,
-    Judgement,
-    Null,
-    Statement,
-    answers_of,
-)
+from analysis.questions.verdicts.judgement import Evidence, Group, Judgement, Statement, answers_of
+from analysis.questions.verdicts.verdict import Null
 from analysis.statistics.comparisons import holm, permutation_p, shuffle_p
 from analysis.statistics.resampling import Interval, central, mean_interval
 from analysis.statistics.stability import rank_interval, resamples

@@ -45,7 +45,7 @@ class RedundancyClaims(Judgement):
     the layer, sequence by sequence; and all of it whichever way values are taken away.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     chapter: ClassVar[str] = "04_previous_token_redundancy"
 
     evidence: RedundancyEvidence
@@ -75,30 +75,29 @@ class RedundancyClaims(Judgement):
             ),
         }
         for place, (at, statement, what) in places.items():
-            said = Statement(
-                claim=f"value_redundant_{place}",
-                statement=f"{statement}, whether values are zeroed, replaced by their mean or "
-                "hidden",
-                statistic=f"{what}, each between -1 and 1, mean over sequences; the least of the "
-                "three ways",
-            )
             others = [
                 indices(answer, at).get(1, np.full(1, np.nan))
                 for answer in self.evidence.others.values()
             ]
-            tested: list[Tested] = []
-            for answer in self.evidence.methods.values():
+            tested: dict[str, Tested] = {}
+            for method, answer in self.evidence.methods.items():
                 found = indices(answer, at)
                 offsets = [found[lag] for lag in found if lag > 1]
                 if 1 in found:
                     means = [mean_of(offsets)] if offsets else []
-                    tested.append((found[1], [*others, *offsets, *means]))
-            if tested and any(controls for _, controls in tested):
+                    tested[method] = (found[1], [*others, *offsets, *means])
+            if any(controls for _, controls in tested.values()):
+                said = Statement(
+                    claim=f"value_redundant_{place}",
+                    statement=f"{statement}, by each of {', '.join(tested)}",
+                    statistic=f"{what}, each between -1 and 1, mean over sequences; the least by "
+                    f"{', '.join(tested)}",
+                )
                 note = (
                     "the most of other offsets, of their mean, and of other heads of the layer at "
                     "offset 1"
                 )
-                yield self.judged_all(said, aligned(tested), (REDUNDANT, note))
+                yield self.judged_all(said, aligned([*tested.values()]), (REDUNDANT, note))
 
 
 Tested = tuple[np.ndarray, list[np.ndarray]]

@@ -14,8 +14,9 @@ from jaxtyping import Float
 from analysis.progress import Report
 from analysis.questions.rows import absence
 from analysis.questions.verdicts.head_sets import set_null
-from analysis.questions.verdicts.judgement import Bar, Evidence, Judgement, Null, Statement
+from analysis.questions.verdicts.judgement import Bar, Evidence, Judgement, Statement
 from analysis.questions.verdicts.variants import weakest
+from analysis.questions.verdicts.verdict import Null
 from analysis.statistics.comparisons import shuffle_p, wilson
 from analysis.statistics.resampling import Interval, central, mean_interval
 from analysis.studies.kinds.claims import per_head

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from analysis.questions.verdicts.judgement import Evidence, Judgement, Statement, Verdict
+from analysis.questions.verdicts.judgement import Evidence, Judgement, Statement
 from analysis.questions.verdicts.variants import weaker
+from analysis.questions.verdicts.verdict import Verdict
 from analysis.statistics.resampling import Interval
 
 from .claims import COPIER, Finding, findings

@@ -261,13 +261,17 @@ def answered(values: dict[int, float], spread: float = 0.02, seed: int = 0, miss
 
 
 def judge(worded, mine: Answer, *others: Answer, **methods: Answer) -> dict[str, str]:
+    found = claims(worded, mine, *others, **methods)
+    return dict(found["claims"].select("claim", "verdict").iter_rows()) if found else {}
+
+
+def claims(worded, mine: Answer, *others: Answer, **methods: Answer) -> dict[str, pl.DataFrame]:
     evidence = RedundancyEvidence(
         head="L0H0",
         methods=dict.fromkeys(("zero_value", "mean_value", "mask_key"), mine) | methods,
         others={f"L0H{h}": other for h, other in enumerate(others, start=1)},
     )
-    found = RedundancyClaims(card=read_card(str(worded)), seed=0, evidence=evidence).run(silent)
-    return dict(found["claims"].select("claim", "verdict").iter_rows()) if found else {}
+    return RedundancyClaims(card=read_card(str(worded)), seed=0, evidence=evidence).run(silent)
 
 
 def both(verdict: str) -> dict[str, str]:
@@ -291,6 +295,14 @@ def test_a_claim_must_hold_in_every_way_and_against_every_control(worded):
     assert judge(worded, special, other, mask_key=weak) == both("refuted")
     wild = answered({1: 1.0}, spread=0.2, seed=3)
     assert judge(worded, special, other, wild) == both("not shown")
+
+
+def test_a_way_without_an_index_is_not_said_to_be_tested(worded):
+    special, other = answered({1: 0.9, 2: 0.1, 3: 0.0}), answered({1: 0.05}, seed=1)
+    whole = claims(worded, special, other)["claims"]["statement"]
+    assert whole.str.ends_with("by each of zero_value, mean_value, mask_key").all()
+    part = claims(worded, special, other, mean_value=answered({2: 0.1}))["claims"]["statement"]
+    assert part.str.ends_with("by each of zero_value, mask_key").all()
 
 
 def test_no_sequence_rules_a_claim_and_one_that_lacks_an_offset_is_left_out_there(worded):
