@@ -136,5 +136,5 @@ def _ranked(
 
 def _by_frequency(source: Source, vocabulary: Vocabulary) -> Iterator[int]:
     """Ids that occur, the most frequent first, equals ascending."""
-    ids, counts = np.unique(token_stream(source, vocabulary)[:N_READ], return_counts=True)
+    ids, counts = np.unique(token_stream(source, vocabulary)[0][:N_READ], return_counts=True)
     yield from ids[np.argsort(-counts, kind="stable")].tolist()

@@ -19,6 +19,8 @@ from .tokens import Tokens, Vocabulary
 
 PER_TOKEN = {"reference": 6, "hf": 8}
 """Characters that are generated, or streamed, for each token that is asked for."""
+_SPARE = 200
+"""Tokens that are read for each row beside twice its own: it has its documents to itself."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def text_rows(
         room: How many times as many tokens are read as the rows hold.
     """
     n_rows, n_tokens = shape
-    source = read_source(text, seed, room * n_rows * n_tokens)
+    source = read_source(text, seed, room * n_rows * (2 * n_tokens + _SPARE))
     return windows(source, vocabulary, n_sequences=n_rows, n_tokens=n_tokens, bos=bos, seed=seed)
 
 
@@ -94,7 +96,10 @@ def windows(
     bos: bool,
     seed: int,
 ) -> Tokens:
-    """Cut the text into rows of one length and choose some at random.
+    """Cut the text into rows of one length and choose some at random, of different documents.
+
+    Rows of one document are alike, and no interval over rows would know: what shares a document
+    with another chosen row is taken only where there are too few others, and noted.
 
     Args:
         source: Documents, joined in order.
@@ -116,7 +121,7 @@ def windows(
             f"expected a BOS token, the tokenizer in {vocabulary.folder} has none; use --no-bos"
         )
     start = vocabulary.bos if bos else ()
-    stream = token_stream(source, vocabulary)
+    stream, documents = token_stream(source, vocabulary)
     body = n_tokens - len(start)
     n_rows = len(stream) // body
     if n_rows == 0:
@@ -130,8 +135,10 @@ def windows(
             f"expected token ids below {vocabulary.vocab} in {source.name}, found "
             f"{outside[0]}; give ids of this model's tokenizer"
         )
-    chosen = halves_apart(sorted(Random(seed).sample(range(n_rows), min(n_sequences, n_rows))))
-    rows = stream[: n_rows * body].reshape(n_rows, body)[chosen].astype(np.int32)
+    whole = slice(n_rows * body)
+    places, n_apart = _apart(documents[whole].reshape(n_rows, body), n_sequences, seed)
+    chosen = halves_apart(sorted(places))
+    rows = stream[whole].reshape(n_rows, body)[chosen].astype(np.int32)
     first = np.full((len(rows), len(start)), start, dtype=np.int32)
     name = Path(source.name).name.encode("utf-8", "replace").decode()
     return Tokens(
@@ -140,15 +147,41 @@ def windows(
         source=f"{name}{f' ({source.part})' if source.part else ''} sha256:{source.sha256}",
         bos=bos,
         tokenizer=vocabulary.hash,
-        notes=_notes(source, name, n_rows, (n_sequences, n_tokens)),
+        notes=_notes(source, name, (n_rows, n_apart), (n_sequences, n_tokens)),
     )
+
+
+def _apart(
+    documents: Int[np.ndarray, "row pos"], n_wanted: int, seed: int
+) -> tuple[list[int], int]:
+    """Choose rows at random, those first that share no document with one before.
+
+    Args:
+        documents: Which document each token is of; they follow each other.
+        n_wanted: How many rows.
+        seed: Of the choice.
+
+    Returns:
+        The rows, all if there are no more, and how many of them share no document.
+    """
+    apart, rest, seen = list[int](), list[int](), set[int]()
+    for row in Random(seed).sample(range(len(documents)), len(documents)):
+        held = set(range(documents[row, 0], documents[row, -1] + 1))
+        if held.isdisjoint(seen):
+            apart.append(row)
+            seen |= held
+        else:
+            rest.append(row)
+        if len(apart) == n_wanted:
+            break
+    return [*apart, *rest][:n_wanted], len(apart)
 
 
 def halves_apart(places: Sequence[int]) -> list[int]:
     """Order rows of a text so that every second one comes from another stretch of it.
 
-    Neighbouring rows often share a document, and half of the rows must not choose what the other
-    half judges. So rows 0, 4, 8, ... are the first quarter of the text, and 2, 6, 10, ... the
+    Neighbouring rows may share a document, and half of the rows must not choose what the other half
+    judges. So rows 0, 4, 8, ... are the first quarter of the text, and 2, 6, 10, ... the
     second; the odd ones are the second half, in the same way. Halves of all rows, and of the even
     ones alone, share no more than the document at the border between them.
 
@@ -166,35 +199,48 @@ def halves_apart(places: Sequence[int]) -> list[int]:
     return ordered
 
 
-def _notes(source: Source, name: str, n_rows: int, asked: tuple[int, int]) -> tuple[str, ...]:
-    """What whoever asks should know of the rows: a part of the text, or fewer than asked for."""
-    n_sequences, n_tokens = asked
+def _notes(
+    source: Source, name: str, found: tuple[int, int], asked: tuple[int, int]
+) -> tuple[str, ...]:
+    """What whoever asks should know: a part of the text, fewer rows, or rows of one document."""
+    (n_rows, n_apart), (n_sequences, n_tokens) = found, asked
     part = f"{name} is read in part, {source.part}: what is asked takes no more"
     few = (
         f"{name} fills {n_rows:,} rows of {n_tokens} tokens, {n_sequences:,} were asked for: "
         "all of them are used"
     )
-    return (*([part] if source.part else []), *([few] if n_rows < n_sequences else []))
+    n_used = min(n_rows, n_sequences)
+    shared = (
+        f"{name} has {n_apart:,} rows of {n_tokens} tokens that share no document, {n_used:,} are "
+        "used: their intervals are of this text, not of others like it"
+    )
+    told = {part: bool(source.part), few: n_rows < n_sequences, shared: n_apart < n_used}
+    return tuple(note for note, holds in told.items() if holds)
 
 
-def token_stream(source: Source, vocabulary: Vocabulary) -> Int[np.ndarray, " token"]:
+Stream = tuple[Int[np.ndarray, " token"], Int[np.ndarray, " token"]]
+"""Token ids, and which document each is of."""
+
+
+def token_stream(source: Source, vocabulary: Vocabulary) -> Stream:
     """All ids of a source in order, without any BOS in it; not to be written to."""
     return _stream(source, vocabulary, vocabulary.hash)
 
 
 @lru_cache(maxsize=8)
-def _stream(source: Source, vocabulary: Vocabulary, _hash: str | None) -> Int[np.ndarray, " token"]:
+def _stream(source: Source, vocabulary: Vocabulary, _hash: str | None) -> Stream:
     """All ids of a source, tokenised once for the many questions about it."""
-    stream = np.fromiter(_ids(source, vocabulary), dtype=np.int64)
-    stream.flags.writeable = False
-    return stream
-
-
-def _ids(source: Source, vocabulary: Vocabulary) -> Iterator[int]:
     bos = set(vocabulary.own_bos)
-    for document in source.documents:
-        ids = vocabulary.encode(document) if isinstance(document, str) else document
-        yield from (i for i in ids if i not in bos)
+    ids = [[i for i in _ids(each, vocabulary) if i not in bos] for each in source.documents]
+    stream = np.array([i for document in ids for i in document], dtype=np.int64)
+    documents = np.repeat(np.arange(len(ids)), [len(document) for document in ids])
+    for each in (stream, documents):
+        each.flags.writeable = False
+    return stream, documents
+
+
+def _ids(document: str | tuple[int, ...], vocabulary: Vocabulary) -> Sequence[int]:
+    return vocabulary.encode(document) if isinstance(document, str) else document
 
 
 @lru_cache(maxsize=8)

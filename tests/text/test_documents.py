@@ -32,7 +32,7 @@ def test_of_a_long_text_only_the_beginning_is_read(shift, small_bound, tmp_path,
     (text,) = source.documents
     assert whole.startswith(text) and small_bound - 60 < len(text.encode()) <= small_bound
     assert source.part == f"the first 1,000 of {len(data):,} bytes"
-    found = rows_of(source, vocabulary, n_sequences=2)
+    found = rows_of(source, vocabulary, n_sequences=1)
     assert f"long.txt (the first 1,000 of {len(data):,} bytes) sha256:" in found.source
     assert found.notes == (f"long.txt is read in part, {source.part}: what is asked takes no more",)
     assert "of them are used" in rows_of(source, vocabulary, n_sequences=10**6).notes[1]
@@ -45,7 +45,7 @@ def test_a_text_within_the_bound_is_read_whole(small_bound, tmp_path, vocabulary
     source = read_source(str(path), 0, 1)
     assert source.documents == (path.read_text(),)
     assert source.part == ""
-    found = rows_of(source, vocabulary, n_sequences=2)
+    found = rows_of(source, vocabulary, n_sequences=1)
     assert found.source == f"text.txt sha256:{source.sha256}" and found.notes == ()
 
 

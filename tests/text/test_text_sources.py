@@ -322,3 +322,22 @@ def test_halves_of_rows_share_no_more_than_the_documents_at_their_borders(n, voc
     assert shared(measured[::2], measured[1::2]) <= 1
     in_order = np.array(sorted(ids.tolist()))
     assert n < 7 or shared(in_order[::2], in_order[1::2]) > n // 2
+
+
+def test_rows_share_no_document_where_there_are_enough(vocabulary):
+    """Documents of 5 ids are told by them; a row of 8 has tokens of two or three."""
+    documents = tuple((7 + i,) * 5 for i in range(120))
+    rows = rows_of(Source("ids", "0", documents), vocabulary, n_sequences=20, n_tokens=9)
+    held = [set(row[1:]) for row in rows.ids.tolist()]
+    assert len(held) == 20 and rows.notes == ()
+    assert sum(map(len, held)) == len(set.union(*held))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rows_of_too_few_documents_are_filled_up_and_it_is_said(seed, vocabulary):
+    documents = tuple((7 + i,) * 80 for i in range(3))
+    source = Source("ids", "0", documents)
+    rows = rows_of(source, vocabulary, n_sequences=20, n_tokens=9, seed=seed)
+    assert len(rows.ids) == 20
+    (note,) = rows.notes
+    assert note.startswith("ids has 3 rows of 9 tokens that share no document, 20 are used: ")
