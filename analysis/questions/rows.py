@@ -43,7 +43,11 @@ def interval_columns(estimate: Estimate) -> pl.DataFrame:
 
 
 def head_scores(
-    values: np.ndarray, chance: np.ndarray | float | None, score: str, labels: Labels
+    values: np.ndarray,
+    chance: np.ndarray | float | None,
+    score: str,
+    labels: Labels,
+    clusters: np.ndarray | None = None,
 ) -> pl.DataFrame:
     """Rows of `head_scores`: one for each head and sequence, and one aggregate for each head.
 
@@ -53,6 +57,7 @@ def head_scores(
             (sequence, layer, head); None if it has none.
         score: Its name.
         labels: What the rows are about.
+        clusters: Which sequences belong together, as `bootstrap` takes them.
 
     Returns:
         The rows; sequences and heads that the data cannot test have none.
@@ -74,7 +79,8 @@ def head_scores(
     flat = values.reshape(n_sequences, -1)
     known = ~np.isnan(flat).all(axis=1)
     by_head = np.ascontiguousarray(expected[known].T)
-    every = _aggregate(flat, by_head.mean(1) if known.any() else np.nan, labels.seed)
+    level = by_head.mean(1) if known.any() else np.nan
+    every = _aggregate(flat, level, labels.seed, clusters)
     both = pl.concat([every.with_columns(layer=layer, head=head), each], how="diagonal")
     return _finished(both, {**labels.columns(), "score": score}, _HEAD_SCORES)
 
@@ -136,9 +142,15 @@ def absence(card: ModelCard, score: str, data: str, reason: str) -> pl.DataFrame
     return pl.DataFrame({"model": card.model, "score": score, "data": data, "reason": reason})
 
 
-def _aggregate(values: np.ndarray, chance: np.ndarray | float, seed: int) -> pl.DataFrame:
+def _aggregate(
+    values: np.ndarray,
+    chance: np.ndarray | float,
+    seed: int,
+    clusters: np.ndarray | None = None,
+) -> pl.DataFrame:
     expected = np.broadcast_to(np.asarray(chance, dtype=float), values.shape[1:])
-    return interval_columns(bootstrap(values, seed)).with_columns(chance=pl.Series(expected))
+    estimate = bootstrap(values, seed, clusters)
+    return interval_columns(estimate).with_columns(chance=pl.Series(expected))
 
 
 _HEAD_SCORES = (

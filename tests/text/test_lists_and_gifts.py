@@ -12,6 +12,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from analysis.errors import UserError
 from analysis.models.load import load_model
+from analysis.statistics.resampling import bootstrap
 from analysis.studies.atlas.s_inhibition_scores import SInhibitionScores
 from analysis.studies.atlas.successor_scores import SuccessorScores
 from analysis.studies.retrieval.answering.items import record_items
@@ -97,6 +98,10 @@ def test_successor_rows_are_the_attention_between_items(lists, worded):
     assert len(pooled) == 4 * len(words.SEQUENCES)
     kinds = [each(frame, data=f"signal: {kind}") for kind in words.SEQUENCES]
     np.testing.assert_allclose(pooled, np.concatenate(kinds))
+    means = np.stack([kind.mean(0).reshape(-1) for kind in kinds])
+    ends = bootstrap(means, lists.seed)
+    np.testing.assert_allclose(every(frame, data="signal")["lower"], ends.lower, atol=1e-12)
+    np.testing.assert_allclose(every(frame, data="signal")["upper"], ends.upper, atol=1e-12)
 
 
 def test_kinds_whose_members_are_split_are_absent_with_a_reason(lists, stories260k, saved):

@@ -35,7 +35,7 @@ class Lists:
 class SuccessorScores(Experiment):
     """Which heads look at the item before, more in an ordered list than in a random one?"""
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     n_sequences: int
     """Lists of each kind."""
@@ -96,7 +96,8 @@ class SuccessorScores(Experiment):
 
         Returns:
             `head_scores` (data `ordinal`, `control` and their paired difference `signal`, pooled
-            and by kind as `ordinal: months`) and `absences`.
+            and by kind as `ordinal: months`; intervals of what is pooled are over kinds) and
+            `absences`.
         """
         model = self.loaded_model()
         gaps = self.gaps(model)
@@ -113,7 +114,8 @@ class SuccessorScores(Experiment):
             for lists, measured in zip(self._lists, found, strict=True)
         ]
         pooled = [np.concatenate(arrays) for arrays in zip(*found, strict=True)]
-        return {"head_scores": pl.concat([*rows, self._rows(pooled, None, "")]), **frames}
+        kinds = np.repeat(np.arange(n_kinds), [len(measured[0]) for measured in found])
+        return {"head_scores": pl.concat([*rows, self._rows(pooled, None, "", kinds)]), **frames}
 
     def gaps(self, model: Model) -> list[pl.DataFrame]:
         """Kinds of lists that the tokenizer does not hold."""
@@ -142,7 +144,11 @@ class SuccessorScores(Experiment):
         return found[0], found[1], by_chance
 
     def _rows(
-        self, measured: Sequence[np.ndarray], tokens: Tokens | None, suffix: str
+        self,
+        measured: Sequence[np.ndarray],
+        tokens: Tokens | None,
+        suffix: str,
+        kinds: np.ndarray | None = None,
     ) -> pl.DataFrame:
         """Rows of what `_measure` gave, and of the paired difference."""
         ordinal, control, by_chance = measured
@@ -157,6 +163,7 @@ class SuccessorScores(Experiment):
                 expected,
                 SCORE,
                 Labels(card=self.card, tokens=tokens, data=data + suffix, seed=self.seed),
+                kinds,
             )
             for data, (value, expected) in values.items()
         )
