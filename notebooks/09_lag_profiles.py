@@ -39,8 +39,8 @@ def lag_summary(asked, claims, study):
     of them again, it finds the word that followed more probable than the word before by at least
     {probe.estimate} nats (shown a word that is not in the list: {probe.control}; successor
     recalled: **{probe.verdict}**). In a list shown twice whole it is by {serial.estimate}
-    (**{serial.verdict}**). Without its strongest induction heads the successor's log odds fall
-    by {heads.estimate} or more, without random ones by {heads.control}: **{heads.verdict}**. The
+    (**{serial.verdict}**). Without its heads of the largest induction scores the successor's log
+    odds fall by {heads.estimate} or more, without random ones by {heads.control}: **{heads.verdict}**. The
     end of the list is preferred to its start by {recency.estimate}, after a word that is not in
     it by {recency.control}: **{recency.verdict}**.
     """)
@@ -220,8 +220,8 @@ def halves_text(claims):
     ## Which half of the layers
 
     Sets of heads from all layers, or from the lower or upper half of them alone, the halves of an
-    even number of layers. Zeroing the upper half's strongest induction heads costs the successor
-    {half.estimate} nats, those of the lower half {half.control}: more, **{half.verdict}**.
+    even number of layers. Zeroing the upper half's heads of the largest induction scores costs the
+    successor {half.estimate} nats, those of the lower half {half.control}: more, **{half.verdict}**.
     """)
 
 

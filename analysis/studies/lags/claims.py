@@ -66,7 +66,7 @@ class LagEvidence:
     control: Mapping[str, Evidence]
     """The same after words that are not in the list."""
     top: Mapping[Case, Evidence]
-    """Without the strongest induction heads, in sets of several sizes."""
+    """Without the heads of the largest induction scores, in sets of several sizes."""
     random: Mapping[Case, Evidence]
     """Without random sets of the same sizes, or of some of them: none of the judged heads, nor
     those upstream of them."""
@@ -93,7 +93,7 @@ class LagClaims(Judgement):
     Heads are ranked on random tokens that were drawn apart from the lists.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     chapter: ClassVar[str] = "09_lag_profiles"
 
     evidence: LagEvidence
@@ -155,7 +155,7 @@ class LagClaims(Judgement):
             said = Statement(
                 claim=f"lag_top_heads_{design}",
                 statement=f"{WORDS[design]}, the odds of its successor fall to less than 1/e "
-                f"without the {size} strongest induction heads "
+                f"without the {size} heads of the largest induction scores "
                 f"({', '.join(case.method for case in cases)}), and more than without as many "
                 "random heads",
                 statistic="fall of the successor's log odds, nats",
@@ -192,14 +192,15 @@ class LagClaims(Judgement):
             size = judged_size(sizes(upper))
             said = Statement(
                 claim=f"lag_upper_half_{design}",
-                statement=f"{WORDS[design]}, zeroing the {size} strongest induction heads of the "
-                "upper half of the layers costs the successor more than those of the lower half",
+                statement=f"{WORDS[design]}, zeroing the {size} heads of the largest induction "
+                "scores of the upper half of the layers costs the successor more than those of the "
+                "lower half",
                 statistic="fall of the successor's log odds, nats",
             )
             bar = Bar(
                 threshold=0.0,
                 control=drop(base, lower, size),
-                control_name=f"the {size} strongest of the lower half",
+                control_name=f"the {size} of the lower half",
             )
             yield self.judged(said, drop(base, upper, size), bar)
 

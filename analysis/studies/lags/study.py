@@ -82,7 +82,7 @@ class LagStudy(TextStudy[LagSizes]):
         return tuple(Layers) if self.asked.card.n_layers % 2 == 0 else (Layers.ALL,)
 
     def cases(self) -> tuple[Case, ...]:
-        """Under which the strongest induction heads are ablated."""
+        """Under which heads of the largest induction scores are ablated."""
         return tuple(
             Case(design.value, method.value, layers.value)
             for design in Design
@@ -104,7 +104,7 @@ class LagStudy(TextStudy[LagSizes]):
         return self._asked(PLAIN._replace(design=design.value), shown=shown)
 
     def top(self, case: Case, ranking: tuple[str, ...]) -> LagProfiles:
-        """Without the strongest induction heads.
+        """Without the heads of the largest induction scores.
 
         Args:
             case: Which layers, what stands in, and how the list is shown again.
