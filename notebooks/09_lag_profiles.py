@@ -40,9 +40,9 @@ def lag_summary(asked, claims, study):
     {probe.estimate} nats (shown a word that is not in the list: {probe.control}; successor
     recalled: **{probe.verdict}**). In a list shown twice whole it is by {serial.estimate}
     (**{serial.verdict}**). Without its heads of the largest induction scores the successor's log
-    odds fall by {heads.estimate} or more, without random ones by {heads.control}: **{heads.verdict}**. The
-    end of the list is preferred to its start by {recency.estimate}, after a word that is not in
-    it by {recency.control}: **{recency.verdict}**.
+    odds fall by {heads.estimate} or more, without random ones by {heads.control}:
+    **{heads.verdict}**. The end of the list is preferred to its start by {recency.estimate}, after
+    a word that is not in it by {recency.control}: **{recency.verdict}**.
     """)
 
 
@@ -221,7 +221,8 @@ def halves_text(claims):
 
     Sets of heads from all layers, or from the lower or upper half of them alone, the halves of an
     even number of layers. Zeroing the upper half's heads of the largest induction scores costs the
-    successor {half.estimate} nats, those of the lower half {half.control}: more, **{half.verdict}**.
+    successor {half.estimate} nats, those of the lower half {half.control}: more,
+    **{half.verdict}**.
     """)
 
 
