@@ -282,30 +282,35 @@ def test_a_perfect_sink_passes_every_claim_that_is_made_of_one(answer, worded):
     assert {found[claim] for claim in asked} == {"supported"}
 
 
-def test_a_sink_whose_value_matters_fails(answer, worded):
-    heavy = {
-        **PERFECT,
-        "value_norm_ratio on bos_first": 1.0,
-        "carried_over_residual on bos_first": 0.3,
-        "resting_output on repeated": 1.0,
-    }
-    found = judged(answer, worded, heavy, {**UNUSED, "zero_value of top": 0.1})
+HEAVY = {
+    "value_norm_ratio on bos_first": 1.0,
+    "carried_over_residual on bos_first": 0.3,
+    "resting_output on repeated": 1.0,
+}
+"""A sink whose value matters."""
+SMALL_ANYWHERE = {
+    "value_norm_ratio_elsewhere on bos_first": 0.0,
+    "carried_over_residual_elsewhere on bos_first": 0.0,
+    "resting_output on fresh": 0.0,
+}
+"""Below every bar, but so is the same attention on another value: that says nothing of the sink."""
+
+
+@pytest.mark.parametrize(
+    ("sizes", "effect", "verdict"),
+    [
+        (HEAVY, {"zero_value of top": 0.1}, "refuted"),
+        (SMALL_ANYWHERE, {"other_value of top_other_value": 0.0}, "not shown"),
+    ],
+    ids=["heavy", "small anywhere"],
+)
+def test_what_a_sink_carries_must_be_small_and_smaller_than_elsewhere(
+    sizes, effect, verdict, answer, worded
+):
+    found = judged(answer, worded, {**PERFECT, **sizes}, {**UNUSED, **effect})
     lost = ("sink_value_small", "sink_writes_little", "sink_value_unused", "sink_rests_silently")
-    assert {found[claim] for claim in (*lost, "no_op_sink")} == {"refuted"}
+    assert {found[claim] for claim in (*lost, "no_op_sink")} == {verdict}
     assert found["sink_attends"] == found["sink_rests"] == "supported"
-
-
-def test_what_is_small_anywhere_says_nothing_of_the_sink(answer, worded):
-    """Below every bar, but so is the same attention on another value."""
-    small = {
-        **PERFECT,
-        "value_norm_ratio_elsewhere on bos_first": 0.0,
-        "carried_over_residual_elsewhere on bos_first": 0.0,
-        "resting_output on fresh": 0.0,
-    }
-    found = judged(answer, worded, small, {**UNUSED, "other_value of top_other_value": 0.0})
-    lost = ("sink_value_small", "sink_writes_little", "sink_value_unused", "sink_rests_silently")
-    assert {found[claim] for claim in (*lost, "no_op_sink")} == {"not shown"}
 
 
 def test_rest_is_beyond_what_the_place_alone_changes(answer, worded):
