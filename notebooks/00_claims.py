@@ -21,10 +21,15 @@ with app.setup:
 
 
 @app.cell(hide_code=True)
-def finding(asked, claims):
-    mo.md(f"""
+def finding():
+    mo.md("""
     # What holds, and what does not
+    """)
 
+
+@app.cell(hide_code=True)
+def found(asked, claims):
+    mo.md(f"""
     About the model **{asked.card.name}**, {views.counted(claims)} A claim is *supported* when
     its whole 95 % interval lies beyond the threshold, when it is more than its control *and* when
     p < .025 against its null, if it has one. It is *refuted* when the whole interval lies on the
@@ -53,6 +58,10 @@ def ask(model, source):
 @app.cell
 def answer(asked, store):
     claims = findings(asked, lambda question: store.recall(question, progress_bar))
+    mo.stop(
+        claims.is_empty(),
+        mo.md(f"Nothing that the chapters claim can be tested of **{asked.card.name}**."),
+    )
     return (claims,)
 
 
@@ -127,12 +136,12 @@ def circuit_edges(edges, meaning):
 
 
 @app.cell(hide_code=True)
-def claims_text():
-    mo.md("""
+def claims_text(claims):
+    mo.md(f"""
     ## The claims
 
-    Each claim links to the figure or table that shows it, and to the run that weighed its
-    evidence.
+    Each of the {claims.height} links to the figure or table that shows it, and to the run that
+    weighed its evidence.
     """)
 
 

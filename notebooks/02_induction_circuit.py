@@ -554,10 +554,12 @@ def copying_null(heads, necessity):
 
 @app.cell
 def direct_logits(asked, claims, copier_head, second_copy):
+    added = second_copy["head_scores"].filter(
+        pl.col("sequence").is_null(), score="direct_logit", data="repeated"
+    )
+    mo.stop(added.is_empty(), mo.md(left_out(second_copy)))
     head_grid(
-        second_copy["head_scores"].filter(
-            pl.col("sequence").is_null(), score="direct_logit", data="repeated"
-        ),
+        added,
         asked.card.n_layers,
         0.0,
         f"{copier_head} adds to the next token {views.said(claims, 'copier_writes_next_token')}",

@@ -77,7 +77,7 @@ def judged(evidence, store, study):
 
 
 @app.cell
-def gather_curves(asked, base_claim, judged_all):
+def gather_curves(asked, base_claim, evidence, judged_all):
     why = judged_all["absences"]["reason"].to_list() if "absences" in judged_all else []
     lines = "\n".join(f"- {reason}" for reason in why)
     mo.stop(
@@ -89,7 +89,8 @@ def gather_curves(asked, base_claim, judged_all):
     )
     drawn_curves = judged_all["retrieval_curves"]
     half = views.half_lost(drawn_curves, RANKINGS[0])
-    return drawn_curves, half, lines
+    replaced = evidence
+    return drawn_curves, half, lines, replaced
 
 
 @app.cell
@@ -197,31 +198,27 @@ def curve_points(drawn_curves, ranking):
 
 
 @app.cell(hide_code=True)
-def null_title():
-    mo.md("""
-    ## What random heads are
-    """)
-
-
-@app.cell(hide_code=True)
-def null_text(plan, ranking):
-    above = ", ".join(map(str, plan.upstream[ranking.value])) or "none"
+def null_text(ranking, replaced):
+    judged_heads = replaced.plan.judged_level
+    above = ", ".join(map(str, replaced.plan.upstream[ranking.value])) or "none"
     mo.md(f"""
+    ## What random heads are
+
     A head that everything in later layers needs is no control for these. Heads in earlier layers
-    than all top {plan.judged_level} heads that cost {AREA:.0%} of the questions or more alone count
-    as upstream: {above}. Random sets of {plan.judged_level} heads cost, as a share of all
-    questions, by the upstream heads that they hold (only those with none judge):
+    than all top {judged_heads} heads that cost {AREA:.0%} of the questions or more alone count as
+    upstream: {above}. Random sets of {judged_heads} heads cost, as a share of all questions, by
+    the upstream heads that they hold (only those with none judge):
     """)
 
 
 @app.cell
-def null_table(evidence, ranking):
-    views.null_sets(evidence, ranking.value).with_columns(pl.selectors.float().round(3))
+def null_table(ranking, replaced):
+    views.null_sets(replaced, ranking.value).with_columns(pl.selectors.float().round(3))
 
 
 @app.cell(hide_code=True)
-def methods_text(evidence):
-    alike, apart = views.uniform_differences(evidence)
+def methods_text(replaced):
+    alike, apart = views.uniform_differences(replaced)
     mo.md(f"""
     ## What stands in for a head
 
@@ -229,7 +226,7 @@ def methods_text(evidence):
     the head reads on another one. `uniform` and a query of 0 are one intervention: the log
     probability of a right answer differs by {alike:.1g} nats at most; from `zero` it differs by up
     to {apart:.2f}. Kinds shown:
-    {", ".join(f"`{name}`" for name in (evidence.method, *evidence.kinds))}.
+    {", ".join(f"`{name}`" for name in (replaced.method, *replaced.kinds))}.
     """)
 
 
@@ -248,18 +245,18 @@ def curves_by_method(drawn_curves, half):
 
 
 @app.cell(hide_code=True)
-def overlap_text():
-    mo.md("""
+def overlap_text(replaced):
+    mo.md(f"""
     ## The same heads?
 
-    Jaccard overlap of the top heads of every two rankings, and what the heads that all of them
-    share cost together.
+    Jaccard overlap of the top heads of every two of {len(replaced.plan.rankings)} rankings, and
+    what the heads that all of them share cost together.
     """)
 
 
 @app.cell
-def overlap_table(plan):
-    views.overlaps(plan)
+def overlap_table(replaced):
+    views.overlaps(replaced.plan)
 
 
 @app.cell
@@ -337,10 +334,12 @@ def published_text():
 
 
 @app.cell
-def published_table(drawn_curves):
+def published_table(judged_all):
     published_views.published_beside(
         published_views.published_drops(NO_FILES),
-        published_views.our_drops(drawn_curves, RANKINGS[1:]),
+        published_views.our_drops(judged_all["retrieval_curves"], RANKINGS[1:])
+        if "retrieval_curves" in judged_all
+        else None,
     )
 
 

@@ -21,10 +21,15 @@ with app.setup:
 
 
 @app.cell(hide_code=True)
-def finding(asked, doubled, nearest_claims, weighed_claims):
-    mo.md(f"""
+def finding():
+    mo.md("""
     # What the numbers mean, and what would change them
+    """)
 
+
+@app.cell(hide_code=True)
+def found(asked, doubled, nearest_claims, weighed_claims):
+    mo.md(f"""
     With intervals twice as wide, as a quarter of the sequences would give,
     **{doubled.height} of {weighed_claims.height} verdicts** on **{asked.card.name}** would
     differ. The nearest to changing is *{nearest_claims["claim"][0].replace("_", " ")}*: its
@@ -50,9 +55,18 @@ def ask(model, source):
 @app.cell
 def weigh(asked, store):
     weighed_claims, identities = claims_and_checks(asked, lambda q: store.recall(q, progress_bar))
+    return identities, weighed_claims
+
+
+@app.cell
+def near(asked, weighed_claims):
+    mo.stop(
+        weighed_claims.is_empty(),
+        mo.md(f"Nothing that the chapters claim can be tested of **{asked.card.name}**."),
+    )
     nearest_claims = margins.margins(weighed_claims)
     doubled = margins.widened(weighed_claims, 2.0)
-    return doubled, identities, nearest_claims, weighed_claims
+    return doubled, nearest_claims
 
 
 @app.cell(hide_code=True)
@@ -98,8 +112,8 @@ def choose_factor():
 
 
 @app.cell
-def widened_table(factor, weighed_claims):
-    changed = margins.widened(weighed_claims, factor.value)
+def widened_table(factor, nearest_claims):
+    changed = margins.widened(nearest_claims, factor.value)
     mo.vstack([mo.md(f"{changed.height} verdicts would differ:"), changed])
 
 
@@ -123,12 +137,13 @@ def checks_text():
 
 @app.cell
 def identities_table(identities):
+    mo.stop(identities.is_empty(), mo.md("Nothing that was asked has an identity to check."))
     check_table(identities)
 
 
 @app.cell
-def controls_table(weighed_claims):
-    methods.control_rows(weighed_claims)
+def controls_table(nearest_claims):
+    methods.control_rows(nearest_claims)
 
 
 @app.cell

@@ -19,10 +19,15 @@ with app.setup:
 
 
 @app.cell(hide_code=True)
-def finding(agreed, model_requests):
-    mo.md(f"""
+def finding():
+    mo.md("""
     # The same questions, asked of several models
+    """)
 
+
+@app.cell(hide_code=True)
+def found(agreed, model_requests):
+    mo.md(f"""
     The models: **{"**, **".join(model_requests)}**. Of {sum(agreed.values())} claims that can be
     put to one of them or more, **{agreed[views.SAME]} have the same verdict in all**,
     **{agreed[views.APART]} have different ones**, and {agreed[views.SOME]} cannot be tested
@@ -52,6 +57,10 @@ def models_judged(model_requests, store):
         name: findings(asked, lambda q: store.recall(q, progress_bar))
         for name, asked in model_requests.items()
     }
+    mo.stop(
+        all(rows.is_empty() for rows in judged_by_model.values()),
+        mo.md("Nothing that the chapters claim can be tested of any of the models."),
+    )
     compared = views.verdict_rows(judged_by_model)
     agreed = views.agreement_counts(compared)
     return agreed, compared

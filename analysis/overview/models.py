@@ -121,7 +121,7 @@ def verdict_rows(claims: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     """Every claim of every model, with how the models compare.
 
     Args:
-        claims: Rows of the table `claims` by model.
+        claims: Rows of the table `claims` by model; of one at least there are some.
 
     Returns:
         The rows with `model`, and `agreement`: `SAME`, `APART`, or `SOME` where a model has no row
@@ -131,6 +131,7 @@ def verdict_rows(claims: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
         [
             frame.with_columns(model=pl.lit(model)).with_row_index("place")
             for model, frame in claims.items()
+            if not frame.is_empty()
         ]
     )
     differ = pl.col("verdict").n_unique().over("claim") > 1

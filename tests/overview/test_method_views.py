@@ -228,6 +228,8 @@ def test_verdicts_are_the_same_apart_or_missing_somewhere():
     rows = model_views.verdict_rows({"one": pl.DataFrame(one), "two": pl.DataFrame(two)})
     counts = model_views.agreement_counts(rows)
     assert list(counts.values()) == [1, 1, 1]
+    alone = model_views.verdict_rows({"one": pl.DataFrame(one), "none": pl.DataFrame()})
+    assert set(alone["agreement"]) == {model_views.SOME}, "a model may have no claim at all"
     assert model_views.agreement_choices(counts)[1:] == list(counts)
     apart = model_views.rows_of(rows, model_views.APART)
     table = model_views.verdict_table(apart, ["one", "two"])

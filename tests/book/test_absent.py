@@ -1,0 +1,40 @@
+"""Chapters about models of which what they claim cannot be tested: they say so, and why."""
+
+from pathlib import Path
+from shutil import copy
+
+from bs4 import BeautifulSoup
+from click.testing import CliRunner
+
+from analysis.models.files.card import REFERENCE, read_card
+from book.cli import cli
+from tests.models.zoo.build import build, save
+
+
+def pages(folder: Path, chapters: str, **changes: float) -> dict[str, str]:
+    """The words of each page about a random Granite, built and checked."""
+    sizes = {"vocab_size": read_card("reference").vocab, "max_position_embeddings": 512}
+    model = save(build("granite", {**sizes, **changes}), folder / "granite")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        copy(REFERENCE / name, model / name)
+    asked = ("--model", model, "--profile", "tiny", "--chapters", chapters, "--check")
+    places = ("--store", folder / "store", "--out", folder / "html")
+    done = CliRunner().invoke(cli, ["build", *map(str, (*asked, *places))])
+    assert done.exit_code == 0, done.output
+    texts = {
+        path.stem: BeautifulSoup(path.read_text("utf-8"), "html.parser").get_text(" ")
+        for path in (folder / "html").glob("*.html")
+    }
+    return {name: " ".join(text.split()) for name, text in texts.items()}
+
+
+def test_a_model_of_one_layer_has_no_circuit_and_so_no_claim(tmp_path):
+    found = pages(tmp_path, "00,02,12", num_hidden_layers=1)
+    for page in ("index", "12_methods"):
+        assert "Nothing that the chapters claim can be tested of granite ." in found[page]
+    assert "one layer attends" in found["02_induction_circuit"]
+
+
+def test_where_layers_scale_what_attention_writes_no_direct_logit_is_shown(tmp_path):
+    found = pages(tmp_path, "02", residual_multiplier=0.22)
+    assert "Left out: direct_logit on repeated" in found["02_induction_circuit"]
