@@ -11,10 +11,11 @@ from book.cli import cli
 from tests.models.zoo.build import build, save
 
 
-def pages(folder: Path, chapters: str, **changes: float) -> dict[str, str]:
-    """The words of each page about a random Granite, built and checked."""
-    sizes = {"vocab_size": read_card("reference").vocab, "max_position_embeddings": 512}
-    model = save(build("granite", {**sizes, **changes}), folder / "granite")
+def pages(folder: Path, chapters: str, kind: str, **changes: int) -> dict[str, str]:
+    """The words of each page about a random model of a type, built and checked."""
+    model = save(
+        build(kind, {"vocab_size": read_card("reference").vocab, **changes}), folder / kind
+    )
     for name in ("tokenizer.json", "tokenizer_config.json"):
         copy(REFERENCE / name, model / name)
     asked = ("--model", model, "--profile", "tiny", "--chapters", chapters, "--check")
@@ -29,12 +30,13 @@ def pages(folder: Path, chapters: str, **changes: float) -> dict[str, str]:
 
 
 def test_a_model_of_one_layer_has_no_circuit_and_so_no_claim(tmp_path):
-    found = pages(tmp_path, "00,02,12", num_hidden_layers=1)
+    sizes = {"num_hidden_layers": 1, "max_position_embeddings": 512}
+    found = pages(tmp_path, "00,02,12", "llama", **sizes)
     for page in ("index", "12_methods"):
-        assert "Nothing that the chapters claim can be tested of granite ." in found[page]
+        assert "Nothing that the chapters claim can be tested of llama ." in found[page]
     assert "one layer attends" in found["02_induction_circuit"]
 
 
-def test_where_layers_scale_what_attention_writes_no_direct_logit_is_shown(tmp_path):
-    found = pages(tmp_path, "02", residual_multiplier=0.22)
+def test_where_layers_norm_the_stream_no_direct_logit_is_shown(tmp_path):
+    found = pages(tmp_path, "02", "openai-gpt", n_positions=512)
     assert "Left out: direct_logit on repeated" in found["02_induction_circuit"]

@@ -1,5 +1,6 @@
 """From the second copy of a block: where every head looks, and which token it raises."""
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,11 +11,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from analysis.attention import Site, Taps, Where
+from analysis.errors import UserError
 from analysis.interventions.direct import frozen, kept_input
 from analysis.interventions.passes.stream import chance, joined
 from analysis.layered import layered
-from analysis.models.load import Model, hidden_states
-from analysis.models.projections import surroundings
+from analysis.models.load import Model, check_shares, hidden_states
 from analysis.progress import Report, stage
 from analysis.questions.rows import Labels, absence, head_scores
 from analysis.text.tokens import Tokens
@@ -26,10 +27,6 @@ PLACES = ("target", "duplicate", "previous", "bos", "elsewhere")
 """Where a head looks from the second copy: the token after the first copy of the query's token,
 that copy itself, the token before the query, BOS, and all the rest."""
 
-_NORMED = (
-    "layers norm or scale what attention writes before it is added, so that no head adds z W_O"
-)
-
 
 @dataclass(frozen=True, kw_only=True)
 class SecondCopy(BlockExperiment):
@@ -37,40 +34,43 @@ class SecondCopy(BlockExperiment):
 
     The induction target is one place among others: what is missing there lies elsewhere. The
     direct logit of a head is what it adds to the logit of the next token, minus what it adds to
-    the mean logit of the vocabulary: z W_O through the final norm, its scale frozen, and W_U.
+    the mean logit of the vocabulary: z W_O through the norm behind the attention, if any, and the
+    final one, their scales frozen, and W_U.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Read every head.
 
         Returns:
             `head_scores`: `second_copy_` and each of `PLACES`, shares that add up to 1, and
-            `direct_logit`; `absences` of that where layers norm what attention writes.
+            `direct_logit`; `absences` of that where no share of what heads write arrives.
         """
         model = self.loaded_model()
         gaps = self.gaps(model)
         both = (("repeated", self.repeated), ("shuffled", self.shuffled))
         frames: list[pl.DataFrame] = []
         for i, (data, tokens) in enumerate(both):
-            places, logits = self._measure(model, tokens, stage(report, data, i, len(both)))
+            told = stage(report, data, i, len(both))
+            places, logits = self._measure(model, tokens, told, direct=not gaps)
             expected = chance(model, tokens.ids, {"places": self._shares})["places"]
-            frames.append(self._rows((places, expected), None if gaps else logits, tokens, data))
+            frames.append(self._rows((places, expected), logits, tokens, data))
         found = {"head_scores": pl.concat(frames)}
         return {**found, "absences": pl.concat(gaps)} if gaps else found
 
     def gaps(self, model: Model) -> list[pl.DataFrame]:
-        """What a token gains, where layers do not add what attention writes as it is."""
-        attend = self.card.attending
-        normed = any(surroundings(model, layer).after for layer in attend)
-        if not normed and all(model.holds.adds[layer] == 1 for layer in attend):
-            return []
-        return [absence(self.card, "direct_logit", d, _NORMED) for d in ("repeated", "shuffled")]
+        """What a token gains, where no share of what heads write arrives at the final norm."""
+        try:
+            check_shares(model)
+        except UserError as error:
+            both = ("repeated", "shuffled")
+            return [absence(self.card, "direct_logit", data, str(error)) for data in both]
+        return []
 
     def _measure(
-        self, model: Model, tokens: Tokens, report: Report
-    ) -> tuple[np.ndarray, np.ndarray]:
+        self, model: Model, tokens: Tokens, report: Report, *, direct: bool
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         """Shares (sequence, layer, head, place) and direct logits (sequence, layer, head)."""
         n_sequences, n_pos = tokens.ids.shape
         shares: list[np.ndarray] = []
@@ -83,11 +83,14 @@ class SecondCopy(BlockExperiment):
                 found[where.layer].append(self._shares(pattern, where.rows))
 
             with torch.inference_mode():
-                direct = direct_logits(model, ids, self.block_len, Taps(watch=watch))
+                if direct:
+                    added = direct_logits(model, ids, self.block_len, Taps(watch=watch))
+                    logits.append(added.double().cpu().numpy())
+                else:
+                    hidden_states(model, ids, Taps(watch=watch))
             shares.append(joined(found).double().cpu().numpy())
-            logits.append(direct.double().cpu().numpy())
             report(rows.stop, n_sequences, "")
-        return np.concatenate(shares), np.concatenate(logits)
+        return np.concatenate(shares), np.concatenate(logits) if direct else None
 
     def _shares(self, pattern: Tensor, _rows: slice) -> Tensor:
         return second_copy_shares(pattern, len(self.vocabulary.bos))
@@ -150,15 +153,20 @@ def direct_logits(
     """What every head adds to the logit of the next token, beyond its mean over the vocabulary.
 
     Args:
-        model: A model whose layers add what attention writes as it is.
+        model: The model.
         tokens: `BOS, s, s` for blocks s.
         block_len: Tokens in a block, L.
         taps: What else to observe; its edit of z, if any, is replaced.
 
     Returns:
         Means over the queries of the induction score, in logits before any soft cap.
+
+    Raises:
+        UserError: No share of what heads write arrives at the final norm.
     """
+    check_shares(model)
     query = slice(tokens.shape[1] - block_len, tokens.shape[1] - 1)
+    norms = {layer: after for layer, block in enumerate(model.blocks) if (after := block.after)}
     z: dict[int, Tensor] = {}
 
     def keep(where: Where, tensor: Tensor) -> Tensor:
@@ -166,13 +174,18 @@ def direct_logits(
         return tensor
 
     edits = {**taps.edits, Site.Z: keep}
-    with kept_input(model.final_norm) as last:
+    with ExitStack() as hooks:
+        last = hooks.enter_context(kept_input(model.final_norm))
+        normed = {layer: hooks.enter_context(kept_input(norm)) for layer, norm in norms.items()}
         hidden_states(model, tokens, Taps(edits=edits, watch=taps.watch))
     following = tokens[:, query.start + 1 : query.stop + 1]
-    direction = model.W_U[following] - model.W_U.mean(0)
-    (read,) = frozen(model.final_norm, last[-1][:, query], direction[None])
-    columns = {
-        layer: torch.einsum("rhpd,hdm,rpm->rh", part, model.W_O(layer), read) / read.shape[1]
-        for layer, part in z.items()
-    }
+    direction = (model.W_U[following] - model.W_U.mean(0))[None]
+    reader = frozen(model.final_norm, last[-1][:, query], direction)
+    columns: dict[int, Tensor] = {}
+    for layer, part in z.items():
+        read = (model.holds.adds[layer] or 0.0) * reader
+        if layer in norms:
+            read = frozen(norms[layer], normed[layer][-1][:, query], read)
+        of_z = torch.einsum("krpm,hdm->rhpd", read, model.W_O(layer))
+        columns[layer] = (of_z * part).sum((-1, -2)) / part.shape[2]
     return layered(columns, len(model.blocks), torch.nan, dim=1)

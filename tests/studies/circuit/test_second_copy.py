@@ -9,6 +9,7 @@ import torch
 
 from analysis.attention import Taps
 from analysis.interventions import read_z
+from analysis.interventions.direct import head_contributions
 from analysis.models.load import hidden_states, load_model
 from analysis.scores import induction_score, uniform_pattern
 from analysis.studies.circuit.second_copy import (
@@ -17,6 +18,7 @@ from analysis.studies.circuit.second_copy import (
     direct_logits,
     second_copy_shares,
 )
+from tests.models.zoo.build import build, save
 
 SIZES = {"n_sequences": 12, "block_len": 15, "seed": 1}
 
@@ -93,7 +95,29 @@ def test_direct_logits_are_what_the_head_adds_through_the_frozen_norm(name, save
             torch.testing.assert_close(found[:, layer, head], expected, atol=1e-6, rtol=1e-6)
 
 
-def test_heads_without_a_contribution_have_no_direct_logit(saved):
-    answer = SecondCopy(model=str(saved("gemma2")), **SIZES).run(silent)
+SCALED = {"vocab_size": 100, "residual_multiplier": 0.22}
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2", "granite"])
+def test_direct_logits_are_direct_effects_on_centred_logits(name, saved, tmp_path):
+    """Through a norm behind the attention, and where layers scale what they add, too."""
+    scaled = name == "granite"
+    folder = save(build("granite", SCALED), tmp_path / name) if scaled else saved(name)
+    model = deepcopy(load_model(str(folder)))
+    ids = torch.randint(2, 90, (3, 11), generator=torch.Generator().manual_seed(4))
+    with torch.inference_mode():
+        model.unembedding.weight.sub_(model.unembedding.weight.mean(0))
+        found = direct_logits(model, ids, 5, Taps())
+        effects = head_contributions(model, ids)[1, ..., 6:10].mean(-1)
+    torch.testing.assert_close(found, effects.transpose(0, 1), atol=1e-5, rtol=1e-5)
+    assert found.abs().max() > 1e-3
+
+
+def test_heads_without_a_contribution_have_no_direct_logit(saved, tmp_path):
+    folder = save(build("openai-gpt", {"vocab_size": 100}), tmp_path / "post-norm")
+    answer = SecondCopy(model=str(folder), **SIZES).run(silent)
     assert "direct_logit" not in set(answer["head_scores"]["score"])
     assert set(answer["absences"]["score"]) == {"direct_logit"}
+    normed = SecondCopy(model=str(saved("gemma2")), **SIZES).run(silent)
+    assert "direct_logit" in set(normed["head_scores"]["score"])
+    assert "absences" not in normed
