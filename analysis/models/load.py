@@ -176,6 +176,7 @@ def instrument(net: PreTrainedModel, card: ModelCard) -> Model:
     switch(net, "eager")
     found = anatomy(net, tokens[:, :SHORT], card.architecture)
     stock = shown_logits(net, found.unembedding, tokens)
+    _without_padding(found.unembedding, stock.shape[-1], card)
     if any(map(asks_interface, found.blocks)):
         switch(net, NAME)
         if not reaches(net, tokens):
@@ -190,6 +191,26 @@ def instrument(net: PreTrainedModel, card: ModelCard) -> Model:
             f"cannot: {reason(error)}; choose another architecture"
         ) from None
     return Model(card, net, found.blocks, found.final_norm, found.unembedding, holds)
+
+
+def _without_padding(unembedding: nn.Linear, n_logits: int, card: ModelCard) -> None:
+    """Leave out rows of the unembedding that no logits are made of, in place.
+
+    Raises:
+        UserError: What is left is no logit for each token.
+    """
+    weight, bias = unembedding.weight, unembedding.bias
+    if n_logits == weight.shape[0]:
+        return
+    if n_logits != card.vocab:
+        raise UserError(
+            f"expected a logit for each of {card.vocab} tokens, {card.architecture} has "
+            f"{n_logits}; choose another model"
+        )
+    unembedding.weight = nn.Parameter(weight.detach()[:n_logits], requires_grad=False)
+    if bias is not None:  # pyright: ignore[reportUnnecessaryComparison] - what it says of Linear
+        unembedding.bias = nn.Parameter(bias.detach()[:n_logits], requires_grad=False)
+    unembedding.out_features = n_logits
 
 
 def check_shares(model: Model) -> None:

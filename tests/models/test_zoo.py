@@ -59,6 +59,7 @@ ABSENT: dict[str, AbstractSet[str]] = {
     "minimax_m3, few blocks": NONE,
     # more terms of scores; queries that grow with their position
     "inkling_text": NEITHER,
+    "inkling, padded vocabulary": NEITHER,
     "inkling2, short reach": NEITHER,
     "llama4, temperature": NONE,
     # layers that do not attend

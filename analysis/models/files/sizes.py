@@ -14,7 +14,7 @@ _SIZES = {
     "n_layers": ("decoder_layers", "num_hidden_layers", "n_layer", "num_layers"),
     "n_heads": ("decoder_attention_heads", "num_attention_heads", "n_head", "num_heads"),
     "d_model": ("hidden_size", "n_embd"),
-    "vocab": ("vocab_size",),
+    "vocab": ("unpadded_vocab_size", "vocab_size"),
 }
 _STANDARD = ("num_hidden_layers", "num_attention_heads", "hidden_size", "vocab_size")
 """What classes of configurations answer to, whatever they call a size."""

@@ -50,6 +50,7 @@ VARIANTS: dict[str, tuple[str, Changes]] = {
         {**_GRANITE, "layer_types": ["attention"] * 4, "position_embedding_type": "rope"},
     ),
     "hy_v4, few keys": ("hy_v4", {"index_topk": 4}),
+    "inkling, padded vocabulary": ("inkling_text", {"vocab_size": 160}),
     "inkling2, short reach": ("inkling2_text", {"rel_extent": 4, "log_scaling_n_floor": 4}),
     "laguna, heads by layer": ("laguna", {"num_attention_heads_per_layer": [4, 2, 4, 2]}),
     "lfm2, all attend": ("lfm2", {"layer_types": ["full_attention"] * 4}),

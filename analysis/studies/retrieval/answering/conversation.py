@@ -18,7 +18,7 @@ from analysis.attention import Taps, Where
 from analysis.models.load import Model, hidden_states, unembed
 
 from .decoding import finished
-from .growing import keys_stay
+from .growing import caches, keys_stay
 
 if TYPE_CHECKING:
     from transformers import Cache
@@ -40,7 +40,8 @@ class Conversation:
         from transformers import DynamicCache  # noqa: PLC0415 - slow to import
 
         self._model, self._contexts, self._cache = model, contexts, DynamicCache()
-        self._feed(contexts, None)
+        if caches(model):
+            self._feed(contexts, None)
 
     def follow(
         self, tails: Sequence[Sequence[int]], watch: Watch | None, n_asked: int | None = None
@@ -106,7 +107,9 @@ class Conversation:
 
     def _keeps(self, n_more: int) -> bool:
         """Whether the contexts' keys stay what they are when so many positions follow."""
-        return keys_stay(self._model, self._contexts[0], self._contexts.shape[1] + n_more)
+        return caches(self._model) and keys_stay(
+            self._model, self._contexts[0], self._contexts.shape[1] + n_more
+        )
 
     def _anew(
         self,

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from analysis.attention import Site, Taps, Where
 from analysis.interventions.passes.endings import continues
 from analysis.models.load import Model, hidden_states
+from analysis.models.parts.look import TOLERANCE, off, probe
 
 Span = tuple[int, int]
 """Two lengths of a sequence, the smaller one first."""
@@ -28,6 +29,34 @@ class _Known:
 
 
 _KNOWN: WeakKeyDictionary[nn.Module, _Known] = WeakKeyDictionary()
+_TRIED = 8
+"""Positions of a sequence that is read in two parts."""
+_CACHES: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+
+
+def caches(model: Model) -> bool:
+    """Whether keys and values are all that a model keeps of earlier positions; measured once.
+
+    Some keep more: an index of keys, or the state of layers that do not attend.
+    """
+    if model.net not in _CACHES:
+        _CACHES[model.net] = _caches(model)
+    return _CACHES[model.net]
+
+
+def _caches(model: Model) -> bool:
+    from transformers import DynamicCache  # noqa: PLC0415 - slow to import
+
+    tokens = probe(model.card)[:1, :_TRIED].to(model.device)
+    half, cache = tokens.shape[1] // 2, DynamicCache()
+    try:
+        with torch.inference_mode():
+            whole = hidden_states(model, tokens, Taps())
+            hidden_states(model, tokens[:, :half], Taps(), cache)
+            rest = hidden_states(model, tokens[:, half:], Taps(), cache)
+    except Exception:  # whatever a model says that looks for more
+        return False
+    return off(rest, whole[:, half:]) <= TOLERANCE
 
 
 def keys_stay(model: Model, first: Int[Tensor, " pos"], n_pos: int) -> bool:
