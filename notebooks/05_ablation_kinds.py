@@ -238,6 +238,7 @@ def direct_and_total(direct, kinds):
     total = single_effects({"total": kinds["zero"]}, "logit_change")
     own = single_effects({"direct": direct}, "logit_change")
     repair = effects_beside(total, own)
+    mo.stop(repair.is_empty(), mo.md(left_out(direct)))
     repaired = repair.filter(pl.col("other").abs() > pl.col("value").abs()).height
     one_against_other(
         repair,

@@ -37,6 +37,7 @@ def test_a_model_of_one_layer_has_no_circuit_and_so_no_claim(tmp_path):
     assert "one layer attends" in found["02_induction_circuit"]
 
 
-def test_where_layers_norm_the_stream_no_direct_logit_is_shown(tmp_path):
-    found = pages(tmp_path, "02", "openai-gpt", n_positions=512)
+def test_where_layers_norm_the_stream_no_direct_effects_are_shown(tmp_path):
+    found = pages(tmp_path, "02,05", "openai-gpt", n_positions=512)
     assert "Left out: direct_logit on repeated" in found["02_induction_circuit"]
+    assert "Left out: direct_effect on text" in found["05_ablation_kinds"]
