@@ -24,10 +24,15 @@ with app.setup:
 
 
 @app.cell(hide_code=True)
-def finding(asked, claims, head, in_attention, in_predictions, verdicts):
-    mo.md(f"""
+def finding():
+    mo.md("""
     # Was the previous token all that it carried?
+    """)
 
+
+@app.cell(hide_code=True)
+def found(asked, claims, head, in_attention, in_predictions, verdicts):
+    mo.md(f"""
     **{head}** is the strongest previous-token head of **{asked.card.name}**. With it switched off
     at a position, removing the values one token back still does
     {1 - in_attention["value"]:.0%} of what it does alone to the attention output of layer
@@ -81,16 +86,24 @@ def offsets_answer(asked, head, store):
 
 
 @app.cell
-def judged(asked, evidence, store):
-    claims = store.recall(RedundancyStudy(asked).claims(evidence))["claims"]
+def judged(asked, evidence, head, store):
+    judged_all = store.recall(RedundancyStudy(asked).claims(evidence))
+    mo.stop(
+        "claims" not in judged_all,
+        mo.md(
+            f"**Not testable.** In {asked.card.name} the values one token back, taken from {head}, "
+            "change too little of what is computed to say what is left of that."
+        ),
+    )
+    claims, weighed = judged_all["claims"], evidence
     verdicts = dict(claims.select("claim", "verdict").iter_rows())
-    return claims, verdicts
+    return claims, verdicts, weighed
 
 
 @app.cell
-def gather(evidence, head):
-    methods = {name: answer["comparisons"] for name, answer in evidence.methods.items()}
-    by_head = {name: answer["comparisons"] for name, answer in evidence.others.items()}
+def gather(head, weighed):
+    methods = {name: answer["comparisons"] for name, answer in weighed.methods.items()}
+    by_head = {name: answer["comparisons"] for name, answer in weighed.others.items()}
     comparisons = methods["zero_value"]
     by_head = {str(head): comparisons, **by_head}
     return by_head, comparisons, methods
