@@ -198,12 +198,20 @@ def curve_points(drawn_curves, ranking):
 
 
 @app.cell(hide_code=True)
-def null_text(ranking, replaced):
+def null_title(replaced):
     judged_heads = replaced.plan.judged_level
-    above = ", ".join(map(str, replaced.plan.upstream[ranking.value])) or "none"
     mo.md(f"""
     ## What random heads are
 
+    As many as the {judged_heads} that are judged.
+    """)
+    return (judged_heads,)
+
+
+@app.cell(hide_code=True)
+def null_text(judged_heads, ranking, replaced):
+    above = ", ".join(map(str, replaced.plan.upstream[ranking.value])) or "none"
+    mo.md(f"""
     A head that everything in later layers needs is no control for these. Heads in earlier layers
     than all top {judged_heads} heads that cost {AREA:.0%} of the questions or more alone count as
     upstream: {above}. Random sets of {judged_heads} heads cost, as a share of all questions, by
