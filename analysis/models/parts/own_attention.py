@@ -156,7 +156,9 @@ class _Reading(TorchFunctionMode):
             n_rows = len(_by_head(first, self.own.n_heads))
             self.where = Where(self.own.layer, slice(0, n_rows))
             query = self._edited(Site.Q, first)
-            return [query, self._edited(Site.K, last.transpose(-1, -2)).transpose(-1, -2)]
+            keys = self._edited(Site.K, last.transpose(-1, -2)).transpose(-1, -2)
+            # Where several heads share keys, the product would lay them out so.
+            return [query, keys if keys.shape == last.shape else keys.contiguous()]
         if self.n_steps == 2:
             return [self._edited(Site.SCORES, first)]
         return [first, self._edited(Site.V, last)]
@@ -185,7 +187,16 @@ class _Reading(TorchFunctionMode):
             edited = self.call.taps.edit(site, self.where, by_head)
         if edited is by_head:
             return tensor
-        return edited.flatten(0, 1) if tensor.ndim == 3 else edited
+        return _laid_out(edited.flatten(0, 1) if tensor.ndim == 3 else edited, tensor)
+
+
+def _laid_out(edited: Tensor, given: Tensor) -> Tensor:
+    """The same numbers, in memory as the tensor they stand in for: products round by that."""
+    if edited.shape != given.shape or 0 in given.stride():
+        return edited
+    return torch.empty_strided(
+        given.shape, given.stride(), dtype=edited.dtype, device=edited.device
+    ).copy_(edited)
 
 
 def _by_head(tensor: Tensor, n_heads: int) -> Float[Tensor, "batch head row column"]:
