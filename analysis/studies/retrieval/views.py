@@ -150,9 +150,10 @@ def needle(answers: Iterable[Answer]) -> pl.DataFrame:
 
 
 def grid_sizes(cells: Iterable[Answer]) -> list[int]:
-    """How many top heads were replaced in the grid, ascending; 0 is the model as it is."""
+    """How many top heads of any ranking were replaced, ascending; 0 is the model as it is."""
     frames = [cell["retrieval_curves"] for cell in cells if "retrieval_curves" in cell]
-    return pl.concat(frames).filter(family="top")["size"].unique().sort().to_list()
+    ranked = pl.concat(frames).filter(pl.col("ranking") != OVERLAP, family="top")
+    return ranked["size"].unique().sort().to_list()
 
 
 def grid(cells: Iterable[Answer], ranking: str, size: int) -> pl.DataFrame:

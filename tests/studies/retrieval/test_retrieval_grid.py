@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import polars as pl
 import pytest
 from click.testing import CliRunner
 
@@ -9,6 +10,7 @@ from analysis.errors import UserError
 from analysis.questions.asked import Asked, Profile
 from analysis.studies.retrieval import study as module
 from analysis.studies.retrieval.ranking.curves import RetrievalCurves
+from analysis.studies.retrieval.views import grid_sizes
 from book.retrieval_command import grid
 from store import Store
 
@@ -52,3 +54,10 @@ def test_a_length_beyond_the_context_is_refused(tiny):
     asked = module.RetrievalStudy(Asked(model="reference"))
     with pytest.raises(UserError, match=r"expected lengths up to 502, .* got 512; choose shorter"):
         asked.cell(lambda _: None, "employees", 512, ())
+
+
+def test_sizes_of_the_grid_are_those_that_every_ranking_has():
+    """What all rankings share may be of any number of heads."""
+    rankings = ["qr_score", "qr_score", "overlap"]
+    curves = pl.DataFrame({"ranking": rankings, "family": "top", "size": [0, 4, 7]})
+    assert grid_sizes([{"retrieval_curves": curves}]) == [0, 4]
