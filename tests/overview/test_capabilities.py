@@ -52,7 +52,7 @@ KINDS = {
     "one layer": lambda sizes: tf.LlamaConfig(**{**sizes, "num_hidden_layers": 1}),
 }
 LACKING = {
-    "norm": {"direct_logit", "path"},
+    "norm": {"path"},
     "clip": {"q_composition", "k_composition", "v_composition"},
     "gate in a hybrid": {
         "q_composition",
