@@ -281,10 +281,11 @@ def resting_text(verdicts):
     random block $s$, that is so in the first block, and never in the second. If the sink is where
     such a head rests, its mass must fall from the first block to the second, and by more than for
     `BOS, s, t` with a fresh $t$, where only the position differs: what counts is the difference of
-    the two differences. The strongest induction head rests there:
-    **{verdicts.get("sink_rests", "not tested")}**. Weights alone do not say that a head is at rest:
-    it must also write less, the norm of its output in the first block over that in the second:
-    **{verdicts.get("sink_rests_silently", "not tested")}**.
+    the two differences. Heads that copy, taken together, rest there:
+    **{verdicts.get("sink_rests", "not tested")}**. Weights alone do not say that heads are at rest:
+    they must also write less, the norm of their output in the first block over that in the second:
+    **{verdicts.get("sink_rests_silently", "not tested")}**. One that copies need not rest: the
+    table has each.
     """)
 
 

@@ -72,7 +72,10 @@ SILENT = 0.5
 quarter of the square. The control are queries at the same places that all have nothing to copy."""
 
 COPIER = 0.4
-"""Only a head with this induction score is at work where there is something to copy."""
+"""Only heads with this induction score are at work where there is something to copy."""
+
+NAMED = 4
+"""Heads that a sentence names, the strongest first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,33 +261,35 @@ def _effect_findings(measured: Measured) -> list[Finding]:
 
 
 def _resting_findings(measured: Measured) -> list[Finding]:
-    """Does a copying head look at the sink when it has nothing to copy, and then do nothing?"""
-    head = measured.copier
+    """Do copying heads look at the sink when they have nothing to copy, and then do nothing?"""
+    heads = measured.copiers(COPIER)
+    beside = f" and {len(heads) - NAMED} more" if len(heads) > NAMED else ""
+    names = f"{', '.join(map(str, heads[:NAMED]))}{beside}"
+    who = f"Heads with an induction score of at least {COPIER} on the even sequences ({names})"
     return [
         Finding(
             claim="sink_rests",
-            statement=f"{head}, the strongest induction head on the even sequences, rests on "
-            f"position 0: tokens without an earlier copy put at least {RESTING} more of its "
-            "attention there, beyond what their place changes",
+            statement=f"{who} rest on position 0: tokens without an earlier copy put at least "
+            f"{RESTING} more of their attention there, beyond what their place changes",
             statistic="attention to position 0 from new tokens of the first block minus from "
-            "copied ones of the second, minus the same with new tokens in both",
-            values=measured.beyond_position("resting", head),
+            "copied ones of the second, minus the same with new tokens in both, mean over heads",
+            values=measured.beyond_position("resting", heads),
             bar=Bar(
                 threshold=RESTING,
-                control=measured.beyond_position("resting", head, "chance"),
+                control=measured.beyond_position("resting", heads, "chance"),
                 control_name="uniform attention",
             ),
         ),
         Finding(
             claim="sink_rests_silently",
-            statement=f"{head} writes less than {SILENT} of the norm that it writes while it "
-            "copies, when it has nothing to copy",
+            statement=f"{who} write less than {SILENT} of the norm that they write while they "
+            "copy, when they have nothing to copy",
             statistic="mean norm of the output from new tokens of the first block over that from "
-            "copied ones of the second",
-            values=measured.odd("resting_output", "repeated", head),
+            "copied ones of the second, mean over heads",
+            values=measured.mean_odd("resting_output", "repeated", heads),
             bar=Bar(
                 threshold=SILENT,
-                control=measured.odd("resting_output", "fresh", head),
+                control=measured.mean_odd("resting_output", "fresh", heads),
                 control_name="new tokens in both blocks",
             ),
             larger=False,

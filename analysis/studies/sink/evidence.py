@@ -1,11 +1,14 @@
 """What was measured of a sink, by half of the sequences: one chooses heads, one judges them."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
 
 from analysis.interventions import Head
-from analysis.questions.halves import EVEN, ODD, odd_values, strongest_head
+from analysis.questions.halves import EVEN, ODD, heads_by_score, odd_values, strongest_head
 from analysis.questions.verdicts.judgement import Evidence
+from analysis.tables import named
 
 from .conditions import OTHER_HEADS
 from .data import BOS_FIRST, WORD_FIRST
@@ -30,14 +33,16 @@ class Measured:
         """The head with the largest mean over the even sequences."""
         return strongest_head(self._sink["head_scores"], score, data)
 
-    @property
-    def copier(self) -> Head:
-        """The strongest induction head on the even sequences."""
-        return self.strongest("induction", "repeated")
+    def copiers(self, score: float) -> tuple[Head, ...]:
+        """Heads of at least that induction score on the even sequences, the strongest first; that
+        one alone where none has it."""
+        ranked = heads_by_score(self._sink["head_scores"], "induction", "repeated")
+        return tuple(head for head, mean in ranked if mean >= score) or (ranked[0][0],)
 
     def copies(self, score: float) -> bool:
-        """Whether its induction score on the odd sequences is at least that."""
-        return bool(self.odd("induction", "repeated", self.copier).mean() >= score)
+        """Whether their induction score on the odd sequences is at least that, on average."""
+        own = self.mean_odd("induction", "repeated", self.copiers(score))
+        return bool(own.mean() >= score)
 
     def odd(self, score: str, data: str, head: Head, column: str = "value") -> np.ndarray:
         """A head's values on the odd sequences that can test it, by sequence."""
@@ -68,15 +73,24 @@ class Measured:
         rows = scores.filter(ODD, score=f"{name} L{layer}", data=self.main)
         return rows.sort("sequence")["value"].to_numpy()
 
-    def beyond_position(self, score: str, head: Head, column: str = "value") -> np.ndarray:
-        """A head's values on repeated blocks minus those on fresh ones, odd sequences."""
-        rows = self._sink["head_scores"].filter(ODD, score=score, layer=head.layer, head=head.head)
-        both = rows.filter(data="repeated").join(rows.filter(data="fresh"), on="sequence")
-        return (
-            both.sort("sequence")
-            .select(pl.col(column) - pl.col(f"{column}_right"))[column]
-            .to_numpy()
-        )
+    def mean_odd(
+        self, score: str, data: str, heads: Sequence[Head], column: str = "value"
+    ) -> np.ndarray:
+        """The mean over those of the heads that can be tested, by odd sequence."""
+        return _means(self._odd_rows(score, data, heads), column)
+
+    def beyond_position(
+        self, score: str, heads: Sequence[Head], column: str = "value"
+    ) -> np.ndarray:
+        """The same on repeated blocks minus that on fresh ones."""
+        repeated, fresh = (self._odd_rows(score, d, heads) for d in ("repeated", "fresh"))
+        both = repeated.join(fresh, on=["sequence", "layer", "head"])
+        change = pl.col(column) - pl.col(f"{column}_right")
+        return _means(both.with_columns(change.alias(column)), column)
+
+    def _odd_rows(self, score: str, data: str, heads: Sequence[Head]) -> pl.DataFrame:
+        rows = self._sink["head_scores"].filter(ODD, score=score, data=data)
+        return named(rows).filter(pl.col("name").is_in(list(map(str, heads))))
 
     @property
     def other_heads(self) -> str | None:
@@ -88,3 +102,8 @@ class Measured:
     def top(self) -> str:
         """The heads that are ablated together, by name."""
         return self._sink["ablations"].filter(family="top")["heads"][0].replace(",", ", ")
+
+
+def _means(rows: pl.DataFrame, column: str) -> np.ndarray:
+    means = rows.group_by("sequence").agg(pl.col(column).mean())
+    return means.sort("sequence")[column].to_numpy()

@@ -30,7 +30,7 @@ OF_A_SINK = (
 """Claims about a sink: no stronger than the claim that there is one, and not testable without."""
 
 OF_A_COPIER = ("sink_rests", "sink_rests_silently")
-"""Claims about a head that rests from copying: not testable of one that does not copy."""
+"""Claims about heads that rest from copying: not testable where none copies."""
 
 
 def given(claim: Verdict, presumed: Verdict) -> Verdict:
@@ -43,7 +43,7 @@ def given(claim: Verdict, presumed: Verdict) -> Verdict:
 class SinkClaims(Judgement):
     """Is the sink its token or its place, does it carry anything, and is it a no-op?"""
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     chapter: ClassVar[str] = "03_bos_sink"
 
     sink: Evidence
@@ -69,7 +69,9 @@ class SinkClaims(Judgement):
 
     def _judged(self, finding: Finding) -> dict[str, Any]:
         gates = dict.fromkeys(OF_A_SINK, "; no stronger than sink_attends")
-        gates |= dict.fromkeys(OF_A_COPIER, f"; of heads with an induction score of {COPIER}")
+        gates |= dict.fromkeys(
+            OF_A_COPIER, "; not testable where the strongest of them copies less"
+        )
         said = Statement(
             claim=finding.claim,
             statement=finding.statement,

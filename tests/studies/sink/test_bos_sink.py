@@ -382,6 +382,27 @@ def test_what_does_not_copy_cannot_rest_from_it(answer, worded):
     assert found["no_op_sink"] == "not testable"
 
 
+def test_rest_is_that_of_all_heads_that_copy_and_of_no_other(answer, worded):
+    """Two heads copy: one rests by .9 beyond its place, one not; the third and fourth copy little,
+    rest, and are not asked."""
+    layer, copying = pl.col("layer") == 1, pl.col("head") < 2
+    is_score = pl.col("score") == "induction"
+    rests = (pl.col("score") == "resting") & (pl.col("data") == "repeated")
+    frame = built(answer, PERFECT, UNUSED, 1e-4)["head_scores"].with_columns(
+        value=pl.when(is_score & ~(layer & copying))
+        .then(0.1)
+        .when(rests & layer & (pl.col("head") == 1))
+        .then(0.1 + pl.col("sequence").fill_null(0) * 1e-4)
+        .otherwise("value")
+    )
+    asked = SinkClaims(
+        card=read_card(str(worded)), seed=0, sink=Stored({**answer, "head_scores": frame})
+    )
+    row = asked.run(silent)["claims"].row(by_predicate=pl.col("claim") == "sink_rests", named=True)
+    assert row["estimate"] == pytest.approx(0.4, abs=1e-6)
+    assert "(L1H0, L1H1) rest" in row["statement"] or "(L1H1, L1H0) rest" in row["statement"]
+
+
 def test_a_conjunction_shows_its_parts_and_no_number(answer, worded):
     evidence = built(answer, {**PERFECT, "resting on fresh": 0.9}, UNUSED, 1e-4)
     judge = SinkClaims(card=read_card(str(worded)), seed=0, sink=evidence)
