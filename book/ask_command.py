@@ -57,13 +57,13 @@ def ask_file(  # noqa: PLR0913 - one parameter for each option
     that cannot be asked are named and counted; the others are kept.
     """
     from analysis.errors import UserError  # noqa: PLC0415 - imports torch
-    from analysis.questions.asked import Asked, Profile  # noqa: PLC0415
+    from analysis.questions.asked import Asked, told_sizes  # noqa: PLC0415
     from analysis.studies.retrieval.choice_views import choice_line  # noqa: PLC0415
     from analysis.studies.retrieval.own_questions import OwnQuestions  # noqa: PLC0415
     from analysis.studies.retrieval.study import RetrievalStudy  # noqa: PLC0415
     from analysis.studies.retrieval.views import cell_lines  # noqa: PLC0415
 
-    asked = Asked(model=model, profile=Profile(profile), seed=seed, device=device)
+    asked = Asked(model=model, **told_sizes(profile), seed=seed, device=device)
     study = RetrievalStudy.of(asked)
     if study is None:
         raise UserError(

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from analysis.errors import UserError
-from book.options import (
-    EVERY,
-    PATH,
-    with_bos,
-    with_chapters,
-    with_pool,
-    with_profile,
-    with_store,
-)
+from book.computing import refuse_slow
+from book.options import EVERY, PATH, with_request, with_store
 from book.terminal import say
 
 if TYPE_CHECKING:
@@ -42,11 +35,7 @@ Example:
     "--models",
     help="Several, separated by commas: the chapters of each, and one that compares them.",
 )
-@click.option("--text", default="reference", show_default=True, help="As for `headbook run`.")
-@with_bos
-@with_pool
-@with_profile
-@with_chapters
+@with_request
 @click.option(
     "--out",
     type=PATH,
@@ -69,8 +58,8 @@ def build(
     notebooks: Path,
     check: bool,
     store_path: Path,
-    bos: bool | None,
-    **asked: str | None,
+    slow_dtype: bool,
+    **asked: Any,
 ) -> None:
     """Compile the notebooks into a static book; only what changed is made anew.
 
@@ -80,8 +69,9 @@ def build(
     from .site import build as build_book  # noqa: PLC0415
     from .site import find_notebooks  # noqa: PLC0415
 
-    said = None if bos is None else "yes" if bos else "no"
-    options = _options({**asked, "bos": said})
+    if not slow_dtype:
+        refuse_slow(asked["device"], asked["dtype"])
+    options = _options(asked)
     found = chosen(find_notebooks(notebooks), options.get("chapters", ""))
     timed = any(path.stem == TIMED for path in found)
     report = build_book(
@@ -97,11 +87,14 @@ def build(
     say(_said(report, out))
 
 
-def _options(asked: Mapping[str, str | None]) -> dict[str, str]:
-    """What the notebooks are told: `models` only where there are several."""
+def _options(asked: Mapping[str, Any]) -> dict[str, str]:
+    """What the notebooks are told beyond what is so anyway: `models` where there are several."""
     from .editions import listed_models  # noqa: PLC0415
 
-    options = {name: text for name, text in asked.items() if text}
+    bos = {None: None, True: "yes", False: "no"}[asked["bos"]]
+    usual = {"seed": 0, "device": "cpu", "dtype": "float32"}
+    told = {name: value for name, value in asked.items() if usual.get(name) != value}
+    options = {name: str(value) for name, value in {**told, "bos": bos}.items() if value}
     if "models" not in options:
         return {"model": "reference", **options}
     if "model" in options:

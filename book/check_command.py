@@ -40,10 +40,10 @@ def check(
         ModelCheck,
         chapter_table,
     )
-    from analysis.questions.asked import Asked, Profile  # noqa: PLC0415
+    from analysis.questions.asked import Asked, told_sizes  # noqa: PLC0415
     from store import Store  # noqa: PLC0415 - imports DuckDB
 
-    asked = Asked(model=model, profile=Profile(profile), bos=bos, device=device)
+    asked = Asked(model=model, **told_sizes(profile), bos=bos, device=device)
     answer = Store.planned(store_path).recall(ModelCheck.of(asked))
     tables = {name: answer[name].drop("run", "model") for name in ("model_parts", "model_chapters")}
     if as_json:

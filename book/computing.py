@@ -83,17 +83,24 @@ def asked_of(options: dict[str, Any]) -> Asked:
     Returns:
         Model, text and sizes.
     """
-    from analysis.questions.asked import BOS, Asked, Profile, listed  # noqa: PLC0415 - torch
+    from analysis.questions.asked import Asked  # noqa: PLC0415 - imports torch
 
-    heads = options.get("heads")
-    parsed: dict[str, Any] = {
-        **options,
-        "profile": Profile(options["profile"]),
-        "heads": None if heads is None else tuple(heads.split(",")),
-        "chapters": listed(options.get("chapters")),
-        "bos": BOS.get(options.get("bos"), options.get("bos")),
-    }
-    return Asked(**parsed)
+    return Asked.of(options["model"], options)
+
+
+def refuse_slow(device: str, dtype: str) -> None:
+    """Refuse a precision that only costs time here.
+
+    Raises:
+        UserError: The processor does not compute in it.
+    """
+    from analysis.precision import Precision, native_bfloat16  # noqa: PLC0415 - imports torch
+
+    if device == "cpu" and Precision(dtype) is Precision.BFLOAT16 and not native_bfloat16():
+        raise UserError(
+            "expected a CPU that computes in bfloat16, this one is 5 to 9 times slower with it; "
+            "choose --dtype float32, or force it by --slow-dtype"
+        )
 
 
 def compute(store_path: Path, asked: dict[str, Any], engine: Engine | None = None) -> pl.DataFrame:

@@ -66,7 +66,7 @@ def lags(  # noqa: PLR0913 - one parameter for each option
     Each is a CSV file with the columns Lag and Mean Probability. What the store does not hold yet
     is computed.
     """
-    from analysis.questions.asked import Asked, Profile  # noqa: PLC0415 - imports torch
+    from analysis.questions.asked import Asked, told_sizes  # noqa: PLC0415 - imports torch
     from analysis.studies.atlas.study import AtlasStudy  # noqa: PLC0415
     from analysis.studies.lags.claims import Case  # noqa: PLC0415
     from analysis.studies.lags.study import LagStudy, induction_ranking  # noqa: PLC0415
@@ -75,8 +75,8 @@ def lags(  # noqa: PLR0913 - one parameter for each option
 
     check_apart(folder, store_path)
     _check(folder)
-    size = Profile(profile)
-    asked = Asked(model=model, profile=size, token_pool=token_pool, seed=seed, device=device)
+    sizes = told_sizes(profile)
+    asked = Asked(model=model, token_pool=token_pool, seed=seed, device=device, **sizes)
     study = LagStudy(asked)
     store, case = Store.planned(store_path), Case(design, method, layers)
     base = store.recall(study.base(Design(design), Shown.ITEMS))["lag_profiles"]

@@ -27,9 +27,9 @@ STEPS = click.IntRange(1, 2**24 - 1)
 """Of an optimizer, which counts them in float32."""
 
 PROFILES = ("tiny", "quick", "full")
+"""Values of `Profile`, which takes torch to import."""
 EVERY = "all"
 """What `--chapters` takes for all, the one that times the machine too."""
-"""Values of `Profile`, which takes torch to import."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -128,6 +128,31 @@ class Chapters(click.ParamType[str]):
         return ",".join(sorted({number.zfill(2) for number in numbers}))
 
 
+class ProfileFile(click.ParamType[str]):
+    """A profile's name, or a TOML file of a reader's own sizes."""
+
+    name = "profile"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """As `--help` shows it."""
+        return "|".join((*PROFILES, "FILE.toml"))
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """What `told_sizes` takes.
+
+        Raises:
+            UserError: The file says something else.
+        """
+        if value in PROFILES:
+            return str(value)
+        if not str(value).endswith(".toml"):
+            names = ", ".join(PROFILES)
+            self.fail(f"expected {names} or a file such as mine.toml, got {value}", param, ctx)
+        from analysis.overview.own_sizes import read_own  # noqa: PLC0415 - imports torch
+
+        return read_own(PATH.convert(value, param, ctx))
+
+
 def with_chapters(function: F) -> F:
     """The option `--chapters`."""
     return click.option(
@@ -156,10 +181,11 @@ def with_profile(function: F) -> F:
     """The option `--profile`."""
     return click.option(
         "--profile",
-        type=click.Choice(PROFILES),
+        type=ProfileFile(),
         default="quick",
         show_default=True,
-        help="Size of every experiment; tiny ones only show that all can be asked.",
+        help="Size of every experiment; tiny ones only show that all can be asked. A file names "
+        "the sizes that differ, as chapter 12 lists them.",
     )(function)
 
 
@@ -184,6 +210,49 @@ def with_bos(function: F) -> F:
         help="Start sequences with BOS; --bos takes the configuration's where the tokenizer has "
         "none.",
     )(function)
+
+
+def with_request(function: F) -> F:
+    """The options that say how much is asked of which text, and where it is computed."""
+    options = (
+        click.option(
+            "--text",
+            default="reference",
+            show_default=True,
+            help="`reference`, a .txt, .jsonl or .parquet file, or hf:dataset[:split[:column]].",
+        ),
+        with_profile,
+        with_chapters,
+        click.option(
+            "--tokens", "n_tokens", type=int, help="Length of sequences; the profile's by default."
+        ),
+        click.option(
+            "--sequences", "n_sequences", type=int, help="How many; the profile's by default."
+        ),
+        with_bos,
+        with_pool,
+        click.option("--heads", help="Heads whose patterns are kept, as L1H4,L2H0."),
+        click.option("--seed", type=SEED, default=0, show_default=True),
+        click.option(
+            "--device",
+            default="cpu",
+            show_default=True,
+            help="Such as cpu or cuda; auto: weights that do not fit lie in memory, then on disk.",
+        ),
+        click.option(
+            "--dtype",
+            type=click.Choice(["float32", "bfloat16"]),
+            default="float32",
+            show_default=True,
+            help="Of the blocks; norms and logits are in float32. Part of what is asked.",
+        ),
+        click.option(
+            "--slow-dtype", is_flag=True, help="Take bfloat16 on a CPU that is slower with it, too."
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
 
 
 def with_size(function: F) -> F:

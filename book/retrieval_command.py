@@ -51,7 +51,7 @@ def grid(  # noqa: PLR0913 - one parameter for each option
     interrupted grid goes on where it stopped.
     """
     from analysis.errors import UserError  # noqa: PLC0415 - imports torch
-    from analysis.questions.asked import Asked, Profile  # noqa: PLC0415
+    from analysis.questions.asked import Asked, told_sizes  # noqa: PLC0415
     from analysis.studies.retrieval.study import FACTS, RetrievalStudy  # noqa: PLC0415
     from store import Store  # noqa: PLC0415
 
@@ -62,7 +62,7 @@ def grid(  # noqa: PLR0913 - one parameter for each option
         )
     opened = Store.planned(store_path)
     for model in models:
-        asked = Asked(model=model, profile=Profile(profile), seed=seed, device=device)
+        asked = Asked(model=model, **told_sizes(profile), seed=seed, device=device)
         study = RetrievalStudy.of(asked)
         if study is None:
             raise UserError(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 import polars as pl
@@ -14,18 +13,16 @@ import polars as pl
 from analysis.batches import limit_tokens
 from analysis.errors import UserError
 from analysis.studies import CHAPTERS
-from book.computing import Plan, announce, compute, compute_share, echo_notes, judged
-from book.options import (
-    COUNT,
-    EVERY,
-    PATH,
-    SEED,
-    with_bos,
-    with_chapters,
-    with_pool,
-    with_profile,
-    with_store,
+from book.computing import (
+    Plan,
+    announce,
+    compute,
+    compute_share,
+    echo_notes,
+    judged,
+    refuse_slow,
 )
+from book.options import COUNT, EVERY, PATH, with_request, with_store
 from book.terminal import say
 from book.unfit import echo_lines, twofold_lines
 
@@ -44,15 +41,13 @@ EPILOG = """\b
 Example:
   headbook run --model reference
   headbook run --model gpt2 --text notes.txt --dry-run
-  headbook run --model gpt2 --chapters 01,02
+  headbook run --model gpt2 --chapters 01,02 --profile mine.toml
   headbook run --model gpt2 --shard 1/4 --wait 600
   headbook run --model gpt2 --engine ray --device cuda"""
 
 MERGE_EPILOG = """\b
 Example:
   headbook merge shard1/.headbook shard2/.headbook"""
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _a_number(ctx: click.Context, param: click.Parameter, value: float) -> float:
@@ -82,57 +77,14 @@ class Shard(click.ParamType[tuple[int, int]]):
         return int(match[1]), int(match[2])
 
 
-def _with_request(function: F) -> F:
-    """The options that say which model is asked, and how much."""
-    options = (
-        click.option(
-            "--model",
-            default="reference",
-            show_default=True,
-            help="`reference`, a folder of a model or LoRA, a GGUF file, or a Hugging Face id.",
-        ),
-        click.option(
-            "--text",
-            default="reference",
-            show_default=True,
-            help="`reference`, a .txt, .jsonl or .parquet file, or hf:dataset[:split[:column]].",
-        ),
-        with_profile,
-        with_chapters,
-        click.option(
-            "--tokens", "n_tokens", type=int, help="Length of sequences; the profile's by default."
-        ),
-        click.option(
-            "--sequences", "n_sequences", type=int, help="How many; the profile's by default."
-        ),
-        with_bos,
-        with_pool,
-        click.option("--heads", help="Heads whose patterns are kept, as L1H4,L2H0."),
-        click.option("--seed", type=SEED, default=0, show_default=True),
-        click.option(
-            "--device",
-            default="cpu",
-            show_default=True,
-            help="Such as cpu or cuda; auto: weights that do not fit lie in memory, then on disk.",
-        ),
-        click.option(
-            "--dtype",
-            type=click.Choice(["float32", "bfloat16"]),
-            default="float32",
-            show_default=True,
-            help="Of the blocks; norms and logits are in float32. Part of what is asked.",
-        ),
-        click.option(
-            "--slow-dtype", is_flag=True, help="Take bfloat16 on a CPU that is slower with it, too."
-        ),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
-
-
 @click.command(epilog=EPILOG)
-@_with_request
+@click.option(
+    "--model",
+    default="reference",
+    show_default=True,
+    help="`reference`, a folder of a model or LoRA, a GGUF file, or a Hugging Face id.",
+)
+@with_request
 @click.option("--dry-run", is_flag=True, help="Say what would be computed, and stop.")
 @click.option(
     "--shard",
@@ -170,7 +122,7 @@ def run(*, dry_run: bool, shard: tuple[int, int] | None, engine: str, **asked: A
     limit_tokens(asked.pop("batch_tokens"))
     slow_dtype = asked.pop("slow_dtype")
     if engine == "local" and not (dry_run or slow_dtype):
-        _refuse_slow(asked["device"], asked["dtype"])
+        refuse_slow(asked["device"], asked["dtype"])
     cluster = {name: asked.pop(name) for name in ("address", "workers")}
     if (engine == "local" and any(cluster.values())) or (engine == "ray" and shard):
         raise UserError(
@@ -199,17 +151,6 @@ def _check_chapters(chapters: str) -> None:
         raise UserError(
             f"expected --chapters among {', '.join(asking)}, which ask a model, or {EVERY}, got "
             f"{unknown[0]}; others sum these up when the book is built"
-        )
-
-
-def _refuse_slow(device: str, dtype: str) -> None:
-    """Refuse a precision that only costs time here."""
-    from analysis.precision import Precision, native_bfloat16  # noqa: PLC0415 - imports torch
-
-    if device == "cpu" and Precision(dtype) is Precision.BFLOAT16 and not native_bfloat16():
-        raise UserError(
-            "expected a CPU that computes in bfloat16, this one is 5 to 9 times slower with it; "
-            "choose --dtype float32, or force it by --slow-dtype"
         )
 
 

@@ -276,7 +276,7 @@ def question_table(store, weighed_claims):
 
 @app.cell
 def size_table(asked):
-    shown = f"**Sizes**: this page shows the profile *{asked.profile.value}*"
+    shown = f"**Sizes**: this book shows the profile *{asked.sizes_said}*"
     mo.vstack([mo.md(shown), methods.size_table()])
 
 

@@ -18,7 +18,7 @@ from analysis.models.load import Model
 from analysis.models.parts.anatomy import asks_interface
 from analysis.models.projections import check_linear, surroundings
 from analysis.progress import Report
-from analysis.questions.asked import Asked, Profile
+from analysis.questions.asked import Asked, told_sizes
 from analysis.questions.experiment import Experiment
 from analysis.questions.study import Study
 from analysis.studies import CHAPTERS, STUDIES, studies
@@ -39,12 +39,12 @@ class ModelCheck(Experiment):
     bos: bool | None
     """As in `Asked`."""
     profile: str
-    """Whose lengths have to fit the context: a value of `Profile`."""
+    """Whose lengths have to fit the context: `Asked.sizes_told`."""
 
     @classmethod
     def of(cls, asked: Asked) -> ModelCheck:
         """The check of what is asked about."""
-        return cls(**asked.drawn(bos=asked.bos, profile=asked.profile.value))
+        return cls(**asked.drawn(bos=asked.bos, profile=asked.sizes_told))
 
     def data(self) -> Sequence[Tokens]:
         """No tokens but a probe of random ones."""
@@ -71,7 +71,7 @@ class ModelCheck(Experiment):
         """
         asked = Asked(
             model=self.model,
-            profile=Profile(self.profile),
+            **told_sizes(self.profile),
             bos=self.bos,
             seed=self.seed,
             device=self.device,

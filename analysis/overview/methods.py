@@ -8,7 +8,8 @@ import polars as pl
 
 from analysis.interventions import Method
 from analysis.overview.documented import members, section, summary
-from analysis.questions.asked import SIZES, Profile
+from analysis.overview.own_sizes import size_tables
+from analysis.questions.asked import Profile
 from analysis.questions.experiment import Question
 from analysis.questions.verdicts.verdict import Verdict
 from analysis.scores.registry import functions, registered
@@ -24,7 +25,6 @@ from analysis.statistics.comparisons import (
 )
 from analysis.statistics.resampling import band, bootstrap, ratio_of_sums
 from analysis.statistics.stability import rank_interval
-from analysis.studies import STUDIES, studies
 
 TESTS = (
     bootstrap,
@@ -130,9 +130,7 @@ def size_table() -> pl.DataFrame:
     Returns:
         Columns `study` (`all` for what several share), `size`, one for each profile, and `meaning`.
     """
-    own = {room: study.SIZES for room, study in zip(STUDIES, studies(), strict=True)}
-    tables: dict[str, Mapping[Profile, Any]] = {"all": SIZES, **own}
-    return pl.concat(_sizes(room, table) for room, table in tables.items() if table)
+    return pl.concat(_sizes(room or "all", table) for room, table in size_tables().items())
 
 
 def _sizes(room: str, table: Mapping[Profile, Any]) -> pl.DataFrame:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from analysis.errors import UserError
 from analysis.memory import check_fits
@@ -15,6 +16,7 @@ from analysis.text.pool import DEFAULT_POOL, Pool, token_pool
 from analysis.text.tokens import Vocabulary
 
 A = TypeVar("A", bound="Asked")
+Z = TypeVar("Z")
 BOS = {None: None, "yes": True, "no": False}
 """Values of `Asked.bos` as a notebook's command line names them."""
 N_OFFSETS = 128
@@ -94,6 +96,42 @@ SIZES = {
 }
 
 
+Own = tuple[tuple[str, Any], ...]
+"""Sizes of a reader's own by name, those of a study as `sink.n_places`."""
+
+
+def told_sizes(told: str) -> dict[str, Any]:
+    """What a command's `--profile` comes to.
+
+    Args:
+        told: A profile's name; or JSON of one, as `profile`, and sizes of a reader's own.
+
+    Returns:
+        `profile` and `own` of `Asked`.
+    """
+    if not told.startswith("{"):
+        return {"profile": Profile(told)}
+    own = {n: tuple(v) if isinstance(v, list) else v for n, v in json.loads(told).items()}
+    return {"profile": Profile(own.pop("profile")), "own": tuple(sorted(own.items()))}
+
+
+def with_own(sizes: Z, own: Own, room: str = "") -> Z:
+    """Sizes of which some are a reader's own.
+
+    Args:
+        sizes: A profile's; None stays.
+        own: By name.
+        room: Of the study that they are of; of all studies by default.
+    """
+    start = f"{room}." if room else ""
+    found = {
+        name.removeprefix(start): value
+        for name, value in own
+        if name.startswith(start) and ("." in name) == bool(room)
+    }
+    return replace(cast("Any", sizes), **found) if found else sizes
+
+
 def listed(numbers: str | None) -> tuple[str, ...]:
     """Numbers of chapters, as `--chapters` takes them; none for all."""
     return tuple(number for number in (numbers or "").split(",") if number)
@@ -106,6 +144,8 @@ class Asked:
     model: str
     text: str = "reference"
     profile: Profile = Profile.QUICK
+    own: Own = ()
+    """Sizes that differ from the profile's."""
     bos: bool | None = None
     """Start sequences with a BOS: None for the tokenizer's, if it has one; True for the
     configuration's where it has none; False for none."""
@@ -131,20 +171,41 @@ class Asked:
 
         Args:
             model: What `load_model` takes.
-            options: `text`, `profile`, `bos` (a key of `BOS`), `token_pool` and `chapters`, where
-                they are given.
+            options: Other fields by name, where they are given; all may be text, `bos` a key of
+                `BOS`, `profile` what `told_sizes` takes, heads and chapters separated by commas.
 
         Returns:
             Model, text and size, with defaults for the rest.
         """
+        given = {name: value for name, value in options.items() if value is not None}
+        bos, heads = given.get("bos"), given.get("heads")
+        numbers = ("n_sequences", "n_tokens", "seed")
+        texts = ("text", "token_pool", "device", "dtype")
         return cls(
             model=model,
-            text=str(options.get("text") or "reference"),
-            profile=Profile(options.get("profile") or Profile.QUICK),
-            bos=BOS[options.get("bos")],
-            token_pool=str(options.get("token_pool") or DEFAULT_POOL),
-            chapters=listed(options.get("chapters")),
+            **told_sizes(given.get("profile") or Profile.QUICK.value),
+            bos=BOS[bos] if isinstance(bos, str) else bos,
+            heads=tuple(heads.split(",")) if heads else None,
+            chapters=listed(given.get("chapters")),
+            **{name: int(given[name]) for name in numbers if name in given},
+            **{name: given[name] for name in texts if given.get(name)},
         )
+
+    @property
+    def sizes_told(self) -> str:
+        """What `told_sizes` reads them from."""
+        own = {"profile": self.profile.value, **dict(self.own)}
+        return json.dumps(own) if self.own else self.profile.value
+
+    @property
+    def sizes_said(self) -> str:
+        """The profile, and what differs from it."""
+        rows = (("n_tokens", self.n_tokens), ("n_sequences", self.n_sequences))
+        own = [*self.own, *((name, value) for name, value in rows if value is not None)]
+        told = ", ".join(
+            f"{name.replace('_', ' ').replace('.', ' ')} {value}" for name, value in own
+        )
+        return f"{self.profile.value}, but for {told}" if own else self.profile.value
 
     @cached_property
     def card(self) -> ModelCard:
@@ -176,7 +237,7 @@ class Asked:
             UserError: Sequences would be longer than the model's context, or empty, or more than
                 memory holds.
         """
-        sizes = SIZES[self.profile]
+        sizes = with_own(SIZES[self.profile], self.own)
         n_ctx = self.card.n_ctx
         if self.n_tokens is not None and not 3 <= self.n_tokens <= n_ctx:
             raise UserError(

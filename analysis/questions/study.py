@@ -12,7 +12,7 @@ import polars as pl
 from analysis.models.load import Model
 from analysis.text.tokens import NO_TOKENIZER
 
-from .asked import Asked, Profile
+from .asked import Asked, Profile, with_own
 from .experiment import Question
 from .verdicts.judgement import Evidence
 
@@ -60,8 +60,9 @@ class Study(ABC, Generic[Z]):
 
     @property
     def sizes(self) -> Z:
-        """Those of the profile."""
-        return self.SIZES[self.asked.profile]
+        """Those of the profile, or a reader's own."""
+        room = type(self).__module__.split(".")[-2]
+        return with_own(self.SIZES[self.asked.profile], self.asked.own, room)
 
     @abstractmethod
     def findings(self, recall: Recall) -> Iterator[Evidence]:

@@ -15,7 +15,7 @@ from analysis.precision import Precision, native_bfloat16
 from analysis.questions.asked import Asked
 from analysis.studies.component_redundancy.study import ComponentRedundancyStudy
 from analysis.studies.kinds.ablation_sweep import AblationSweep
-from book.run_command import _refuse_slow
+from book.computing import refuse_slow
 from store import Store, run_key
 
 from .architectures import SUPPORTED, VOCAB
@@ -94,9 +94,9 @@ def test_bfloat16_is_refused_where_the_processor_lacks_it(known, native, monkeyp
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
     assert native_bfloat16() == native
     for device, dtype in [("cpu", "float32"), ("cuda", "bfloat16")]:
-        _refuse_slow(device, dtype)
+        refuse_slow(device, dtype)
     if native:
-        _refuse_slow("cpu", "bfloat16")
+        refuse_slow("cpu", "bfloat16")
         return
     with pytest.raises(UserError, match=r"5 to 9 times slower with it; choose --dtype float32, or"):
-        _refuse_slow("cpu", "bfloat16")
+        refuse_slow("cpu", "bfloat16")

@@ -34,8 +34,7 @@ class Measured:
         return strongest_head(self._sink["head_scores"], score, data)
 
     def copiers(self, score: float) -> tuple[Head, ...]:
-        """Heads of at least that induction score on the even sequences, the strongest first; that
-        one alone where none has it."""
+        """Heads of at least that induction score on the even sequences, or else the strongest."""
         ranked = heads_by_score(self._sink["head_scores"], "induction", "repeated")
         return tuple(head for head, mean in ranked if mean >= score) or (ranked[0][0],)
 

@@ -69,9 +69,7 @@ class SinkClaims(Judgement):
 
     def _judged(self, finding: Finding) -> dict[str, Any]:
         gates = dict.fromkeys(OF_A_SINK, "; no stronger than sink_attends")
-        gates |= dict.fromkeys(
-            OF_A_COPIER, "; not testable where they copy less on these"
-        )
+        gates |= dict.fromkeys(OF_A_COPIER, "; not testable where they copy less on these")
         said = Statement(
             claim=finding.claim,
             statement=finding.statement,
