@@ -89,14 +89,36 @@ def head_contributions(
     readers = frozen(model.final_norm, inputs[-1], directions)
     layers: dict[int, Tensor] = {}
     for layer, z in base.z.items():
-        share = model.holds.adds[layer]
-        if share is None:
-            continue
-        norm = surroundings(model, layer).after
-        read = readers if norm is None else frozen(norm, base.attn_out[layer], readers)
-        of_z = torch.einsum("krpm,hdm->krhpd", share * read, model.W_O(layer))
-        layers[layer] = (of_z * z).sum(-1)
+        of_z = readers_of_z(model, layer, readers, base.attn_out[layer])
+        if of_z is not None:
+            layers[layer] = (of_z * z).sum(-1)
     return layered(layers, len(model.blocks), torch.nan, dim=1)
+
+
+def readers_of_z(
+    model: Model,
+    layer: int,
+    readers: Float[Tensor, "k row pos d_model"],
+    written: Float[Tensor, "row pos d_model"] | None,
+) -> Float[Tensor, "k row head pos d_head"] | None:
+    """What directions of the residual stream read of what each head of a layer attended to.
+
+    Args:
+        model: The model.
+        layer: Which.
+        readers: The directions.
+        written: What a norm behind attention is given, which fixes its scale; None without one.
+
+    Returns:
+        Directions r of each head, so that `r . z` is what is read of it; None where no share of
+        what heads write arrives.
+    """
+    share, norm = model.holds.adds[layer], surroundings(model, layer).after
+    if share is None:
+        return None
+    if norm is not None and written is not None:
+        readers = frozen(norm, written, readers)
+    return torch.einsum("krpm,hdm->krhpd", share * readers, model.W_O(layer))
 
 
 def frozen(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from analysis.attention import Site, Taps, Where
 from analysis.errors import UserError
-from analysis.interventions.direct import frozen, kept_input
+from analysis.interventions.direct import frozen, kept_input, readers_of_z
 from analysis.interventions.passes.stream import chance, joined
 from analysis.layered import layered
 from analysis.models.load import Model, check_shares, hidden_states
@@ -183,9 +183,8 @@ def direct_logits(
     reader = frozen(model.final_norm, last[-1][:, query], direction)
     columns: dict[int, Tensor] = {}
     for layer, part in z.items():
-        read = (model.holds.adds[layer] or 0.0) * reader
-        if layer in norms:
-            read = frozen(norms[layer], normed[layer][-1][:, query], read)
-        of_z = torch.einsum("krpm,hdm->rhpd", read, model.W_O(layer))
-        columns[layer] = (of_z * part).sum((-1, -2)) / part.shape[2]
+        written = normed[layer][-1][:, query] if layer in norms else None
+        of_z = readers_of_z(model, layer, reader, written)
+        if of_z is not None:
+            columns[layer] = (of_z[0] * part).sum((-1, -2)) / part.shape[2]
     return layered(columns, len(model.blocks), torch.nan, dim=1)
