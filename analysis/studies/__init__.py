@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 STUDIES = (
     "atlas",
     "circuit",
+    "circuit_sets",
     "sink",
     "kinds",
     "redundancy",
@@ -27,7 +28,7 @@ STUDIES = (
 
 CHAPTERS = {
     "01_head_atlas": ("atlas",),
-    "02_induction_circuit": ("circuit", "circuit_components"),
+    "02_induction_circuit": ("circuit", "circuit_sets", "circuit_components"),
     "03_bos_sink": ("sink",),
     "04_previous_token_redundancy": ("redundancy",),
     "05_ablation_kinds": ("kinds",),

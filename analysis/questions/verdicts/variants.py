@@ -21,6 +21,12 @@ def weaker(*verdicts: Verdict) -> Verdict:
     return min(verdicts, key=WEAKEST_FIRST.index)
 
 
+def given(claim: Verdict, presumed: Verdict) -> Verdict:
+    """The verdict on a claim that takes another one for granted."""
+    lost = presumed in {Verdict.REFUTED, Verdict.NOT_SHOWN}
+    return Verdict.NOT_TESTABLE if lost else weaker(claim, presumed)
+
+
 def weakest(variants: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The row of a claim that was tested in several ways.
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from analysis.questions.verdicts.judgement import Evidence, Judgement, Statement
-from analysis.questions.verdicts.variants import weaker
+from analysis.questions.verdicts.variants import given, weaker
 from analysis.questions.verdicts.verdict import Verdict
 from analysis.statistics.resampling import Interval
 
@@ -31,12 +31,6 @@ OF_A_SINK = (
 
 OF_A_COPIER = ("sink_rests", "sink_rests_silently")
 """Claims about heads that rest from copying: not testable where none copies."""
-
-
-def given(claim: Verdict, presumed: Verdict) -> Verdict:
-    """The verdict on a claim that takes another one for granted."""
-    lost = presumed in {Verdict.REFUTED, Verdict.NOT_SHOWN}
-    return Verdict.NOT_TESTABLE if lost else weaker(claim, presumed)
 
 
 @dataclass(frozen=True, kw_only=True)

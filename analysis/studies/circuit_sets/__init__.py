@@ -1,0 +1,1 @@
+"""How few heads are enough to copy, and is each of them needed?"""
