@@ -11,6 +11,7 @@ with app.setup:
     from analysis.plots.curves import attention_profile, curves
     from analysis.plots.grids import head_grid, path_grid
     from analysis.plots.intervals import claim_intervals, losses
+    from analysis.plots.levels import kept_curves
     from analysis.plots.points import one_against_other
     from analysis.studies.atlas import views as atlas_views
     from analysis.studies.atlas.study import AtlasStudy
@@ -21,6 +22,8 @@ with app.setup:
     from analysis.studies.circuit_components import views as component_views
     from analysis.studies.circuit_components.measures import judged_size
     from analysis.studies.circuit_components.study import CircuitComponentStudy
+    from analysis.studies.circuit_sets import views as set_views
+    from analysis.studies.circuit_sets.study import CircuitSetStudy
     from analysis.tables import beside, judged_claims, left_out, named, strongest
     from analysis.text.pool import LEAST
     from book.live import answered, boxes, progress_bar, requested, tokens_note
@@ -35,26 +38,20 @@ def finding():
 
 
 @app.cell(hide_code=True)
-def found(asked, behaviour, claims, copier_head, heads, lines):
-    mo.stop(
-        claims.is_empty(),
-        mo.md(f"""
-        *Not testable*: **{asked.card.name}** predicts neither a random block nor a piece of its
-        text a nat per token better for the order in which it saw it before, so that there is no
-        copying that heads could have a part in.
-        """),
-    )
+def found(asked, behaviour, copier_head, heads, lines, tested):
     mo.md(f"""
     In **{asked.card.name}**, the induction head **{copier_head}** loses
     {lines["needed"].estimate} of attention to its target when the previous-token head
     **{heads.previous}** is ablated, whatever stands in (other heads of that layer:
     {lines["needed"].control}; *{lines["needed"].verdict}*). Through the keys of {copier_head}
     alone it loses {lines["keys"].estimate}, through its queries alone {lines["keys"].control}
-    (*{lines["keys"].verdict}*). Shown again, a random block costs {-behaviour["value"]:.2f} nats
-    per token less; without {", ".join(map(str, heads.copiers))} the second copy costs
-    {lines["together"].estimate} more (as many other heads: {lines["together"].control};
-    *{lines["together"].verdict}*). Of {claims.height} claims about the circuit,
-    {claims.filter(verdict="supported").height} are supported.
+    (*{lines["keys"].verdict}*). Shown again, a random block costs {behaviour} less; without
+    {", ".join(map(str, heads.copiers))} the second copy costs {lines["together"].estimate} more (as
+    many other heads: {lines["together"].control}; *{lines["together"].verdict}*). At most a third
+    of the heads keep {lines["enough"].estimate} of what all gain by the first copy, with every
+    other head replaced (as many drawn: {lines["enough"].control}; *{lines["enough"].verdict}*). Of
+    {tested.height} claims about the circuit, {tested.filter(verdict="supported").height} are
+    supported.
     """)
 
 
@@ -133,27 +130,47 @@ def measured(composition, induction, necessity, paths, second_copy, text):
 
 
 @app.cell
-def judge(asked, circuit, evidence, induction, store):
-    judged = store.recall(circuit.claims(evidence))
-    claims = judged["claims"].filter(pl.lit(AtlasStudy(asked).copies(induction)))
+def sets_answer(circuit, store):
+    sets = CircuitSetStudy(circuit.asked).evidence(lambda each: store.recall(each, progress_bar))
+    return (sets,)
+
+
+@app.cell
+def judge(asked, circuit, evidence, sets, store):
+    judged = [store.recall(circuit.claims(evidence))["claims"].filter(pl.lit(bool(sets)))]
+    if sets:
+        judged.append(store.recall(CircuitSetStudy(asked).claims(sets))["claims"])
+    claims = pl.concat(judged)
     return (claims,)
 
 
 @app.cell
-def say(claims):
-    needed = views.said(claims, "previous_needed")
-    keys = views.said(claims, "key_path")
-    together = views.said(claims, "copiers_needed")
-    lines = {"needed": needed, "keys": keys, "together": together}
+def gate(asked, claims):
+    mo.stop(
+        claims.is_empty(),
+        mo.md(f"""
+        *Not testable*: **{asked.card.name}** predicts neither a random block nor a piece of its
+        text a nat per token better for the order in which it saw it before, so that there is no
+        copying that heads could have a part in. What follows says what its heads look at.
+        """),
+    )
+    tested = claims
+    return (tested,)
+
+
+@app.cell
+def say(tested):
+    asked_for = ("previous_needed", "key_path", "copiers_needed", "circuit_enough")
+    needed, keys, together, enough = (views.said(tested, claim) for claim in asked_for)
+    lines = {"needed": needed, "keys": keys, "together": together, "enough": enough}
     return (lines,)
 
 
 @app.cell
-def claim_chart(claims):
-    mo.stop(claims.is_empty(), mo.md("No claim about the circuit can be tested."))
+def claim_chart(tested):
     claim_intervals(
-        claims,
-        f"{claims.filter(verdict='supported').height} of {claims.height} claims about the circuit "
+        tested,
+        f"{tested.filter(verdict='supported').height} of {tested.height} claims about the circuit "
         "are supported",
         "Every claim's estimate with its 95 % interval (colour: verdict), its control (grey) and "
         "its threshold (tick), each on the scale of its own statistic.",
@@ -168,17 +185,18 @@ def head_claims_answer(asked, copy_answer, induction, store, text):
 
 
 @app.cell
-def claim_table(claims):
-    judged_claims(claims)
+def claim_table(tested):
+    judged_claims(tested)
 
 
 @app.cell
-def claims_measured(claims):
-    mo.accordion({"What each claim measures": claims.select("claim", "statistic")})
+def claims_measured(tested):
+    mo.accordion({"What each claim measures": tested.select("claim", "statistic")})
 
 
 @app.cell(hide_code=True)
-def published_text():
+def published_text(tested):
+    mo.stop(tested.is_empty())
     mo.md("""
     ## Published, and ours
 
@@ -189,17 +207,17 @@ def published_text():
 
 
 @app.cell
-def published(claims, copier_head, heads, lines):
-    untested = "not tested"
+def published(copier_head, heads, lines, tested):
+    not_tested = "not tested"
     pl.DataFrame(
         [
             ("circuit", "L1H1 feeds L2H4", f"{heads.previous} feeds {copier_head}?"),
             ("inferred from", "two scores alone", "ablation, path patching, weights"),
-            ("needed", untested, str(lines["needed"])),
-            ("through the keys", untested, str(lines["keys"])),
-            ("no other head does", untested, str(views.said(claims, "key_path_specific"))),
-            ("K-composition, z", untested, str(views.said(claims, "k_composition_outlier"))),
-            ("copying needs it", untested, str(lines["together"])),
+            ("needed", not_tested, str(lines["needed"])),
+            ("through the keys", not_tested, str(lines["keys"])),
+            ("no other head does", not_tested, str(views.said(tested, "key_path_specific"))),
+            ("K-composition, z", not_tested, str(views.said(tested, "k_composition_outlier"))),
+            ("copying needs it", not_tested, str(lines["together"])),
         ],
         schema=["about", "published", "ours"],
         orient="row",
@@ -210,11 +228,7 @@ def published(claims, copier_head, heads, lines):
 def summarise_induction(induction):
     copying = beside(induction["head_scores"], "induction", "repeated", "shuffled")
     copier = strongest(copying)
-    behaviour = (
-        induction["model_scores"]
-        .filter(pl.col("sequence").is_null(), score="second_minus_first_loss", data="repeated")
-        .row(0, named=True)
-    )
+    behaviour = views.saved(induction["model_scores"], "repeated")
     return behaviour, copier, copying
 
 
@@ -290,8 +304,9 @@ def copy_losses(behaviour, induction):
     )
     losses(
         both.with_columns(copy=pl.col("score").str.replace_all("_", " ").str.strip_suffix(" loss")),
-        f"Shown again, a block costs {-behaviour['value']:.2f} nats per token less",
-        f"Mean next-token loss on either copy with 95 % intervals over {behaviour['n']} "
+        f"Shown again, a block costs {behaviour} less; shuffled, "
+        f"{views.saved(induction['model_scores'], 'shuffled')} less",
+        f"Mean next-token loss on either copy with 95 % intervals over {both['n'].max()} "
         "sequences; dashed: a uniform guess.",
     )
 
@@ -303,15 +318,16 @@ def pools_answer(asked, store):
 
 
 @app.cell(hide_code=True)
-def pools_text(asked):
+def pools_text(asked, heads):
     mo.md(f"""
     ## Which random tokens?
 
     A model knows little of tokens that it never saw, so that what random blocks are drawn from
-    decides what they can show. The same heads, and the model's copying, on `text` (ids that occur
-    in the text, and at least {LEAST}), on its most frequent ones, and on `all` ids that are not
-    special. All else in this book is measured on `{asked.token_pool}`. Tokens of a block are all
-    different where the pool has as many as a block; then a perfect induction head scores 1.
+    decides what they can show. {", ".join(map(str, heads.copiers))}, and the model's copying, on
+    `text` (ids that occur in the text, and at least {LEAST}), on its most frequent ones, and on
+    `all` ids that are not special. All else in this book is measured on `{asked.token_pool}`.
+    Tokens of a block are all different where the pool has as many as a block; then a perfect
+    induction head scores 1.
     """)
 
 
@@ -420,7 +436,8 @@ def offsets(previous, text):
 
 
 @app.cell(hide_code=True)
-def necessity_text(heads):
+def necessity_text(heads, tested):
+    mo.stop(tested.is_empty())
     mo.md(f"""
     ## Is the previous-token head needed?
 
@@ -443,7 +460,8 @@ def ablated(copier_head, heads, lines, necessity):
 
 
 @app.cell(hide_code=True)
-def path_text(copier_head, heads):
+def path_text(copier_head, heads, tested):
+    mo.stop(tested.is_empty())
     mo.md(f"""
     ## By which path?
 
@@ -457,17 +475,18 @@ def path_text(copier_head, heads):
 
 
 @app.cell
-def path_control():
+def path_control(tested):
+    mo.stop(tested.is_empty())
     path_method = mo.ui.radio(["resample", "zero"], value="resample", label="contribution")
     path_method
     return (path_method,)
 
 
 @app.cell
-def path_effects(claims, copier_head, heads, path_method, paths):
+def path_effects(copier_head, heads, path_method, paths, tested):
     path_grid(
         views.path_falls(paths, copier_head, path_method.value),
-        f"From {heads.previous} into the keys of {copier_head}: {views.said(claims, 'key_path')}",
+        f"From {heads.previous} into the keys of {copier_head}: {views.said(tested, 'key_path')}",
         f"Change of the induction score of {copier_head} when the contribution of one earlier head "
         "is changed in one of its inputs (resample: comes from another block; zero: is taken "
         f"out). Framed: {heads.previous}. Other large cells are other senders to the same input.",
@@ -475,12 +494,12 @@ def path_effects(claims, copier_head, heads, path_method, paths):
 
 
 @app.cell
-def path_loss(claims, copier_head, heads, paths):
+def path_loss(copier_head, heads, paths, tested):
     ablation_strip(
         views.path_losses(paths, copier_head),
         ("change of the loss on the second copy, nats per token", "into"),
         f"The path from {heads.previous} to the keys of {copier_head} is worth "
-        f"{views.said(claims, 'key_path_loss')}",
+        f"{views.said(tested, 'key_path_loss')}",
         f"Change of the loss on the second copy when {copier_head} alone sees the change of one "
         f"head's contribution, with 95 % intervals over sequences: {heads.previous}, and the other "
         "heads of its layer (keys, and all three inputs).",
@@ -488,7 +507,8 @@ def path_loss(claims, copier_head, heads, paths):
 
 
 @app.cell(hide_code=True)
-def weights_text():
+def weights_text(tested):
+    mo.stop(tested.is_empty())
     mo.md(r"""
     ## Do the weights say so?
 
@@ -501,12 +521,12 @@ def weights_text():
 
 
 @app.cell
-def weights(claims, composition, copier_head, heads):
+def weights(composition, copier_head, heads, tested):
     mo.stop("head_pairs" not in composition, mo.md(left_out(composition)))
     composition_strip(
         views.compositions(composition["head_pairs"], heads.previous, heads.copiers),
         f"{heads.previous} → {copier_head}, K-composition: "
-        f"z = {views.said(claims, 'k_composition_outlier')}",
+        f"z = {views.said(tested, 'k_composition_outlier')}",
         "Composition of every pair of heads in different layers by their weights, in standard "
         "deviations above the mean of its kind; blue: the pairs of the plots."
         f"{left_out(composition)}",
@@ -514,7 +534,8 @@ def weights(claims, composition, copier_head, heads):
 
 
 @app.cell(hide_code=True)
-def copying_text(copier_head):
+def copying_text(copier_head, tested):
+    mo.stop(tested.is_empty())
     mo.md(f"""
     ## Does copying need the induction heads?
 
@@ -538,7 +559,8 @@ def copying_loss(heads, lines, necessity):
 
 
 @app.cell(hide_code=True)
-def copying_null_text(heads, necessity):
+def copying_null_text(heads, necessity, tested):
+    mo.stop(tested.is_empty())
     above = ", ".join(map(str, upstream_of_copying(necessity, heads))) or "none"
     mo.md(f"""
     Random sets drawn anywhere outside the circuit cost, by the heads in them that copying needs
@@ -548,12 +570,13 @@ def copying_null_text(heads, necessity):
 
 
 @app.cell
-def copying_null(heads, necessity):
+def copying_null(heads, necessity, tested):
+    mo.stop(tested.is_empty())
     views.null_sets(necessity, heads).with_columns(pl.selectors.float().round(2))
 
 
 @app.cell
-def direct_logits(asked, claims, copier_head, second_copy):
+def direct_logits(asked, copier_head, second_copy, tested):
     added = second_copy["head_scores"].filter(
         pl.col("sequence").is_null(), score="direct_logit", data="repeated"
     )
@@ -562,25 +585,73 @@ def direct_logits(asked, claims, copier_head, second_copy):
         added,
         asked.card.n_layers,
         0.0,
-        f"{copier_head} adds to the next token {views.said(claims, 'copier_writes_next_token')}",
+        f"{copier_head} adds to the next token {views.said(tested, 'copier_writes_next_token')}",
         "Direct logit of the next token on the second copy, for every head; the control of the "
         "title is the same where the second copy is shuffled.",
     )
 
 
+@app.cell(hide_code=True)
+def enough_text(sets, tested):
+    mo.stop(tested.is_empty())
+    shared = ", ".join(f"{set_views.overlap(one)} ({method})" for method, one in sets.items())
+    mo.md(f"""
+    ## Which heads are enough?
+
+    A circuit is a claim about *all* heads: that these do it, and the others need not. So every
+    other head is replaced, by what it writes on another block (`resample`) or on average at that
+    position (`mean`); embeddings and MLPs stay. What is kept is told as a share of what all heads
+    gain on the second copy: 0 with all of them replaced, 1 with none. Heads are cut one by one,
+    those first whose loss costs least beside what is cut already, on one half of the blocks; the
+    circuit is the smallest set of at most a third of the heads that keeps 95 % there, and all
+    figures are those of the other half {{cite}}`wang2022ioi`. That half alone would find a circuit
+    as large with {shared} of its heads.
+    """)
+
+
 @app.cell
-def looks(heads, second_copy):
+def faithfulness(asked, lines, sets, tested):
+    mo.stop(tested.is_empty())
+    kept_curves(
+        set_views.curve_rows(sets, asked.seed),
+        f"With every other head replaced, few heads keep {lines['enough']}",
+        "Share of the gain on the second copy that is kept with every other head replaced, with "
+        "95 % intervals over sequences: sets cut one by one, the first heads by a gradient on the "
+        "way from the stand-ins, the first by their induction or previous-token score; grey: heads "
+        "in random order, and sets drawn with as many heads in each layer as the circuit.",
+    )
+
+
+@app.cell
+def circuit_heads_alone(asked, sets, tested):
+    by_head = set_views.head_rows(sets, asked.seed)
+    foremost = by_head.sort("value").row(-1, named=True)
+    ablation_strip(
+        by_head,
+        ("share of the gain that is lost without it, too", "head of the circuit"),
+        f"{foremost['name']} matters most in the circuit: {foremost['value']:.2f} of the gain is "
+        f"lost without it ({foremost['role']})",
+        "What each head adds to the circuit, all heads outside it replaced, with 95 % intervals "
+        f"over {foremost['n']} sequences. That each adds enough is "
+        f"{views.said(tested, 'circuit_minimal').verdict}; that copying needs the circuit, "
+        f"{views.said(tested, 'circuit_needed')}.",
+    )
+
+
+@app.cell
+def looks(heads, second_copy, tested):
+    mo.stop(tested.is_empty())
     where = views.places(second_copy["head_scores"], [str(head) for head in heads.copiers])
     missing = views.largest_elsewhere(where.filter(name=str(heads.copiers[0])))
     return missing, where
 
 
 @app.cell(hide_code=True)
-def imperfect_text():
-    mo.md("""
+def imperfect_text(missing):
+    mo.md(f"""
     ## Why not perfect?
 
-    What an induction head does not put on its target goes to BOS, where it rests, to the first copy
+    What {missing["name"]} does not put on its target goes to BOS, where it rests, to the first copy
     of its own token, to the token before, or elsewhere.
     """)
 

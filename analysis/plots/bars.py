@@ -22,6 +22,8 @@ _ROLES = {
     "other heads of its layer": GREY,
     "as many other heads": GREY,
     "the same, second copy shuffled": ORANGE,
+    "resample": BLUE,
+    "mean": ORANGE,
 }
 """What is claimed, and its controls, from top to bottom."""
 _PLACES = (BLUE, "#7a5ba6", "#b98a3c", ORANGE, GREY)

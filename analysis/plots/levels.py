@@ -9,6 +9,7 @@ from .theme import (
     EFFECT,
     GREY,
     INTERVAL,
+    MEASURED,
     MODEL_COLORS,
     ORANGE,
     SHARE,
@@ -188,3 +189,37 @@ def method_curves(rows: pl.DataFrame, title: str, description: str) -> alt.Layer
         ),
     )
     return alt.LayerChart(layer=[rule, line], title=title, description=description)
+
+
+def kept_curves(rows: pl.DataFrame, title: str, description: str) -> alt.FacetChart:
+    """What is left with every head replaced but some, by how many these are.
+
+    Args:
+        rows: Columns `method`, of which each value gets a panel, `chosen`, `kept`, `heads`,
+            `value`, `lower`, `upper` and `n`; several sets of a size are points.
+        title: The finding.
+        description: The caption.
+
+    Returns:
+        A line with 95 % intervals for each way to choose sets that has one of a size.
+    """
+    names = in_order(rows, "chosen")
+    counted = rows.with_columns(several=pl.len().over("method", "chosen", "kept") > 1)
+    drawn = counted.filter("several")["chosen"].unique().to_list()
+    colors = [GREY if name in drawn else MODEL_COLORS[i] for i, name in enumerate(names)]
+    told = counted.with_columns(drawn=pl.col("chosen").is_in(drawn))
+    base = alt.Chart().encode(
+        x=alt.X("kept:Q", title="heads kept", axis=alt.Axis(tickMinStep=1)),
+        color=alt.Color("chosen:N", title=None, scale=alt.Scale(domain=names, range=colors)),
+        tooltip=["chosen:N", "kept:Q", "heads:N", *MEASURED],
+    )
+    share = alt.Y("value:Q", title="share of the gain that is kept")
+    chosen = base.transform_filter("!datum.drawn")
+    rule = chosen.mark_rule(opacity=0.6).encode(
+        y=alt.Y("lower:Q", title="share of the gain that is kept"), y2="upper:Q"
+    )
+    line = chosen.mark_line(point=alt.OverlayMarkDef(size=22)).encode(y=share)
+    point = base.transform_filter("datum.drawn").mark_circle(size=18).encode(y=share)
+    layers = alt.LayerChart(layer=[point, rule, line], data=told, width=225, height=220)
+    panels = layers.facet(alt.Facet("method:N", title=None, sort=in_order(rows, "method")))
+    return panels.properties(title=title, description=description)

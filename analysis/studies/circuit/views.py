@@ -77,6 +77,16 @@ def _number(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.2f}"
 
 
+def saved(model_scores: pl.DataFrame, data: str) -> str:
+    """What a block costs less when it is shown again, with its interval and unit."""
+    rows = model_scores.filter(
+        pl.col("sequence").is_null(), score="second_minus_first_loss", data=data
+    )
+    loss = rows.row(0, named=True)
+    ends = f"{_number(-loss['upper'])} to {_number(-loss['lower'])}"
+    return f"{_number(-loss['value'])} ({ends}) nats per token"
+
+
 def score_falls(answer: Mapping[str, pl.DataFrame], copier: str) -> pl.DataFrame:
     """What ablating a head of the previous-token head's layer takes from an induction head.
 

@@ -20,8 +20,8 @@ from .question import ALL, CIRCUIT, CIRCUIT_ALONE, MATCHED, MATCHED_ALONE, SMALL
 
 FIGURES = {
     "circuit_enough": "02_induction_circuit#faithfulness",
-    "circuit_needed": "02_induction_circuit#circuit_heads",
-    "circuit_minimal": "02_induction_circuit#circuit_heads",
+    "circuit_needed": "02_induction_circuit#circuit_heads_alone",
+    "circuit_minimal": "02_induction_circuit#circuit_heads_alone",
 }
 
 ENOUGH = 0.9

@@ -6,7 +6,6 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 from jaxtyping import Float
 
 from analysis.questions.verdicts.judgement import Evidence
@@ -71,23 +70,3 @@ def rises(answer: Evidence) -> SetRises:
     n = len(changes[next(iter(changes))])
     arrays = {name: np.array(each) for name, each in found.items()}
     return SetRises(defaultdict(lambda: np.empty((0, n)), arrays), kept)
-
-
-def curve_rows(found: SetRises) -> pl.DataFrame:
-    """Shares of the gain that sets keep.
-
-    Args:
-        found: What was measured.
-
-    Returns:
-        Columns `family`, `kept`, how many heads are kept, `share` and `heads`, one row a set.
-    """
-    floor = found.of[ALL][0].sum()
-    rows = [
-        (family, len(kept), 1 - float(rise.sum() / floor), ", ".join(kept))
-        for family, sets in found.kept.items()
-        if family not in {CIRCUIT_ALONE, MATCHED_ALONE}
-        for kept, rise in zip(sets, found.of[family], strict=True)
-    ]
-    schema = {"family": pl.String, "kept": pl.Int64, "share": pl.Float64, "heads": pl.String}
-    return pl.DataFrame(rows, schema=schema, orient="row").sort("family", "kept", "share")

@@ -103,8 +103,7 @@ def eliminated(
     while kept:
         replaced = tuple(head for head in every if head not in kept)
         costs = np.concatenate([rows.each_more(replaced, kept) for rows in some], axis=1).mean(1)
-        n_cut = 1 if len(kept) <= ONE_BY_ONE else min(len(kept) // CUT, len(kept) - ONE_BY_ONE)
-        cut = {kept[i] for i in np.argsort(costs, kind="stable")[:n_cut]}
+        cut = {kept[i] for i in np.argsort(costs, kind="stable")[: n_cut(len(kept))]}
         tried += len(kept)
         report(tried)
         kept = tuple(head for head in kept if head not in cut)
@@ -112,13 +111,14 @@ def eliminated(
     return found
 
 
+def n_cut(n_kept: int) -> int:
+    """How many of so many heads are cut at once."""
+    return 1 if n_kept <= ONE_BY_ONE else min(n_kept // CUT, n_kept - ONE_BY_ONE)
+
+
 def n_tried(n_heads: int) -> int:
     """How many replacements `eliminated` tries."""
-    tried = 0
-    while n_heads:
-        tried += n_heads
-        n_heads -= 1 if n_heads <= ONE_BY_ONE else min(n_heads // CUT, n_heads - ONE_BY_ONE)
-    return tried
+    return n_heads + n_tried(n_heads - n_cut(n_heads)) if n_heads else 0
 
 
 def losses_of(

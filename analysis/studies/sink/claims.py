@@ -265,6 +265,8 @@ def _resting_findings(measured: Measured) -> list[Finding]:
     heads = measured.copiers(COPIER)
     beside = f" and {len(heads) - NAMED} more" if len(heads) > NAMED else ""
     names = f"{', '.join(map(str, heads[:NAMED]))}{beside}"
+    if (strongest := measured.ranked[0])[1] < COPIER:
+        names = f"there are none: {strongest[0]} has the largest, {strongest[1]:.2f}"
     who = f"Heads with an induction score of at least {COPIER} on the even sequences ({names})"
     return [
         Finding(

@@ -33,15 +33,20 @@ class Measured:
         """The head with the largest mean over the even sequences."""
         return strongest_head(self._sink["head_scores"], score, data)
 
+    @property
+    def ranked(self) -> list[tuple[Head, float]]:
+        """Heads and their induction scores on the even sequences, the strongest first."""
+        return heads_by_score(self._sink["head_scores"], "induction", "repeated")
+
     def copiers(self, score: float) -> tuple[Head, ...]:
         """Heads of at least that induction score on the even sequences, or else the strongest."""
-        ranked = heads_by_score(self._sink["head_scores"], "induction", "repeated")
-        return tuple(head for head, mean in ranked if mean >= score) or (ranked[0][0],)
+        found = tuple(head for head, mean in self.ranked if mean >= score)
+        return found or (self.ranked[0][0],)
 
     def copies(self, score: float) -> bool:
         """Whether their induction score on the odd sequences is at least that, on average."""
         own = self.mean_odd("induction", "repeated", self.copiers(score))
-        return bool(own.mean() >= score)
+        return self.ranked[0][1] >= score and bool(own.mean() >= score)
 
     def odd(self, score: str, data: str, head: Head, column: str = "value") -> np.ndarray:
         """A head's values on the odd sequences that can test it, by sequence."""

@@ -8,6 +8,8 @@ token that it finds. All other heads hold small random weights, and the MLPs not
 With a lag, L0H0 looks that much farther back, and L0H1 copies the token that lies the lag back into
 the fourth part, which L1H0 reads instead: the model copies as well, and L1H0 looks beside the
 target by that lag. Unknown tokens all look like the first one.
+
+With a decoy, L1H1 looks where L1H0 looks and writes nothing.
 """
 
 from pathlib import Path
@@ -17,10 +19,12 @@ import transformers as tf
 
 N = 48
 """Tokens, positions, and the width of a head."""
-PREVIOUS, COPIER = (0, 0), (1, 0)
+PREVIOUS, COPIER, DECOY = (0, 0), (1, 0), (1, 1)
 
 
-def circuit_model(folder: Path, n: int = N, n_unknown: int = 0, lag: int = 0) -> str:
+def circuit_model(
+    folder: Path, n: int = N, n_unknown: int = 0, lag: int = 0, *, decoy: bool = False
+) -> str:
     """Save the model.
 
     Args:
@@ -28,6 +32,7 @@ def circuit_model(folder: Path, n: int = N, n_unknown: int = 0, lag: int = 0) ->
         n: Tokens that it knows, and positions.
         n_unknown: Tokens that it never saw.
         lag: How far beside the target L1H0 looks.
+        decoy: Whether L1H1 looks there, too.
 
     Returns:
         The folder, as experiments take it.
@@ -62,6 +67,8 @@ def circuit_model(folder: Path, n: int = N, n_unknown: int = 0, lag: int = 0) ->
             _set(first, 1, (place, eye * 10), (place, back[1]), (token, moved), 1.0)
         found = moved if lag else token
         _set(second, 0, (token, eye * 10), (before, eye), (found, token), 3.0)
+        if decoy:
+            _set(second, 1, (token, eye * 10), (before, eye), (found, token), 0.0)
     net.save_pretrained(folder)
     return str(folder)
 

@@ -380,6 +380,10 @@ def test_what_does_not_copy_cannot_rest_from_it(answer, worded):
     found = judged(answer, worded, {**PERFECT, "induction on repeated": 0.1})
     assert {found[claim] for claim in OF_A_COPIER} == {"not testable"}
     assert found["no_op_sink"] == "not testable"
+    evidence = built(answer, {**PERFECT, "induction on repeated": 0.1}, UNUSED, 1e-4)
+    rows = SinkClaims(card=read_card(str(worded)), seed=0, sink=evidence).run(silent)["claims"]
+    said = rows.filter(pl.col("claim").is_in(OF_A_COPIER))["statement"]
+    assert said.str.contains(r"\(there are none: L\dH\d has the largest, 0.10\)").all()
 
 
 def test_rest_is_that_of_all_heads_that_copy_and_of_no_other(answer, worded):
