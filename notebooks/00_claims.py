@@ -16,6 +16,8 @@ with app.setup:
     from analysis.studies.circuit import graph
     from analysis.studies.circuit.heads import circuit_heads
     from analysis.studies.circuit.study import CircuitStudy
+    from analysis.studies.circuit_sets import views as set_views
+    from analysis.studies.circuit_sets.study import METHODS, CircuitSetStudy
     from book.live import boxes, progress_bar, requested, tokens_note
     from store import Store
 
@@ -89,11 +91,12 @@ def circuit_answers(asked, store):
     heads = circuit_heads(text, induction)
     composition = store.recall(CircuitStudy(asked).composition(), progress_bar)
     paths = store.recall(CircuitStudy(asked).path_patching(text, induction), progress_bar)
-    return composition, heads, induction, paths, text
+    sets = CircuitSetStudy(asked).evidence(lambda each: store.recall(each, progress_bar))
+    return composition, heads, induction, paths, sets, text
 
 
 @app.cell(hide_code=True)
-def circuit_text(heads):
+def circuit_text(asked, heads, sets):
     mo.md(f"""
     ## The circuit
 
@@ -101,8 +104,8 @@ def circuit_text(heads):
     previous-token head that lies below the strongest induction head, {heads.copiers[0]}. A
     *path* is measured: the contribution of one head is changed in one input of a later one, and
     nowhere else {{cite}}`wang2022ioi`. A *composition* is read from the weights alone
-    {{cite}}`elhage2021framework`. The chapter on the induction circuit tests
-    both.
+    {{cite}}`elhage2021framework`. {set_views.kept_said(sets, asked.seed)} The chapter on the
+    induction circuit tests all of it.
     """)
 
 
@@ -116,16 +119,25 @@ def choose_edge():
 
 
 @app.cell
-def circuit_picture(composition, edge, heads, induction, paths, text):
+def circuit_nodes(asked, heads, induction, sets, text):
+    needs = set_views.needs(sets, METHODS[0].value, asked.seed)
+    nodes = graph.nodes(text["head_scores"], induction["head_scores"], heads, needs)
+    return (nodes,)
+
+
+@app.cell
+def circuit_picture(composition, edge, nodes, paths):
     meaning = graph.Edge(edge.value)
     edges = graph.edges(meaning, composition, paths)
     circuit_graph(
-        graph.nodes(text["head_scores"], induction["head_scores"], heads),
+        nodes,
         edges,
         meaning.unit,
         graph.said(edges, meaning),
         f"Heads by layer; an edge goes upward, from the head that writes to the one that reads. "
-        f"Its width is the {meaning.unit} ({meaning.value}). {graph.left_out(meaning)}",
+        f"Its width is the {meaning.unit} ({meaning.value}). {graph.left_out(meaning)} The size of "
+        "a head is the share of the gain on the second copy that is lost without it, where all "
+        f"outside the circuit is replaced ({METHODS[0].value}), too.",
     )
     return edges, meaning
 

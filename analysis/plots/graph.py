@@ -7,7 +7,12 @@ import polars as pl
 
 from .theme import BLUE, GREY, ORANGE, layered
 
-_ROLES = {"previous-token head": "#7a5ba6", "induction head": BLUE, "other head": GREY}
+_ROLES = {
+    "previous-token head": "#7a5ba6",
+    "induction head": BLUE,
+    "needed beside them": "#3f8f6b",
+    "other head": GREY,
+}
 _SIGNS = {"lowers the score": BLUE, "raises the score": ORANGE}
 _STEPS = 16
 """Points of an edge's curve, less one."""
@@ -28,7 +33,7 @@ def circuit_graph(
     """Heads by layer, and edges upward from one to a later one.
 
     Args:
-        nodes: Columns `name`, `layer`, `head`, `role`, `induction` and `previous_token`.
+        nodes: Columns `name`, `layer`, `head`, `role`, `need`, `induction` and `previous_token`.
         edges: Columns `sender`, `receiver`, `from_layer`, `from_head`, `to_layer`, `to_head`,
             `value` and `detail`, the largest first.
         unit: What the size of an edge is.
@@ -36,7 +41,8 @@ def circuit_graph(
         description: The caption.
 
     Returns:
-        Layers upward, heads to the right; the width of an edge is its size.
+        Layers upward, heads to the right; the width of an edge is its size, and a head is as large
+        as the need for it.
     """
     # Not every layer has heads.
     n_heads, n_layers = nodes["head"].n_unique(), max(nodes["layer"], default=-1) + 1
@@ -68,6 +74,7 @@ def _node_layers(drawn: pl.DataFrame, x: alt.X, y: alt.Y) -> list[alt.Chart]:
     tooltip = [
         alt.Tooltip("name:N", title="head"),
         "role:N",
+        alt.Tooltip("need:Q", format=".3f", title="lost without it"),
         alt.Tooltip("induction:Q", format=".3f", title="induction score"),
         alt.Tooltip("previous_token:Q", format=".3f", title="previous-token score"),
     ]
@@ -75,7 +82,7 @@ def _node_layers(drawn: pl.DataFrame, x: alt.X, y: alt.Y) -> list[alt.Chart]:
     other = "datum.role === 'other head'"
     circles = base.mark_circle(opacity=1).encode(
         color=alt.Color("role:N", title=None, scale=scale, legend=alt.Legend(orient="top")),
-        size=alt.condition(other, alt.value(90), alt.value(260)),
+        size=alt.Size("need:Q", legend=None, scale=alt.Scale(domain=[0, 1], range=[90, 700])),
         tooltip=tooltip,
     )
     named = base.transform_filter(f"datum.labelled || !({other})")

@@ -163,25 +163,30 @@ def _receivers(paths: Mapping[str, pl.DataFrame]) -> list[str]:
     return sorted(names.unique())
 
 
-def nodes(text: pl.DataFrame, induction: pl.DataFrame, heads: CircuitHeads) -> pl.DataFrame:
+def nodes(
+    text: pl.DataFrame, induction: pl.DataFrame, heads: CircuitHeads, needs: Mapping[str, float]
+) -> pl.DataFrame:
     """Every head of the model as a node.
 
     Args:
         text: Table `head_scores` of the answer of `TextScores`.
         induction: The same of `InductionScores`.
         heads: The heads of the circuit.
+        needs: By name the share that each head of a set that is enough adds to it.
 
     Returns:
-        Columns `name`, `layer`, `head`, `role`, `induction` and `previous_token`, the latter null
-        where the text could not test it.
+        Columns `name`, `layer`, `head`, `role`, `need` (0 outside the set), `induction` and
+        `previous_token`, the latter null where the text could not test it.
     """
     copied = _means(induction, "induction", ("repeated",)).rename({"value": "induction"})
     looked = _means(text, "previous_token", ("text", "random")).rename({"value": "previous_token"})
     joined = copied.join(looked.select("name", "previous_token"), on="name", how="left")
-    roles = {str(heads.previous): "previous-token head"}
+    roles = dict.fromkeys(needs, "needed beside them")
+    roles |= {str(heads.previous): "previous-token head"}
     roles |= {str(head): "induction head" for head in heads.copiers}
     role = pl.col("name").replace_strict(roles, default="other head")
-    return joined.with_columns(role=role).sort("layer", "head")
+    need = pl.col("name").replace_strict(dict(needs), default=0.0, return_dtype=pl.Float64)
+    return joined.with_columns(role=role, need=need).sort("layer", "head")
 
 
 def _means(head_scores: pl.DataFrame, score: str, data: Sequence[str]) -> pl.DataFrame:

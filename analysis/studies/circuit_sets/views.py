@@ -87,3 +87,20 @@ def overlap(answer: Evidence) -> str:
     found = rises(answer)
     (own,), (other,) = found.kept[CIRCUIT], found.kept[OTHER]
     return f"{len(set(own) & set(other))} of {len(own)}"
+
+
+def needs(sets: Mapping[str, Evidence], method: str, seed: int) -> dict[str, float]:
+    """By head the share that it adds to the circuit of a method; none where nothing was asked."""
+    own = {method: sets[method]} if method in sets else {}
+    return dict(head_rows(own, seed).select("name", "value").iter_rows())
+
+
+def kept_said(sets: Mapping[str, Evidence], seed: int) -> str:
+    """What the circuits keep of what all heads gain, in a sentence; empty without any."""
+    said: list[str] = []
+    for method, answer in sets.items():
+        found = rises(answer)
+        ((kept, share, _),) = _shares(found, CIRCUIT, seed)
+        ends = f"{share.lower:.2f} to {share.upper:.2f}"
+        said.append(f"{', '.join(kept)} keep {share.estimate:.2f} ({ends}, {method})")
+    return f"With every other head replaced, {'; '.join(said)} of what all gain." if said else ""

@@ -10,6 +10,9 @@ from analysis.studies.circuit.graph import Edge
 from analysis.studies.circuit.heads import CircuitHeads
 
 HEADS = CircuitHeads(Head(0, 1), (Head(2, 0),))
+NEEDS = {"L0H1": 0.7, "L2H0": 0.5, "L1H0": 0.1}
+"""What each head of a set that is enough adds to it."""
+
 Z = {(0, 1): 6.0, (0, 0): 1.9, (1, 1): 2.0}
 """Composition with the keys of L2H0, by sender."""
 
@@ -75,7 +78,7 @@ def scores(name: str) -> pl.DataFrame:
 
 
 def nodes() -> pl.DataFrame:
-    return graph.nodes(scores("previous_token"), scores("induction"), HEADS)
+    return graph.nodes(scores("previous_token"), scores("induction"), HEADS, NEEDS)
 
 
 def test_paths_that_may_be_nothing_are_no_edges():
@@ -107,6 +110,9 @@ def test_every_head_is_a_node_and_those_of_the_circuit_have_a_role():
     roles = dict(found.select("name", "role").iter_rows())
     assert len(roles) == 6
     assert (roles["L0H1"], roles["L2H0"]) == ("previous-token head", "induction head")
+    assert roles["L1H0"] == "needed beside them"
+    assert dict(found.select("name", "need").iter_rows()) == {**dict.fromkeys(roles, 0), **NEEDS}
+    assert set(graph.nodes(scores("previous_token"), scores("induction"), HEADS, {})["need"]) == {0}
     assert set(found["previous_token"]) == {0.4} and set(found["induction"]) == {0.5}
 
 

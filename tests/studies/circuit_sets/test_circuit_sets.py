@@ -174,3 +174,8 @@ def test_charts_show_every_set(answers):
     assert (heads["value"] > 0.5).all()
     assert heads["other half"].all()
     assert views.overlap(answers["mean"]) == "2 of 2"
+    assert set(views.needs(answers, "mean", 0)) == set(heads["name"])
+    assert views.kept_said(answers, 0).startswith(
+        "With every other head replaced, L0H0, L1H0 keep 1."
+    )
+    assert (views.needs({}, "mean", 0), views.kept_said({}, 0)) == ({}, "")
