@@ -7,6 +7,7 @@ with app.setup:
     import marimo as mo
     import polars as pl
 
+    from analysis.interventions.heads import in_words
     from analysis.plots.bars import ablation_strip, composition_strip, place_bars
     from analysis.plots.curves import attention_profile, curves
     from analysis.plots.grids import head_grid, path_grid
@@ -46,7 +47,7 @@ def found(asked, behaviour, copier_head, heads, lines, tested):
     {lines["needed"].control}; *{lines["needed"].verdict}*). Through the keys of {copier_head}
     alone it loses {lines["keys"].estimate}, through its queries alone {lines["keys"].control}
     (*{lines["keys"].verdict}*). Shown again, a random block costs {behaviour} less; without
-    {", ".join(map(str, heads.copiers))} the second copy costs {lines["together"].estimate} more (as
+    {in_words(heads.copiers)} the second copy costs {lines["together"].estimate} more (as
     many other heads: {lines["together"].control}; *{lines["together"].verdict}*). At most a third
     of the heads keep {lines["enough"].estimate} of what all gain by the first copy, with every
     other head replaced (as many drawn: {lines["enough"].control}; *{lines["enough"].verdict}*). Of
@@ -323,7 +324,7 @@ def pools_text(asked, heads):
     ## Which random tokens?
 
     A model knows little of tokens that it never saw, so that what random blocks are drawn from
-    decides what they can show. {", ".join(map(str, heads.copiers))}, and the model's copying, on
+    decides what they can show. {in_words(heads.copiers)}, and the model's copying, on
     `text` (ids that occur in the text, and at least {LEAST}), on its most frequent ones, and on
     `all` ids that are not special. All else in this book is measured on `{asked.token_pool}`.
     Tokens of a block are all different where the pool has as many as a block; then a perfect
@@ -552,7 +553,7 @@ def copying_loss(heads, lines, necessity):
     ablation_strip(
         views.loss_rises(necessity),
         ("change of the loss on the second copy, nats per token", "ablated by"),
-        f"Without {', '.join(map(str, heads.copiers))}, the loss rises by {lines['together']}",
+        f"Without {in_words(heads.copiers)}, the loss rises by {lines['together']}",
         "Change of the loss on the second copy with 95 % intervals over sequences: each induction "
         "head alone, all together, and random sets of other heads in the same layers.",
     )

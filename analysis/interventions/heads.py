@@ -16,6 +16,9 @@ from analysis.models.files.card import ModelCard
 MAX_PICTURED = 64
 """Models with more heads keep pictures of the heads that are asked for only."""
 
+NAMED = 4
+"""Heads that a sentence names, at most."""
+
 
 class Head(NamedTuple):
     """A query head; layers and heads count from 0."""
@@ -64,6 +67,13 @@ def parse_heads(names: Sequence[str], card: ModelCard) -> tuple[Head, ...]:
             f"{card.name}, got {name!r}; write them as L1H4,L2H0"
         )
     return tuple(found)
+
+
+def in_words(heads: Sequence[Head]) -> str:
+    """Heads by name for a sentence: of many the first few, and how many more there are."""
+    more = len(heads) - NAMED
+    names = ", ".join(map(str, heads[:NAMED] if more > 0 else heads))
+    return f"{names} and {more} more" if more > 0 else names
 
 
 def heads_of(card: ModelCard) -> tuple[Head, ...]:

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from analysis.interventions import Head
+from analysis.interventions.heads import in_words
 from analysis.questions.verdicts.head_sets import set_null
 from analysis.questions.verdicts.judgement import Bar, Evidence, Judgement, Statement
 from analysis.questions.verdicts.variants import weakest
@@ -54,7 +55,7 @@ class CircuitClaims(Judgement):
     Heads are chosen on the even sequences of the scores and judged on sequences drawn apart.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     chapter: ClassVar[str] = "02_induction_circuit"
 
     text: Evidence
@@ -144,7 +145,9 @@ class CircuitClaims(Judgement):
         previous, copier = self.heads.previous, self.heads.copiers[0]
         own = -_score_changes(self.paths, f"path resample {previous} -> {copier}.k", copier)
         others = self.paths["ablations"].filter(
-            family="layer_matched", method="resample", receiver=f"{copier}.k"
+            pl.col("family").is_in(["layer_matched", "other_path"]),
+            method="resample",
+            receiver=f"{copier}.k",
         )
         drops = {
             head: -_score_changes(self.paths, name, copier)
@@ -152,7 +155,7 @@ class CircuitClaims(Judgement):
         }
         said = Statement(
             claim="key_path_specific",
-            statement=f"No other head of its layer serves the keys of {copier} as {previous} does, "
+            statement=f"No other head below it serves the keys of {copier} as {previous} does, "
             f"without which the induction score falls by at least {BY_PATH:g}",
             statistic="fall of the induction score when the keys alone see another block's "
             "contribution",
@@ -213,7 +216,7 @@ class CircuitClaims(Judgement):
         random = np.array([*sets.values()]).reshape(len(sets), -1)
         said = Statement(
             claim="copiers_needed",
-            statement=f"Copying needs {', '.join(map(str, self.heads.copiers))}: the loss on the "
+            statement=f"Copying needs {in_words(self.heads.copiers)}: the loss on the "
             f"second copy rises by at least {COPYING:g} nats per token, and by more than for as "
             "many heads outside the circuit that do not lie upstream of it, when they are ablated "
             f"together ({method})",

@@ -27,8 +27,8 @@ from .passes import Start
 MIN_SCORE = 0.2
 """Mean attention to the target from which a head counts as an induction head beside the first."""
 
-MAX_COPIERS = 3
-"""How many induction heads are tested at most."""
+MAX_RECEIVERS = 3
+"""Induction heads into which paths are followed, at most."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def circuit_heads(text: Evidence, induction: Evidence) -> CircuitHeads:
         )
     first = copying[0][0]
     previous = next(head for head in _previous_token_heads(text) if head.layer < first.layer)
-    others = [head for head, mean in copying[1:MAX_COPIERS] if mean > MIN_SCORE]
+    others = [head for head, mean in copying[1:] if mean > MIN_SCORE]
     return CircuitHeads(previous, (first, *(h for h in others if h.layer > previous.layer)))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
@@ -17,7 +17,7 @@ from analysis.studies.atlas.study import AtlasStudy
 
 from .claims import FIGURES, CircuitClaims
 from .composition import Composition
-from .heads import CircuitHeads, circuit_heads
+from .heads import MAX_RECEIVERS, CircuitHeads, circuit_heads
 from .necessity import CircuitNecessity
 from .path_patching import PathPatching
 from .second_copy import SecondCopy
@@ -56,7 +56,8 @@ class CircuitStudy(Study[None]):
 
     def path_patching(self, text: Evidence, induction: Evidence) -> PathPatching:
         """Into which input of an induction head an earlier head's contribution matters."""
-        return PathPatching(**self._circuit(circuit_heads(text, induction)))
+        heads = circuit_heads(text, induction)
+        return PathPatching(**self._circuit(replace(heads, copiers=heads.copiers[:MAX_RECEIVERS])))
 
     def second_copy(self) -> SecondCopy:
         """Where heads look from the second copy, and which token they raise."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.interventions import Head, Method
+from analysis.interventions.heads import in_words
 from analysis.questions.verdicts.judgement import Bar
 
 from .conditions import OTHER_HEADS, OTHER_VALUE
@@ -73,9 +74,6 @@ quarter of the square. The control are queries at the same places that all have 
 
 COPIER = 0.4
 """Only heads with this induction score are at work where there is something to copy."""
-
-NAMED = 4
-"""Heads that a sentence names, the strongest first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,8 +261,7 @@ def _effect_findings(measured: Measured) -> list[Finding]:
 def _resting_findings(measured: Measured) -> list[Finding]:
     """Do copying heads look at the sink when they have nothing to copy, and then do nothing?"""
     heads = measured.copiers(COPIER)
-    beside = f" and {len(heads) - NAMED} more" if len(heads) > NAMED else ""
-    names = f"{', '.join(map(str, heads[:NAMED]))}{beside}"
+    names = in_words(heads)
     if (strongest := measured.ranked[0])[1] < COPIER:
         names = f"there are none: {strongest[0]} has the largest, {strongest[1]:.2f}"
     who = f"Heads with an induction score of at least {COPIER} on the even sequences ({names})"
