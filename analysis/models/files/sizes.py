@@ -18,9 +18,19 @@ _SIZES = {
 }
 _STANDARD = ("num_hidden_layers", "num_attention_heads", "hidden_size", "vocab_size")
 """What classes of configurations answer to, whatever they call a size."""
-_POSITIONS = ("max_position_embeddings", "n_positions", "seq_length")
+_POSITIONS = (
+    *("max_position_embeddings", "n_positions", "max_seq_len", "max_target_positions"),
+    "seq_length",
+)
 _NO_LIMIT = 2048
 """Context of a model that names none, since its positions are slopes."""
+_SHORTEST = 2
+"""Context in which anything can be predicted from a token before."""
+BEHIND_PADDING = {
+    *("camembert", "data2vec-text", "roberta", "roberta-prelayernorm", "xlm-roberta"),
+    *("xlm-roberta-xl", "xmod"),
+}
+"""Types whose first token has the position behind the padding token's id."""
 _OF_HEADS = ("head_dim", "num_key_value_heads")
 _DECODERS = ("text_config", "llm_config", "language_config", "decoder")
 """What configurations of several models in one call that of the text decoder."""
@@ -62,7 +72,9 @@ def sizes_of(config: Mapping[str, Any], folder: Path, n_params: int) -> dict[str
     text = text_settings(config)
     wanted = [
         *_SIZES.values(),
-        *(() if text is config else [*((n,) for n in _OF_HEADS), _POSITIONS]),
+        _POSITIONS,
+        *(() if text is config else ((name,) for name in _OF_HEADS)),
+        *([("pad_token_id",)] if _is_behind_padding(text) else []),
     ]
     if not all(any(text.get(key) is not None for key in keys) for keys in wanted):
         text = _with_defaults(config, folder)
@@ -78,7 +90,7 @@ def sizes_of(config: Mapping[str, Any], folder: Path, n_params: int) -> dict[str
     sizes |= {
         "d_head": _first(told, ("head_dim",), folder),
         "n_kv_heads": _first(told, ("num_key_value_heads",), folder),
-        "n_ctx": next((text[k] for k in _POSITIONS if _is_size(text.get(k))), _NO_LIMIT),
+        "n_ctx": _n_ctx(text, folder),
     }
     apart = any(text.get(name) and part in name for name in text for part in _WIDTHS)
     for whole, parts, divides in (
@@ -92,6 +104,25 @@ def sizes_of(config: Mapping[str, Any], folder: Path, n_params: int) -> dict[str
             )
     by_layer = heads_by_layer(folder, text, sizes["n_layers"], n_heads)
     return {**sizes, "n_heads": max(by_layer), "heads_by_layer": by_layer}
+
+
+def _n_ctx(text: Mapping[str, Any], folder: Path) -> int:
+    """How many positions can be run: fewer than are named where those of padding come first."""
+    key = next((key for key in _POSITIONS if _is_size(text.get(key))), None)
+    named = _NO_LIMIT if key is None else text[key]
+    pad = text.get("pad_token_id")
+    before = pad + 1 if _is_behind_padding(text) and type(pad) is int else 0
+    if named - before < _SHORTEST:
+        raise UserError(
+            f"expected at least {_SHORTEST} positions in {_place(folder)}, got {key} {named}"
+            f"{f' and pad_token_id {pad}, behind which they begin' if before else ''}; "
+            "copy the folder again"
+        )
+    return named - before
+
+
+def _is_behind_padding(text: Mapping[str, Any]) -> bool:
+    return text.get("model_type") in BEHIND_PADDING
 
 
 def _with_defaults(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
