@@ -142,6 +142,7 @@ def test_shards_of_a_distributed_training_are_refused(copy_of):
         ),
         ({"quantization_config": {"quant_method": "fp8"}}, "quantization_config ('fp8')"),
         ({"return_dict": False}, "without return_dict"),
+        ({"return_dict": None}, "without return_dict"),
         ({"use_return_dict": False}, "without use_return_dict"),
         ({"transformers_weights": "other.safetensors"}, "without transformers_weights"),
         ({"intermediate_size": "64"}, "as intermediate_size"),
@@ -151,6 +152,7 @@ def test_shards_of_a_distributed_training_are_refused(copy_of):
         ({"intermediate_size": 10**12}, "as intermediate_size"),
         ({"vision_config": {"num_labels": 10**12}}, "as num_labels"),
         ({"hidden_size": 1e12}, "as hidden_size"),
+        ({"query_pre_attn_scalar": -4}, "above 0 as query_pre_attn_scalar"),
     ],
 )
 def test_values_that_cannot_be_are_named_before_weights_are_read(copy_of, change, said):

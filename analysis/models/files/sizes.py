@@ -43,7 +43,11 @@ _MOST_LABELS = 2**20
 _SIZE = re.compile(
     r"(num|n|d)_.*|.*_(num|n|d)_.*|(.*_)?(size|dim|heads?|layers?|positions|embeddings|inner|window)"
 )
-_NUMBER = re.compile(r"(.*_)?(rank|eps|epsilon|theta|factor|scale|multiplier|softcapping|freq)")
+_NUMBER = re.compile(
+    r"(.*_)?(rank|eps|epsilon|theta|factor|scale|scalar|multiplier|softcapping|freq)"
+)
+_ROOTED = "query_pre_attn_scalar"
+"""A number of which the root is taken."""
 _OUTPUTS = ("return_dict", "use_return_dict")
 
 
@@ -154,8 +158,8 @@ def check_values(config: Mapping[str, Any], folder: Path) -> None:
         folder: Where it is, for messages.
 
     Raises:
-        UserError: Text or more than 2^31 where a size belongs, outputs that are switched off,
-            weights elsewhere, or in a format of integers.
+        UserError: Text or more than 2^31 where a size belongs, nothing to take a root of, outputs
+            that are switched off, weights elsewhere, or in a format of integers.
     """
     if config.get("quantization_config"):
         said = config["quantization_config"]
@@ -165,7 +169,7 @@ def check_values(config: Mapping[str, Any], folder: Path) -> None:
             f"({short(method)}); use the model's weights in bfloat16 or a GGUF file"
         )
     for name, value in config.items():
-        off = name in _OUTPUTS and value is False
+        off = name in _OUTPUTS and not value
         if off or (name == "transformers_weights" and value):
             raise UserError(
                 f"expected a configuration without {name}, {_place(folder)} has it as "
@@ -173,6 +177,11 @@ def check_values(config: Mapping[str, Any], folder: Path) -> None:
             )
     for name, value in _numbers(config):
         is_size = _SIZE.fullmatch(name) is not None
+        if name == _ROOTED and isinstance(value, (int, float)) and value <= 0:
+            raise UserError(
+                f"expected a number above 0 as {name} in {_place(folder)}, got {short(value)}; "
+                "correct it there"
+            )
         most = _MOST_LABELS if name == "num_labels" else _LARGEST
         too_large = is_size and isinstance(value, (int, float)) and value > most
         if too_large or (isinstance(value, str) and value != "auto"):
