@@ -26,10 +26,10 @@ _NO_LIMIT = 2048
 """Context of a model that names none, since its positions are slopes."""
 _SHORTEST = 2
 """Context in which anything can be predicted from a token before."""
-BEHIND_PADDING = {
+BEHIND_PADDING = (
     *("camembert", "data2vec-text", "roberta", "roberta-prelayernorm", "xlm-roberta"),
     *("xlm-roberta-xl", "xmod"),
-}
+)
 """Types whose first token has the position behind the padding token's id."""
 _OF_HEADS = ("head_dim", "num_key_value_heads")
 _DECODERS = ("text_config", "llm_config", "language_config", "decoder")
