@@ -89,8 +89,10 @@ def sizes_of(config: Mapping[str, Any], folder: Path, n_params: int) -> dict[str
             "copy the folder again"
         )
     n_heads, d_model = sizes["n_heads"], sizes["d_model"]
-    derived = {"head_dim": d_model // n_heads, "num_key_value_heads": n_heads}
-    told = {**derived, **{key: text[key] for key in derived if text.get(key)}}
+    told = {
+        "head_dim": text.get("head_dim") or d_model // n_heads,
+        "num_key_value_heads": _key_heads(text) or n_heads,
+    }
     sizes |= {
         "d_head": _first(told, ("head_dim",), folder),
         "n_kv_heads": _first(told, ("num_key_value_heads",), folder),
@@ -108,6 +110,13 @@ def sizes_of(config: Mapping[str, Any], folder: Path, n_params: int) -> dict[str
             )
     by_layer = heads_by_layer(folder, text, sizes["n_layers"], n_heads)
     return {**sizes, "n_heads": max(by_layer), "heads_by_layer": by_layer}
+
+
+def _key_heads(text: Mapping[str, Any]) -> Any:
+    """Heads of keys and values, where a configuration has fewer of them than of queries."""
+    if text.get("new_decoder_architecture"):
+        return text.get("num_kv_heads")
+    return 1 if text.get("multi_query") else text.get("num_key_value_heads")
 
 
 def _n_ctx(text: Mapping[str, Any], folder: Path) -> int:
