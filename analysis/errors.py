@@ -14,6 +14,10 @@ def printable(text: str) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """What an error of another library says, up to 200 characters of its first line."""
+    """What an error of another library says: up to 200 characters of its first line.
+
+    A line that ends with a colon is said together with the next.
+    """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:200] if lines else type(error).__name__
+    said = " ".join(lines[: 2 if lines[0].endswith(":") else 1]) if lines else ""
+    return said[:200] or type(error).__name__

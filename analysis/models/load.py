@@ -24,6 +24,7 @@ from .parts.holds import Holds, measured
 from .parts.linear import Linear, with_products
 from .parts.look import SHORT, hidden_of, probe, reaches, shown_logits
 from .parts.own_attention import attend
+from .parts.stock import ran
 from .placement import AUTO, fetched, spread
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ def instrument(net: PreTrainedModel, card: ModelCard) -> Model:
     tokens = probe(card).to(next(net.parameters()).device)
     switch(net, "eager")
     found = anatomy(net, tokens[:, :SHORT], card.architecture)
-    stock = shown_logits(net, found.unembedding, tokens)
+    stock = ran(lambda: shown_logits(net, found.unembedding, tokens), card.architecture)
     _without_padding(found.unembedding, stock.shape[-1], card)
     if any(map(asks_interface, found.blocks)):
         switch(net, NAME)

@@ -1,6 +1,8 @@
 """Models as transformers makes them, which learns of our attention function here."""
 
 import re
+from collections.abc import Mapping
+from logging import Filter, LogRecord
 from math import isinf
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from transformers import (
     GgufConfig,
     PreTrainedConfig,
     PreTrainedModel,
+    modeling_utils,
 )
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
 from transformers.models.auto.modeling_auto import (
@@ -32,6 +35,9 @@ from .files.card import ModelCard
 from .llama_simple_mlp import LlamaSimpleMLPConfig, LlamaSimpleMLPForCausalLM
 from .parts.anatomy import attending
 
+_REFUSED = re.compile("MISSING|MISMATCH")
+_BESIDE = re.compile(r"bias|weight\w*|scales?")
+"""What stands beside a weight and changes what it does."""
 _HEADS = ("num_heads", "num_attention_heads", "n_heads", "num_q_heads", "n_head")
 
 
@@ -119,24 +125,60 @@ def weighed(card: ModelCard) -> tuple[PreTrainedModel, list[str]]:
     if file is None:
         config = AutoConfig.from_pretrained(card.folder, trust_remote_code=False)
         kind = _class_of(config, card.architecture)
-    found: Any = kind.from_pretrained(
+    net, info = kind.from_pretrained(
         card.folder if file is None else file.parent,
         dtype=torch.float32,
         attn_implementation="eager",
         trust_remote_code=False,
         output_loading_info=True,
+        ignore_mismatched_sizes=True,  # they are refused below
         **where,
     )
-    net, missing = found[0], sorted(found[1]["missing_keys"])
-    beyond = [key for key in found[1]["unexpected_keys"] if _layer(key) >= card.n_layers]
-    if beyond:
-        raise UserError(
-            f"expected weights of {card.n_layers} layers in {card.folder}, found "
-            f"{min(beyond)}; copy the folder again"
-        )
+    _check_used(net, info, card)
+    missing = sorted(info["missing_keys"])
     if file is not None:
         _check_whole(net, card.n_params, file)
     return net, missing
+
+
+class _Others(Filter):
+    """What transformers says, but for tables of weights that are missing or have other shapes."""
+
+    def filter(self, record: LogRecord) -> bool:
+        """Whether it is said: those we refuse, in a line."""
+        return not _REFUSED.search(record.getMessage())
+
+
+def _check_used(net: nn.Module, info: Mapping[str, Any], card: ModelCard) -> None:
+    """Make sure that weights have the model's shapes, and that it reads all that belong to it.
+
+    What belongs to none of its modules is not a part of what is computed: heads for other tasks,
+    encoders of pictures, layers that guess ahead, masks and frequencies of old checkpoints.
+
+    Raises:
+        UserError: One has another shape, belongs to a layer that the model has not, or stands
+            beside a weight that it has, such as a bias or a scale.
+    """
+    if info["mismatched_keys"]:
+        name, found, expected = min(info["mismatched_keys"])
+        raise UserError(
+            f"expected weights that fit {card.architecture}, such as {name} {tuple(expected)}, "
+            f"found {tuple(found)} in {card.folder}; copy the folder again"
+        )
+    modules = dict(net.named_modules())
+    for name in sorted(info["unexpected_keys"]):
+        if _layer(name) >= card.n_layers:
+            raise UserError(
+                f"expected weights of {card.n_layers} layers in {card.folder}, found {name}; "
+                "copy the folder again"
+            )
+        place, _, part = name.rpartition(".")
+        own = list(modules[place].parameters(recurse=False)) if place in modules else []
+        if own and _BESIDE.fullmatch(part):
+            raise UserError(
+                f"expected weights that {card.architecture} reads, its config.json in "
+                f"{card.folder} leaves no place for {name}; correct it, or copy the folder again"
+            )
 
 
 def _layer(name: str) -> int:
@@ -169,5 +211,6 @@ def switch(net: PreTrainedModel, implementation: str) -> None:
     net.set_attn_implementation(implementation)
 
 
+logging.get_logger(modeling_utils.__name__).addFilter(_Others())
 AttentionInterface.register(NAME, attention)
 AttentionMaskInterface.register(NAME, eager_mask)

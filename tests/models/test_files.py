@@ -121,10 +121,13 @@ def test_what_float64_weights_lose_is_measured_and_said(copy_of):
         load_model(str(folder))
 
 
-def test_numbers_without_their_scales_are_refused(copy_of):
+@pytest.mark.parametrize(
+    ("dtype", "said"), [(torch.float8_e4m3fn, "F8_E4M3"), (torch.int8, "I8"), (torch.bool, "BOOL")]
+)
+def test_numbers_without_their_scales_are_refused(copy_of, dtype, said):
     folder = copy_of("llama")
-    rewrite(folder, lambda t: t.to(torch.float8_e4m3fn))
-    assert "is F8_E4M3, which needs scales of its format" in refusal(folder)
+    rewrite(folder, lambda t: t.to(dtype))
+    assert f"is {said}, which needs scales of its format" in refusal(folder)
 
 
 def test_shards_of_a_distributed_training_are_refused(copy_of):
@@ -142,6 +145,7 @@ def test_shards_of_a_distributed_training_are_refused(copy_of):
         ),
         ({"quantization_config": {"quant_method": "fp8"}}, "quantization_config ('fp8')"),
         ({"return_dict": False}, "without return_dict"),
+        ({"return_dict": None}, "without return_dict"),
         ({"use_return_dict": False}, "without use_return_dict"),
         ({"transformers_weights": "other.safetensors"}, "without transformers_weights"),
         ({"intermediate_size": "64"}, "as intermediate_size"),
@@ -151,6 +155,7 @@ def test_shards_of_a_distributed_training_are_refused(copy_of):
         ({"intermediate_size": 10**12}, "as intermediate_size"),
         ({"vision_config": {"num_labels": 10**12}}, "as num_labels"),
         ({"hidden_size": 1e12}, "as hidden_size"),
+        ({"query_pre_attn_scalar": -4}, "above 0 as query_pre_attn_scalar"),
     ],
 )
 def test_values_that_cannot_be_are_named_before_weights_are_read(copy_of, change, said):
@@ -170,6 +175,9 @@ def test_values_that_cannot_be_are_named_before_weights_are_read(copy_of, change
         ("llama", {"num_attention_heads": 0}, "found 0 as num_attention_heads"),
         ("llama", {"num_hidden_layers": 2.0}, "found 2.0 as num_hidden_layers"),
         ("llama", {"vocab_size": 2**30}, "sizes that fit the"),
+        ("llama", {"layer_types": 3}, "names as layer_types in the configuration"),
+        ("llama", {"layer_types": [["full_attention"], []]}, "got a list of 2"),
+        ("llama", {"layer_types": ["no", "such"]}, "ValueError: The `layer_types` entries must be"),
     ],
 )
 def test_sizes_that_do_not_fit_are_named(copy_of, name, change, said):

@@ -10,6 +10,10 @@ from safetensors.torch import load_file, save_file
 from analysis.models.files.card import read_card, tensors_hash
 from analysis.models.load import load_model
 
+from .zoo.build import build, save
+
+FUSED = ("query_key_value.weight", "c_attn.weight")
+
 
 @pytest.fixture
 def folder(saved, tmp_path):
@@ -119,6 +123,28 @@ def test_buffers_of_old_checkpoints_are_not_parameters(saved, tmp_path):
     before = read_card(str(folder)).n_params
     rewrite(folder, lambda t: t.update({"transformer.h.0.attn.bias": torch.ones(1, 1, 64, 64)}))
     assert read_card(str(folder)).n_params == before
+
+
+FALCON = {"multi_query": False, "num_kv_heads": 2}
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("falcon", {"multi_query": True, "num_kv_heads": 2}),
+        ("falcon", FALCON),
+        ("falcon", FALCON | {"new_decoder_architecture": True}),
+        ("falcon", FALCON | {"new_decoder_architecture": True, "multi_query": True}),
+        ("gpt_bigcode", {"multi_query": True}),
+        ("gpt_bigcode", {"multi_query": False}),
+    ],
+)
+def test_the_heads_of_keys_on_the_card_are_those_of_the_weights(name, changes, tmp_path):
+    """Of one matrix with a part for each head of queries, keys and values."""
+    net = build(name, changes)
+    card = read_card(str(save(net, tmp_path)))
+    fused = next(w for key, w in net.named_parameters() if key.endswith(FUSED))
+    assert max(fused.shape) == (card.n_heads + 2 * card.n_kv_heads) * card.d_head
 
 
 def test_the_row_of_the_table_holds_what_names_a_model(saved):

@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from analysis.errors import UserError, reason
+from analysis.settings import short
+
 _VARIES = re.compile(
     r"layers?_block|block_type|attn_layer|full_attn|full_attention|hybrid|mamba|ssm|conv|linear_"
     r"|per_layer|swa_num|recurrent|lightning|lru|kda|delta"
@@ -26,11 +29,29 @@ def heads_by_layer(
         config: Of its text decoder.
         n_layers: How many layers it has.
         n_heads: How many heads one has that attends.
+
+    Raises:
+        UserError: Its kinds are no names, or no model can be built as the configuration says.
     """
     kinds = config.get("layer_types")
+    if kinds is not None and not _are_names(kinds):
+        raise UserError(
+            f"expected a list of names as layer_types in the configuration in {folder}, got "
+            f"{short(kinds)}; copy the folder again"
+        )
     plain = kinds is None or set(kinds) <= _ATTENDS
     if plain and not any(map(_VARIES.search, config)):
         return (n_heads,) * n_layers
     from analysis.models.network import built_heads  # noqa: PLC0415 - imports transformers
 
-    return built_heads(folder, n_layers, n_heads)
+    try:
+        return built_heads(folder, n_layers, n_heads)
+    except Exception as error:  # what a config can say wrong raises errors of many kinds
+        raise UserError(
+            f"expected a model that can be built as the configuration in {folder} says, "
+            f"transformers cannot: {reason(error)}; correct it or copy the folder again"
+        ) from None
+
+
+def _are_names(kinds: object) -> bool:
+    return isinstance(kinds, (list, tuple)) and all(isinstance(kind, str) for kind in kinds)

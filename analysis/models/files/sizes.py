@@ -18,9 +18,19 @@ _SIZES = {
 }
 _STANDARD = ("num_hidden_layers", "num_attention_heads", "hidden_size", "vocab_size")
 """What classes of configurations answer to, whatever they call a size."""
-_POSITIONS = ("max_position_embeddings", "n_positions", "seq_length")
+_POSITIONS = (
+    *("max_position_embeddings", "n_positions", "max_seq_len", "max_target_positions"),
+    "seq_length",
+)
 _NO_LIMIT = 2048
 """Context of a model that names none, since its positions are slopes."""
+_SHORTEST = 2
+"""Context in which anything can be predicted from a token before."""
+BEHIND_PADDING = (
+    *("camembert", "data2vec-text", "roberta", "roberta-prelayernorm", "xlm-roberta"),
+    *("xlm-roberta-xl", "xmod"),
+)
+"""Types whose first token has the position behind the padding token's id."""
 _OF_HEADS = ("head_dim", "num_key_value_heads")
 _DECODERS = ("text_config", "llm_config", "language_config", "decoder")
 """What configurations of several models in one call that of the text decoder."""
@@ -33,7 +43,11 @@ _MOST_LABELS = 2**20
 _SIZE = re.compile(
     r"(num|n|d)_.*|.*_(num|n|d)_.*|(.*_)?(size|dim|heads?|layers?|positions|embeddings|inner|window)"
 )
-_NUMBER = re.compile(r"(.*_)?(rank|eps|epsilon|theta|factor|scale|multiplier|softcapping|freq)")
+_NUMBER = re.compile(
+    r"(.*_)?(rank|eps|epsilon|theta|factor|scale|scalar|multiplier|softcapping|freq)"
+)
+_ROOTED = "query_pre_attn_scalar"
+"""A number of which the root is taken."""
 _OUTPUTS = ("return_dict", "use_return_dict")
 
 
@@ -62,7 +76,9 @@ def sizes_of(config: Mapping[str, Any], folder: Path, n_params: int) -> dict[str
     text = text_settings(config)
     wanted = [
         *_SIZES.values(),
-        *(() if text is config else [*((n,) for n in _OF_HEADS), _POSITIONS]),
+        _POSITIONS,
+        *(() if text is config else ((name,) for name in _OF_HEADS)),
+        *([("pad_token_id",)] if _is_behind_padding(text) else []),
     ]
     if not all(any(text.get(key) is not None for key in keys) for keys in wanted):
         text = _with_defaults(config, folder)
@@ -73,12 +89,14 @@ def sizes_of(config: Mapping[str, Any], folder: Path, n_params: int) -> dict[str
             "copy the folder again"
         )
     n_heads, d_model = sizes["n_heads"], sizes["d_model"]
-    derived = {"head_dim": d_model // n_heads, "num_key_value_heads": n_heads}
-    told = {**derived, **{key: text[key] for key in derived if text.get(key)}}
+    told = {
+        "head_dim": text.get("head_dim") or d_model // n_heads,
+        "num_key_value_heads": _key_heads(text) or n_heads,
+    }
     sizes |= {
         "d_head": _first(told, ("head_dim",), folder),
         "n_kv_heads": _first(told, ("num_key_value_heads",), folder),
-        "n_ctx": next((text[k] for k in _POSITIONS if _is_size(text.get(k))), _NO_LIMIT),
+        "n_ctx": _n_ctx(text, folder),
     }
     apart = any(text.get(name) and part in name for name in text for part in _WIDTHS)
     for whole, parts, divides in (
@@ -92,6 +110,32 @@ def sizes_of(config: Mapping[str, Any], folder: Path, n_params: int) -> dict[str
             )
     by_layer = heads_by_layer(folder, text, sizes["n_layers"], n_heads)
     return {**sizes, "n_heads": max(by_layer), "heads_by_layer": by_layer}
+
+
+def _key_heads(text: Mapping[str, Any]) -> Any:
+    """Heads of keys and values, where a configuration has fewer of them than of queries."""
+    if text.get("new_decoder_architecture"):
+        return text.get("num_kv_heads")
+    return 1 if text.get("multi_query") else text.get("num_key_value_heads")
+
+
+def _n_ctx(text: Mapping[str, Any], folder: Path) -> int:
+    """How many positions can be run: fewer than are named where those of padding come first."""
+    key = next((key for key in _POSITIONS if _is_size(text.get(key))), None)
+    named = _NO_LIMIT if key is None else text[key]
+    pad = text.get("pad_token_id")
+    before = pad + 1 if _is_behind_padding(text) and type(pad) is int else 0
+    if named - before < _SHORTEST:
+        raise UserError(
+            f"expected at least {_SHORTEST} positions in {_place(folder)}, got {key} {named}"
+            f"{f' and pad_token_id {pad}, behind which they begin' if before else ''}; "
+            "copy the folder again"
+        )
+    return named - before
+
+
+def _is_behind_padding(text: Mapping[str, Any]) -> bool:
+    return text.get("model_type") in BEHIND_PADDING
 
 
 def _with_defaults(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -123,8 +167,8 @@ def check_values(config: Mapping[str, Any], folder: Path) -> None:
         folder: Where it is, for messages.
 
     Raises:
-        UserError: Text or more than 2^31 where a size belongs, outputs that are switched off,
-            weights elsewhere, or in a format of integers.
+        UserError: Text or more than 2^31 where a size belongs, nothing to take a root of, outputs
+            that are switched off, weights elsewhere, or in a format of integers.
     """
     if config.get("quantization_config"):
         said = config["quantization_config"]
@@ -134,7 +178,7 @@ def check_values(config: Mapping[str, Any], folder: Path) -> None:
             f"({short(method)}); use the model's weights in bfloat16 or a GGUF file"
         )
     for name, value in config.items():
-        off = name in _OUTPUTS and value is False
+        off = name in _OUTPUTS and not value
         if off or (name == "transformers_weights" and value):
             raise UserError(
                 f"expected a configuration without {name}, {_place(folder)} has it as "
@@ -142,6 +186,11 @@ def check_values(config: Mapping[str, Any], folder: Path) -> None:
             )
     for name, value in _numbers(config):
         is_size = _SIZE.fullmatch(name) is not None
+        if name == _ROOTED and isinstance(value, (int, float)) and value <= 0:
+            raise UserError(
+                f"expected a number above 0 as {name} in {_place(folder)}, got {short(value)}; "
+                "correct it there"
+            )
         most = _MOST_LABELS if name == "num_labels" else _LARGEST
         too_large = is_size and isinstance(value, (int, float)) and value > most
         if too_large or (isinstance(value, str) and value != "auto"):

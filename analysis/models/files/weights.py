@@ -20,6 +20,8 @@ LARGEST_INDEX = 64 * 2**20
 _DISTRIBUTED = "shard-?????-model-?????-of-?????.safetensors"
 _PACKED = ("F8_", "F6_", "F4")
 """Numbers that mean nothing without scales that lie beside them."""
+_FLOATS = ("F", "BF")
+"""What types of weights begin with; buffers may be whole numbers."""
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -93,13 +95,14 @@ def tensors(files: Iterable[Path]) -> Iterator[tuple[str, int, tuple[Path, int, 
             header: dict[str, Any] = json.loads(file.read(length))
         header.pop("__metadata__", None)
         for tensor, info in header.items():
-            if info["dtype"].startswith(_PACKED):
+            is_weight, kind = tensor.endswith(".weight"), info["dtype"]
+            if kind.startswith(_PACKED) or (is_weight and not kind.startswith(_FLOATS)):
                 raise UserError(
-                    f"expected float weights, {tensor} in {path} is {info['dtype']}, which needs "
+                    f"expected float weights, {tensor} in {path} is {kind}, which needs "
                     "scales of its format; use the model's weights in bfloat16 or a GGUF file"
                 )
             begin, end = (8 + length + offset for offset in info["data_offsets"])
-            label = f"{tensor} {info['dtype']} {info['shape']}"
+            label = f"{tensor} {kind} {info['shape']}"
             yield label, prod(info["shape"]), (path, begin, end)
 
 

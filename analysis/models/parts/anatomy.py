@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from analysis.errors import UserError
 
+from .stock import ran
+
 _INTERFACE, _SOFTMAX = "ALL_ATTENTION_FUNCTIONS", "oftmax("
 """What the source of an attention module has, if it asks the interface or computes by itself."""
 
@@ -70,7 +72,7 @@ def anatomy(net: nn.Module, tokens: Int[Tensor, "row pos"], architecture: str) -
         Its parts.
 
     Raises:
-        UserError: It has no such parts; the error says which.
+        UserError: It cannot be run, or has no such parts; the error says which.
     """
 
     def refusal(expected: str, got: str) -> UserError:
@@ -79,7 +81,7 @@ def anatomy(net: nn.Module, tokens: Int[Tensor, "row pos"], architecture: str) -
     head: Any = getattr(net, "get_output_embeddings")()  # noqa: B009 - of any PreTrainedModel
     if not isinstance(head, nn.Linear):
         raise refusal("logits that are one product with an unembedding", "has no such product")
-    started, calls = _watched(net, tokens)
+    started, calls = _watched(net, tokens, architecture)
     stacks = [list(m.children()) for m in net.modules() if _is_stack(m, started)]
     if not stacks:
         raise refusal(
@@ -166,7 +168,9 @@ def _is_stack(module: nn.Module, started: Sequence[nn.Module]) -> bool:
     )
 
 
-def _watched(net: nn.Module, tokens: Int[Tensor, "row pos"]) -> tuple[list[nn.Module], list[_Call]]:
+def _watched(
+    net: nn.Module, tokens: Int[Tensor, "row pos"], architecture: str
+) -> tuple[list[nn.Module], list[_Call]]:
     """Modules in the order in which they were called, and calls in which they answered."""
     started: list[nn.Module] = []
     calls: list[_Call] = []
@@ -184,7 +188,7 @@ def _watched(net: nn.Module, tokens: Int[Tensor, "row pos"]) -> tuple[list[nn.Mo
         for module in net.modules():
             hooks.callback(module.register_forward_pre_hook(start, with_kwargs=True).remove)
             hooks.callback(module.register_forward_hook(end, with_kwargs=True).remove)
-        net(tokens, use_cache=False)
+        ran(lambda: net(tokens, use_cache=False).logits, architecture)
     return started, calls
 
 

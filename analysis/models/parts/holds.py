@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from analysis.attention import Site, Taps, Where, edit_z_late
@@ -83,7 +83,7 @@ def measured(
         return UserError(f"expected {expected}, {card.architecture} {got}; choose another model")
 
     attend = [i for i, block in enumerate(found.blocks) if block.attention is not None]
-    _check_equal(net, found, tokens, stock, refuse)
+    _check_equal(net, found, card, tokens, stock, refuse)
     tokens = tokens[:, :SHORT]
     look = Look(net, found, tokens)
     fast = look.logits(Taps())
@@ -94,11 +94,11 @@ def measured(
     heads = tuple(look.z[i].shape[1] if i in look.z else 0 for i in range(len(found.blocks)))
     if heads != card.heads_by_layer:
         raise refuse(f"{card.heads_by_layer} heads in its layers", f"shows {heads}")
+    _check_slices(look, attend, refuse)
     changed = tokens.clone()
     changed[:, -1] = tokens[:, 0]
     if off(look.logits(Taps(), changed)[:, :-1], fast[:, :-1]) > TOLERANCE:
         raise refuse("predictions from earlier tokens only", "lets later tokens change them")
-    _check_slices(look, attend, refuse)
     for layer in attend:
         block = found.blocks[layer]
         if not plain[layer] and block.attention is not None and block.projection is not None:
@@ -107,7 +107,7 @@ def measured(
 
 
 def _check_equal(
-    net: nn.Module, found: Anatomy, tokens: Tensor, stock: Tensor, refuse: Any
+    net: nn.Module, found: Anatomy, card: ModelCard, tokens: Tensor, stock: Tensor, refuse: Any
 ) -> None:
     """Make sure that both ways through our attention give the stock's logits, and look back only.
 
@@ -138,6 +138,9 @@ def _check_equal(
     if n_keys != n_pos:
         raise refuse("one key for each token", f"has {n_keys} keys for {n_pos} tokens")
     if any(ahead):
+        for key, value in leaves(card.config):
+            if "window" in key and type(value) is int and value < 1:  # it hides every token
+                raise refuse("windows of at least one token", f"has one of {value} as {key}")
         raise refuse("patterns that look back only", "looks ahead")
 
 
@@ -153,23 +156,32 @@ def _same(a: Tensor, b: Tensor) -> bool:
 
 
 def _check_slices(look: Look, attend: list[int], refuse: Any) -> None:
-    """Make sure that every head has a slice of what W_O reads to itself."""
+    """Make sure that every head has a slice of what W_O reads to itself.
+
+    There is nothing in it where a head is silenced, or writes nothing by itself; all else stays.
+    """
 
     def silence(_where: Where, pattern: Tensor) -> Tensor:
         silent = pattern.clone()
         silent[:, ::2] = 0
         return silent
 
-    with torch.no_grad():
-        look.logits(Taps(edits={Site.PATTERN: silence}))
+    whole = dict(look.given)
+    look.logits(Taps(edits={Site.PATTERN: silence}))
     for layer in attend:
         n_heads = look.z[layer].shape[1]
-        given = look.given[layer]
-        if given.shape[-1] % n_heads:
+        if whole[layer].shape[-1] % n_heads:
             raise refuse("as many entries for each head before W_O", "has another number")
-        rest = given.unflatten(-1, (n_heads, -1)).abs().flatten(0, -3).amax((0, -1))
-        if float(rest[::2].max()) > 0 or (n_heads > 1 and float(rest[1::2].min()) == 0):
+        speaks = look.z[layer].abs().amax((0, 2, 3)) > 0
+        before, after = (_filled(given[layer], n_heads) for given in (whole, look.given))
+        odd = torch.arange(n_heads, device=before.device) % 2 == 1
+        if bool((before & ~speaks).any()) or not torch.equal(after, before & odd):
             raise refuse("a slice of what W_O reads for each head", f"mixes heads in layer {layer}")
+
+
+def _filled(given: Tensor, n_heads: int) -> Bool[Tensor, " head"]:
+    """The slices of what W_O reads in which there is anything."""
+    return given.unflatten(-1, (n_heads, -1)).abs().flatten(0, -3).amax((0, -1)) > 0
 
 
 def _logits(look: Look, card: ModelCard, expected: Tensor, refuse: Any) -> Logits:

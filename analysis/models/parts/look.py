@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from analysis.attention import Site, Taps, Where
+from analysis.errors import UserError
 from analysis.models.files.card import ModelCard
 
 from .anatomy import Anatomy
@@ -29,7 +30,11 @@ _LONG = 512
 
 
 def probe(card: ModelCard) -> Int[Tensor, "row pos"]:
-    """Tokens to look at a model with: random ones, longer than every window that it names."""
+    """Tokens to look at a model with: random ones, longer than every window that it names.
+
+    Raises:
+        UserError: All tokens are special, or all but one: nothing could change with them.
+    """
     lengths = [
         value
         for key, value in leaves(card.config)
@@ -38,6 +43,11 @@ def probe(card: ModelCard) -> Int[Tensor, "row pos"]:
     special = {v for key, v in leaves(card.config) if "token" in key and type(v) is int}
     n_pos = min(card.n_ctx, _LONGEST, max([SHORT, *(n + _BEYOND for n in lengths)]))
     known = torch.tensor([i for i in range(min(card.vocab, 50_000)) if i not in special])
+    if len(known) < 2:
+        raise UserError(
+            f"expected at least 2 tokens that are not special, {card.name} has {len(known)} of "
+            f"{card.vocab}; choose another model"
+        )
     drawn = torch.randint(len(known), (_N_ROWS, n_pos), generator=torch.Generator().manual_seed(0))
     return known[drawn]
 
