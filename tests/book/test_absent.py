@@ -39,5 +39,14 @@ def test_a_model_of_one_layer_has_no_circuit_and_so_no_claim(tmp_path):
 
 def test_where_layers_norm_the_stream_no_direct_effects_are_shown(tmp_path):
     found = pages(tmp_path, "02,05", "openai-gpt", n_positions=512)
-    assert "Left out: direct_logit on repeated" in found["02_induction_circuit"]
     assert "Left out: direct_effect on text" in found["05_ablation_kinds"]
+
+
+def test_a_model_that_copies_nothing_says_so_and_shows_no_circuit(tmp_path):
+    """One sentence instead of charts of numbers that mean nothing."""
+    found = pages(tmp_path, "02", "gpt_neox", max_position_embeddings=512)["02_induction_circuit"]
+    assert "predicts neither a random block nor a piece of its text" in found
+    assert "unknown" not in found
+    for heading in ("Published, and ours", "Do the weights say so?", "Why not perfect?"):
+        assert heading not in found
+    assert "Which random tokens?" in found

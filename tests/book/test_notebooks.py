@@ -52,7 +52,7 @@ def test_a_notebook_keeps_its_main_guard(notebook):
 @and_lab
 def test_a_notebook_runs_as_a_script(notebook, real_book):
     done = subprocess.run(
-        [sys.executable, str(notebook)],
+        [sys.executable, str(notebook), "--", "--profile", "tiny"],
         env={**os.environ, "HEADBOOK_STORE": str(real_book.store)},
         capture_output=True,
         text=True,
