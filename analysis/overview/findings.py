@@ -14,6 +14,7 @@ from analysis.questions.verdicts.judgement import Evidence
 from analysis.studies import studies
 
 from .capabilities import ModelCheck
+from .unknown import Unknown, UnknownError
 
 
 def findings(asked: Asked, recall: Recall) -> pl.DataFrame:
@@ -72,31 +73,6 @@ def wanted(asked: Asked, known: Callable[[Question], Evidence | None]) -> list[E
         with suppress(UnknownError):
             deque(_answers(study, asked, ask), maxlen=0)
     return found
-
-
-class UnknownError(Exception):
-    """What is asked next depends on an answer that is not there yet."""
-
-
-class _UnknownRuns(tuple[str, ...]):
-    """Runs that nobody can count up."""
-
-    __slots__ = ()
-
-    def __iter__(self) -> Iterator[str]:
-        raise UnknownError
-
-
-class Unknown:
-    """Stands for an answer that is not there yet; whoever looks into it gets `UnknownError`."""
-
-    runs: tuple[str, ...] = _UnknownRuns()
-
-    def __getitem__(self, table: str, /) -> pl.DataFrame:
-        raise UnknownError
-
-    def __contains__(self, table: object, /) -> bool:
-        raise UnknownError
 
 
 def _answers(study: type[Study[Any]], asked: Asked, recall: Recall) -> Iterator[Evidence]:

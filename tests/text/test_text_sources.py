@@ -242,6 +242,20 @@ def test_ids_outside_the_vocabulary_are_an_error(wrong, vocabulary):
     assert str(wrong) in one_line(error)
 
 
+def test_text_that_the_model_has_no_ids_for_is_an_error(vocabulary):
+    smaller = replace(vocabulary, vocab=max(vocabulary.encode(TEXT)))
+    with pytest.raises(UserError, match=f"token ids below {smaller.vocab}") as error:
+        rows_of(Source("x.txt", "0", (TEXT,)), smaller)
+    one_line(error)
+
+
+def test_a_word_that_the_model_has_no_id_for_is_none(vocabulary):
+    known = vocabulary.single(["house", "garden", "river"])
+    (*_, largest) = sorted(known.values())
+    smaller = replace(vocabulary, vocab=largest)
+    assert smaller.single(list(known)) == {w: i for w, i in known.items() if i < largest}
+
+
 def test_the_identity_of_rows_is_their_ids_and_shape(vocabulary):
     found = rows_of(Source("x.txt", "0", (TEXT, TEXT)), vocabulary)
     again = replace(found, name="other", source="elsewhere")
