@@ -150,15 +150,24 @@ class Vocabulary:
         """The tokenizer's BOS, whether sequences start with it or not.
 
         It is the configuration's where there is no tokenizer, or its files name no special token.
+
+        Raises:
+            UserError: The configuration's is to count, and names no id of the model.
         """
-        if self.tokenizer is None or not self._named:
-            return self._configured_bos
-        token = self._named.get("bos_token")
+        token = self._named.get("bos_token") if self.tokenizer is not None else None
         text = token.get("content") if isinstance(token, dict) else token
-        found = self.tokenizer.token_to_id(text) if isinstance(text, str) else None
-        if found is not None and found < self.vocab:
-            return (found,)
-        return self._configured_bos if self.configured else ()
+        if self.tokenizer is not None and isinstance(text, str):
+            found = self.tokenizer.token_to_id(text)
+            if found is not None and found < self.vocab:
+                return (found,)
+        if self.configured and not self._configured_bos:
+            raise UserError(
+                f"expected a BOS for --bos, the tokenizer in {self.folder} has none and "
+                f"bos_token_id of config.json is {self._config.get('bos_token_id')!r}, no id below "
+                f"{self.vocab}; leave --bos out"
+            )
+        silent = self.tokenizer is None or not self._named
+        return self._configured_bos if self.configured or silent else ()
 
     @property
     def bos_note(self) -> str:

@@ -1,6 +1,7 @@
 """Reading text: rows of the right ids, the BOS exactly once, and one clear error otherwise."""
 
 import json
+import shutil
 from collections import Counter
 from dataclasses import replace
 
@@ -226,6 +227,21 @@ def test_the_bos_is_the_tokenizers(files, bos, taken, vocabulary, worded, tmp_pa
     assert ("config.json names id 0 ('<bos>')" in here.bos_note) == (bos != (0,))
     assert ("--bos" in here.bos_note) == (not bos)
     assert (bos or (0,)) == taken
+
+
+@pytest.mark.parametrize("told", [None, -1, 10**5, "no id"])
+def test_a_bos_that_is_asked_for_and_nowhere_is_an_error(told, vocabulary, worded, tmp_path):
+    shutil.copytree(worded, tmp_path / "model")
+    for name, changes in (
+        ("tokenizer_config.json", {"eos_token": "<unk>"}),
+        ("config.json", {**json.loads((worded / "config.json").read_text()), "bos_token_id": told}),
+    ):
+        (tmp_path / "model" / name).write_text(json.dumps(changes))
+    here = Vocabulary(tmp_path / "model", vocabulary.vocab)
+    assert here.bos == ()
+    with pytest.raises(UserError, match="expected a BOS for --bos") as error:
+        _ = replace(here, configured=True).bos
+    assert repr(told) in one_line(error)
 
 
 def test_a_text_shorter_than_one_row_is_an_error(vocabulary):
