@@ -128,6 +128,8 @@ def test_a_chapter_that_nobody_can_ask_says_why(made, saved):
     no_text = wordless.filter(reason=NO_TOKENIZER)
     assert {"03 bos sink", "05 ablation kinds", "10 prediction tables"} <= set(no_text["chapter"])
     assert not wordless["reason"].is_null().all()
+    (atlas,) = wordless.filter(chapter="01 head atlas")["reason"].unique()
+    assert atlas == NO_TOKENIZER
 
 
 def test_what_a_run_refuses_is_refused_with_its_reason(worded, tmp_path):

@@ -29,7 +29,7 @@ from analysis.questions.rows import Labels, absence, head_scores, model_scores
 from analysis.questions.text_sweep import batch_rows
 from analysis.text import words
 from analysis.text.english import Gift, Split, gift
-from analysis.text.tokens import Tokens
+from analysis.text.tokens import NO_TOKENIZER, Tokens
 
 from .copying import ov_copy_scores
 
@@ -162,6 +162,8 @@ class SInhibitionScores(Experiment):
             reason = f"only {n_names} of the names are single tokens, {MIN_NAMES} are needed"
             if n_names >= MIN_NAMES:
                 reason = "names in sentences are other tokens than the names alone"
+            if self.vocabulary.tokenizer is None:
+                reason = NO_TOKENIZER
             return [absence(self.card, "s_inhibition", "gifts", reason)]
         try:
             check_shares(model)
