@@ -31,7 +31,7 @@ from analysis.text.tokens import Tokens, Vocabulary
 from .unknown import Unknown, UnknownError
 
 _EVERY = ", ".join(name[:2] for name in CHAPTERS)
-_DECOMPOSED = "02, 06, 07"
+_DECOMPOSED = "02, 04, 06, 07"
 _ON_TEXT = ", ".join(name[:2] for name in CHAPTERS if name[:2] not in {"01", "02"})
 
 

@@ -34,9 +34,10 @@ def findings(asked: Asked, recall: Recall) -> pl.DataFrame:
 def claims_and_checks(asked: Asked, recall: Recall) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The same, and rows of `checks`: what holds by definition."""
     recall(ModelCheck.of(asked))
-    judged = [
+    every = (
         answer for study in studies(asked.chapters) for answer in _answers(study, asked, recall)
-    ]
+    )
+    judged = {answer.runs: answer for answer in every}.values()  # rooms may share a judgement
     return _rows(judged, "claims"), _rows(judged, "checks")
 
 
