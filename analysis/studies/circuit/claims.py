@@ -54,7 +54,7 @@ class CircuitClaims(Judgement):
     Heads are chosen on the even sequences of the scores and judged on sequences drawn apart.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     chapter: ClassVar[str] = "02_induction_circuit"
 
     text: Evidence
