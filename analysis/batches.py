@@ -1,5 +1,7 @@
 """How many tokens are computed at a time: it decides how much memory is needed, and no result."""
 
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -40,3 +42,21 @@ def rows_at_once(tokens: int, n_tokens: int) -> int:
     """
     most = tokens if _LIMIT.tokens is None else min(tokens, _LIMIT.tokens)
     return max(1, most // n_tokens)
+
+
+def alike(lengths: Iterable[int]) -> list[list[int]]:
+    """Places of rows of the same length, which are computed together.
+
+    No row is filled up to the length of another: what a model computes of it may depend on how
+    long it is (LongRoPE chooses its rotary factors by that).
+
+    Args:
+        lengths: Of every row.
+
+    Returns:
+        A list of places for each length, in the order in which lengths first occur.
+    """
+    found: dict[int, list[int]] = defaultdict(list)
+    for place, length in enumerate(lengths):
+        found[length].append(place)
+    return list(found.values())

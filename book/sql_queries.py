@@ -63,14 +63,20 @@ ORDER BY method, rank;""",
     Query(
         "Does a score predict what switching the head off changes?",
         """\
-SELECT s.score, s.data, round(corr(s.value, a.value), 2) AS correlation, count(*) AS heads
-FROM head_scores AS s
-JOIN ablation_ranking AS a
-    ON a.model = s.model AND a.heads = 'L' || s.layer || 'H' || s.head
-WHERE s.sequence IS NULL AND a.method = 'zero' AND a.metric = 'kl_base_ablated'
-    AND a.scope = 'all'
-GROUP BY ALL
-HAVING heads > 2 AND isfinite(correlation)
+WITH atlas AS (
+    UNPIVOT head_atlas
+    ON previous_token, induction, duplicate_token, bos, delimiter, successor, s_inhibition, ov_copy
+    INTO NAME score VALUE value
+), without AS (
+    SELECT model, heads, arg_max(value, n) AS change
+    FROM ablation_ranking
+    WHERE method = 'zero' AND metric = 'kl_base_ablated' AND scope = 'all'
+    GROUP BY model, heads
+)
+SELECT score, round(corr(value, change), 2) AS correlation, count(*) AS heads
+FROM atlas JOIN without ON without.model = atlas.model AND heads = atlas.name
+GROUP BY score
+HAVING count(*) > 2 AND isfinite(correlation)
 ORDER BY abs(correlation) DESC;""",
     ),
     Query(
@@ -86,7 +92,7 @@ ORDER BY size, family;""",
         """\
 SELECT best.name, profile.lag, profile.value, profile.lower, profile.upper, profile.chance
 FROM strongest_heads AS best
-JOIN head_profiles AS profile USING (model, layer, head, data)
+JOIN head_profiles AS profile USING (run, model, layer, head, data)
 WHERE best.score = 'previous_token' AND best.data = 'text' AND best.rank = 1
     AND profile.profile = 'offset' AND profile.lag <= 10
 ORDER BY best.name, profile.lag;""",

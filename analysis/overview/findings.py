@@ -14,6 +14,7 @@ from analysis.questions.verdicts.judgement import Evidence
 from analysis.studies import studies
 
 from .capabilities import ModelCheck
+from .unknown import Unknown, UnknownError
 
 
 def findings(asked: Asked, recall: Recall) -> pl.DataFrame:
@@ -33,9 +34,10 @@ def findings(asked: Asked, recall: Recall) -> pl.DataFrame:
 def claims_and_checks(asked: Asked, recall: Recall) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The same, and rows of `checks`: what holds by definition."""
     recall(ModelCheck.of(asked))
-    judged = [
+    every = (
         answer for study in studies(asked.chapters) for answer in _answers(study, asked, recall)
-    ]
+    )
+    judged = {answer.runs: answer for answer in every}.values()  # rooms may share a judgement
     return _rows(judged, "claims"), _rows(judged, "checks")
 
 
@@ -72,31 +74,6 @@ def wanted(asked: Asked, known: Callable[[Question], Evidence | None]) -> list[E
         with suppress(UnknownError):
             deque(_answers(study, asked, ask), maxlen=0)
     return found
-
-
-class UnknownError(Exception):
-    """What is asked next depends on an answer that is not there yet."""
-
-
-class _UnknownRuns(tuple[str, ...]):
-    """Runs that nobody can count up."""
-
-    __slots__ = ()
-
-    def __iter__(self) -> Iterator[str]:
-        raise UnknownError
-
-
-class Unknown:
-    """Stands for an answer that is not there yet; whoever looks into it gets `UnknownError`."""
-
-    runs: tuple[str, ...] = _UnknownRuns()
-
-    def __getitem__(self, table: str, /) -> pl.DataFrame:
-        raise UnknownError
-
-    def __contains__(self, table: object, /) -> bool:
-        raise UnknownError
 
 
 def _answers(study: type[Study[Any]], asked: Asked, recall: Recall) -> Iterator[Evidence]:

@@ -30,7 +30,7 @@ CHAPTERS = {
     "01_head_atlas": ("atlas",),
     "02_induction_circuit": ("circuit", "circuit_sets", "circuit_components"),
     "03_bos_sink": ("sink",),
-    "04_previous_token_redundancy": ("redundancy",),
+    "04_previous_token_redundancy": ("redundancy", "component_redundancy"),
     "05_ablation_kinds": ("kinds",),
     "06_components": ("components",),
     "07_component_redundancy": ("component_redundancy",),
@@ -42,12 +42,21 @@ CHAPTERS = {
 that are not here sum these up, or are about no model."""
 
 
+def named_chapters(chapters: Collection[str]) -> list[str]:
+    """The chapters of `CHAPTERS` that are asked for.
+
+    Args:
+        chapters: Their numbers, such as `02`; all if no such is named.
+    """
+    return [name for name in CHAPTERS if name[:2] in chapters] or list(CHAPTERS)
+
+
 def studies(chapters: Collection[str] = ()) -> list[type[Study[Any]]]:
     """The studies of rooms, in the order of `STUDIES`.
 
     Args:
-        chapters: Numbers of those that show the rooms, such as `02`; all rooms if no such is named.
+        chapters: Numbers of those that show the rooms, as for `named_chapters`.
     """
-    named = {room for name, rooms in CHAPTERS.items() if name[:2] in chapters for room in rooms}
-    rooms = [room for room in STUDIES if room in named or not named]
+    named = {room for name in named_chapters(chapters) for room in CHAPTERS[name]}
+    rooms = [room for room in STUDIES if room in named]
     return [import_module(f"{__name__}.{room}.study").STUDY for room in rooms]

@@ -77,8 +77,8 @@ def prompt_tokens(prompt: Prompt, vocabulary: Vocabulary, bos: bool) -> Tokens:
         One row.
 
     Raises:
-        UserError: The text has no token, an id is outside the vocabulary, or a BOS is asked of a
-            tokenizer that has none.
+        UserError: The text has no token or cannot be encoded, or a BOS is asked of a tokenizer
+            that has none.
     """
     if bos and not vocabulary.bos:
         raise UserError(
@@ -89,11 +89,6 @@ def prompt_tokens(prompt: Prompt, vocabulary: Vocabulary, bos: bool) -> Tokens:
     if not body:
         raise UserError(
             f"expected a prompt of at least one token, got {prompt.text!r}; type some text"
-        )
-    if max(body) >= vocabulary.vocab:
-        raise UserError(
-            f"expected token ids below {vocabulary.vocab}, got {max(body)}; use the model's own "
-            "tokenizer"
         )
     return Tokens(
         ids=np.array([[*first, *body]], dtype=np.int32),

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from analysis.errors import UserError, reason
 from analysis.files import LARGE, check_regular, regular_bytes
@@ -150,15 +150,24 @@ class Vocabulary:
         """The tokenizer's BOS, whether sequences start with it or not.
 
         It is the configuration's where there is no tokenizer, or its files name no special token.
+
+        Raises:
+            UserError: The configuration's is to count, and names no id of the model.
         """
-        if self.tokenizer is None or not self._named:
-            return self._configured_bos
-        token = self._named.get("bos_token")
+        token = self._named.get("bos_token") if self.tokenizer is not None else None
         text = token.get("content") if isinstance(token, dict) else token
-        found = self.tokenizer.token_to_id(text) if isinstance(text, str) else None
-        if found is not None and found < self.vocab:
-            return (found,)
-        return self._configured_bos if self.configured else ()
+        if self.tokenizer is not None and isinstance(text, str):
+            found = self.tokenizer.token_to_id(text)
+            if found is not None and found < self.vocab:
+                return (found,)
+        if self.configured and not self._configured_bos:
+            raise UserError(
+                f"expected a BOS for --bos, the tokenizer in {self.folder} has none and "
+                f"bos_token_id of config.json is {self._config.get('bos_token_id')!r}, no id below "
+                f"{self.vocab}; leave --bos out"
+            )
+        silent = self.tokenizer is None or not self._named
+        return self._configured_bos if self.configured or silent else ()
 
     @property
     def bos_note(self) -> str:
@@ -218,13 +227,28 @@ class Vocabulary:
         return self.tokenizer
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text, without any special token of the tokenizer's own.
+        """Ids of a text, as `encoding` gives them."""
+        return self.encoding(text).ids
+
+    def encoding(self, text: str) -> Encoding:
+        """A text's ids, and its characters that each is of, without any special token added.
 
         Raises:
-            UserError: There is no tokenizer, or the text holds half of a surrogate pair.
+            UserError: There is no tokenizer, the text holds half of a surrogate pair, or the model
+                has no such ids.
         """
+        found = self._encoding(text)
+        largest = max(found.ids, default=0)
+        if largest >= self.vocab:
+            raise UserError(
+                f"expected token ids below {self.vocab}, the rows of the model's embedding, the "
+                f"tokenizer gives {largest}; save the model's own tokenizer beside it"
+            )
+        return found
+
+    def _encoding(self, text: str) -> Encoding:
         try:
-            return self.require().encode(text, add_special_tokens=False).ids
+            return self.require().encode(text, add_special_tokens=False)
         except TypeError:
             raise UserError(
                 "expected text of whole characters, got half of a surrogate pair; remove it"
@@ -234,16 +258,17 @@ class Vocabulary:
         """Ids of those words that are one token of their own after a space, in mid-sentence.
 
         Words are encoded after another word, since some tokenizers mark only that case. A word that
-        the tokenizer does not know is none, and of words that it does not tell apart the first.
+        the tokenizer or the model does not know is none, and of words that it does not tell apart
+        the first.
         """
         if self.tokenizer is None:
             return {}
-        stem = self.encode("a")
-        found = {word: self.encode(f"a {word}") for word in words}
+        stem = self._encoding("a").ids
+        found = {word: self._encoding(f"a {word}").ids for word in words}
         first: dict[int, str] = {}
         for word, ids in found.items():
             whole = len(ids) == len(stem) + 1 and ids[: len(stem)] == stem
-            if whole and self.says(ids[-1:], word):
+            if whole and ids[-1] < self.vocab and self.says(ids[-1:], word):
                 first.setdefault(ids[-1], word)
         return {word: token for token, word in first.items()}
 

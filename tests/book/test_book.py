@@ -35,6 +35,8 @@ def test_the_queries_of_the_readme_have_answers(real_book):
     assert len(queries) == 6
     store = Store.open(real_book.store)
     assert [query for query in queries if store.sql(query).is_empty()] == []
+    by_model = [query for query in queries if "GROUP BY model" in query]
+    assert [store.sql(query).height for query in by_model] == [1, 1]
 
 
 def test_every_notebook_is_a_chapter(real_book):

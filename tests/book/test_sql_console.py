@@ -65,6 +65,16 @@ def test_a_query_has_an_answer_in_the_real_store(query, real_book):
     assert Store.open(real_book.store).sql(query.sql).height > 0
 
 
+@pytest.mark.parametrize(
+    "query", [q for q in QUERIES if "AS heads" in q.sql], ids=lambda q: q.title
+)
+def test_every_head_counts_once(query, real_book):
+    """Though several experiments store a score of it on the same kind of data."""
+    store = Store.open(real_book.store)
+    (n_heads,) = store.sql("SELECT count(*) AS n FROM head_atlas")["n"]
+    assert store.sql(query.sql)["heads"].max() == n_heads
+
+
 def test_what_a_query_says_stays_text():
     query = Query("</option><script>1</script>", "SELECT '</script></textarea><b>'")
     soup = BeautifulSoup(console_html(Console((query,))), "html.parser")

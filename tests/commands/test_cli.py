@@ -401,5 +401,14 @@ def test_a_run_asks_only_what_its_chapters_show(worded, prose_file, tmp_path):
     assert "ValueRedundancy" not in names[1]
 
 
+def test_a_run_says_which_chapters_got_nothing_and_why(worded, tmp_path):
+    about = ("--model", worded, "--profile", "tiny", "--store", tmp_path)
+    done = invoke("run", *about, "--chapters", "06,07")
+    assert done.exit_code == 0
+    assert done.stdout == ""
+    said = "headbook: nothing to compute for 06, 07: the model has no decomposition"
+    assert said in done.stderr.splitlines()
+
+
 def test_every_size_can_be_asked_for():
     assert tuple(profile.value for profile in Profile) == PROFILES

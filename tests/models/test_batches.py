@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from polars.testing import assert_frame_equal
 
-from analysis.batches import limit_tokens, rows_at_once
+from analysis.batches import alike, limit_tokens, rows_at_once
 from analysis.interventions import Pooling
 from analysis.studies.atlas.text_scores import TextScores
 from analysis.studies.kinds.ablation_sweep import AblationSweep
@@ -66,6 +66,11 @@ def test_one_row_is_computed_whatever_the_limit():
     assert [rows_at_once(100, n) for n in (1, 3, 7, 8, 1000)] == [7, 2, 1, 1, 1]
     limit_tokens(None)
     assert rows_at_once(100, 3) == 33
+
+
+def test_rows_are_computed_with_those_as_long_as_they_are():
+    assert alike([5, 3, 5, 4, 3]) == [[0, 2], [1, 4], [3]]
+    assert alike([]) == []
 
 
 @pytest.mark.parametrize("limit", [1, 40])

@@ -128,6 +128,25 @@ def test_a_chapter_that_nobody_can_ask_says_why(made, saved):
     no_text = wordless.filter(reason=NO_TOKENIZER)
     assert {"03 bos sink", "05 ablation kinds", "10 prediction tables"} <= set(no_text["chapter"])
     assert not wordless["reason"].is_null().all()
+    (atlas,) = wordless.filter(chapter="01 head atlas")["reason"].unique()
+    assert atlas == NO_TOKENIZER
+
+
+def test_what_a_run_refuses_is_refused_with_its_reason(worded, tmp_path):
+    """A tokenizer gives more ids than the embedding has rows: no text can be read."""
+    small = tmp_path / "small"
+    build(tf.LlamaConfig(**GQA)).save_pretrained(small)
+    shutil.copy(worded / "tokenizer.json", small)
+    rows = checked(small)["model_chapters"].filter(pl.col("score").is_null())
+    reasons = dict(rows.filter(~pl.col("holds")).select("chapter", "reason").iter_rows())
+    beyond = {name: reason for name, reason in reasons.items() if "token ids below" in reason}
+    assert beyond.keys() == CHAPTERS.keys() - {"06_components", "07_component_redundancy"}
+    silently = {"08_retrieval_heads", "09_lag_profiles"}  # as their rooms say, and no question
+    for name in sorted(beyond.keys() - silently):
+        asked = Asked(model=str(small), profile=Profile.TINY, chapters=(name[:2],))
+        with pytest.raises(UserError) as error:
+            findings(asked, lambda question: Answer(question.run(silent)))
+        assert str(error.value) == beyond[name]
 
 
 def test_layers_that_differ_have_a_row_each(made):

@@ -38,7 +38,7 @@ def test_too_few_heads_give_no_sets_and_few_all_of_them():
 def test_a_null_that_is_too_small_cannot_test(n, allowed):
     null, told = set_null(1.0, np.zeros(n))
     assert null.allows is allowed
-    assert told == ("permutation p 0.024" if allowed else f"not testable with {n} sets")
+    assert told == ("permutation p 0.024" if allowed else f"{n} sets are too few for a p")
     assert null.p == 1 / (n + 1)
 
 

@@ -1,6 +1,7 @@
 """Reading text: rows of the right ids, the BOS exactly once, and one clear error otherwise."""
 
 import json
+import shutil
 from collections import Counter
 from dataclasses import replace
 
@@ -228,6 +229,21 @@ def test_the_bos_is_the_tokenizers(files, bos, taken, vocabulary, worded, tmp_pa
     assert (bos or (0,)) == taken
 
 
+@pytest.mark.parametrize("told", [None, -1, 10**5, "no id"])
+def test_a_bos_that_is_asked_for_and_nowhere_is_an_error(told, vocabulary, worded, tmp_path):
+    shutil.copytree(worded, tmp_path / "model")
+    for name, changes in (
+        ("tokenizer_config.json", {"eos_token": "<unk>"}),
+        ("config.json", {**json.loads((worded / "config.json").read_text()), "bos_token_id": told}),
+    ):
+        (tmp_path / "model" / name).write_text(json.dumps(changes))
+    here = Vocabulary(tmp_path / "model", vocabulary.vocab)
+    assert here.bos == ()
+    with pytest.raises(UserError, match="expected a BOS for --bos") as error:
+        _ = replace(here, configured=True).bos
+    assert repr(told) in one_line(error)
+
+
 def test_a_text_shorter_than_one_row_is_an_error(vocabulary):
     with pytest.raises(UserError, match=r"at least 40 tokens in short\.txt, found") as error:
         rows_of(Source("short.txt", "0", (TEXT,)), vocabulary, n_tokens=41)
@@ -240,6 +256,20 @@ def test_ids_outside_the_vocabulary_are_an_error(wrong, vocabulary):
     with pytest.raises(UserError, match="token ids below") as error:
         rows_of(source, vocabulary)
     assert str(wrong) in one_line(error)
+
+
+def test_text_that_the_model_has_no_ids_for_is_an_error(vocabulary):
+    smaller = replace(vocabulary, vocab=max(vocabulary.encode(TEXT)))
+    with pytest.raises(UserError, match=f"token ids below {smaller.vocab}") as error:
+        rows_of(Source("x.txt", "0", (TEXT,)), smaller)
+    one_line(error)
+
+
+def test_a_word_that_the_model_has_no_id_for_is_none(vocabulary):
+    known = vocabulary.single(["house", "garden", "river"])
+    (*_, largest) = sorted(known.values())
+    smaller = replace(vocabulary, vocab=largest)
+    assert smaller.single(list(known)) == {w: i for w, i in known.items() if i < largest}
 
 
 def test_the_identity_of_rows_is_their_ids_and_shape(vocabulary):

@@ -162,12 +162,12 @@ def set_null(
         size: How many of them differ, if not all do.
 
     Returns:
-        The null, and a note of its p or of why it cannot test anything.
+        The null, and a note of its p, or that there are too few for one.
     """
     n = drawn.size if size is None else size
     p = permutation_p(judged, drawn) if drawn.size and not np.isnan(judged) else 1.0
     null = Null(p=p, size=n)
-    return null, f"permutation p {p:.2g}" if null.allows else f"not testable with {n} sets"
+    return null, f"permutation p {p:.2g}" if null.allows else f"{n} sets are too few for a p"
 
 
 def mixture(

@@ -1,7 +1,9 @@
 """Does a head look at the repeated name, and does it turn the answer away from it?"""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from random import Random
 from typing import ClassVar
@@ -12,6 +14,7 @@ import torch
 from torch import Tensor
 
 from analysis import scores
+from analysis.batches import alike
 from analysis.errors import UserError
 from analysis.interventions.heads import heads_of
 from analysis.interventions.kinds import Condition, Intervention, Method
@@ -26,18 +29,20 @@ from analysis.questions.rows import Labels, absence, head_scores, model_scores
 from analysis.questions.text_sweep import batch_rows
 from analysis.text import words
 from analysis.text.english import Gift, Split, gift
-from analysis.text.tokens import Tokens
+from analysis.text.tokens import NO_TOKENIZER, Tokens
 
 from .copying import ov_copy_scores
 
 _COPYING = ("ov_copy", "ov_copy_gain")
+_LOOKED_AT = {"s_inhibition": "s2", "attention_to_io": "io", "attention_to_s1": "s1"}
+"""From the end of a prompt, by score."""
 MIN_NAMES = 4
 """Fewer names than this make too few different prompts."""
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """Indirect-object prompts, padded on the right, with the positions that matter."""
+    """Indirect-object prompts, filled on the right to one length, and the positions that matter."""
 
     tokens: Tokens
     positions: dict[str, Tensor]
@@ -45,12 +50,22 @@ class Prompts:
     io: np.ndarray
     s: np.ndarray
 
+    def parts(self) -> Iterator[tuple[np.ndarray, Prompts]]:
+        """Prompts of one length, as long as they are, and their places among all."""
+        n_pos = self.positions["end"] + 1
+        for listed in alike(n_pos.tolist()):
+            places = np.array(listed)
+            ids = self.tokens.ids[places, : n_pos[places[0]]]
+            positions = {name: at[places] for name, at in self.positions.items()}
+            tokens = replace(self.tokens, ids=ids)
+            yield places, Prompts(tokens, positions, self.io[places], self.s[places])
+
 
 @dataclass(frozen=True, kw_only=True)
 class SInhibitionScores(Experiment):
     """Which heads look from the end of a gift sentence at the giver's second mention?"""
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     n_sequences: int
 
@@ -128,7 +143,7 @@ class SInhibitionScores(Experiment):
         labels = Labels(card=self.card, tokens=prompts.tokens, data="gifts", seed=self.seed)
         base, effects = self._effects(model, prompts, stage(report, "zeroing heads", 0, 2))
         frames = [
-            *self._attention(model, prompts, labels, report),
+            *self._attention(model, prompts, labels, stage(report, "attention", 1, 2)),
             head_scores(effects, None, "io_s_effect", labels),
             *([] if gaps else self._copying(model, prompts)),
         ]
@@ -147,6 +162,8 @@ class SInhibitionScores(Experiment):
             reason = f"only {n_names} of the names are single tokens, {MIN_NAMES} are needed"
             if n_names >= MIN_NAMES:
                 reason = "names in sentences are other tokens than the names alone"
+            if self.vocabulary.tokenizer is None:
+                reason = NO_TOKENIZER
             return [absence(self.card, "s_inhibition", "gifts", reason)]
         try:
             check_shares(model)
@@ -158,18 +175,17 @@ class SInhibitionScores(Experiment):
         self, model: Model, prompts: Prompts, labels: Labels, report: Report
     ) -> list[pl.DataFrame]:
         """Attention from the end to S2, IO and S1."""
-        at = prompts.positions
-
-        def to(name: str) -> Score:
-            return lambda p, rows: scores.attention_between(p, at["end"][rows], at[name][rows])
-
-        functions = {"s_inhibition": to("s2"), "attention_to_io": to("io")}
-        functions["attention_to_s1"] = to("s1")
-        found = stream_scores(
-            model, prompts.tokens.ids, functions, stage(report, "attention", 1, 2)
-        )
-        expected = chance(model, prompts.tokens.ids, functions)
-        return [head_scores(found[name], expected[name], name, labels) for name in functions]
+        shape = len(prompts.io), self.card.n_layers, self.card.n_heads
+        found, expected = ({name: np.empty(shape) for name in _LOOKED_AT} for _ in range(2))
+        every = list(prompts.parts())
+        for i, (places, part) in enumerate(every):
+            at, ids = part.positions, part.tokens.ids
+            functions = {name: _between(at["end"], at[to]) for name, to in _LOOKED_AT.items()}
+            looked = stream_scores(model, ids, functions, stage(report, "", i, len(every)))
+            by_chance = chance(model, ids, functions)
+            for name in _LOOKED_AT:
+                found[name][places], expected[name][places] = looked[name], by_chance[name]
+        return [head_scores(found[name], expected[name], name, labels) for name in _LOOKED_AT]
 
     def _effects(
         self, model: Model, prompts: Prompts, report: Report
@@ -184,19 +200,20 @@ class SInhibitionScores(Experiment):
             )
             for head in every
         ]
-        ids, end, done = prompts.tokens.ids, prompts.positions["end"], 0
-        found = np.empty((len(every) + 1, len(ids)))
+        found, done = np.empty((len(every) + 1, len(prompts.io))), 0
         source = Source(means=None, donor_of=None)
         asked = [*conditions, Condition(name="base", family="s_inhibition", interventions=())]
-        max_rows = batch_rows(ids.shape[1], model.device.type)
         with torch.inference_mode():
-            for i, rows, hidden in readings(model, ids, asked, source, max_rows):
-                at = torch.arange(len(hidden), device=hidden.device), end[rows].to(hidden.device)
-                logits = unembed(model, hidden[at]).double().cpu().numpy()
-                row = np.arange(len(logits))
-                found[i, rows] = logits[row, prompts.io[rows]] - logits[row, prompts.s[rows]]
-                done += len(logits)
-                report(done, found.size, "")
+            for places, part in prompts.parts():
+                ids = part.tokens.ids
+                max_rows = batch_rows(ids.shape[1], model.device.type)
+                for i, rows, hidden in readings(model, ids, asked, source, max_rows):
+                    logits = unembed(model, hidden[:, -1]).double().cpu().numpy()
+                    row = np.arange(len(logits))
+                    gaps = logits[row, part.io[rows]] - logits[row, part.s[rows]]
+                    found[i, places[rows]] = gaps
+                    done += len(logits)
+                    report(done, found.size, "")
         return found[-1], scattered((found[:-1] - found[-1]).T, every, self.card)
 
     def _copying(self, model: Model, prompts: Prompts) -> list[pl.DataFrame]:
@@ -206,3 +223,8 @@ class SInhibitionScores(Experiment):
             head_scores(values, None, name, labels)
             for name, values in zip(_COPYING, ov_copy_scores(model, ids), strict=True)
         ]
+
+
+def _between(queries: Tensor, keys: Tensor) -> Score:
+    """Attention from one position of every row to one key."""
+    return lambda pattern, rows: scores.attention_between(pattern, queries[rows], keys[rows])

@@ -17,7 +17,7 @@ from analysis.progress import Report, stage
 from analysis.questions.experiment import Experiment
 from analysis.questions.rows import Labels, absence, head_scores
 from analysis.text import words
-from analysis.text.tokens import Tokens, Vocabulary
+from analysis.text.tokens import NO_TOKENIZER, Tokens, Vocabulary
 
 SCORE = "successor"
 
@@ -35,7 +35,7 @@ class Lists:
 class SuccessorScores(Experiment):
     """Which heads look at the item before, more in an ordered list than in a random one?"""
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
 
     n_sequences: int
     """Lists of each kind."""
@@ -118,12 +118,14 @@ class SuccessorScores(Experiment):
         return {"head_scores": pl.concat([*rows, self._rows(pooled, None, "", kinds)]), **frames}
 
     def gaps(self, model: Model) -> list[pl.DataFrame]:
-        """Kinds of lists that the tokenizer does not hold."""
+        """Kinds of lists that the tokenizer does not hold; all without one."""
         tested = {lists.kind for lists in self._lists}
         reason = (
             "the tokenizer splits its members or does not know them, or has too few single-token "
             "control words"
         )
+        if self.vocabulary.tokenizer is None:
+            reason = NO_TOKENIZER
         return [
             absence(self.card, SCORE, kind, reason)
             for kind in words.SEQUENCES

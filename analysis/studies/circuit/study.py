@@ -73,7 +73,7 @@ class CircuitStudy(Study[None]):
         return CircuitClaims(card=self.asked.card, seed=self.asked.seed, **known)
 
     def findings(self, recall: Recall) -> Iterator[Evidence]:
-        """Claims on the induction circuit; none without any copying, as `HeadClaims` says."""
+        """Claims on single heads, and on their circuit; none on that without any copying."""
         atlas = AtlasStudy(self.asked)
         evidence = {
             "text": recall(atlas.text_scores()),
@@ -82,6 +82,8 @@ class CircuitStudy(Study[None]):
             "second_copy": recall(self.second_copy()),
         }
         scores = evidence["text"], evidence["induction"]
+        recall(atlas.pool_scores())
+        yield recall(atlas.claims(*scores, recall(atlas.copy_lags())))
         evidence["necessity"] = recall(self.necessity(*scores))
         evidence["paths"] = recall(self.path_patching(*scores))
         if atlas.copies(evidence["induction"]):

@@ -43,7 +43,7 @@ class ComponentEffectClaims(Judgement):
     judged on the odd ones.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     chapter: ClassVar[str] = "02_induction_circuit"
 
     copier: str

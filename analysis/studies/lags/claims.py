@@ -93,7 +93,7 @@ class LagClaims(Judgement):
     Heads are ranked on random tokens that were drawn apart from the lists.
     """
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     chapter: ClassVar[str] = "09_lag_profiles"
 
     evidence: LagEvidence

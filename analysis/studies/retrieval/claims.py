@@ -88,7 +88,7 @@ class RetrievalClaims(Judgement):
     they were not ranked on.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     chapter: ClassVar[str] = "08_retrieval_heads"
 
     evidence: RetrievalEvidence
@@ -284,7 +284,7 @@ class RetrievalClaims(Judgement):
         order = [self.evidence.plan.heads.index(head) for head in known]
         p, size = shuffle_p(values.mean(0), self._effects[:, order].mean(0), self.seed)
         null = Null(p=p, size=size)
-        told = f"p {p:.2g}" if null.allows else f"not testable with {size} orders"
+        told = f"p {p:.2g}" if null.allows else f"{size} orders are too few for a p"
         note = f"n = {n_heads} heads, {row['n']} questions; control: other orders of them; {told}"
         ends = Interval(row["value"], row["lower"], row["upper"])
         none = Interval.exactly(0.0)

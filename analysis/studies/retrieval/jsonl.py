@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,6 +136,12 @@ def _record(raw: bytes) -> dict[str, Any]:
         raise _ItemError(reason(error)) from None
     if not isinstance(found, dict):
         raise _ItemError(f"expected a JSON object, got {type(found).__name__}")
+    try:
+        json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise _ItemError(
+            "expected text of whole characters, got half of a surrogate pair; remove it"
+        ) from None
     return found
 
 
@@ -153,6 +160,12 @@ def _item(record: dict[str, Any]) -> Item:
         raise _ItemError(f"expected a list of answers as wrong, got {wrong!r}")
     if not normalised(answer):
         raise _ItemError(f"expected an answer with a word or a number, got {answer!r}")
+    said = Counter(map(normalised, (answer, *wrong)))
+    if twice := [w for w in wrong if said[normalised(w)] > 1]:
+        raise _ItemError(
+            "expected wrong answers that all differ from each other and from the right one, got "
+            f"{twice[0]!r} twice"
+        )
     start, end = _span(record["answer_span"], context, answer)
     sentence = _sentence(context, start, end)
     return Item(

@@ -111,7 +111,7 @@ def test_every_claim_holds_where_the_circuit_was_built(built, known):
     for name, n in zip(FEW, (15, 6), strict=True):
         row = found.filter(claim=name).row(0, named=True)
         assert row["n_null"] == n
-        assert f"not testable with {n} sets" in row["statistic"]
+        assert f"{n} sets are too few for a p" in row["statistic"]
     assert {"zero", "mean", "resample", "uniform"} <= set(
         re.findall(r"\w+", found.filter(claim="previous_needed")["statistic"].item())
     )

@@ -122,6 +122,10 @@ def test_whole_items_are_kept_with_their_spans(tmp_path):
         (item(answer=". ", answer_span=[8, 10]), "expected an answer with a word"),
         (item(id=None), "expected a text or a number as id"),
         (item(wrong="none"), "expected a list of answers as wrong"),
+        (item(wrong=["9", "1234"]), "wrong answers that all differ .* got '1234' twice"),
+        (item(wrong=["Nine", "ten", "nine."]), "wrong answers that all differ .* got 'Nine' twice"),
+        (item(question="Really \ud83d?"), "got half of a surrogate pair"),
+        (item(wrong=["9", "\ud83d 8"]), "got half of a surrogate pair"),
         ({"id": "a", "context": "b"}, "found no question, answer, answer_span"),
     ],
 )

@@ -217,7 +217,7 @@ def test_coinciding_draws_cannot_test(judged):
     frames = judged(replace(found, plan=small, curves=made, text=alone, scores=scores, kinds={}))
     row = frames["claims"].filter(claim="retrieval_against_layer_matched").row(0, named=True)
     assert (row["verdict"], row["n_null"]) == ("not testable", 2)
-    assert "not testable with 2 sets" in row["statistic"]
+    assert "2 sets are too few for a p" in row["statistic"]
 
 
 def test_random_sets_are_told_apart_by_the_upstream_heads_in_them():

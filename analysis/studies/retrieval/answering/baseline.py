@@ -1,6 +1,5 @@
 """What the model as it is answers, and how sure it is."""
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -8,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from analysis.batches import rows_at_once
+from analysis.batches import alike, rows_at_once
 from analysis.errors import UserError
 from analysis.models.load import Model, unembed
 from analysis.text.tokens import Vocabulary
@@ -41,10 +40,8 @@ class Baseline:
 
 def batches(prompts: Sequence[Prompt], model: Model) -> Iterator[list[int]]:
     """Places of prompts of the same length, as many as memory is meant to hold."""
-    by_length: dict[int, list[int]] = defaultdict(list)
-    for i, found in enumerate(prompts):
-        by_length[len(found.ids)].append(i)
-    for n_tokens, places in by_length.items():
+    for places in alike(len(found.ids) for found in prompts):
+        n_tokens = len(prompts[places[0]].ids)
         step = rows_at_once(_TOKENS_AT_ONCE.get(model.device.type, 8_192), n_tokens)
         for start in range(0, len(places), step):
             yield places[start : start + step]

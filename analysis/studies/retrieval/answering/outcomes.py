@@ -5,7 +5,6 @@ so that one pass over the prompt and its answer says how far it goes and what it
 where that leaves open whether the answer is right is it decoded.
 """
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from analysis.attention import Taps
+from analysis.batches import alike
 from analysis.errors import UserError
 from analysis.interventions import NOTHING, Condition, StandIns, check
 from analysis.interventions.passes.layers import layer_calls
@@ -70,12 +70,9 @@ def outcomes(
     for condition in conditions:
         check(condition.interventions, model.card, min(len(p.ids) for p in trial.prompts))
     found = _Found(len(conditions), len(trial.prompts))
-    by_length: dict[int, list[int]] = defaultdict(list)
-    for place, asked in enumerate(trial.prompts):
-        by_length[len(asked.ids)].append(place)
     done, total = 0, len(conditions) * len(trial.prompts)
     with torch.inference_mode():
-        for places in by_length.values():
+        for places in alike(len(asked.ids) for asked in trial.prompts):
             group = asked_alike(model, trial, places, conditions)
             for rows in chunks(len(places), trial.max_rows):
                 for part, logits in _passes(group, rows, conditions):

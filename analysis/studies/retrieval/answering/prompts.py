@@ -71,15 +71,15 @@ def prompt(item: Item, vocabulary: Vocabulary, *, bos: bool) -> Prompt:
         Its ids, and where its parts are among them.
 
     Raises:
-        UserError: A BOS is asked of a tokenizer that has none, or the tokenizer merges the
-            question with what follows.
+        UserError: A BOS is asked of a tokenizer that has none, the text cannot be encoded, or the
+            tokenizer merges the question with what follows.
     """
     if bos and not vocabulary.bos:
         raise UserError(
             f"expected a BOS token, the tokenizer in {vocabulary.folder} has none; use --no-bos"
         )
     start = vocabulary.bos if bos else ()
-    encoded = vocabulary.require().encode(item.text, add_special_tokens=False)
+    encoded = vocabulary.encoding(item.text)
 
     def overlapping(span: tuple[int, int]) -> tuple[int, ...]:
         return tuple(
