@@ -80,12 +80,12 @@ def answers(root: Path | None = None) -> dict[str, Told]:
     """
     frames: dict[str, dict[str, list[pl.DataFrame]]] = defaultdict(lambda: defaultdict(list))
     with TemporaryDirectory() as folder:
-        store, seen = Store.open(root or Path(folder) / "store"), list[Experiment]()
+        store, seen = Store.open(root or Path(folder) / "store"), set[tuple[str, ...]]()
 
         def recall(asked: Experiment) -> Answer:
             answer = store.recall(asked)
-            if asked not in seen:
-                seen.append(asked)
+            if answer.runs not in seen:
+                seen.add(answer.runs)
                 for table in answer:
                     frames[type(asked).__name__][table].append(answer[table])
             return answer
