@@ -158,7 +158,9 @@ def _say(claims: pl.DataFrame, plan: Plan) -> None:
     """Show all claims, and which chapters of those that were asked for got nothing, and why."""
     for row in claims.iter_rows(named=True):
         known = (row[name] for name in ("estimate", "lower", "upper"))
-        estimate, lower, upper = ("none" if x is None else f"{x:.3f}" for x in known)
+        estimate, lower, upper = (
+            "none" if x is None else f"{round(x, 3) + 0.0:.3f}" for x in known
+        )
         ends = "no estimate" if estimate == "none" else f"{estimate} ({lower} to {upper})"
         say(f"{row['verdict']:>13}  {ends}  {row['statement']}")
     for reason, numbers in _without(plan).items():

@@ -142,7 +142,10 @@ def _conformed(where: str, series: pl.Series, column: Column) -> pl.Series:
     if not column.nullable and cast.null_count():
         raise StoreError(f"expected a value in every row of {where}, got NULL; leave the row out")
     if cast.dtype.is_float() and cast.is_nan().any():
-        raise StoreError(f"expected numbers or NULL in {where}, got NaN; say why in `absences`")
+        raise StoreError(
+            f"expected numbers or NULL in {where}, got NaN: a model whose weights are not all "
+            "finite gives such, and what cannot be measured is NULL with a reason in `absences`"
+        )
     return cast
 
 

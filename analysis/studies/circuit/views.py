@@ -74,7 +74,7 @@ def said(claims: pl.DataFrame, claim: str) -> Said:
 
 
 def _number(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.2f}"
+    return "unknown" if value is None else f"{round(value, 2) + 0.0:.2f}"
 
 
 def saved(model_scores: pl.DataFrame, data: str) -> str:
