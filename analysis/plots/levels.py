@@ -191,7 +191,7 @@ def method_curves(rows: pl.DataFrame, title: str, description: str) -> alt.Layer
     return alt.LayerChart(layer=[rule, line], title=title, description=description)
 
 
-def kept_curves(rows: pl.DataFrame, title: str, description: str) -> alt.FacetChart:
+def kept_curves(rows: pl.DataFrame, title: str, description: str) -> alt.HConcatChart:
     """What is left with every head replaced but some, by how many these are.
 
     Args:
@@ -207,19 +207,26 @@ def kept_curves(rows: pl.DataFrame, title: str, description: str) -> alt.FacetCh
     counted = rows.with_columns(several=pl.len().over("method", "chosen", "kept") > 1)
     drawn = counted.filter("several")["chosen"].unique().to_list()
     colors = [GREY if name in drawn else MODEL_COLORS[i] for i, name in enumerate(names)]
-    told = counted.with_columns(drawn=pl.col("chosen").is_in(drawn))
-    base = alt.Chart().encode(
-        x=alt.X("kept:Q", title="heads kept", axis=alt.Axis(tickMinStep=1)),
-        color=alt.Color("chosen:N", title=None, scale=alt.Scale(domain=names, range=colors)),
-        tooltip=["chosen:N", "kept:Q", "heads:N", *MEASURED],
-    )
+    color = alt.Color("chosen:N", title=None, scale=alt.Scale(domain=names, range=colors))
     share = alt.Y("value:Q", title="share of the gain that is kept")
-    chosen = base.transform_filter("!datum.drawn")
-    rule = chosen.mark_rule(opacity=0.6).encode(
-        y=alt.Y("lower:Q", title="share of the gain that is kept"), y2="upper:Q"
-    )
-    line = chosen.mark_line(point=alt.OverlayMarkDef(size=22)).encode(y=share)
-    point = base.transform_filter("datum.drawn").mark_circle(size=18).encode(y=share)
-    layers = alt.LayerChart(layer=[point, rule, line], data=told, width=225, height=220)
-    panels = layers.facet(alt.Facet("method:N", title=None, sort=in_order(rows, "method")))
-    return panels.properties(title=title, description=description)
+    panels: list[alt.LayerChart] = []
+    for method in in_order(rows, "method"):
+        own = rows.filter(method=method)
+        several, one = own.filter(among := pl.col("chosen").is_in(drawn)), own.filter(~among)
+        layers = [
+            alt.Chart(several).mark_circle(size=18).encode(y=share),
+            alt.Chart(one)
+            .mark_rule(opacity=0.6)
+            .encode(y=alt.Y("lower:Q", title="share of the gain that is kept"), y2="upper:Q"),
+            alt.Chart(one).mark_line(point=alt.OverlayMarkDef(size=22)).encode(y=share),
+        ]
+        encoded = [
+            layer.encode(
+                x=alt.X("kept:Q", title="heads kept", axis=alt.Axis(tickMinStep=1)),
+                color=color,
+                tooltip=["chosen:N", "kept:Q", "heads:N", *MEASURED],
+            )
+            for layer in layers
+        ]
+        panels.append(alt.LayerChart(layer=encoded, width=225, height=220, title=method))
+    return alt.HConcatChart(hconcat=panels, title=title, description=description)
