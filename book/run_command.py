@@ -139,9 +139,11 @@ def run(*, dry_run: bool, shard: tuple[int, int] | None, engine: str, **asked: A
         gpus = str(asked["device"]).startswith("cuda")
         with ray_engine(cluster["address"], cluster["workers"], gpus=gpus) as workers:
             claims = compute(store_path, asked, workers)
-        _say(claims, Plan.of(store_path, asked))
+        _say(claims)
+        _say_left_out(Plan.of(store_path, asked))
     else:
-        _say(compute(store_path, asked), Plan.of(store_path, asked))
+        _say(compute(store_path, asked))
+        _say_left_out(Plan.of(store_path, asked))
 
 
 def _check_chapters(chapters: str) -> None:
@@ -154,8 +156,7 @@ def _check_chapters(chapters: str) -> None:
         )
 
 
-def _say(claims: pl.DataFrame, plan: Plan) -> None:
-    """Show all claims, and which chapters of those that were asked for got nothing, and why."""
+def _say(claims: pl.DataFrame) -> None:
     for row in claims.iter_rows(named=True):
         known = (row[name] for name in ("estimate", "lower", "upper"))
         estimate, lower, upper = (
@@ -163,12 +164,10 @@ def _say(claims: pl.DataFrame, plan: Plan) -> None:
         )
         ends = "no estimate" if estimate == "none" else f"{estimate} ({lower} to {upper})"
         say(f"{row['verdict']:>13}  {ends}  {row['statement']}")
-    for reason, numbers in _without(plan).items():
-        say(f"headbook: nothing to compute for {', '.join(numbers)}: {reason}", err=True)
 
 
-def _without(plan: Plan) -> dict[str, list[str]]:
-    """Numbers of the asked chapters that a model does not get, by the reason that `check` gives."""
+def _say_left_out(plan: Plan) -> None:
+    """Say which of the asked chapters the model does not get, by the reason that `check` gives."""
     from analysis.overview.capabilities import ModelCheck  # noqa: PLC0415 - imports torch
 
     found: dict[str, list[str]] = {}
@@ -177,7 +176,8 @@ def _without(plan: Plan) -> dict[str, list[str]]:
     whole = rows.filter(pl.col("score").is_null(), pl.col("chapter").is_in(asked))
     for chapter, reason in whole.filter(~pl.col("holds")).select("chapter", "reason").iter_rows():
         found.setdefault(reason, []).append(chapter[:2])
-    return found
+    for reason, numbers in found.items():
+        say(f"left out: {', '.join(numbers)}: {reason}", err=True)
 
 
 def _plan(plan: Plan) -> None:
@@ -206,7 +206,8 @@ def _share(plan: Plan, shard: tuple[int, int], wait: float) -> None:
         announce(plan, missing)
     left = compute_share(plan, shard, wait)
     if not left:
-        _say(judged(plan, new=bool(missing)), plan)
+        _say(judged(plan, new=bool(missing)))
+        _say_left_out(plan)
         return
     click.echo(
         f"shard {shard[0]}/{shard[1]}: nothing left here; {left} units of other shards are "

@@ -406,7 +406,7 @@ def test_a_run_says_which_chapters_got_nothing_and_why(worded, tmp_path):
     done = invoke("run", *about, "--chapters", "06,07")
     assert done.exit_code == 0
     assert done.stdout == ""
-    said = "headbook: nothing to compute for 06, 07: the model has no decomposition"
+    said = "left out: 06, 07: the model has no decomposition"
     assert said in done.stderr.splitlines()
 
 
