@@ -138,10 +138,9 @@ def sets_answer(circuit, store):
 
 @app.cell
 def judge(asked, circuit, evidence, sets, store):
-    judged = [store.recall(circuit.claims(evidence))["claims"].filter(pl.lit(bool(sets)))]
-    if sets:
-        judged.append(store.recall(CircuitSetStudy(asked).claims(sets))["claims"])
-    claims = pl.concat(judged)
+    judged = store.recall(circuit.claims(evidence))["claims"].filter(pl.lit(bool(sets)))
+    whole = [CircuitSetStudy(asked).claims(sets)] if sets else []
+    claims = pl.concat([judged, *(store.recall(each)["claims"] for each in whole)])
     return (claims,)
 
 
