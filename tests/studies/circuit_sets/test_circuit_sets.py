@@ -114,7 +114,8 @@ def test_losses_are_those_of_whole_passes(saved, architecture, method):
     model, every = question.loaded_model(), heads_of(question.card)
     with torch.no_grad():
         (rows,) = question._rows(model, 1)
-        replaced, more = every[1:4], every[4:]
+        replaced = (every[1], every[-1])  # below, beside and above what is tried
+        more = [head for head in every if head not in replaced]
         together = rows.each_more(replaced, more)
         for head, losses in zip(more, together, strict=True):
             one = Intervention(method=method, heads=(*replaced, head), positions=None)
