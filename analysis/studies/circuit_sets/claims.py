@@ -15,8 +15,9 @@ from analysis.questions.verdicts.verdict import Null, Verdict
 from analysis.statistics.comparisons import sign_flip_p
 from analysis.statistics.resampling import Interval, central, mean_interval, ratio_of_sums
 
+from .conditions import ALL, CIRCUIT, CIRCUIT_ALONE, MATCHED, MATCHED_ALONE
 from .measures import SetRises, rises
-from .question import ALL, CIRCUIT, CIRCUIT_ALONE, MATCHED, MATCHED_ALONE, SMALL
+from .question import NEEDED, SMALL
 
 FIGURES = {
     "circuit_enough": "02_induction_circuit#faithfulness",
@@ -31,10 +32,6 @@ The rest is what fine detail of many heads may be worth; circuits drawn as large
 LEFT = 0.25
 """Less than this share is left with the circuit alone replaced: what goes on without it is no
 second circuit that copies as well."""
-
-NEEDED = 0.02
-"""Share that each head of a circuit adds to it, at least: a fiftieth, above what noise of the even
-sequences chooses."""
 
 
 @dataclass(frozen=True, kw_only=True)

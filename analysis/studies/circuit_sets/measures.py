@@ -10,7 +10,8 @@ from jaxtyping import Float
 
 from analysis.questions.verdicts.judgement import Evidence
 
-from .question import ALL, BUT_ONE, CIRCUIT, CIRCUIT_ALONE, MATCHED_ALONE, PATH
+from .conditions import ALL, ALONE, BUT_ONE, CIRCUIT, PATH
+from .question import SCOPES
 
 Names = tuple[str, ...]
 
@@ -23,6 +24,8 @@ class SetRises:
     """By family; of one without sets none."""
     kept: dict[str, list[Names]]
     """Heads that are kept or, of families that replace a set alone, those of the set."""
+    n_heads: int
+    """Of the model."""
 
     def share(self, rise: Float[np.ndarray, " sequence"]) -> Float[np.ndarray, " sequence"]:
         """What is kept of the gain, nats per token: the rise with all heads replaced minus it."""
@@ -44,16 +47,17 @@ class SetRises:
         return none if nearest is None else self.of[PATH][nearest]
 
 
-def rises(answer: Evidence) -> SetRises:
+def rises(answer: Evidence, scope: str = SCOPES[0]) -> SetRises:
     """What an answer of `CircuitSets` measured.
 
     Args:
         answer: The answer.
+        scope: Where the loss is measured.
 
     Returns:
         Rises by family, in the order of the store.
     """
-    rows = answer["ablation_effects"].filter(scope="second copy").sort("condition", "sequence")
+    rows = answer["ablation_effects"].filter(scope=scope).sort("condition", "sequence")
     changes = {
         str(name): part["loss_change"].to_numpy()
         for (name,), part in rows.partition_by("condition", as_dict=True).items()
@@ -64,9 +68,8 @@ def rises(answer: Evidence) -> SetRises:
     kept: dict[str, list[Names]] = defaultdict(list)
     for family, condition, heads in asked.iter_rows():
         replaced = set((heads or "").split(","))
-        alone = family in {CIRCUIT_ALONE, MATCHED_ALONE}
-        kept[family].append(tuple(h for h in every if (h in replaced) == alone))
+        kept[family].append(tuple(h for h in every if (h in replaced) == (family in ALONE)))
         found[family].append(changes[condition])
     n = len(changes[next(iter(changes))])
     arrays = {name: np.array(each) for name, each in found.items()}
-    return SetRises(defaultdict(lambda: np.empty((0, n)), arrays), kept)
+    return SetRises(defaultdict(lambda: np.empty((0, n)), arrays), kept, len(every))

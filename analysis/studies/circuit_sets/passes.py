@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,11 +11,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from analysis.attention import Taps
+from analysis.attention import Edit, Site, Taps, Where
 from analysis.interventions import Head, HeadSet, Intervention, Method, StandIns, taps
 from analysis.interventions.passes.layers import LayerCall, through
 from analysis.interventions.passes.staircase import walks
 from analysis.models.load import Model, hidden_states, unembed
+from analysis.progress import Report
+
+from .conditions import Replaced
 
 ONE_BY_ONE = 16
 """Heads from which on they are cut one at a time; a quarter of them before."""
@@ -38,9 +41,26 @@ class Rows:
     predicted: int
     """First position whose loss counts."""
 
+    def some(self, places: Sequence[int]) -> Rows:
+        """Some of the sequences."""
+        donors = self.stand_ins.donors
+        picked = donors if donors is None else donors[:, places]
+        return replace(
+            self,
+            tokens=self.tokens[places],
+            entering=self.entering[places],
+            stand_ins=StandIns(means=self.stand_ins.means, donors=picked),
+        )
+
     def losses(self, replaced: HeadSet) -> Float[np.ndarray, " row"]:
         """Mean loss on what counts, nats per token, with some heads replaced."""
         return _numbers(self.loss(self._walk(replaced)[-1]))
+
+    def token_losses(
+        self, replaced: HeadSet, share: float = 1.0
+    ) -> Float[np.ndarray, "row predicted"]:
+        """The loss of every token that counts, nats, with some heads replaced by a share."""
+        return _numbers(self._token_losses(self._walk(replaced, share=share)[-1]))
 
     def each_more(
         self, replaced: HeadSet, more: Collection[Head]
@@ -53,15 +73,19 @@ class Rows:
         return np.stack(found)
 
     def _walk(
-        self, replaced: HeadSet, streams: Sequence[Float[Tensor, "row pos d_model"]] = ()
+        self,
+        replaced: HeadSet,
+        streams: Sequence[Float[Tensor, "row pos d_model"]] = (),
+        share: float = 1.0,
     ) -> list[Float[Tensor, "row pos d_model"]]:
         """The residual stream entering every layer that is known, and what the unembedding reads.
 
         Args:
             replaced: The heads.
             streams: What enters the first layers, where nothing of it changes.
+            share: How far each goes from what it reads to its stand-in.
         """
-        edits = self._taps(replaced)
+        edits = self._taps(replaced, share)
         if not walks(self.model):
             return [*streams, hidden_states(self.model, self.tokens, edits)]
         found = list(streams) or [self.entering]
@@ -69,26 +93,45 @@ class Rows:
             found.append(through(self.model, layer, self.calls[layer], found[-1], edits))
         return [*found, self.model.final_norm(found[-1])]
 
-    def _taps(self, replaced: HeadSet) -> Taps:
+    def moved(self, heads: HeadSet, share: Callable[[Where, Tensor], Tensor | float]) -> Taps:
+        """Taps that take heads some of the way to their stand-ins.
+
+        Args:
+            heads: Which.
+            share: How far z of a layer goes: 0 nowhere, 1 all the way.
+        """
+        one = Intervention(method=self.method, heads=tuple(sorted(heads)), positions=None)
+        put: Edit = taps([one], self.stand_ins, len(self.tokens)).edits[Site.Z]
+
+        def move(where: Where, z: Tensor) -> Tensor:
+            return z + share(where, z) * (put(where, z) - z)
+
+        return Taps(edits={Site.Z: move})
+
+    def _taps(self, replaced: HeadSet, share: float) -> Taps:
         if not replaced:
             return Taps()
-        heads = tuple(sorted(replaced))
-        one = Intervention(method=self.method, heads=heads, positions=None)
+        if share != 1:
+            return self.moved(replaced, lambda _where, _z: share)
+        one = Intervention(method=self.method, heads=tuple(sorted(replaced)), positions=None)
         return taps([one], self.stand_ins, len(self.tokens))
 
     def loss(self, hidden: Float[Tensor, "row pos d_model"]) -> Float[Tensor, " row"]:
         """Mean loss on what counts of what the unembedding reads, nats per token."""
+        return self._token_losses(hidden).mean(-1)
+
+    def _token_losses(
+        self, hidden: Float[Tensor, "row pos d_model"]
+    ) -> Float[Tensor, "row predicted"]:
         read, following = hidden[:, self.predicted : -1], self.tokens[:, self.predicted + 1 :]
         rows = [
-            F.cross_entropy(unembed(self.model, row), ids)
+            F.cross_entropy(unembed(self.model, row), ids, reduction="none")
             for row, ids in zip(read, following, strict=True)
         ]
         return torch.stack(rows)
 
 
-def eliminated(
-    every: Sequence[Head], some: Sequence[Rows], report: Callable[[int], None]
-) -> list[HeadSet]:
+def eliminated(every: Sequence[Head], some: Sequence[Rows], report: Report) -> list[HeadSet]:
     """Cut heads, those first whose replacement costs least beside the heads replaced before.
 
     Args:
@@ -105,7 +148,7 @@ def eliminated(
         costs = np.concatenate([rows.each_more(replaced, kept) for rows in some], axis=1).mean(1)
         cut = {kept[i] for i in np.argsort(costs, kind="stable")[: n_cut(len(kept))]}
         tried += len(kept)
-        report(tried)
+        report(tried, n_tried(len(every)), "")
         kept = tuple(head for head in kept if head not in cut)
         found.append(kept)
     return found
@@ -122,21 +165,25 @@ def n_tried(n_heads: int) -> int:
 
 
 def losses_of(
-    replaced: Iterable[HeadSet], some: Sequence[Rows], report: Callable[[int], None]
-) -> Float[np.ndarray, "set sequence"]:
-    """Losses of sequences with each set of heads replaced.
+    asked: Sequence[Replaced], some: Sequence[Rows], report: Report
+) -> Float[np.ndarray, "set sequence predicted"]:
+    """How the loss of tokens changes with each set of heads replaced, nats.
 
     Args:
-        replaced: The sets.
+        asked: The sets.
         some: The sequences, in parts.
         report: Told how many sets are done.
     """
-    found: list[np.ndarray] = []
-    for i, heads in enumerate(replaced):
-        found.append(np.concatenate([rows.losses(heads) for rows in some]))
-        report(i + 1)
+
+    def all_of(heads: HeadSet, share: float) -> np.ndarray:
+        return np.concatenate([rows.token_losses(heads, share) for rows in some])
+
+    base, found = all_of((), 1.0), list[np.ndarray]()
+    for one in asked:
+        found.append(all_of(one.heads, one.share) - base)
+        report(len(found), len(asked), "")
     return np.stack(found)
 
 
-def _numbers(losses: Float[Tensor, " row"]) -> Float[np.ndarray, " row"]:
+def _numbers(losses: Tensor) -> np.ndarray:
     return losses.double().cpu().numpy()

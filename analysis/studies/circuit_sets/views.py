@@ -10,8 +10,21 @@ import polars as pl
 from analysis.questions.verdicts.judgement import Evidence
 from analysis.statistics.resampling import Interval, ratio_of_sums
 
+from .conditions import (
+    ALL,
+    ATTENTION,
+    CHANCE,
+    CIRCUIT,
+    CIRCUIT_ALONE,
+    DOSES,
+    GRADIENT,
+    MATCHED,
+    OTHER,
+    PATH,
+    Goal,
+)
 from .measures import SetRises, rises
-from .question import ALL, ATTENTION, CHANCE, CIRCUIT, GRADIENT, MATCHED, OTHER, PATH
+from .question import SCOPES
 
 _CURVES = {
     PATH: "cut one by one",
@@ -20,6 +33,9 @@ _CURVES = {
     CHANCE: "in random order",
     MATCHED: "drawn as large",
 }
+_AREAS = (PATH, GRADIENT, ATTENTION, CHANCE)
+_CHOSEN = {"other half": pl.Boolean, "gates": pl.String}
+_LINE = {"at": pl.Float64, "series": pl.String, "role": pl.String}
 _SHARES = {"value": pl.Float64, "lower": pl.Float64, "upper": pl.Float64, "n": pl.Int64}
 
 
@@ -66,20 +82,140 @@ def head_rows(sets: Mapping[str, Evidence], seed: int) -> pl.DataFrame:
 
     Returns:
         Columns of `ablation_strip`, the largest first; `other half` says whether the circuit of
-        that size that other sequences find has the head.
+        that size that other sequences find has the head, `gates` in how many starts they choose
+        it.
     """
     rows: list[tuple[object, ...]] = []
     for method, answer in sets.items():
         found = rises(answer)
         circuit, floor = found.of[CIRCUIT][0], found.of[ALL][0]
-        (again,) = found.kept[OTHER]
+        (again,), gated = found.kept[OTHER], found.kept[Goal.ENOUGH.value]
         for head in found.kept[CIRCUIT][0]:
             share = _ratio(found.without(head) - circuit, floor, seed)
-            rows.append((head, head, method, *share, floor.size, head in again))
+            opened = f"{sum(head in heads for heads in gated)} of {len(gated)}"
+            rows.append((head, head, method, *share, floor.size, head in again, opened))
     schema = {"group": pl.String, "name": pl.String, "role": pl.String}
-    told = pl.DataFrame(rows, schema=schema | _SHARES | {"other half": pl.Boolean}, orient="row")
+    told = pl.DataFrame(rows, schema=schema | _SHARES | _CHOSEN, orient="row")
     largest = pl.col("value").max().over("group")
     return told.sort(largest, "group", "role", descending=[True, False, True])
+
+
+def area_rows(sets: Mapping[str, Evidence], seed: int) -> pl.DataFrame:
+    """What is kept on average over all numbers of heads: the area under each curve.
+
+    Args:
+        sets: Answers by method.
+        seed: Of the intervals.
+
+    Returns:
+        Columns `chosen` and, for each method, `value (lower to upper)`: 1 where one head keeps all.
+    """
+    columns: dict[str, list[str]] = {}
+    for method, answer in sets.items():
+        found = rises(answer)
+        areas = [_area(found, family) for family in _AREAS]
+        columns[method] = [_told(_ratio(area, found.of[ALL][0], seed)) for area in areas]
+    return pl.DataFrame({"chosen": [_CURVES[family] for family in _AREAS], **columns})
+
+
+def _area(found: SetRises, family: str) -> np.ndarray:
+    """Gain that is kept on average over 0 to all kept heads, by sequence."""
+    floor, n_heads = found.of[ALL][0], found.n_heads
+    sized = np.array([len(kept) for kept in found.kept.get(family, ())])
+    places = sorted(set(sized.tolist()))
+    means = [found.share(found.of[family][sized == n].mean(0)) for n in places]
+    whole = np.stack([np.zeros_like(floor), *means, floor])
+    return np.trapezoid(whole, [0, *places, n_heads], axis=0) / n_heads
+
+
+def dose_rows(sets: Mapping[str, Evidence], seed: int) -> pl.DataFrame:
+    """What of the gain is lost as the circuit is replaced little by little.
+
+    Args:
+        sets: Answers by method.
+        seed: Of the intervals.
+
+    Returns:
+        Columns of `curves`: `at` is how far z went from what heads read to its stand-in.
+    """
+    rows: list[tuple[object, ...]] = []
+    for method, answer in sets.items():
+        found = rises(answer)
+        floor = found.of[ALL][0]
+        rows.append((0.0, method, method, 0.0, 0.0, 0.0, floor.size))
+        for family, share in {**DOSES, CIRCUIT_ALONE: 1.0}.items():
+            lost = _ratio(found.of[family][0], floor, seed)
+            rows.append((share, method, method, *lost, floor.size))
+    return pl.DataFrame(rows, schema=_LINE | _SHARES, orient="row")
+
+
+def rest_rows(sets: Mapping[str, Evidence], seed: int) -> pl.DataFrame:
+    """What the circuit does not keep, by part of the second copy.
+
+    Args:
+        sets: Answers by method.
+        seed: Of the intervals.
+
+    Returns:
+        Columns of `curves`: `at` is the quarter, values are shares of what all heads gain in it.
+    """
+    rows: list[tuple[object, ...]] = []
+    for method, answer in sets.items():
+        for quarter, scope in enumerate(SCOPES[1:], start=1):
+            found = rises(answer, scope)
+            lost = _ratio(found.of[CIRCUIT][0], found.of[ALL][0], seed)
+            rows.append((float(quarter), method, method, *lost, found.of[ALL][0].size))
+    return pl.DataFrame(rows, schema=_LINE | _SHARES, orient="row")
+
+
+def gate_rows(sets: Mapping[str, Evidence], seed: int) -> pl.DataFrame:
+    """The sets that gates choose, each time from other sequences.
+
+    Args:
+        sets: Answers by method.
+        seed: Of the intervals.
+
+    Returns:
+        Columns `method`, `chosen for`, `heads`, `size`, `of the circuit` (`7 of 8`: heads that
+        both have), and the share of the gain that is `kept` with all others replaced or `lost` with
+        these alone replaced.
+    """
+    rows: list[dict[str, object]] = []
+    for method, answer in sets.items():
+        found = rises(answer)
+        floor, (circuit,) = found.of[ALL][0], found.kept[CIRCUIT]
+        for goal in Goal:
+            for heads, rise in zip(found.kept[goal.value], found.of[goal.value], strict=True):
+                enough = goal is Goal.ENOUGH
+                share = _ratio(found.share(rise) if enough else rise, floor, seed)
+                rows.append(
+                    {
+                        "method": method,
+                        "chosen for": "enough alone" if enough else "needed",
+                        "heads": ", ".join(heads) or "none",
+                        "size": len(heads),
+                        "of the circuit": f"{len(set(heads) & set(circuit))} of {len(circuit)}",
+                        "kept": _told(share) if enough else "",
+                        "lost": "" if enough else _told(share),
+                    }
+                )
+    return pl.DataFrame(rows)
+
+
+def gates_said(sets: Mapping[str, Evidence]) -> str:
+    """How many heads of each circuit every start of the gates finds, in words."""
+    said: list[str] = []
+    for method, answer in sets.items():
+        found = rises(answer)
+        (circuit,), chosen = found.kept[CIRCUIT], found.kept[Goal.ENOUGH.value]
+        always = [head for head in circuit if all(head in heads for heads in chosen)]
+        most = max(map(len, chosen))
+        said.append(f"{len(always)} of {len(circuit)} ({method}, at most {most} chosen)")
+    return " and ".join(said)
+
+
+def _told(share: Interval) -> str:
+    return f"{share.estimate:.3f} ({share.lower:.3f} to {share.upper:.3f})"
 
 
 def overlap(answer: Evidence) -> str:

@@ -16,11 +16,13 @@ from analysis.models.files.card import read_card
 from analysis.models.load import hidden_states, unembed
 from analysis.plots.levels import kept_curves
 from analysis.studies.circuit_sets import views
-from analysis.studies.circuit_sets.attribution import by_gradient
+from analysis.studies.circuit_sets.attribution import by_gradient, integrated
 from analysis.studies.circuit_sets.claims import CircuitSetClaims
-from analysis.studies.circuit_sets.measures import rises
+from analysis.studies.circuit_sets.conditions import ALL, CIRCUIT, MATCHED, Goal
+from analysis.studies.circuit_sets.gates import grid, moved_loss
+from analysis.studies.circuit_sets.measures import SetRises, rises
 from analysis.studies.circuit_sets.passes import eliminated, n_cut, n_tried
-from analysis.studies.circuit_sets.question import ALL, CIRCUIT, MATCHED, CircuitSets
+from analysis.studies.circuit_sets.question import SCOPES, STARTS, CircuitSets, by_part
 from store.schema import conformed
 from tests.studies.circuit.circuit_model import COPIER, DECOY, PREVIOUS, circuit_model
 
@@ -44,6 +46,11 @@ def asked(model: str, method: Method, **sizes: int) -> CircuitSets:
     names = tuple(map(str, [*ranked, *(head for head in every if head not in ranked)]))
     given = {"n_sequences": 12, "block_len": 15, "n_draws": 50} | sizes
     return CircuitSets(model=model, method=method.value, by_attention=names, seed=1, **given)
+
+
+def pairs(found: SetRises, goal: Goal):
+    """What gates chose from each start, and what it costs."""
+    return zip(found.kept[goal.value], found.of[goal.value], strict=True)
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +120,7 @@ def test_losses_are_those_of_whole_passes(saved, architecture, method):
     question = asked(str(saved(architecture)), method, n_sequences=6, block_len=8)
     model, every = question.loaded_model(), heads_of(question.card)
     with torch.no_grad():
-        (rows,) = question._rows(model, 1)
+        _, (rows,) = question.halves(model)
         replaced = (every[1], every[-1])  # below, beside and above what is tried
         more = [head for head in every if head not in replaced]
         together = rows.each_more(replaced, more)
@@ -131,7 +138,8 @@ def test_heads_are_cut_from_all_to_none_each_once(saved):
     question = asked(str(saved("llama")), Method.MEAN, n_sequences=6, block_len=8)
     every, tried = heads_of(question.card), list[int]()
     with torch.no_grad():
-        path = eliminated(every, [*question._rows(question.loaded_model(), 0)], tried.append)
+        even, _ = question.halves(question.loaded_model())
+        path = eliminated(every, even, lambda done, *_: tried.append(done))
     assert path[0] == every
     assert path[-1] == ()
     for larger, smaller in pairwise(path):
@@ -162,8 +170,90 @@ def test_a_gradient_finds_the_built_heads(built):
     question = asked(built, Method.MEAN)
     every = heads_of(question.card)
     with torch.no_grad():
-        (rows,) = question._rows(question.loaded_model(), 0)
+        (rows,), _ = question.halves(question.loaded_model())
     assert set(by_gradient([rows], every)[:2]) == set(BUILT)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_replacing_each_head_adds_is_all_that_replacing_all_costs(saved, method):
+    """A gradient over the whole way loses nothing, whatever heads read of one another."""
+    question = asked(str(saved("llama")), method, n_sequences=6, block_len=8)
+    every = heads_of(question.card)
+    with torch.no_grad():
+        (rows,), _ = question.halves(question.loaded_model())
+        whole = rows.losses(every) - rows.losses(())
+    np.testing.assert_allclose(integrated(rows, every, 60).sum(1), whole, rtol=5e-3, atol=1e-6)
+
+
+def test_heads_moved_nowhere_or_all_the_way_are_none_or_all_replaced(saved):
+    question = asked(str(saved("llama")), Method.RESAMPLE, n_sequences=6, block_len=8)
+    every = heads_of(question.card)
+    with torch.no_grad():
+        (rows,), _ = question.halves(question.loaded_model())
+        for share, heads in ((0.0, ()), (1.0, every)):
+            moved = moved_loss(rows, grid(rows, every) + share).numpy()
+            np.testing.assert_allclose(moved, rows.losses(heads), rtol=1e-5)
+            whole = rows.token_losses(every, share).mean(-1)
+            np.testing.assert_allclose(whole, rows.losses(heads), rtol=1e-5)
+        half = grid(rows, every)
+        half[:, every[0].layer, every[0].head] = 0.5
+        np.testing.assert_allclose(
+            moved_loss(rows, half).numpy(), rows.token_losses(every[:1], 0.5).mean(-1), rtol=1e-5
+        )
+
+
+def test_some_sequences_lose_what_they_lose_among_all(saved):
+    question = asked(str(saved("llama")), Method.RESAMPLE, n_sequences=12, block_len=8)
+    some = heads_of(question.card)[1:3]
+    with torch.no_grad():
+        (rows,), _ = question.halves(question.loaded_model())
+        picked = rows.some([1, 3]).losses(some)
+        np.testing.assert_allclose(picked, rows.losses(some)[[1, 3]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_gates_find_the_built_heads_and_one_of_them_is_enough_to_break_copying(answers, method):
+    found = rises(answers[method.value])
+    floor = found.of[ALL][0].mean()
+    for heads, rise in pairs(found, Goal.ENOUGH):
+        assert set(map(str, BUILT)) <= set(heads)
+        assert abs(rise.mean() / floor) < 0.05
+    for heads, rise in pairs(found, Goal.NEEDED):
+        assert set(heads) <= set(map(str, BUILT)), "a decoy writes nothing that could be needed"
+        assert rise.mean() / floor > 0.5
+
+
+def test_quarters_make_up_the_second_copy(answers):
+    effects = answers["mean"]["ablation_effects"].sort("condition", "sequence")
+    parts = [effects.filter(scope=scope)["loss_change"].to_numpy() for scope in SCOPES]
+    sizes = [len(part) for part in np.array_split(np.arange(14), 4)]
+    np.testing.assert_allclose(np.average(parts[1:], axis=0, weights=sizes), parts[0], atol=1e-12)
+
+
+def test_part_of_a_copy_that_has_no_position_is_not_measured():
+    changes = by_part(np.ones((1, 2, 3)))
+    assert changes.shape == (1, len(SCOPES), 2)
+    assert np.isnan(changes[:, -1]).all()
+    assert (changes[:, :-1] == 1).all()
+
+
+def test_views_say_what_was_measured(answers):
+    areas = views.area_rows(answers, 0)
+    assert areas["chosen"].to_list()[0] == "cut one by one"
+    curve = views.curve_rows(answers, 0).filter(method="resample", chosen="cut one by one")
+    kept = dict(curve.select("kept", "value").iter_rows()) | {0: 0.0, 8: 1.0}
+    expected = np.trapezoid([kept[n] for n in range(9)]) / 8
+    assert float(areas["resample"][0].split()[0]) == pytest.approx(expected, abs=6e-4)
+    doses = views.dose_rows(answers, 0).filter(series="mean")
+    assert doses["at"].to_list() == [0, 0.25, 0.5, 0.75, 1]
+    assert doses["value"].to_list()[0] == 0
+    assert doses["value"].to_list()[-1] == pytest.approx(1, abs=0.02)
+    rest = views.rest_rows(answers, 0)
+    assert (rest["value"].abs() < 0.05).all()
+    gated = views.gate_rows(answers, 0)
+    assert gated.height == 2 * 2 * STARTS
+    assert set(gated.filter(pl.col("chosen for") == "enough alone")["of the circuit"]) == {"2 of 2"}
+    assert views.gates_said(answers).startswith("2 of 2 (resample, at most ")
 
 
 def test_charts_show_every_set(answers):
