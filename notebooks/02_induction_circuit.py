@@ -10,7 +10,7 @@ with app.setup:
     from analysis.interventions.heads import in_words
     from analysis.plots.bars import ablation_strip, composition_strip, place_bars
     from analysis.plots.curves import attention_profile, curves
-    from analysis.plots.grids import head_grid, path_grid
+    from analysis.plots.grids import head_grid, pair_grids, path_grid
     from analysis.plots.intervals import claim_intervals, losses
     from analysis.plots.levels import kept_curves
     from analysis.plots.points import one_against_other
@@ -24,6 +24,7 @@ with app.setup:
     from analysis.studies.circuit_components.measures import judged_size
     from analysis.studies.circuit_components.study import CircuitComponentStudy
     from analysis.studies.circuit_sets import views as set_views
+    from analysis.studies.circuit_sets.question import NEEDED, STARTS
     from analysis.studies.circuit_sets.study import CircuitSetStudy
     from analysis.tables import beside, judged_claims, left_out, named, strongest
     from analysis.text.pool import LEAST
@@ -605,7 +606,8 @@ def enough_text(sets, tested):
     those first whose loss costs least beside what is cut already, on one half of the blocks; the
     circuit is the smallest set of at most a third of the heads that keeps 95 % there, and all
     figures are those of the other half {{cite}}`wang2022ioi`. That half alone would find a circuit
-    as large with {shared} of its heads.
+    as large with {shared} of its heads. Beside it stand the first heads by a gradient on the way
+    from none to all replaced {{cite}}`hanna2024faithfulness`, and by what they look at.
     """)
 
 
@@ -635,6 +637,109 @@ def circuit_heads_alone(asked, sets, tested):
         f"over {foremost['n']} sequences. That each adds enough is "
         f"{views.said(tested, 'circuit_minimal').verdict}; that copying needs the circuit, "
         f"{views.said(tested, 'circuit_needed')}.",
+    )
+
+
+@app.cell
+def areas(asked, sets, tested):
+    mo.stop(tested.is_empty(), mo.md(""))
+    mo.vstack(
+        [
+            mo.md("Share kept on average over all numbers of heads; 1 if one head kept all:"),
+            set_views.area_rows(sets, asked.seed),
+        ]
+    )
+
+
+@app.cell(hide_code=True)
+def gates_text(sets, tested):
+    mo.stop(tested.is_empty(), mo.md(""))
+    mo.md(f"""
+    A second opinion does without cutting one by one: every head gets a gate between what it reads
+    and what stands in, all are learned together by gradient descent, and one that stays open costs
+    {NEEDED:g} of the gain {{cite}}`louizos2018l0`. From {STARTS} starts, each on
+    other sequences, gates keep {set_views.gates_said(sets)} of the circuit's heads every time.
+    Learned the other way round, gates look for heads whose replacement *alone* destroys copying,
+    and need no more than one of those that work one after the other.
+    """)
+
+
+@app.cell
+def gates_table(asked, sets, tested):
+    mo.stop(tested.is_empty(), mo.md(""))
+    set_views.gate_rows(sets, asked.seed)
+
+
+@app.cell
+def doses(asked, sets, tested):
+    mo.stop(tested.is_empty(), mo.md(""))
+    lost = set_views.dose_rows(sets, asked.seed)
+    curves(
+        lost,
+        ("how far the circuit goes to its stand-in", "share of the gain that is lost"),
+        None,
+        f"Half-way to its stand-in, the circuit has lost {set_views.at(lost, 0.5)} of the gain",
+        "Share of the gain that is lost as the circuit alone is replaced little by little, z of "
+        "every head going the same part of the way, with 95 % intervals over sequences. A straight "
+        "line would be a loss in proportion.",
+    )
+
+
+@app.cell
+def rest_by_place(asked, sets, tested):
+    mo.stop(tested.is_empty(), mo.md(""))
+    missing_by_place = set_views.rest_rows(sets, asked.seed)
+    curves(
+        missing_by_place,
+        ("quarter of the second copy", "share of the gain that the circuit does not keep"),
+        None,
+        f"In the first quarter the circuit misses {set_views.at(missing_by_place, 1)} of the gain, "
+        f"in the last {set_views.at(missing_by_place, 4)}",
+        "What is lost with every head outside the circuit replaced, as a share of what all heads "
+        "gain in the same quarter of the second copy, with 95 % intervals over sequences. Below 0 "
+        "the circuit does better than all heads together.",
+    )
+
+
+@app.cell
+def edges_answer(asked, sets, store, tested):
+    mo.stop(tested.is_empty(), mo.md(""))
+    edges = answered(store.recall, CircuitSetStudy(asked).edges(sets), progress_bar)
+    return (edges,)
+
+
+@app.cell(hide_code=True)
+def edges_text(edges):
+    mo.md(f"""
+    By which input does each head of the circuit need an earlier one? As for the paths above, what
+    one sender adds is that of another block where the queries, keys or values of one receiver are
+    computed, and nowhere else; here the loss on the second copy says what that is worth. The most:
+    {set_views.edges_said(edges)}. No head outside the circuit is worth more than
+    {set_views.beside_edges(edges):.2f} by all three inputs of any of its heads. A path is *direct*:
+    what MLPs and heads between the two make of a contribution is not in it.
+    """)
+
+
+@app.cell
+def edges_chart(edges):
+    paths_between = set_views.edge_rows(edges)
+    mo.stop(paths_between.is_empty(), mo.md(left_out(edges)))
+    best_path = paths_between.sort("value").row(-1, named=True)
+    pair_grids(
+        paths_between,
+        "rise of the loss, nats per token",
+        f"{best_path['first']} serves {best_path['second']} by its {best_path['panel']}: "
+        f"{best_path['value']:.2f} nats per token",
+        "Rise of the loss on the second copy when one input of the head to the right sees the "
+        "contribution that the head to the left makes on another block, over "
+        f"{best_path['n']} sequences.",
+    )
+
+
+@app.cell
+def edges_table(edges):
+    set_views.edge_rows(edges).sort("value", descending=True).rename(
+        {"first": "sender", "second": "receiver", "panel": "into"}
     )
 
 

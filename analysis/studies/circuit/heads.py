@@ -142,6 +142,22 @@ class BlockExperiment(Drawing):
         """The block twice, and the control whose second copy is shuffled."""
         return [self.repeated, self.shuffled]
 
+    def start(self, model: Model, tokens: Tokens, rows: slice) -> Start:
+        """Run the model as it is on some sequences."""
+        ids = torch.from_numpy(tokens.ids[rows].astype(np.int64)).to(model.device)
+        calls = layer_calls(model, ids[:1])
+        base = trace(model, ids, range(model.card.n_layers))
+        return Start(model, calls, ids, base, len(self.vocabulary.bos))
+
+    def by_scope(self, losses: np.ndarray) -> np.ndarray:
+        """Losses (..., position) averaged over each of `SCOPES` (..., scope).
+
+        The second copy's unpredictable first token counts for neither copy.
+        """
+        cut = len(self.vocabulary.bos) + self.block_len
+        parts = (losses, losses[..., : cut - 1], losses[..., cut:])
+        return np.stack([part.mean(-1) for part in parts], axis=-1)
+
 
 @dataclass(frozen=True, kw_only=True)
 class CircuitExperiment(BlockExperiment):
@@ -167,22 +183,6 @@ class CircuitExperiment(BlockExperiment):
                 f"{', '.join(self.copiers) or 'none'}; choose an earlier previous-token head"
             )
         return CircuitHeads(previous, copiers)
-
-    def start(self, model: Model, tokens: Tokens, rows: slice) -> Start:
-        """Run the model as it is on some sequences."""
-        ids = torch.from_numpy(tokens.ids[rows].astype(np.int64)).to(model.device)
-        calls = layer_calls(model, ids[:1])
-        base = trace(model, ids, range(model.card.n_layers))
-        return Start(model, calls, ids, base, len(self.vocabulary.bos))
-
-    def by_scope(self, losses: np.ndarray) -> np.ndarray:
-        """Losses (..., position) averaged over each of `SCOPES` (..., scope).
-
-        The second copy's unpredictable first token counts for neither copy.
-        """
-        cut = len(self.vocabulary.bos) + self.block_len
-        parts = (losses, losses[..., : cut - 1], losses[..., cut:])
-        return np.stack([part.mean(-1) for part in parts], axis=-1)
 
 
 SCOPES = ("all", "first copy", "second copy")

@@ -14,7 +14,9 @@ from analysis.studies.atlas.study import AtlasStudy
 from analysis.studies.circuit.study import CircuitStudy
 
 from .claims import FIGURES, CircuitSetClaims
+from .edges import MAX_HEADS, CircuitEdges
 from .question import CircuitSets
+from .views import needs
 
 METHODS = (Method.RESAMPLE, Method.MEAN)
 """What stands in for heads that are not kept: both must leave the same behaviour."""
@@ -47,6 +49,18 @@ class CircuitSetStudy(Study[None]):
             n_draws=sizes.n_draws,
         )
 
+    def edges(self, sets: Mapping[str, Evidence]) -> CircuitEdges:
+        """What paths between heads of the circuit are worth, those that add most to it.
+
+        Args:
+            sets: Answers of `CircuitSets` by method; the circuit of `resample` is taken.
+        """
+        sizes, added = self.asked.sizes, needs(sets, Method.RESAMPLE.value, self.asked.seed)
+        return CircuitEdges(
+            **self.asked.random(n_sequences=sizes.n_blocks, block_len=sizes.block_len),
+            circuit=tuple(sorted(sorted(added, key=lambda head: -added[head])[:MAX_HEADS])),
+        )
+
     def claims(self, sets: Mapping[str, Evidence]) -> CircuitSetClaims:
         """What holds of circuits as wholes."""
         return CircuitSetClaims(card=self.asked.card, seed=self.asked.seed, sets=sets)
@@ -63,6 +77,7 @@ class CircuitSetStudy(Study[None]):
         """Claims on circuits as wholes."""
         sets = self.evidence(recall)
         if sets:
+            recall(self.edges(sets))
             yield recall(self.claims(sets))
 
 

@@ -9,6 +9,7 @@ import polars as pl
 
 from analysis.questions.verdicts.judgement import Evidence
 from analysis.statistics.resampling import Interval, ratio_of_sums
+from analysis.tables import left_out
 
 from .conditions import (
     ALL,
@@ -23,6 +24,7 @@ from .conditions import (
     PATH,
     Goal,
 )
+from .edges import BESIDE, EDGE
 from .measures import SetRises, rises
 from .question import SCOPES
 
@@ -33,6 +35,7 @@ _CURVES = {
     CHANCE: "in random order",
     MATCHED: "drawn as large",
 }
+_INPUTS = {"q": "queries", "k": "keys", "v": "values"}
 _AREAS = (PATH, GRADIENT, ATTENTION, CHANCE)
 _CHOSEN = {"other half": pl.Boolean, "gates": pl.String}
 _LINE = {"at": pl.Float64, "series": pl.String, "role": pl.String}
@@ -216,6 +219,56 @@ def gates_said(sets: Mapping[str, Evidence]) -> str:
 
 def _told(share: Interval) -> str:
     return f"{share.estimate:.3f} ({share.lower:.3f} to {share.upper:.3f})"
+
+
+def edge_rows(edges: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """What each direct path between two heads of the circuit is worth to copying.
+
+    Args:
+        edges: Answer of `CircuitEdges`.
+
+    Returns:
+        Columns of `pair_grids` (`first` sends, `second` receives, `panel` is the input) with
+        `lower`, `upper` and `n`; rises of the loss on the second copy, nats per token. No rows
+        where there are no paths.
+    """
+    if "ablations" not in edges:
+        ends = dict.fromkeys(("first", "second", "panel"), pl.String)
+        return pl.DataFrame(schema=ends | _SHARES)
+    found = _paths(edges, EDGE).with_columns(panel=pl.col("site").replace_strict(_INPUTS))
+    order = pl.col("panel").replace_strict({name: i for i, name in enumerate(_INPUTS.values())})
+    return found.sort("first", "second", order).select("first", "second", "panel", *_SHARES)
+
+
+def _paths(edges: Mapping[str, pl.DataFrame], family: str) -> pl.DataFrame:
+    means = edges["ablation_means"].filter(scope="second copy", metric="loss_change")
+    asked = (
+        edges["ablations"].filter(family=family).select("condition", "site", "heads", "receiver")
+    )
+    return asked.join(means, on="condition").with_columns(
+        first="heads", second=pl.col("receiver").str.split(".").list.first()
+    )
+
+
+def beside_edges(edges: Mapping[str, pl.DataFrame]) -> float:
+    """The most that a path from a head outside the circuit is worth, into all three inputs."""
+    values = _paths(edges, BESIDE)["value"] if "ablations" in edges else pl.Series([0.0])
+    return float(values.max() or 0.0)  # pyright: ignore[reportArgumentType]
+
+
+def edges_said(edges: Mapping[str, pl.DataFrame]) -> str:
+    """The paths that matter most, such as `L0H7 into the keys of L2H3 (1.20)`; or why none."""
+    rows = edge_rows(edges).sort("value", descending=True)
+    if rows.is_empty():
+        return left_out(edges)
+    told = rows.head(3).select("first", "panel", "second", "value").iter_rows()
+    return ", ".join(f"{one} into the {what} of {other} ({x:.2f})" for one, what, other, x in told)
+
+
+def at(rows: pl.DataFrame, place: float) -> str:
+    """Values of a curve at one place, such as `0.31 (resample) and 0.42 (mean)`."""
+    own = rows.filter(at=place).select("value", "series")
+    return " and ".join(f"{value:.2f} ({series})" for value, series in own.iter_rows())
 
 
 def overlap(answer: Evidence) -> str:
