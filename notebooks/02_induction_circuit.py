@@ -24,6 +24,7 @@ with app.setup:
     from analysis.studies.circuit_components.measures import judged_size
     from analysis.studies.circuit_components.study import CircuitComponentStudy
     from analysis.studies.circuit_sets import views as set_views
+    from analysis.studies.circuit_sets.conditions import Goal
     from analysis.studies.circuit_sets.question import NEEDED, STARTS
     from analysis.studies.circuit_sets.study import CircuitSetStudy
     from analysis.tables import beside, judged_claims, left_out, named, strongest
@@ -146,7 +147,7 @@ def judge(asked, circuit, evidence, sets, store):
 
 
 @app.cell
-def gate(asked, claims):
+def gate(asked, claims, sets):
     mo.stop(
         claims.is_empty(),
         mo.md(f"""
@@ -155,8 +156,8 @@ def gate(asked, claims):
         copying that heads could have a part in. What follows says what its heads look at.
         """),
     )
-    tested = claims
-    return (tested,)
+    tested, kept_sets = claims, sets
+    return kept_sets, tested
 
 
 @app.cell
@@ -182,7 +183,6 @@ def claim_chart(tested):
 def head_claims_answer(asked, copy_answer, induction, store, text):
     head_claims = store.recall(AtlasStudy(asked).claims(text, induction, copy_answer))["claims"]
     judged_claims(head_claims)
-    return (head_claims,)
 
 
 @app.cell
@@ -593,9 +593,8 @@ def direct_logits(asked, copier_head, second_copy, tested):
 
 
 @app.cell(hide_code=True)
-def enough_text(sets, tested):
-    mo.stop(tested.is_empty())
-    shared = ", ".join(f"{set_views.overlap(one)} ({method})" for method, one in sets.items())
+def enough_text(kept_sets):
+    shared = ", ".join(f"{set_views.overlap(one)} ({method})" for method, one in kept_sets.items())
     mo.md(f"""
     ## Which heads are enough?
 
@@ -612,10 +611,9 @@ def enough_text(sets, tested):
 
 
 @app.cell
-def faithfulness(asked, lines, sets, tested):
-    mo.stop(tested.is_empty())
+def faithfulness(asked, kept_sets, lines):
     kept_curves(
-        set_views.curve_rows(sets, asked.seed),
+        set_views.curve_rows(kept_sets, asked.seed),
         f"With every other head replaced, few heads keep {lines['enough']}",
         "Share of the gain on the second copy that is kept with every other head replaced, with "
         "95 % intervals over sequences: sets cut one by one, the first heads by a gradient on the "
@@ -625,8 +623,8 @@ def faithfulness(asked, lines, sets, tested):
 
 
 @app.cell
-def circuit_heads_alone(asked, sets, tested):
-    by_head = set_views.head_rows(sets, asked.seed)
+def circuit_heads_alone(asked, kept_sets, tested):
+    by_head = set_views.head_rows(kept_sets, asked.seed)
     foremost = by_head.sort("value").row(-1, named=True)
     ablation_strip(
         by_head,
@@ -641,39 +639,36 @@ def circuit_heads_alone(asked, sets, tested):
 
 
 @app.cell
-def areas(asked, sets, tested):
-    mo.stop(tested.is_empty(), mo.md(""))
+def areas(asked, kept_sets):
     mo.vstack(
         [
             mo.md("Share kept on average over all numbers of heads; 1 if one head kept all:"),
-            set_views.area_rows(sets, asked.seed),
+            set_views.area_rows(kept_sets, asked.seed),
         ]
     )
 
 
 @app.cell(hide_code=True)
-def gates_text(sets, tested):
-    mo.stop(tested.is_empty(), mo.md(""))
+def gates_text(kept_sets):
     mo.md(f"""
     A second opinion does without cutting one by one: every head gets a gate between what it reads
     and what stands in, all are learned together by gradient descent, and one that stays open costs
-    {NEEDED:g} of the gain {{cite}}`louizos2018l0`. From {STARTS} starts, each on
-    other sequences, gates keep {set_views.gates_said(sets)} of the circuit's heads every time.
-    Learned the other way round, gates look for heads whose replacement *alone* destroys copying,
-    and need no more than one of those that work one after the other.
+    {NEEDED:g} of the gain {{cite}}`louizos2018l0`. From {STARTS} starts, each on other sequences,
+    gates choose {set_views.gates_said(kept_sets, Goal.ENOUGH)} every time. Learned the other
+    way round, gates choose heads whose replacement *alone* destroys copying, of which one among
+    those that work one after the other may do: {set_views.gates_said(kept_sets, Goal.NEEDED)} every
+    time.
     """)
 
 
 @app.cell
-def gates_table(asked, sets, tested):
-    mo.stop(tested.is_empty(), mo.md(""))
-    set_views.gate_rows(sets, asked.seed)
+def gates_table(asked, kept_sets):
+    set_views.gate_rows(kept_sets, asked.seed)
 
 
 @app.cell
-def doses(asked, sets, tested):
-    mo.stop(tested.is_empty(), mo.md(""))
-    lost = set_views.dose_rows(sets, asked.seed)
+def doses(asked, kept_sets):
+    lost = set_views.dose_rows(kept_sets, asked.seed)
     curves(
         lost,
         ("how far the circuit goes to its stand-in", "share of the gain that is lost"),
@@ -686,9 +681,8 @@ def doses(asked, sets, tested):
 
 
 @app.cell
-def rest_by_place(asked, sets, tested):
-    mo.stop(tested.is_empty(), mo.md(""))
-    missing_by_place = set_views.rest_rows(sets, asked.seed)
+def rest_by_place(asked, kept_sets):
+    missing_by_place = set_views.rest_rows(kept_sets, asked.seed)
     curves(
         missing_by_place,
         ("quarter of the second copy", "share of the gain that the circuit does not keep"),
@@ -702,9 +696,8 @@ def rest_by_place(asked, sets, tested):
 
 
 @app.cell
-def edges_answer(asked, sets, store, tested):
-    mo.stop(tested.is_empty(), mo.md(""))
-    edges = answered(store.recall, CircuitSetStudy(asked).edges(sets), progress_bar)
+def edges_answer(asked, kept_sets, store):
+    edges = answered(store.recall, CircuitSetStudy(asked).edges(kept_sets), progress_bar)
     return (edges,)
 
 
@@ -738,8 +731,9 @@ def edges_chart(edges):
 
 @app.cell
 def edges_table(edges):
-    set_views.edge_rows(edges).sort("value", descending=True).rename(
-        {"first": "sender", "second": "receiver", "panel": "into"}
+    listed_paths = set_views.edge_rows(edges).sort("value", descending=True)
+    listed_paths.rename({"first": "sender", "second": "receiver", "panel": "into"}).with_columns(
+        pl.selectors.float().round(2)
     )
 
 

@@ -38,7 +38,8 @@ def learned(rows: Rows, every: Sequence[Head], goal: Goal, cost: float, seed: in
     """Choose heads by gates that gradient descent opens and closes.
 
     A gate says with some noise how far a head is replaced. What is minimised is the share of the
-    gain that is lost (`ENOUGH`) or kept (`NEEDED`), and `cost` for every chosen head.
+    gain that is lost (`ENOUGH`) or kept (`NEEDED`), and `cost` for every chosen head; to do better
+    than all heads, or worse than none, is worth nothing.
 
     Args:
         rows: Sequences to learn from.
@@ -68,7 +69,7 @@ def learned(rows: Rows, every: Sequence[Head], goal: Goal, cost: float, seed: in
                 (torch.arange(n)[:, None], torch.tensor(layers), torch.tensor(heads)), replaced
             )
             lost = (moved_loss(rows, shares).mean() - base) / (floor - base)
-            missed = 1 - lost if goal is Goal.NEEDED else lost
+            missed = (1 - lost if goal is Goal.NEEDED else lost).clamp(min=0)
             goal_missed = missed + cost * _open(logits).sum().to(missed.device)
             (logits.grad,) = torch.autograd.grad(goal_missed, [logits])
         optimiser.step()

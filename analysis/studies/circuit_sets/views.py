@@ -180,7 +180,7 @@ def gate_rows(sets: Mapping[str, Evidence], seed: int) -> pl.DataFrame:
 
     Returns:
         Columns `method`, `chosen for`, `heads`, `size`, `of the circuit` (`7 of 8`: heads that
-        both have), and the share of the gain that is `kept` with all others replaced or `lost` with
+        both have), and `share of the gain`: what is kept with all others replaced, or lost with
         these alone replaced.
     """
     rows: list[dict[str, object]] = []
@@ -198,22 +198,22 @@ def gate_rows(sets: Mapping[str, Evidence], seed: int) -> pl.DataFrame:
                         "heads": ", ".join(heads) or "none",
                         "size": len(heads),
                         "of the circuit": f"{len(set(heads) & set(circuit))} of {len(circuit)}",
-                        "kept": _told(share) if enough else "",
-                        "lost": "" if enough else _told(share),
+                        "share of the gain": f"{_told(share)} {'kept' if enough else 'lost'}",
                     }
                 )
     return pl.DataFrame(rows)
 
 
-def gates_said(sets: Mapping[str, Evidence]) -> str:
-    """How many heads of each circuit every start of the gates finds, in words."""
+def gates_said(sets: Mapping[str, Evidence], goal: Goal) -> str:
+    """How many heads gates choose, and of the circuit from every start, by method, in words."""
     said: list[str] = []
     for method, answer in sets.items():
         found = rises(answer)
-        (circuit,), chosen = found.kept[CIRCUIT], found.kept[Goal.ENOUGH.value]
+        (circuit,), chosen = found.kept[CIRCUIT], found.kept[goal.value]
         always = [head for head in circuit if all(head in heads for heads in chosen)]
-        most = max(map(len, chosen))
-        said.append(f"{len(always)} of {len(circuit)} ({method}, at most {most} chosen)")
+        sizes = sorted({len(heads) for heads in chosen})
+        many = f"{sizes[0]} to {sizes[-1]}" if len(sizes) > 1 else f"{sizes[0]}"
+        said.append(f"{many} heads, {len(always)} of the circuit's {len(circuit)} ({method})")
     return " and ".join(said)
 
 
