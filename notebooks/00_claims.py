@@ -92,7 +92,9 @@ def circuit_answers(asked, store):
     composition = store.recall(CircuitStudy(asked).composition(), progress_bar)
     paths = store.recall(CircuitStudy(asked).path_patching(text, induction), progress_bar)
     sets = CircuitSetStudy(asked).evidence(lambda each: store.recall(each, progress_bar))
-    return composition, heads, induction, paths, sets, text
+    between = CircuitSetStudy(asked).between(sets, lambda one: store.recall(one, progress_bar))
+    worth = set_views.edge_rows(between)
+    return composition, heads, induction, paths, sets, text, worth
 
 
 @app.cell(hide_code=True)
@@ -110,9 +112,10 @@ def circuit_text(asked, heads, sets):
 
 
 @app.cell
-def choose_edge():
+def choose_edge(sets):
+    first_edge = graph.Edge.LOSS if sets else graph.Edge.KEYS
     edge = mo.ui.dropdown(
-        [each.value for each in graph.Edge], value=graph.Edge.KEYS.value, label="an edge is a"
+        [each.value for each in graph.Edge], value=first_edge.value, label="an edge is a"
     )
     edge
     return (edge,)
@@ -126,9 +129,9 @@ def circuit_nodes(asked, heads, induction, sets, text):
 
 
 @app.cell
-def circuit_picture(composition, edge, nodes, paths):
+def circuit_picture(composition, edge, nodes, paths, worth):
     meaning = graph.Edge(edge.value)
-    edges = graph.edges(meaning, composition, paths)
+    edges = graph.edges(meaning, composition, paths, worth)
     circuit_graph(
         nodes,
         edges,

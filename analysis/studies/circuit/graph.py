@@ -41,6 +41,10 @@ class _Means:
 class Edge(Enum):
     """What an edge of the picture is, in the words of its control."""
 
+    LOSS = "path between heads of the circuit, resampled"
+    """Rise of the loss on the second copy when one input of the receiver sees another row's sender;
+    the largest of its queries, keys and values."""
+
     KEYS = "path into the keys, resampled"
     """Change of the receiver's induction score when only its keys see another row's sender."""
 
@@ -75,7 +79,9 @@ class Edge(Enum):
 
 _SCORE = "change of the induction score"
 _Z = "composition, standard deviations above the mean of all pairs"
+_LOSS = "rise of the loss on the second copy, nats per token"
 _MEANS = {
+    Edge.LOSS: _Means(None, "", "", _LOSS),
     Edge.KEYS: _Means(None, "keys", "resample", _SCORE),
     Edge.QUERIES: _Means(None, "queries", "resample", _SCORE),
     Edge.ALL: _Means(None, "all three", "resample", _SCORE),
@@ -87,7 +93,10 @@ _MEANS = {
 
 
 def edges(
-    meaning: Edge, composition: Mapping[str, pl.DataFrame], paths: Mapping[str, pl.DataFrame]
+    meaning: Edge,
+    composition: Mapping[str, pl.DataFrame],
+    paths: Mapping[str, pl.DataFrame],
+    worth: pl.DataFrame,
 ) -> pl.DataFrame:
     """The edges that a picture draws.
 
@@ -95,6 +104,8 @@ def edges(
         meaning: What an edge is.
         composition: Answer of `Composition`.
         paths: Answer of `PathPatching`.
+        worth: Paths between heads of the circuit: `first` (the sender), `second`, `panel` (the
+            input), `value`, its interval and `n`.
 
     Returns:
         At most `MAX_EDGES` rows, the largest first: `sender`, `receiver`, their layers and heads,
@@ -103,7 +114,9 @@ def edges(
         are left out; no rows where the architecture has no such edges.
     """
     kind = _MEANS[meaning].composition
-    if kind and "head_pairs" in composition:
+    if meaning is Edge.LOSS:
+        found = _worth(worth)
+    elif kind and "head_pairs" in composition:
         found = _composed(composition["head_pairs"], kind)
     else:
         found = _patched(meaning, {} if kind else paths)
@@ -125,6 +138,26 @@ def _composed(head_pairs: pl.DataFrame, kind: str) -> pl.DataFrame:
         lower=pl.lit(None, pl.Float64),
         upper=pl.lit(None, pl.Float64),
         detail=detail,
+    )
+
+
+def _worth(rows: pl.DataFrame) -> pl.DataFrame:
+    """Paths that are worth something for certain, each pair's largest input."""
+    certain = rows.filter(pl.col("lower") > 0, pl.col("value") >= MIN_CHANGE)
+    largest = certain.sort("value", descending=True).unique(["first", "second"], keep="first")
+    parts = {end: pl.col(end).str.extract_groups(r"L(\d+)H(\d+)") for end in ("first", "second")}
+    placed = [
+        parts[end].struct.field(field).cast(pl.Int64).alias(name)
+        for end, to in (("first", "from"), ("second", "to"))
+        for field, name in (("1", f"{to}_layer"), ("2", f"{to}_head"))
+    ]
+    ends = pl.format(
+        "{}, 95 % {} to {}", "panel", *(pl.col(e).round(2) for e in ("lower", "upper"))
+    )
+    return largest.select(
+        *(pl.col("first").alias("sender"), pl.col("second").alias("receiver")),
+        *(*placed, "value", "lower", "upper"),
+        detail=pl.format("{}, n = {}", ends, "n"),
     )
 
 
@@ -210,6 +243,8 @@ def said(found: pl.DataFrame, meaning: Edge) -> str:
         return "No pair of heads stands out"
     first = found.row(0, named=True)
     pair = f"{first['sender']} → {first['receiver']}"
+    if meaning is Edge.LOSS:
+        return f"{pair} is worth most to copying, {first['value']:.2f} nats per token"
     if meaning.measured:
         return f"{pair} changes the induction score most, by {first['value']:+.2f}"
     return f"{pair} composes most, {first['value']:.1f} standard deviations above the mean"
@@ -219,7 +254,7 @@ def left_out(meaning: Edge) -> str:
     """Which edges a picture does not show, as a sentence."""
     if meaning.measured:
         return (
-            f"Left out are paths whose 95 % interval includes 0 or that change it by less than "
+            "Left out are paths whose 95 % interval includes 0 or that change it by less than "
             f"{MIN_CHANGE}, and all but the {MAX_EDGES} largest."
         )
     return (

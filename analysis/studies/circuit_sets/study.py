@@ -61,6 +61,10 @@ class CircuitSetStudy(Study[None]):
             circuit=tuple(sorted(sorted(added, key=lambda head: -added[head])[:MAX_HEADS])),
         )
 
+    def between(self, sets: Mapping[str, Evidence], recall: Recall) -> Evidence | None:
+        """What those paths are worth; none where there is no circuit."""
+        return recall(self.edges(sets)) if sets else None
+
     def claims(self, sets: Mapping[str, Evidence]) -> CircuitSetClaims:
         """What holds of circuits as wholes."""
         return CircuitSetClaims(card=self.asked.card, seed=self.asked.seed, sets=sets)
@@ -76,8 +80,8 @@ class CircuitSetStudy(Study[None]):
     def findings(self, recall: Recall) -> Iterator[Evidence]:
         """Claims on circuits as wholes."""
         sets = self.evidence(recall)
+        self.between(sets, recall)
         if sets:
-            recall(self.edges(sets))
             yield recall(self.claims(sets))
 
 
