@@ -86,6 +86,11 @@ def divergence_chart(measured):
     )
 
 
+@app.cell(hide_code=True)
+def adversary_text(measured):
+    mo.md(views.adversary_note(measured))
+
+
 @app.cell
 def bars_table(measured):
     views.bars_met(measured)

@@ -178,7 +178,7 @@ def gate_rows(sets: Mapping[str, Evidence], seed: int) -> pl.DataFrame:
         seed: Of the intervals.
 
     Returns:
-        Columns `method`, `chosen for`, `heads`, `size`, `of the circuit` (`7 of 8`: heads that
+        Columns `method`, `chosen for`, `heads`, `of the circuit` (`7 of 8`: heads that
         both have), and `share of the gain`: what is kept with all others replaced, or lost with
         these alone replaced.
     """
@@ -195,7 +195,6 @@ def gate_rows(sets: Mapping[str, Evidence], seed: int) -> pl.DataFrame:
                         "method": method,
                         "chosen for": "enough alone" if enough else "needed",
                         "heads": ", ".join(heads) or "none",
-                        "size": len(heads),
                         "of the circuit": f"{len(set(heads) & set(circuit))} of {len(circuit)}",
                         "share of the gain": f"{_told(share)} {'kept' if enough else 'lost'}",
                     }

@@ -57,6 +57,39 @@ def headline(answer: Answer, name: str) -> str:
     )
 
 
+def adversary_note(answer: Answer) -> str:
+    """What masks can do that are chosen to do harm, and what that means for ablating components.
+
+    Args:
+        answer: Of `DecompositionQuality` or `MeasuredQuality`.
+
+    Returns:
+        A paragraph.
+    """
+    rows = answer["decompositions"]
+    one, each, none = (figure(rows, name) for name in ("adversarial", "adversarial_token", "zero"))
+    ends = {row["metric"]: row for row in rows.iter_rows(named=True)}
+    worst, nothing = ends["adversarial_token"], ends["zero"]
+    if worst["lower"] > nothing["upper"]:
+        beside = f"more than with nothing left in the decomposed layers at all ({none})"
+    elif worst["upper"] < nothing["lower"]:
+        beside = f"less than with nothing left in the decomposed layers ({none})"
+    else:
+        beside = f"about as much as with nothing left in the decomposed layers ({none})"
+    so = (
+        "So an importance of 0 does not say that a component may be scaled by anything: it holds "
+        "of masks on average, not of all"
+        if worst["lower"] > ends["stochastic"]["upper"]
+        else "That is no more than random masks cost"
+    )
+    return (
+        f"One mask for all tokens that is chosen to do harm costs {one} nats a token; one chosen "
+        f"for every token {each}, {beside}. {so}. Where components are ablated under an adversary, "
+        "in the chapter on their redundancy, what it does with nothing ablated stands beside, and "
+        "only the difference is the components'."
+    )
+
+
 def future_note(answer: Answer) -> str:
     """A warning where importances see later tokens; else empty."""
     sees = answer["decompositions"].filter(metric=SEES_FUTURE)["value"].item() > 0

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from analysis.components import folder
@@ -87,3 +88,26 @@ def test_a_published_run_is_measured(tmp_path):
     assert told["zero"]["n"] == 3
     assert 0 <= told["ones"]["lower"] <= told["ones"]["value"] <= told["ones"]["upper"]
     assert "later tokens" in component_views.headline({"decompositions": rows}, "it")
+
+
+@pytest.mark.parametrize(
+    ("stochastic", "worst", "said", "so"),
+    [
+        ((0.1, 0.2), (20.0, 21.0), "more than with nothing left", "does not say"),
+        ((0.1, 0.2), (4.5, 5.5), "about as much as with nothing left", "does not say"),
+        ((0.1, 0.2), (0.05, 0.15), "less than with nothing left", "no more than random masks"),
+    ],
+)
+def test_what_an_adversary_does_is_said_beside_random_masks_and_nothing(
+    stochastic, worst, said, so
+):
+    ends = {"adversarial": worst, "adversarial_token": worst, "stochastic": stochastic}
+    rows = pl.DataFrame(
+        [
+            {"metric": name, "value": (low + high) / 2, "lower": low, "upper": high}
+            for name, (low, high) in (ends | {"zero": (5.0, 6.0)}).items()
+        ]
+    )
+    told = component_views.adversary_note({"decompositions": rows})
+    assert said in told
+    assert so in told
