@@ -9,7 +9,7 @@ type.
 |---|---|---|
 | L0H0 | the token before | that token, as the one before |
 | L0H1 | BOS, always | nothing: the value there is 0; anywhere else it would raise the token |
-| L1H0 | after the earlier copy, else BOS | raises the token there, and sets the flag; at BOS nothing |
+| L1H0 | after the earlier copy, else BOS | raises the token there and sets the flag; of BOS 0 |
 | L1H1 | the same | nothing: its W_O is 0 (a decoy) |
 | L2H0 | the same, but BOS where the flag is set (a backup) | raises the token there |
 | the other 19 | everything alike | nothing: all weights are 0 |

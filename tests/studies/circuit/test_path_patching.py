@@ -13,8 +13,8 @@ from analysis.errors import UserError
 from analysis.interventions import StandIns, read_z
 from analysis.models.load import hidden_states, load_model
 from analysis.scores import induction_score
-from analysis.studies.circuit.passes import put_heads
-from analysis.studies.circuit.path_patching import Patched, PathPatching, check_adds
+from analysis.studies.circuit.passes import check_adds, put_heads
+from analysis.studies.circuit.path_patching import Patched, PathPatching
 
 from .circuit_model import circuit_model
 
