@@ -20,7 +20,7 @@ from analysis.statistics.resampling import Interval, central, mean_interval
 
 from . import necessity, path_patching
 from .controls import COPYING, control_sets, loss_changes
-from .heads import MIN_SCORE, CircuitHeads, circuit_heads
+from .heads import MAX_RECEIVERS, MIN_SCORE, CircuitHeads, circuit_heads
 from .path_patching import THROUGH
 
 FIGURES = {
@@ -116,15 +116,14 @@ class CircuitClaims(Judgement):
 
     @cached_property
     def served(self) -> Head:
-        """The induction head whose keys the previous-token head serves most, by any path.
-
-        Chosen on the even sequences; paths are judged on the odd ones.
-        """
-        receivers = self.paths["head_effects"].select("layer", "head").unique().rows()
-        heads = [head for head in self.heads.copiers if tuple(head) in receivers]
-        return max(
-            heads, key=lambda head: float(self._falls(head, "resample", "k", True)[::2].mean())
-        )
+        """Whose keys the previous-token head serves most by any path, on the even sequences."""
+        if "head_effects" not in self.paths:
+            return self.heads.copiers[0]
+        falls = {
+            head: self._falls(head, "resample", "k", True)
+            for head in self.heads.copiers[:MAX_RECEIVERS]
+        }
+        return max(falls, key=lambda head: float(falls[head][::2].mean()))
 
     def _falls(self, receiver: Head, method: str, into: str, through: bool) -> np.ndarray:
         """Falls of a receiver's induction score along a path into one of its inputs."""
@@ -236,8 +235,8 @@ class CircuitClaims(Judgement):
         )
         note = f"control: central 95 % of the {others.size} pairs outside the circuit; {told}"
         row = self.decided(said, Interval.exactly(z), central(others), (OUTLYING, note), null=null)
-        # Of few pairs none can stand out by so much: a z says nothing against it either.
-        return row if null.allows else {**row, "verdict": Verdict.NOT_TESTABLE.value}
+        few = {} if null.allows else {"verdict": Verdict.NOT_TESTABLE.value}  # no z could be large
+        return {**row, **few}
 
     def _copying(self) -> dict[str, Any]:
         method = necessity.SETS_METHOD.value

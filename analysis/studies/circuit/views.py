@@ -186,6 +186,33 @@ def path_losses(answer: Mapping[str, pl.DataFrame], copier: str) -> pl.DataFrame
     )
 
 
+def path_table(answer: Mapping[str, pl.DataFrame], previous: Head) -> pl.DataFrame:
+    """What the previous-token head serves, directly and through all that lies between.
+
+    Args:
+        answer: Of `PathPatching`.
+        previous: The previous-token head.
+
+    Returns:
+        Columns `into` (head and input), `method`, and the change of the induction score with its
+        interval `directly` and `by any path`; no rows where the architecture has no such paths.
+    """
+    schema = dict.fromkeys(("into", "method", "directly", "by any path"), pl.String)
+    if "head_effects" not in answer:
+        return pl.DataFrame(schema=schema)
+    families = {"path": "directly", THROUGH: "by any path"}
+    kept = answer["ablations"].filter(pl.col("family").is_in(list(families)), heads=str(previous))
+    rows = answer["head_effects"].filter(pl.col("sequence").is_null()).select(_EFFECTS)
+    numbers = (pl.col(c).round(2) + 0.0 for c in ("value", "lower", "upper"))
+    told = kept.join(rows, on="condition", maintain_order="left").select(
+        pl.col("receiver").str.replace(".", " ", literal=True).alias("into"),
+        "method",
+        pl.col("family").replace_strict(families).alias("how"),
+        pl.format("{} ({} to {})", *numbers).alias("change"),
+    )
+    return told.pivot("how", index=["into", "method"], values="change").select(*schema)
+
+
 def compositions(head_pairs: pl.DataFrame, previous: Head, copiers: Sequence[Head]) -> pl.DataFrame:
     """All pairs of heads, those of the circuit marked.
 
