@@ -12,7 +12,7 @@ type.
 | L1H0 | after the earlier copy, else BOS | raises the token there and sets the flag; of BOS 0 |
 | L1H1 | the same | nothing: its W_O is 0 (a decoy) |
 | L2H0 | the same, but BOS where the flag is set (a backup) | raises the token there |
-| the other 19 | everything alike | nothing: all weights are 0 |
+| the other 37 | everything alike | nothing: all weights are 0 |
 
 So L2H0 acts only where L1H0 wrote nothing: zeroing L1H0 costs no copying, writing something else
 in its place costs all of it, and so does zeroing both.
@@ -26,9 +26,9 @@ import torch
 import transformers as tf
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-N = 48
+N = 36
 """Tokens, positions, and the width of a head; BOS is token 0."""
-N_LAYERS, N_HEADS = 3, 8
+N_LAYERS, N_HEADS = 3, 14
 PREVIOUS, SINK, COPIER, DECOY, BACKUP = (0, 0), (0, 1), (1, 0), (1, 1), (2, 0)
 TOKEN, PLACE, BEFORE = (slice(i * N, (i + 1) * N) for i in range(3))
 FLAG, BALANCE = 3 * N, 3 * N + 1

@@ -14,7 +14,7 @@ from torch import Tensor
 from analysis.attention import Site
 from analysis.errors import UserError
 from analysis.interventions import Head
-from analysis.interventions.heads import in_words
+from analysis.interventions.heads import every_name
 from analysis.models.load import Model, check_plain, check_shares
 from analysis.models.projections import (
     Projection,
@@ -139,7 +139,7 @@ def _silent(layers: Mapping[int, Factors]) -> str:
         for head, size in enumerate(_norm(each.root[Site.V] @ each.root_write.transpose(1, 2)))
         if size == 0
     ]
-    return f"; {in_words(heads)} write nothing" if heads else ""
+    return f"; {every_name(heads)} write nothing" if heads else ""
 
 
 def factors(model: Model, layer: int) -> Factors:

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from analysis.interventions import Head
-from analysis.interventions.heads import in_words
+from analysis.interventions.heads import every_name
 from analysis.questions.verdicts.judgement import Bar, Judgement, Statement
 from analysis.questions.verdicts.variants import turned
 
@@ -52,8 +52,8 @@ def idle_claim(
     first = int(effects["zero"][::2].mean(0).argmax())
     said = Statement(
         claim="idle_heads",
-        statement=f"{len(idle)} of {len(names)} heads write nothing that predictions on this text "
-        f"depend on, each alone by any kind ({in_words(idle)})",
+        statement=f"On {len(idle)} of {len(names)} heads no prediction on this text depends: each "
+        f"alone writes nothing that is used, whatever stands in for it ({every_name(idle)})",
         statistic="KL(base || ablated), nats, odd sequences, the largest of these heads under "
         f"{kinds}",
     )
