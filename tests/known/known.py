@@ -11,11 +11,11 @@ SIZES = {
     "n_sequences": 12,
     "n_tokens": 32,
     "block_len": 12,
-    "n_blocks": 16,
+    "n_blocks": 12,
     "n_ablated": 12,
     "ablated_tokens": 32,
     "n_draws": 40,
-    "atlas.n_repeats": 16,
+    "atlas.n_repeats": 12,
 }
 """Enough for every verdict: six pairs of sequences, and as many random sets as a p takes."""
 

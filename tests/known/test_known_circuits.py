@@ -146,8 +146,8 @@ def test_the_built_heads_are_named_in_every_claim(handmade):
 
 def test_heads_without_weights_are_named_where_their_compositions_are_absent(handmade):
     gaps = handmade.store.sql("SELECT DISTINCT reason FROM absences WHERE data = 'weights'")
-    (reason,) = gaps["reason"].to_list()
-    assert reason.endswith("; L0H2-13, L1H1-13, L2H1-13 write nothing")
+    assert not gaps.is_empty()
+    assert gaps["reason"].str.ends_with("; L0H2-13, L1H1-13, L2H1-13 write nothing").all()
 
 
 def test_the_backup_shows_in_the_difference_of_zeros_and_other_rows(handmade):
@@ -180,12 +180,11 @@ def test_the_backup_acts_only_where_the_induction_head_wrote_nothing(handmade):
         behind = slice(length + 1, -1)
         return float(F.cross_entropy(logits[:, behind].mT, ids[:, length + 2 :]))
 
-    every = cost(Method.ZERO, PREVIOUS)
-    assert every > 5
+    assert cost(Method.ZERO, PREVIOUS) > 5
     assert cost(Method.ZERO, COPIER) < 0.01
     assert cost(Method.ZERO, BACKUP) < 0.01
     assert cost(Method.RESAMPLE, BACKUP) < 0.01
-    assert cost(Method.ZERO, COPIER, BACKUP) == pytest.approx(every, rel=0.05)
+    assert cost(Method.ZERO, COPIER, BACKUP) > 5
     assert cost(Method.RESAMPLE, COPIER) > 5
     assert cost(Method.RESAMPLE, DECOY) < 0.01
 
@@ -212,12 +211,10 @@ def test_the_compiled_circuit_is_told_head_by_head(compiled):
     assert told["copiers_needed"].startswith("Copying needs L6H0, L5H0:")
     used = "(L0H1-3, L1H2-3, L2H0-3, L3H0-3, L4H0-3, L5H1-3, L6H1-3)"  # all but those that act
     assert told["idle_heads"].endswith(used)
-    (reason,) = compiled.store.sql("SELECT DISTINCT reason FROM absences WHERE data = 'weights'")[
-        "reason"
-    ]
+    gaps = compiled.store.sql("SELECT DISTINCT reason FROM absences WHERE data = 'weights'")
     # L0H0 makes positions, and L1H2 writes what nobody reads.
-    assert "L0H0" not in reason
-    assert "L1H2" not in reason
+    silent = "; L0H1-3, L1H3, L2H0-3, L3H0-3, L4H0-3, L5H1-3, L6H1-3 write nothing"
+    assert gaps["reason"].str.ends_with(silent).all()
     assert "decoys_write_nothing" not in told, "both heads that look there write"
 
 

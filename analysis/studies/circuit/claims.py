@@ -235,8 +235,7 @@ class CircuitClaims(Judgement):
         )
         note = f"control: central 95 % of the {others.size} pairs outside the circuit; {told}"
         row = self.decided(said, Interval.exactly(z), central(others), (OUTLYING, note), null=null)
-        few = {} if null.allows else {"verdict": Verdict.NOT_TESTABLE.value}  # no z could be large
-        return {**row, **few}
+        return row if null.allows else {**row, "verdict": Verdict.NOT_TESTABLE.value}
 
     def _copying(self) -> dict[str, Any]:
         method = necessity.SETS_METHOD.value

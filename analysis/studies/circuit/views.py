@@ -197,9 +197,9 @@ def path_table(answer: Mapping[str, pl.DataFrame], previous: Head) -> pl.DataFra
         Columns `into` (head and input), `method`, and the change of the induction score with its
         interval `directly` and `by any path`; no rows where the architecture has no such paths.
     """
-    schema = dict.fromkeys(("into", "method", "directly", "by any path"), pl.String)
+    columns = ["into", "method", "directly", "by any path"]
     if "head_effects" not in answer:
-        return pl.DataFrame(schema=schema)
+        return pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
     families = {"path": "directly", THROUGH: "by any path"}
     kept = answer["ablations"].filter(pl.col("family").is_in(list(families)), heads=str(previous))
     rows = answer["head_effects"].filter(pl.col("sequence").is_null()).select(_EFFECTS)
@@ -210,7 +210,7 @@ def path_table(answer: Mapping[str, pl.DataFrame], previous: Head) -> pl.DataFra
         pl.col("family").replace_strict(families).alias("how"),
         pl.format("{} ({} to {})", *numbers).alias("change"),
     )
-    return told.pivot("how", index=["into", "method"], values="change").select(*schema)
+    return told.pivot("how", index=["into", "method"], values="change").select(columns)
 
 
 def compositions(head_pairs: pl.DataFrame, previous: Head, copiers: Sequence[Head]) -> pl.DataFrame:
