@@ -100,7 +100,7 @@ def seen(model, tokens, taps: Taps, added: torch.Tensor | None):
             norm = model.layers[1].input_layernorm
             hook = norm.register_forward_pre_hook(lambda _m, args: (args[0] + added,))
             hooks.callback(hook.remove)
-        edits = {site: keep(site) for site in (Site.Q, Site.K, Site.V)}
+        edits = {**taps.edits, **{site: keep(site) for site in (Site.Q, Site.K, Site.V)}}
         watch = Taps(edits=edits, watch=lambda where, p: patterns.append(p))
         hidden = hidden_states(model, tokens, watch)
     return found, patterns[1], hidden
