@@ -16,6 +16,7 @@ with app.setup:
     from analysis.plots.points import one_against_other
     from analysis.studies.atlas import views as atlas_views
     from analysis.studies.atlas.study import AtlasStudy
+    from analysis.studies.atlas.writing import COSTS, LOOKS, RAISES
     from analysis.studies.circuit import views
     from analysis.studies.circuit.controls import COPYING, upstream_of_copying
     from analysis.studies.circuit.heads import circuit_heads
@@ -41,14 +42,15 @@ def finding():
 
 
 @app.cell(hide_code=True)
-def found(asked, behaviour, copier_head, heads, lines, tested):
+def found(asked, behaviour, heads, lines, served, tested):
     mo.md(f"""
-    In **{asked.card.name}**, the induction head **{copier_head}** loses
+    In **{asked.card.name}**, the induction head **{heads.copiers[0]}** loses
     {lines["needed"].estimate} of attention to its target when the previous-token head
     **{heads.previous}** is ablated, whatever stands in (other heads of that layer:
-    {lines["needed"].control}; *{lines["needed"].verdict}*). Through the keys of {copier_head}
-    alone it loses {lines["keys"].estimate}, through its queries alone {lines["keys"].control}
-    (*{lines["keys"].verdict}*). Shown again, a random block costs {behaviour} less; without
+    {lines["needed"].control}; *{lines["needed"].verdict}*). Through its keys alone
+    **{served}** loses {lines["keys"].estimate} directly (through its queries alone
+    {lines["keys"].control}; *{lines["keys"].verdict}*), and {lines["through"].estimate} by any path
+    (*{lines["through"].verdict}*). Shown again, a random block costs {behaviour} less; without
     {in_words(heads.copiers)} the second copy costs {lines["together"].estimate} more (as
     many other heads: {lines["together"].control}; *{lines["together"].verdict}*). At most a third
     of the heads keep {lines["enough"].estimate} of what all gain by the first copy, with every
@@ -162,9 +164,14 @@ def gate(asked, claims, sets):
 
 @app.cell
 def say(tested):
-    asked_for = ("previous_needed", "key_path", "copiers_needed", "circuit_enough")
-    needed, keys, together, enough = (views.said(tested, claim) for claim in asked_for)
-    lines = {"needed": needed, "keys": keys, "together": together, "enough": enough}
+    asked_for = {
+        "needed": "previous_needed",
+        "keys": "key_path",
+        "through": "key_path_through",
+        "together": "copiers_needed",
+        "enough": "circuit_enough",
+    }
+    lines = {name: views.said(tested, claim) for name, claim in asked_for.items()}
     return (lines,)
 
 
@@ -216,6 +223,7 @@ def published(copier_head, heads, lines, tested):
             ("inferred from", "two scores alone", "ablation, path patching, weights"),
             ("needed", not_tested, str(lines["needed"])),
             ("through the keys", not_tested, str(lines["keys"])),
+            ("by any path", not_tested, str(lines["through"])),
             ("no other head does", not_tested, str(views.said(tested, "key_path_specific"))),
             ("K-composition, z", not_tested, str(views.said(tested, "k_composition_outlier"))),
             ("copying needs it", not_tested, str(lines["together"])),
@@ -268,6 +276,23 @@ def induction_against_shuffled(copier, copying):
         f"95 % intervals over {copier['n']} sequences. Below the diagonal the control is larger.",
         "control",
     )
+
+
+@app.cell(hide_code=True)
+def looking_text():
+    mo.md(f"""
+    A head may look where an induction head looks and do nothing there. An induction head is called
+    so here if it looks at the target with more than {LOOKS:g} and copying uses what it writes:
+    without that (`zero`: nothing stands in; `resample`: what it writes on another block) the second
+    copy costs at least {COSTS:g} nats per token more, or it adds at least {RAISES:g} itself to the
+    logit of the right token. Others that look there are decoys. The calling is done on the even
+    sequences.
+    """)
+
+
+@app.cell
+def looking_heads(induction):
+    atlas_views.looking_table(induction)
 
 
 @app.cell
@@ -460,18 +485,27 @@ def ablated(copier_head, heads, lines, necessity):
     )
 
 
+@app.cell
+def serve(circuit, evidence, tested):
+    mo.stop(tested.is_empty())
+    served = str(circuit.claims(evidence).served)
+    return (served,)
+
+
 @app.cell(hide_code=True)
-def path_text(copier_head, heads, tested):
+def path_text(heads, served, tested):
     mo.stop(tested.is_empty())
     mo.md(f"""
     ## By which path?
 
     Ablation changes all that lies downstream. Here the contribution $z W_O$ of one sender is
-    changed in the residual stream that enters the layer of {copier_head}, and *only* where its
-    keys, or its queries, are computed: all other heads, and all other layers, see what they saw.
-    Were {heads.previous} the one that tells {copier_head} which token came before each key, the
-    change would lie in the keys. Values cannot change a pattern: their path is measured in the
-    loss {{cite}}`wang2022ioi`.
+    changed in the residual stream that enters the layer of {served}, the induction head that
+    {heads.previous} serves most, and *only* where its keys, or its queries, are computed: all other
+    heads, and all other layers, see what they saw. Such a path is *direct*. Where MLPs or other
+    heads pass on what {heads.previous} writes it is 0; so the same is measured *by any path*, with
+    what the layers between make of the change. Were {heads.previous} the one that tells {served}
+    which token came before each key, the change would lie in the keys. Values cannot change a
+    pattern: their path is measured in the loss {{cite}}`wang2022ioi`.
     """)
 
 
@@ -484,24 +518,31 @@ def path_control(tested):
 
 
 @app.cell
-def path_effects(copier_head, heads, path_method, paths, tested):
+def path_effects(served, heads, path_method, paths, tested):
     path_grid(
-        views.path_falls(paths, copier_head, path_method.value),
-        f"From {heads.previous} into the keys of {copier_head}: {views.said(tested, 'key_path')}",
-        f"Change of the induction score of {copier_head} when the contribution of one earlier head "
+        views.path_falls(paths, served, path_method.value),
+        f"From {heads.previous} into the keys of {served}, directly: "
+        f"{views.said(tested, 'key_path')}",
+        f"Change of the induction score of {served} when the contribution of one earlier head "
         "is changed in one of its inputs (resample: comes from another block; zero: is taken "
         f"out). Framed: {heads.previous}. Other large cells are other senders to the same input.",
     )
 
 
 @app.cell
-def path_loss(copier_head, heads, paths, tested):
+def path_table(heads, paths, tested):
+    mo.stop(tested.is_empty())
+    views.path_table(paths, heads.previous)
+
+
+@app.cell
+def path_loss(served, heads, paths, tested):
     ablation_strip(
-        views.path_losses(paths, copier_head),
+        views.path_losses(paths, served),
         ("change of the loss on the second copy, nats per token", "into"),
-        f"The path from {heads.previous} to the keys of {copier_head} is worth "
+        f"The direct path from {heads.previous} to the keys of {served} is worth "
         f"{views.said(tested, 'key_path_loss')}",
-        f"Change of the loss on the second copy when {copier_head} alone sees the change of one "
+        f"Change of the loss on the second copy when {served} alone sees the change of one "
         f"head's contribution, with 95 % intervals over sequences: {heads.previous}, and the other "
         "heads of its layer (keys, and all three inputs).",
     )

@@ -6,7 +6,7 @@ head changes the logit less than that, later layers repair it.
 """
 
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,11 +14,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from analysis.attention import Edit, Site, Taps, Where
 from analysis.errors import UserError
 from analysis.interventions.passes.staircase import trace
 from analysis.interventions.passes.sweep import chunks, on_device
 from analysis.layered import layered
-from analysis.models.load import Model, check_shares, unembed
+from analysis.models.load import Model, check_shares, hidden_states, unembed
 from analysis.models.projections import norm_gain, surroundings
 from analysis.progress import Report
 
@@ -142,7 +143,8 @@ def frozen(
     bias = norm(torch.zeros_like(at[0, 0]))
     gain, centred = norm_gain(norm, at[0, 0], _LARGE)
     linear = gain * (at - at.mean(-1, keepdim=True) if centred else at)
-    inverse_scale = ((norm(at) - bias) * linear).sum(-1) / linear.square().sum(-1)
+    unit = linear / linear.abs().amax(-1, keepdim=True)  # squares of large ones are infinite
+    inverse_scale = ((norm(at) - bias) * unit).sum(-1) / (linear * unit).sum(-1)
     read = directions * gain * inverse_scale[..., None]
     return read - read.mean(-1, keepdim=True) if centred else read
 
@@ -156,3 +158,46 @@ def kept_input(module: nn.Module) -> Generator[list[Tensor]]:
         yield inputs
     finally:
         hook.remove()
+
+
+def direct_logits(
+    model: Model, tokens: Int[Tensor, "row pos"], block_len: int, taps: Taps
+) -> Float[Tensor, "row layer head"]:
+    """What every head adds to the logit of the next token, beyond its mean over the vocabulary.
+
+    Args:
+        model: The model.
+        tokens: `BOS, s, s` for blocks s.
+        block_len: Tokens in a block, L.
+        taps: What else to observe; its edit of z, if any, is replaced.
+
+    Returns:
+        Means over the queries of the induction score, in logits before any soft cap.
+
+    Raises:
+        UserError: No share of what heads write arrives at the final norm.
+    """
+    check_shares(model)
+    query = slice(tokens.shape[1] - block_len, tokens.shape[1] - 1)
+    norms = {layer: after for layer, block in enumerate(model.blocks) if (after := block.after)}
+    z: dict[int, Tensor] = {}
+
+    def keep(where: Where, tensor: Tensor) -> Tensor:
+        z[where.layer] = tensor[:, :, query].clone()
+        return tensor
+
+    edits: dict[Site, Edit] = {**taps.edits, Site.Z: keep}
+    with ExitStack() as hooks:
+        last = hooks.enter_context(kept_input(model.final_norm))
+        normed = {layer: hooks.enter_context(kept_input(norm)) for layer, norm in norms.items()}
+        hidden_states(model, tokens, Taps(edits=edits, watch=taps.watch))
+    following = tokens[:, query.start + 1 : query.stop + 1]
+    direction = (model.W_U[following] - model.W_U.mean(0))[None]
+    reader = frozen(model.final_norm, last[-1][:, query], direction)
+    columns: dict[int, Tensor] = {}
+    for layer, part in z.items():
+        written = normed[layer][-1][:, query] if layer in norms else None
+        of_z = readers_of_z(model, layer, reader, written)
+        if of_z is not None:
+            columns[layer] = (of_z[0] * part).sum((-1, -2)) / part.shape[2]
+    return layered(columns, len(model.blocks), torch.nan, dim=1)

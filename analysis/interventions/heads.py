@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -74,6 +74,17 @@ def in_words(heads: Sequence[Head]) -> str:
     more = len(heads) - NAMED
     names = ", ".join(map(str, heads[:NAMED] if more > 0 else heads))
     return f"{names} and {more} more" if more > 0 else names
+
+
+def every_name(heads: Iterable[Head]) -> str:
+    """All heads by name, neighbours of a layer as `L1H2-5`."""
+    runs: list[list[Head]] = []
+    for head in sorted(heads):
+        if runs and head == (runs[-1][-1].layer, runs[-1][-1].head + 1):
+            runs[-1].append(head)
+        else:
+            runs.append([head])
+    return ", ".join(f"{r[0]}-{r[-1].head}" if len(r) > 1 else str(r[0]) for r in runs)
 
 
 def heads_of(card: ModelCard) -> tuple[Head, ...]:

@@ -55,3 +55,20 @@ def weakest(variants: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 def _told(row: Mapping[str, Any]) -> str:
     value = "unknown" if row["estimate"] is None else f"{row['estimate']:.3g}"
     return f"{value} ({row['verdict']})"
+
+
+def turned(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row of a claim that a statistic is smaller than a bar.
+
+    Smaller is larger with the signs turned, which leaves one rule for all verdicts.
+
+    Args:
+        row: A row of `claims` that was judged with statistic, control and threshold negated.
+
+    Returns:
+        The row with their own signs, and the same verdict.
+    """
+    ends = {"lower": "upper", "control_lower": "control_upper"}
+    sources = {name: name for name in ("estimate", "control", "threshold")}
+    sources |= ends | {upper: lower for lower, upper in ends.items()}
+    return {**row, **{n: None if row[s] is None else -row[s] for n, s in sources.items()}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -9,16 +10,20 @@ import numpy as np
 import polars as pl
 
 from analysis.interventions import Head
-from analysis.questions.halves import EVEN, odd_values, strongest_head
+from analysis.questions.halves import EVEN, heads_by_score, odd_values, strongest_head
 from analysis.questions.verdicts.judgement import Bar, Evidence, Judgement, Statement
 from analysis.questions.verdicts.verdict import Verdict
 from analysis.statistics.resampling import N_RESAMPLES, Interval, mean_interval
 
 from .copy_lags import ELSEWHERE, SCORE
 from .induction_scores import CEILING, GAIN, TEXT_SHUFFLED, TEXT_TWICE
+from .writing import LOOKS, copying_heads
+from .writing_claims import writing_claims
 
 FIGURES = {
     "induction_head": "02_induction_circuit#induction_against_shuffled",
+    "induction_head_writes": "02_induction_circuit#looking_heads",
+    "decoys_write_nothing": "02_induction_circuit#looking_heads",
     "model_copies": "02_induction_circuit#copy_losses",
     "copies_otherwise": "02_induction_circuit#copy_lags",
     "previous_token_head": "02_induction_circuit#previous_against_random",
@@ -28,8 +33,7 @@ FIGURES = {
 
 COPIES = 1.0
 """Nats per token that the second copy costs less, from which a model copies."""
-LOW = 0.2
-"""A model whose strongest induction head has a lower score does not copy by such heads."""
+_WRITES = " of those that write what copying uses"
 CARRIES = 0.5
 """Rise of the loss on the second copy, nats per token, from which copying needs a key."""
 
@@ -39,10 +43,11 @@ class HeadClaims(Judgement):
     """Has the model a previous-token head and an induction head?
 
     The strongest head of each kind is chosen on the even sequences and judged on the odd ones, so
-    that the choice does not flatter the estimate.
+    that the choice does not flatter the estimate. An induction head looks at the target, and
+    copying uses what it writes; without any, the one that looks there most is judged.
     """
 
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     chapter: ClassVar[str] = "02_induction_circuit"
 
     text: Evidence
@@ -55,11 +60,12 @@ class HeadClaims(Judgement):
     def claims(self) -> list[dict[str, Any]]:
         """Rows of `claims`; a model that fails every copying task has one on copying."""
         found = self.induction["head_scores"]
-        copier = strongest_head(found, "induction", "repeated")
+        writing = copying_heads(self.induction)
+        copier = writing[0] if writing else strongest_head(found, "induction", "repeated")
         canonical = odd_values(found, "induction", "repeated", copier)
         testable = copies(self.induction, self.seed)
         most = float(_losses(self.induction, CEILING, "repeated")[0])
-        looks = testable and float(canonical.mean()) >= LOW * most
+        looks = testable and float(canonical.mean()) >= LOOKS * most
         rows: list[dict[str, Any]] = []
         if not _lacks(self.text, "previous_token"):
             rows += self._text_claims(copier if looks else None)
@@ -68,8 +74,9 @@ class HeadClaims(Judgement):
         shuffled = odd_values(found, "induction", "shuffled", copier)
         looking = self._claim(
             "induction_head",
-            f"{copier}, the strongest induction head on the even sequences, looks one past "
-            "the previous copy with more than half of its attention",
+            f"{copier}, the strongest induction head on the even sequences"
+            f"{_WRITES if writing else ''}, looks one past the previous copy with more than half "
+            "of its attention",
             f"induction score, odd sequences; a perfect head scores {most:.2f}",
             (canonical, 0.5),
             (shuffled, "second copy shuffled"),
@@ -81,6 +88,7 @@ class HeadClaims(Judgement):
                 "it is shown again"
             ),
         ]
+        rows += writing_claims(self, self.induction)
         return rows if looks else [*rows, self._otherwise()]
 
     def _text_claims(self, copier: Head | None) -> list[dict[str, Any]]:
@@ -115,8 +123,13 @@ class HeadClaims(Judgement):
 
     def _order(self, previous: Head, copier: Head) -> dict[str, Any]:
         """Which head comes first; the interval is over choices of heads on resampled sequences."""
-        gaps = _choices(self.induction["head_scores"], ("induction", "repeated"), self.seed)
-        gaps = gaps - _choices(self.text["head_scores"], ("previous_token", "text"), self.seed + 1)
+        scores, writing = self.induction["head_scores"], copying_heads(self.induction)
+        others = [head for head, _ in heads_by_score(scores, "induction", "repeated")]
+        back = [h for h, _ in heads_by_score(self.text["head_scores"], "previous_token", "text")]
+        gaps = _choices(scores, "induction", "repeated", writing or others, self.seed)
+        gaps = gaps - _choices(
+            self.text["head_scores"], "previous_token", "text", back, self.seed + 1
+        )
         lower, upper = np.quantile(gaps, (0.025, 0.975))
         said = Statement(
             claim="previous_token_below_induction",
@@ -219,11 +232,19 @@ def _lacks(evidence: Evidence, score: str) -> bool:
     return "absences" in evidence and not evidence["absences"].filter(score=score).is_empty()
 
 
-def _choices(scores: pl.DataFrame, named: tuple[str, str], seed: int) -> np.ndarray:
-    """The layer of the strongest head on resampled even sequences, once for each resample."""
-    even = scores.filter(EVEN, score=named[0], data=named[1])
+def _choices(
+    scores: pl.DataFrame, score: str, data: str, heads: Sequence[Head], seed: int
+) -> np.ndarray:
+    """The layer of the strongest head on resampled even sequences, once for each resample.
+
+    Of heads that are equal there, the first of those given.
+    """
+    even = scores.filter(EVEN, score=score, data=data)
     table = even.sort("sequence", "layer", "head").partition_by("sequence", maintain_order=True)
-    values = np.stack([rows["value"].to_numpy() for rows in table])
+    place = {Head(*row): i for i, row in enumerate(table[0].select("layer", "head").rows())}
+    among = [place[head] for head in heads]
+    values = np.stack([rows["value"].to_numpy()[among] for rows in table])
     n = len(values)
     draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), N_RESAMPLES)
-    return table[0]["layer"].to_numpy()[(draws @ values).argmax(axis=1)].astype(float)
+    layers = np.array([head.layer for head in heads], dtype=float)
+    return layers[(draws @ values).argmax(axis=1)]

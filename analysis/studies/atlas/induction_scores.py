@@ -21,6 +21,8 @@ from analysis.text.repeats import repeated_tokens
 from analysis.text.sources import text_rows
 from analysis.text.tokens import Tokens
 
+from .writing import DIRECT, written
+
 TEXT_TWICE, TEXT_SHUFFLED = "text twice", "text in random order, then as it is"
 GAIN = "second_minus_first_loss"
 CEILING = "induction_ceiling"
@@ -29,9 +31,12 @@ CEILING = "induction_ceiling"
 
 @dataclass(frozen=True, kw_only=True)
 class InductionScores(Drawing):
-    """How strongly does each head of a model look one past the previous copy?"""
+    """How strongly does each head of a model look one past the previous copy?
 
-    version: ClassVar[int] = 4
+    And, of those that do, what is copying without what they write?
+    """
+
+    version: ClassVar[int] = 5
 
     n_sequences: int
     block_len: int
@@ -89,17 +94,19 @@ class InductionScores(Drawing):
         """Score every head and the model's own copying.
 
         Returns:
-            `head_scores`, `head_profiles` and `model_scores`; of text the last alone.
+            `head_scores`, `head_profiles` and `model_scores`; of text the last alone. Scores of
+            what heads write are of those alone that look at the target.
         """
         model = self.loaded_model()
         both = (("repeated", self.repeated), ("shuffled", self._shuffled))
         frames = [
-            self.scored(model, data, tokens, stage(report, data, i, 4))
+            self.scored(model, data, tokens, stage(report, data, i, 5))
             for i, (data, tokens) in enumerate(both)
         ]
+        frames += self._written(model, frames[0]["head_scores"], stage(report, "written", 2, 5))
         for i, (data, tokens) in enumerate(self._text.items()):
             keep, losses = token_losses(model, tokens.ids)
-            stream_scores(model, tokens.ids, {}, stage(report, data, i + 2, 4), also=[keep])
+            stream_scores(model, tokens.ids, {}, stage(report, data, i + 3, 5), also=[keep])
             labels = Labels(card=self.card, tokens=tokens, data=data, seed=self.seed)
             frames.append({"model_scores": model_scores(self._copying(losses), {}, labels)})
         return joined(frames)
@@ -137,6 +144,20 @@ class InductionScores(Drawing):
             "head_profiles": head_profiles(*lags, "induction_lag", -self.max_shift, labels),
             "model_scores": self._random_scores(losses, labels),
         }
+
+    def _written(
+        self, model: Model, scored: pl.DataFrame, report: Report
+    ) -> list[dict[str, pl.DataFrame]]:
+        """Rows of what the heads write that look at the target of repeated blocks."""
+        each = scored.filter(pl.col("sequence").is_not_null(), score="induction")
+        looks = np.full((self.n_sequences, self.card.n_layers, self.card.n_heads), np.nan)
+        looks[tuple(each.select("sequence", "layer", "head").to_numpy().T)] = each["value"]
+        labels = Labels(card=self.card, tokens=self.repeated, data="repeated", seed=self.seed)
+        found = written(model, self.repeated, looks, self.block_len, self.seed, report)
+        return [
+            {"head_scores": head_scores(values, None if name == DIRECT else 0.0, name, labels)}
+            for name, values in found.items()
+        ]
 
     def _random_scores(self, losses: np.ndarray, labels: Labels) -> pl.DataFrame:
         """Losses beside those of a uniform guess, and what a perfect head would score."""

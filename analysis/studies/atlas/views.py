@@ -5,12 +5,14 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from analysis.interventions import Head
+from analysis.questions.verdicts.judgement import Evidence
 from analysis.scores.registry import HeadScore, registered
-from analysis.tables import beside
+from analysis.tables import beside, named
 
 from .claims import CARRIES
 from .copy_lags import ELSEWHERE, SCORE
 from .induction_scores import CEILING, GAIN
+from .writing import DIRECT, WITHOUT, copying_heads, decoys, looking_heads
 
 LABELS = tuple(score for score in registered() if score.label)
 """What the atlas calls heads. The bars are conventions of this book, the same for every model."""
@@ -87,6 +89,44 @@ def natural_induction(text: pl.DataFrame, induction: pl.DataFrame) -> pl.DataFra
     return found.join(
         beside(induction, "induction", "repeated", "shuffled").select("name", **ends), on="name"
     )
+
+
+def looking_table(induction: Evidence) -> pl.DataFrame:
+    """Every head that looks at the induction target, and what copying is without it.
+
+    Args:
+        induction: Answer of `InductionScores`.
+
+    Returns:
+        Columns `head`, `looks` (induction score), what the second copy costs more `without it,` by
+        either method, `direct logit`, and what it `is called`: copies, a decoy, or not measured;
+        copying heads first, then by attention. No row where no head looks there.
+    """
+    looking, copying, idle = looking_heads(induction), copying_heads(induction), decoys(induction)
+    columns = {name: f"without it, {method.value}" for name, method in WITHOUT.items()}
+    columns |= {DIRECT: "direct logit"}
+    rows = named(induction["head_scores"]).filter(
+        pl.col("sequence").is_null(), pl.col("score").is_in(list(columns)), data="repeated"
+    )
+    known = {tuple(row[:2]): row[2] for row in rows.select("name", "score", "value").rows()}
+    called = {**dict.fromkeys(copying, "copies"), **dict.fromkeys(idle, "decoy")}
+    order = [*copying, *(head for head in looking if head not in copying)]
+    return pl.DataFrame(
+        [
+            {
+                "head": str(head),
+                "looks": looking[head],
+                **{told: known.get((str(head), score)) for score, told in columns.items()},
+                "is called": called.get(head, "not measured"),
+            }
+            for head in order
+        ],
+        schema={
+            "head": pl.String,
+            **dict.fromkeys(("looks", *columns.values()), pl.Float64),
+            "is called": pl.String,
+        },
+    ).with_columns(pl.selectors.float().round(3))
 
 
 def pool_table(answer: Mapping[str, pl.DataFrame], heads: Sequence[Head]) -> pl.DataFrame:

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from analysis.attention import Site
 from analysis.errors import UserError
+from analysis.interventions import Head
+from analysis.interventions.heads import every_name
 from analysis.models.load import Model, check_plain, check_shares
 from analysis.models.projections import (
     Projection,
@@ -61,7 +63,7 @@ class Composition(Experiment):
     Weights are those before RoPE and before a norm of queries and keys: position-free.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def data(self) -> Sequence[Tokens]:
         """No tokens: weights alone."""
@@ -83,6 +85,7 @@ class Composition(Experiment):
         model = self.loaded_model()
         attend = self.card.attending
         layers: dict[int, Factors] = {}
+        silent = ""
         gaps: list[pl.DataFrame] = []
         try:
             check_weights(model)
@@ -90,6 +93,7 @@ class Composition(Experiment):
             for layer in attend:
                 layers[layer] = factored(model, layer, every[layer])
                 report(len(layers), len(attend), "")
+            silent = _silent(layers)
         except UserError as error:
             layers, gaps = {}, self._without(str(error))
         frames: list[pl.DataFrame] = []
@@ -98,7 +102,8 @@ class Composition(Experiment):
             known = rows.filter(pl.col("value").is_not_nan())
             frames.append(known)
             if n_lost := rows.height - known.height:
-                reason = f"{n_lost} of {rows.height} pairs hold a head whose weights are 0: 0 / 0"
+                lost = f"{n_lost} of {rows.height} pairs"
+                reason = f"{lost} hold a head whose weights are 0: 0 / 0{silent}"
                 gaps.append(absence(self.card, kind, "weights", reason))
         found = {"head_pairs": pl.concat(frames)}
         return {**found, "absences": pl.concat(gaps)} if gaps else found
@@ -124,6 +129,17 @@ def check_weights(model: Model) -> None:
     check_plain(model)
     check_linear(model)
     check_shares(model)
+
+
+def _silent(layers: Mapping[int, Factors]) -> str:
+    """Which heads write nothing, in words: their W_V W_O is 0."""
+    heads = [
+        Head(layer, head)
+        for layer, each in layers.items()
+        for head, size in enumerate(_norm(each.root[Site.V] @ each.root_write.transpose(1, 2)))
+        if size == 0
+    ]
+    return f"; {every_name(heads)} write nothing" if heads else ""
 
 
 def factors(model: Model, layer: int) -> Factors:

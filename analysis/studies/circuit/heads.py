@@ -19,12 +19,13 @@ from analysis.models.load import Model
 from analysis.questions.drawing import Drawing
 from analysis.questions.halves import heads_by_score
 from analysis.questions.verdicts.judgement import Evidence
+from analysis.studies.atlas.writing import LOOKS, copying_heads
 from analysis.text.repeats import repeated_tokens
 from analysis.text.tokens import Tokens
 
 from .passes import Start
 
-MIN_SCORE = 0.2
+MIN_SCORE = LOOKS
 """Mean attention to the target from which a head counts as an induction head beside the first."""
 
 MAX_RECEIVERS = 3
@@ -43,10 +44,11 @@ class CircuitHeads:
 def circuit_heads(text: Evidence, induction: Evidence) -> CircuitHeads:
     """Choose the heads that an induction circuit would be made of, on the even sequences.
 
-    The strongest induction head above the first layer that attends comes first; the previous-token
-    head is the strongest in the layers below it; further induction heads must lie above that one,
-    and look at the target with more than `MIN_SCORE`. Experiments on the circuit draw sequences of
-    their own.
+    An induction head looks at the target with more than `MIN_SCORE`, and copying uses what it
+    writes: see `copying_heads`. The strongest above the first layer that attends comes first; where
+    there is none, the one that looks there most stands in its place, for claims that it cannot
+    hold. The previous-token head is the strongest in the layers below it; further induction heads
+    must lie above that one. Experiments on the circuit draw sequences of their own.
 
     Args:
         text: Answer of `TextScores`; without a tokenizer its scores on random tokens count.
@@ -60,15 +62,15 @@ def circuit_heads(text: Evidence, induction: Evidence) -> CircuitHeads:
     """
     every = heads_by_score(induction["head_scores"], "induction", "repeated")
     lowest = min(head.layer for head, _ in every)
-    copying = [row for row in every if row[0].layer > lowest]
-    if not copying:
+    looking = [head for head, _ in every if head.layer > lowest]
+    if not looking:
         raise UserError(
             "expected a model of at least 2 layers that attend, got 1; "
             "an induction circuit takes a head that reads what an earlier one wrote"
         )
-    first = copying[0][0]
+    copying = [head for head in copying_heads(induction) if head.layer > lowest]
+    first, *others = copying or looking[:1]
     previous = next(head for head in _previous_token_heads(text) if head.layer < first.layer)
-    others = [head for head, mean in copying[1:] if mean > MIN_SCORE]
     return CircuitHeads(previous, (first, *(h for h in others if h.layer > previous.layer)))
 
 

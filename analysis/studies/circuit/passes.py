@@ -12,10 +12,12 @@ from torch.nn import functional as F
 from analysis import scores
 from analysis.attention import Edit, EnoughError, Site, Taps, Where
 from analysis.batches import rows_at_once
+from analysis.errors import UserError
 from analysis.interventions import Head
 from analysis.interventions.passes.layers import LayerCall, layer_inputs, through
 from analysis.interventions.passes.staircase import Trace, walks
 from analysis.models.load import Model, hidden_states, unembed
+from analysis.models.projections import surroundings
 
 TOKENS_PER_BATCH = 4_096
 
@@ -72,6 +74,13 @@ class Start:
         columns = [torch.cat(found[head.layer])[:, head.head] for head in heads]
         kept = torch.stack(columns, dim=1) if columns else hidden.new_zeros(len(hidden), 0)
         return Reading(kept, self.losses(hidden))
+
+    def walked(self, layers: range, taps: Taps) -> Float[Tensor, "row pos d_model"]:
+        """What some layers make of the base's residual stream that enters the first of them."""
+        stream = self.base.resid_pre[layers.start]
+        for layer in layers:
+            stream = self._layer(layer, stream, taps)
+        return stream
 
     def read(self, layer: int, stream: Float[Tensor, "row pos d_model"]) -> dict[Site, Tensor]:
         """q, k and v of a layer, one copy for each query head, if it read this residual stream."""
@@ -148,3 +157,30 @@ def batches(n_sequences: int, n_pos: int) -> Iterator[slice]:
     step = rows_at_once(TOKENS_PER_BATCH, n_pos)
     for start in range(0, n_sequences, step):
         yield slice(start, min(start + step, n_sequences))
+
+
+def check_adds(model: Model) -> None:
+    """Make sure that every layer adds what its attention writes to the residual stream as it is.
+
+    Raises:
+        UserError: A layer norms or scales it first, so that no head has a contribution of its own.
+    """
+    for layer, share in enumerate(model.holds.adds):
+        if not model.card.heads_by_layer[layer]:
+            continue
+        if share != 1:
+            raise UserError(
+                f"expected layers that add what attention writes as it is, layer {layer} of "
+                f"{model.card.architecture} does something else; choose another architecture"
+            )
+        if surroundings(model, layer).after is not None:
+            raise UserError(
+                f"expected layers that add what attention writes as it is, layer {layer} of "
+                f"{model.card.architecture} norms it first, so that heads have no contribution of "
+                "their own; choose a pre-norm architecture"
+            )
+    if not walks(model):
+        raise UserError(
+            "expected layers that compute alone what they do in a whole pass, those of "
+            f"{model.card.architecture} do not; choose another architecture"
+        )

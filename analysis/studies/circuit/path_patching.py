@@ -1,7 +1,7 @@
 """Along which path does the previous-token head serve an induction head: keys, queries, values?"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import ClassVar
 
@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from analysis.attention import Edit, Site, Where
+from analysis.attention import Edit, Site, Taps, Where
 from analysis.errors import UserError
 from analysis.interventions import (
     Condition,
@@ -24,30 +24,33 @@ from analysis.interventions import (
     taps,
 )
 from analysis.interventions.heads import heads_of
-from analysis.interventions.passes.staircase import walks
 from analysis.models.load import Model
-from analysis.models.projections import surroundings
 from analysis.progress import Report, stage
 from analysis.questions.effect_rows import condition_rows, head_effects, loss_effects
 from analysis.questions.rows import Labels, absence, joined
 from analysis.text.tokens import Tokens
 
 from .heads import SCOPES, CircuitExperiment
-from .passes import Start, batches, put_heads
+from .passes import Start, batches, check_adds, put_heads
 
 METHODS = (Method.ZERO, Method.RESAMPLE)
 """What the sender writes into the receiver's input: nothing, or what it writes on another row."""
 
 INPUTS = {"k": (Site.K,), "q": (Site.Q,), "v": (Site.V,), "qkv": (Site.Q, Site.K, Site.V)}
-"""Which inputs of the receiver see the change; all three are the direct path."""
+"""Which inputs of the receiver see the change."""
 
 _SCORED = ("k", "q", "qkv")
 """Values cannot change a pattern, so that an induction score through them alone cannot change."""
 
 
+THROUGH = "path_through"
+"""Paths on which the MLPs and heads between sender and receiver carry on what the sender changes.
+All others are direct: what lies between sees nothing."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Path:
-    """One sender's contribution, changed in some inputs of one receiver and nowhere else."""
+    """One sender's contribution, changed in some inputs of one receiver and nowhere behind it."""
 
     method: Method
     sender: Head
@@ -55,44 +58,18 @@ class Path:
     into: str
     """A key of `INPUTS`."""
     family: str
+    """`THROUGH`, or one of the direct paths."""
 
     @property
     def name(self) -> str:
         """As a condition is called."""
-        control = ", shuffled" if self.family == "shuffled" else ""
-        return f"path {self.method.value} {self.sender} -> {self.receiver}.{self.into}{control}"
+        told = {"shuffled": ", shuffled", THROUGH: ", through all between"}.get(self.family, "")
+        return f"path {self.method.value} {self.sender} -> {self.receiver}.{self.into}{told}"
 
     def condition(self) -> Condition:
         """Its entry among the conditions."""
         one = Intervention(method=self.method, heads=(self.sender,), positions=None)
         return Condition(name=self.name, family=self.family, interventions=(one,))
-
-
-def check_adds(model: Model) -> None:
-    """Make sure that every layer adds what its attention writes to the residual stream as it is.
-
-    Raises:
-        UserError: A layer norms or scales it first, so that no head has a contribution of its own.
-    """
-    for layer, share in enumerate(model.holds.adds):
-        if not model.card.heads_by_layer[layer]:
-            continue
-        if share != 1:
-            raise UserError(
-                f"expected layers that add what attention writes as it is, layer {layer} of "
-                f"{model.card.architecture} does something else; choose another architecture"
-            )
-        if surroundings(model, layer).after is not None:
-            raise UserError(
-                f"expected layers that add what attention writes as it is, layer {layer} of "
-                f"{model.card.architecture} norms it first, so that heads have no contribution of "
-                "their own; choose a pre-norm architecture"
-            )
-    if not walks(model):
-        raise UserError(
-            "expected layers that compute alone what they do in a whole pass, those of "
-            f"{model.card.architecture} do not; choose another architecture"
-        )
 
 
 class Patched:
@@ -107,7 +84,7 @@ class Patched:
         """
         self._start = start
         self._stand_ins = stand_ins
-        self._streams: dict[tuple[int, Head, Method], Tensor] = {}
+        self._streams: dict[tuple[int, Head, Method, bool], Tensor] = {}
         self._changes: dict[str, Tensor] = {}
         self._inputs: dict[int, dict[Site, Tensor]] = {}
         self._scores: dict[int, Tensor] = {}
@@ -115,17 +92,30 @@ class Patched:
 
     def stream(self, path: Path) -> Float[Tensor, "row pos d_model"]:
         """The changed residual stream that enters the receiver's layer."""
-        key = path.receiver.layer, path.sender, path.method
+        through = path.family == THROUGH
+        key = path.receiver.layer, path.sender, path.method, through
         if key not in self._streams:
-            (layer, head), base = path.sender, self._start.base
-            z, acting = base.z[layer], path.condition().interventions
-            edit: Edit = taps(acting, self._stand_ins, len(z)).edits[Site.Z]
-            changed = edit(Where(layer, slice(0, len(z))), z)[:, head] - z[:, head]
-            change = changed @ self._start.model.W_O(layer)[head]
             # Paths with one stream come side by side: one is enough to keep.
-            self._streams = {key: base.resid_pre[path.receiver.layer] + change}
+            self._streams = {key: self._carried(path) if through else self._added(path)}
             self._changes = {}
         return self._streams[key]
+
+    def _added(self, path: Path) -> Float[Tensor, "row pos d_model"]:
+        """The base's stream with the change of what the sender itself adds to it."""
+        (layer, head), base = path.sender, self._start.base
+        z = base.z[layer]
+        edit: Edit = self._taps(path).edits[Site.Z]
+        changed = edit(Where(layer, slice(0, len(z))), z)[:, head] - z[:, head]
+        change = changed @ self._start.model.W_O(layer)[head]
+        return base.resid_pre[path.receiver.layer] + change
+
+    def _carried(self, path: Path) -> Float[Tensor, "row pos d_model"]:
+        """What the layers from the sender to the receiver make of the change."""
+        between = range(path.sender.layer, path.receiver.layer)
+        return self._start.walked(between, self._taps(path))
+
+    def _taps(self, path: Path) -> Taps:
+        return taps(path.condition().interventions, self._stand_ins, len(self._start.tokens))
 
     def score_change(self, path: Path) -> Float[np.ndarray, " row"]:
         """Change of the receiver's induction score."""
@@ -158,13 +148,15 @@ class PathPatching(CircuitExperiment):
     layer (`zero`), or exchanged for its contribution on another random block (`resample`), only
     where the receiver's keys, or queries, or values are computed. Every head below a receiver is
     a sender for the induction score; the loss is measured for the previous-token head and, into
-    the first receiver, for the other heads of its layer (keys, and the direct path).
+    the first receiver, for the other heads of its layer (keys, and all three). These paths are
+    direct. Beside those of the previous-token head stand the same through all that lies between:
+    what the layers from its own to the receiver's make of the change, MLPs and heads alike.
 
     Source:
         Wang et al. 2022, "Interpretability in the Wild".
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     @property
     def n_passes(self) -> int:
@@ -227,13 +219,19 @@ class PathPatching(CircuitExperiment):
                 )
                 if into in _SCORED or self._loses(path):
                     found.append(path)
+            if not control:
+                found += [
+                    replace(path, family=THROUGH)
+                    for path in found
+                    if path.family == "path" and path.receiver.layer == layer
+                ]
         return found
 
     def _loses(self, path: Path) -> bool:
         """Whether the loss is measured along a path."""
         if path.family == "layer_matched":
             return path.receiver == self.heads.copiers[0] and path.into in {"k", "qkv"}
-        return path.family == "path"
+        return path.family in {"path", THROUGH}
 
     def _measure(
         self, model: Model, tokens: Tokens, paths: Sequence[Path], report: Report

@@ -1,20 +1,18 @@
 """From the second copy of a block: where every head looks, and which token it raises."""
 
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import polars as pl
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from analysis.attention import Site, Taps, Where
+from analysis.attention import Taps, Where
 from analysis.errors import UserError
-from analysis.interventions.direct import frozen, kept_input, readers_of_z
+from analysis.interventions.direct import direct_logits
 from analysis.interventions.passes.stream import chance, joined
-from analysis.layered import layered
 from analysis.models.load import Model, check_shares, hidden_states
 from analysis.progress import Report, stage
 from analysis.questions.rows import Labels, absence, head_scores
@@ -145,46 +143,3 @@ def second_copy_shares(
     everything = pattern[..., query, :].sum(-1).mean(-1)
     elsewhere = everything - torch.stack([*named, first]).sum(0)
     return torch.stack([*named, first, elsewhere], dim=-1)
-
-
-def direct_logits(
-    model: Model, tokens: Int[Tensor, "row pos"], block_len: int, taps: Taps
-) -> Float[Tensor, "row layer head"]:
-    """What every head adds to the logit of the next token, beyond its mean over the vocabulary.
-
-    Args:
-        model: The model.
-        tokens: `BOS, s, s` for blocks s.
-        block_len: Tokens in a block, L.
-        taps: What else to observe; its edit of z, if any, is replaced.
-
-    Returns:
-        Means over the queries of the induction score, in logits before any soft cap.
-
-    Raises:
-        UserError: No share of what heads write arrives at the final norm.
-    """
-    check_shares(model)
-    query = slice(tokens.shape[1] - block_len, tokens.shape[1] - 1)
-    norms = {layer: after for layer, block in enumerate(model.blocks) if (after := block.after)}
-    z: dict[int, Tensor] = {}
-
-    def keep(where: Where, tensor: Tensor) -> Tensor:
-        z[where.layer] = tensor[:, :, query].clone()
-        return tensor
-
-    edits = {**taps.edits, Site.Z: keep}
-    with ExitStack() as hooks:
-        last = hooks.enter_context(kept_input(model.final_norm))
-        normed = {layer: hooks.enter_context(kept_input(norm)) for layer, norm in norms.items()}
-        hidden_states(model, tokens, Taps(edits=edits, watch=taps.watch))
-    following = tokens[:, query.start + 1 : query.stop + 1]
-    direction = (model.W_U[following] - model.W_U.mean(0))[None]
-    reader = frozen(model.final_norm, last[-1][:, query], direction)
-    columns: dict[int, Tensor] = {}
-    for layer, part in z.items():
-        written = normed[layer][-1][:, query] if layer in norms else None
-        of_z = readers_of_z(model, layer, reader, written)
-        if of_z is not None:
-            columns[layer] = (of_z[0] * part).sum((-1, -2)) / part.shape[2]
-    return layered(columns, len(model.blocks), torch.nan, dim=1)

@@ -12,6 +12,7 @@ from analysis.tables import named
 
 from .controls import upstream_of_copying
 from .heads import CircuitHeads
+from .path_patching import THROUGH
 
 PLACES = {
     "second_copy_target": "the target",
@@ -31,6 +32,7 @@ KINDS = {
 UNTESTED = "cannot be tested on this model"
 """The verdict on a claim that has no row."""
 
+_THROUGH = "the same, through all between"
 _EFFECTS = ("condition", "value", "lower", "upper", "n")
 _PATHS = {
     **dict.fromkeys(("into", "method", "name"), pl.String),
@@ -147,7 +149,7 @@ def null_sets(necessity: Evidence, heads: CircuitHeads) -> pl.DataFrame:
 
 
 def path_falls(answer: Mapping[str, pl.DataFrame], copier: str, method: str) -> pl.DataFrame:
-    """What every earlier head's contribution to one input matters to an induction head.
+    """What every earlier head's contribution to one input matters to an induction head, directly.
 
     Args:
         answer: Of `PathPatching`.
@@ -161,7 +163,8 @@ def path_falls(answer: Mapping[str, pl.DataFrame], copier: str, method: str) -> 
     if "head_effects" not in answer:
         return pl.DataFrame(schema=_PATHS)
     rows = answer["head_effects"].filter(pl.col("sequence").is_null()).select(_EFFECTS)
-    return _path_rows(answer, rows, copier, {method}).filter(pl.col("role") != "shuffled")
+    found = _path_rows(answer, rows, copier, {method})
+    return found.filter(~pl.col("role").is_in(["shuffled", _THROUGH]))
 
 
 def path_losses(answer: Mapping[str, pl.DataFrame], copier: str) -> pl.DataFrame:
@@ -181,6 +184,33 @@ def path_losses(answer: Mapping[str, pl.DataFrame], copier: str) -> pl.DataFrame
     return found.with_columns(
         pl.format("{}, {}", pl.col("into"), pl.col("method")).alias("group"),
     )
+
+
+def path_table(answer: Mapping[str, pl.DataFrame], previous: Head) -> pl.DataFrame:
+    """What the previous-token head serves, directly and through all that lies between.
+
+    Args:
+        answer: Of `PathPatching`.
+        previous: The previous-token head.
+
+    Returns:
+        Columns `into` (head and input), `method`, and the change of the induction score with its
+        interval `directly` and `by any path`; no rows where the architecture has no such paths.
+    """
+    columns = ["into", "method", "directly", "by any path"]
+    if "head_effects" not in answer:
+        return pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
+    families = {"path": "directly", THROUGH: "by any path"}
+    kept = answer["ablations"].filter(pl.col("family").is_in(list(families)), heads=str(previous))
+    rows = answer["head_effects"].filter(pl.col("sequence").is_null()).select(_EFFECTS)
+    numbers = (pl.col(c).round(2) + 0.0 for c in ("value", "lower", "upper"))
+    told = kept.join(rows, on="condition", maintain_order="left").select(
+        pl.col("receiver").str.replace(".", " ", literal=True).alias("into"),
+        "method",
+        pl.col("family").replace_strict(families).alias("how"),
+        pl.format("{} ({} to {})", *numbers).alias("change"),
+    )
+    return told.pivot("how", index=["into", "method"], values="change").select(columns)
 
 
 def compositions(head_pairs: pl.DataFrame, previous: Head, copiers: Sequence[Head]) -> pl.DataFrame:
@@ -252,6 +282,7 @@ def _path_rows(
         "layer_matched": "other heads of its layer",
         "other_path": "other heads",
         "shuffled": "shuffled",
+        THROUGH: _THROUGH,
     }
     found = _by_role(answer["ablations"], rows, roles).filter(pl.col("method").is_in(methods))
     ends = pl.col("receiver").str.split_exact(".", 1)

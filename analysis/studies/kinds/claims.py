@@ -19,9 +19,12 @@ from analysis.statistics.comparisons import holm, permutation_p, shuffle_p
 from analysis.statistics.resampling import Interval, central, mean_interval
 from analysis.statistics.stability import rank_interval, resamples
 
+from .idle import idle_claim
+
 FIGURES = {
     "kinds_rank_alike": "05_ablation_kinds#agreement",
     "top_heads_against_*": "05_ablation_kinds#top_against_random",
+    "idle_heads": "05_ablation_kinds#every_head",
 }
 METRIC = "kl_base_ablated"
 """Heads are ranked by it."""
@@ -58,7 +61,7 @@ class KindClaims(Judgement):
     Heads are ranked on the even sequences and judged on the odd ones.
     """
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     chapter: ClassVar[str] = "05_ablation_kinds"
 
     evidence: KindEvidence
@@ -73,7 +76,9 @@ class KindClaims(Judgement):
         effects = {name: per_head(answer, METRIC) for name, answer in self.evidence.kinds.items()}
         agreements = self._agreements(effects)
         curves = self._curves()
-        claims = [*self._alike(effects, agreements), *self._top(curves)]
+        names = _names(self.evidence.kinds["zero"])
+        idle = idle_claim(self, effects, names)
+        claims = [*self._alike(effects, agreements), *self._top(curves), *idle]
         frames = super().run(report)
         constants = {"model": pl.lit(self.card.model), "metric": pl.lit(METRIC)}
         known = agreements.filter(pl.col("value").is_not_nan())

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from analysis.questions.verdicts.judgement import Evidence, Judgement, Statement
-from analysis.questions.verdicts.variants import given, weaker
+from analysis.questions.verdicts.variants import given, turned, weaker
 from analysis.questions.verdicts.verdict import Verdict
 from analysis.statistics.resampling import Interval
 
@@ -72,9 +72,8 @@ class SinkClaims(Judgement):
         values, bar = finding.values, finding.bar
         if finding.larger:
             return self.judged(said, values, bar)
-        # Smaller is larger with the signs turned, which leaves one rule for all verdicts.
-        turned = replace(bar, threshold=-bar.threshold, control=-bar.control)
-        return _turned(self.judged(said, -values, turned))
+        negated = replace(bar, threshold=-bar.threshold, control=-bar.control)
+        return turned(self.judged(said, -values, negated))
 
     def _no_op(self, parts: Sequence[Verdict]) -> dict[str, Any]:
         """All parts together, which has no number of its own."""
@@ -90,11 +89,3 @@ class SinkClaims(Judgement):
         none = Interval.exactly(np.nan)
         row = self.decided(said, none, none, (0.0, "no number of its own"))
         return {**row, "threshold": None, "verdict": weaker(*parts).value}
-
-
-def _turned(row: dict[str, Any]) -> dict[str, Any]:
-    """A row whose numbers have the other sign, and whose verdict stays."""
-    ends = {"lower": "upper", "control_lower": "control_upper"}
-    sources = {name: name for name in ("estimate", "control", "threshold")}
-    sources |= ends | {upper: lower for lower, upper in ends.items()}
-    return {**row, **{n: None if row[s] is None else -row[s] for n, s in sources.items()}}

@@ -25,7 +25,7 @@ from analysis.models.parts.look import off
 from analysis.models.projections import surroundings, written_weights
 from analysis.studies.atlas.copying import ov_copy_scores
 from analysis.studies.circuit.composition import compositions, factors
-from analysis.studies.circuit.path_patching import check_adds
+from analysis.studies.circuit.passes import check_adds
 
 from .beside_passes import losses, silent
 from .beside_stock import N_POS, Check, Gaps, Pair, logits_of, tokens

@@ -102,8 +102,9 @@ def test_every_claim_holds_where_the_circuit_was_built(built, known):
     found = claims(built, known)
     wanted = {
         **dict.fromkeys(
-            ["previous_needed", "key_path", "key_path_loss", "key_path_specific"], "supported"
+            ["previous_needed", "key_path", "key_path_through", "key_path_loss"], "supported"
         ),
+        "key_path_specific": "supported",
         **dict.fromkeys(FEW, "not testable"),
         "copier_writes_next_token": "supported",
     }
@@ -122,7 +123,7 @@ def test_every_claim_holds_where_the_circuit_was_built(built, known):
 
 def test_no_claim_holds_for_random_weights(random, saved):
     found = claims(str(saved("llama_simple_mlp")), random)
-    assert found.height == 7
+    assert found.height == 8
     assert "supported" not in set(found["verdict"])
 
 

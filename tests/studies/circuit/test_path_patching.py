@@ -10,11 +10,11 @@ import torch
 
 from analysis.attention import Site, Taps
 from analysis.errors import UserError
-from analysis.interventions import StandIns, read_z
+from analysis.interventions import StandIns, read_z, taps
 from analysis.models.load import hidden_states, load_model
 from analysis.scores import induction_score
-from analysis.studies.circuit.passes import put_heads
-from analysis.studies.circuit.path_patching import Patched, PathPatching, check_adds
+from analysis.studies.circuit.passes import check_adds, put_heads
+from analysis.studies.circuit.path_patching import Patched, PathPatching
 
 from .circuit_model import circuit_model
 
@@ -100,7 +100,7 @@ def seen(model, tokens, taps: Taps, added: torch.Tensor | None):
             norm = model.layers[1].input_layernorm
             hook = norm.register_forward_pre_hook(lambda _m, args: (args[0] + added,))
             hooks.callback(hook.remove)
-        edits = {site: keep(site) for site in (Site.Q, Site.K, Site.V)}
+        edits = {**taps.edits, **{site: keep(site) for site in (Site.Q, Site.K, Site.V)}}
         watch = Taps(edits=edits, watch=lambda where, p: patterns.append(p))
         hidden = hidden_states(model, tokens, watch)
     return found, patterns[1], hidden
@@ -108,11 +108,16 @@ def seen(model, tokens, taps: Taps, added: torch.Tensor | None):
 
 @pytest.mark.parametrize("into", ["k", "q", "v", "qkv"])
 @pytest.mark.parametrize("method", ["zero", "resample"])
-def test_one_input_of_one_head_sees_the_change(saved, into, method):
-    """Against whole passes in which a hook changes what the layer's attention reads."""
+@pytest.mark.parametrize("through", [False, True])
+def test_one_input_of_one_head_sees_the_change(saved, into, method, through):
+    """Against whole passes in which a hook changes what the layer's attention reads.
+
+    Through all between, that is what it reads with the sender replaced: the MLP sees it, too.
+    """
     asked = question(str(saved("llama")), previous="L0H1", copiers=("L1H2",), block_len=9)
     paths = [*asked.paths(control=False)]
-    name = f"path {method} L0H1 -> L1H2.{into}"
+    told = ", through all between" if through else ""
+    name = f"path {method} L0H1 -> L1H2.{into}{told}"
     (path,) = [path for path in paths if path.name == name]
     model = load_model(asked.model)
     ids = torch.from_numpy(asked.repeated.ids).long()
@@ -121,7 +126,9 @@ def test_one_input_of_one_head_sees_the_change(saved, into, method):
     new = donors[0][:, 1] if method == "resample" else 0
     added = (new - z[0][:, 1]) @ model.W_O(0)[1]
     base, base_pattern, _ = seen(model, ids, Taps(), None)
-    changed, _, _ = seen(model, ids, Taps(), added)
+    stand_ins = StandIns(means=None, donors=donors)
+    replaced = taps(path.condition().interventions, stand_ins, 6) if through else Taps()
+    changed, _, _ = seen(model, ids, replaced, None if through else added)
 
     sites = {"k": [Site.K], "q": [Site.Q], "v": [Site.V], "qkv": [Site.Q, Site.K, Site.V]}[into]
     edits = put_heads(1, [2], {site: changed[site] for site in sites})
@@ -131,7 +138,6 @@ def test_one_input_of_one_head_sees_the_change(saved, into, method):
         assert torch.equal(kept[site][:, others], base[site][:, others])
 
     with torch.inference_mode():
-        stand_ins = StandIns(means=None, donors=donors)
         patched = Patched(asked.start(model, asked.repeated, slice(0, 6)), stand_ins)
         if into != "v":
             expected = (induction_score(pattern, 1) - induction_score(base_pattern, 1))[:, 2]

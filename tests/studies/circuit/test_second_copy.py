@@ -9,13 +9,12 @@ import torch
 
 from analysis.attention import Taps
 from analysis.interventions import read_z
-from analysis.interventions.direct import head_contributions
+from analysis.interventions.direct import direct_logits, head_contributions
 from analysis.models.load import hidden_states, load_model
 from analysis.scores import induction_score, uniform_pattern
 from analysis.studies.circuit.second_copy import (
     PLACES,
     SecondCopy,
-    direct_logits,
     second_copy_shares,
 )
 from tests.models.zoo.build import build, save
