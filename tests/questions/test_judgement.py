@@ -157,7 +157,7 @@ def test_a_claim_of_all_variants_is_as_good_as_the_worst_against_the_best_contro
     good, poor, none = (mean + rng.normal(0, 0.1, 20) for mean in (0.9, 0.7, 0.0))
 
     def judged(*tested):
-        return judge(lambda j: j.judged_all(SAID, tested, (0.5, "all")))
+        return judge(lambda j: j.judged_all(SAID, tested, (0.5, "all"), Centre.MEAN))
 
     unknown = np.full(20, np.nan)
     both = judged((good, [none]), (poor, [none]))

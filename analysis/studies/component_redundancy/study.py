@@ -39,15 +39,19 @@ class PairSizes:
     """How much of what this study alone measures."""
 
     n_matched: int
-    """Random pairs of components beside a chosen one."""
+    """Random pairs of components beside a chosen one, outside the mechanism and of all."""
+    n_stochastic: int
+    """Sequences that are measured under random masks."""
+    n_adversarial: int
+    """Sequences that an adversary is let loose on."""
     n_masks: int
     """Draws of masks in the stochastic modes."""
 
 
 SIZES = {
-    Profile.TINY: PairSizes(n_matched=2, n_masks=2),
-    Profile.QUICK: PairSizes(n_matched=8, n_masks=8),
-    Profile.FULL: PairSizes(n_matched=8, n_masks=8),
+    Profile.TINY: PairSizes(n_matched=2, n_stochastic=2, n_adversarial=2, n_masks=2),
+    Profile.QUICK: PairSizes(n_matched=8, n_stochastic=32, n_adversarial=12, n_masks=8),
+    Profile.FULL: PairSizes(n_matched=8, n_stochastic=128, n_adversarial=64, n_masks=8),
 }
 
 
@@ -110,8 +114,11 @@ class ComponentRedundancyStudy(DecomposedStudy[PairSizes]):
             pair=pair,
             modes={mode.value: asked(pair, mode, None) for mode in Mode},
             within={mode.value: asked(pair, mode, head) for mode in WITHIN_MODES},
+            outside={
+                each: asked(each, Mode.DETERMINISTIC, None) for each in choice.outside(answer)
+            },
             matched={
-                other: asked(other, Mode.DETERMINISTIC, None) for other in choice.matched(answer)
+                each: asked(each, Mode.DETERMINISTIC, None) for each in choice.matched(answer)
             },
             zeroed=recall(RedundancyStudy(self.asked).value_redundancy(head, "zero_value")),
         )
@@ -142,9 +149,9 @@ class ComponentRedundancyStudy(DecomposedStudy[PairSizes]):
 
     def _n_measured(self, mode: Mode) -> int:
         """Sequences: draws of masks take a pass each, and an adversary a hundred."""
-        n = self.asked.sizes.n_positions
-        parts = {Mode.DETERMINISTIC: 1, Mode.ADVERSARIAL: 8}
-        return max(2, n // parts.get(mode, 4))
+        n, sizes = self.asked.sizes.n_positions, self.sizes
+        most = {Mode.DETERMINISTIC: n, Mode.ADVERSARIAL: sizes.n_adversarial}
+        return min(n, most.get(mode, sizes.n_stochastic))
 
     def _ablated(self, head: Head, components: str, mode: Mode) -> dict[str, Any]:
         """Components of a head, and the masks of all others."""
