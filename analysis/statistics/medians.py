@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from importlib import import_module
 from math import ceil
 
@@ -36,8 +37,14 @@ def median_interval(values: Float[ndarray, " sequence"]) -> Interval:
     median = float(np.median(known))
     if known.size < LEAST:
         return Interval(median, np.nan, np.nan)
-    tested = import_module("scipy.stats").quantile_test(known, q=median, p=0.5)
-    return Interval(median, *map(float, tested.confidence_interval(0.95)))
+    ordered, rank = np.sort(known), _rank(known.size)
+    return Interval(median, float(ordered[rank]), float(ordered[-1 - rank]))
+
+
+@lru_cache
+def _rank(n: int) -> int:
+    """How many of the smallest, and of the largest, lie outside: P(binomial < this + 1) <= .025."""
+    return int(import_module("scipy.stats").binom.ppf(0.025, n, 0.5)) - 1
 
 
 def effective_n(weights: Float[ndarray, "sequence column"]) -> Float[ndarray, " column"]:

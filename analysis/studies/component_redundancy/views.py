@@ -115,8 +115,8 @@ def effects(answers: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     measures = {
         EFFECT: "change of the probability of the target's token",
         EFFECT_ERROR: "its standard error over draws",
-        HARM: "KL(target || A) - KL(target || base), nats",
-        "kl": "KL(base || A), nats",
+        HARM: "KL(target || A) - KL(target || base), nats, median",
+        "kl_median": "KL(base || A), nats, median",
     }
     frames = [
         aggregates(rows)

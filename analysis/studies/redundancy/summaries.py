@@ -14,8 +14,8 @@ from analysis.statistics.resampling import Estimate, bootstrap, ratio_of_sums
 
 from .measures import Key
 
-MEDIANS = {"redundancy": "redundancy", "log_ratio": "log_ratio", "kl": "kl_median"}
-"""What is summed up by its median, and what that is called."""
+MEDIANS = {name: name for name in ("redundancy", "log_ratio", "harm")} | {"kl": "kl_median"}
+"""What is summed up by its median, and what that is called; divergences have a mean, too."""
 WEIGHED = ("kl", "distance2")
 """What large sequences rule the mean of, and the ratio of sums."""
 
@@ -31,8 +31,8 @@ def summaries(found: Found, floor: float, seed: int) -> pl.DataFrame:
         seed: Of the bootstrap.
 
     Returns:
-        Medians of the index and the log-ratio, means of all else, and of divergences both;
-        `effective_n` of means of what is `WEIGHED`; and what `_pooled` says.
+        Medians of what is in `MEDIANS`, means of all else, and of divergences both; `effective_n`
+        of means of what is `WEIGHED`; and what `_pooled` says.
     """
     by_mean = [key for key in found if MEDIANS.get(key[4]) != key[4]]
     by_median = [key for key in found if key[4] in MEDIANS]

@@ -58,26 +58,33 @@ def at_offset(rows: pl.DataFrame, name: str, offset: int) -> dict[str, Any]:
     return rows.row(by_predicate=(pl.col("series") == name) & (pl.col("at") == offset), named=True)
 
 
-def pooled(comparisons: pl.DataFrame, layer: int | None, offset: int) -> dict[str, Any]:
-    """R from sums over all sequences, which those that B does most to rule.
+def of_sums(comparisons: pl.DataFrame, offset: int) -> dict[str, Any]:
+    """R of the predictions from sums over all sequences, and what a log-ratio lacks.
 
     Args:
         comparisons: Rows of the table, of one head.
-        layer: Whose attention output; None for the predictions.
         offset: How far back.
 
     Returns:
-        `value`, `lower`, `upper`, `n` and `effective_n`, of what B does alone.
+        `value`, `lower`, `upper`, `n` and `effective_n` of that R; and shares of sequences:
+        `undefined`, without a log-ratio, and `at_floor`, with one KL that counts as the floor, 0
+        where none has a log-ratio.
     """
-    rows = _weighed(aggregates(comparisons))
-    here = _at(rows, layer).filter(metric="redundancy_pooled", condition="A+B(all)", lag=offset)
-    return here.row(0, named=True)
+    rows = _at(_weighed(aggregates(comparisons)), None).filter(condition="A+B(all)", lag=offset)
+    shares = {"undefined": 0.0, "at_floor": 0.0}
+    shares |= dict(rows.filter(pl.col("metric").is_in(list(shares)))["metric", "value"].iter_rows())
+    return rows.filter(metric="redundancy_pooled").row(0, named=True) | shares
 
 
-def share_of(comparisons: pl.DataFrame, metric: str, offset: int) -> float:
-    """On which share of sequences the log-ratio of B(all) is `undefined` or `at_floor`."""
-    rows = _at(aggregates(comparisons), None).filter(metric=metric, condition="A+B(all)")
-    return float(rows.filter(lag=offset)["value"].item())
+def share_said(comparisons: pl.DataFrame, layer: int) -> str:
+    """The head's share of what its layer reads one token back, in words, with its n."""
+    rows = _at(aggregates(comparisons), layer)
+    found = rows.filter(metric="redundancy", condition="A+B(all)", lag=1)
+    if found.is_empty():
+        return "unknown size, since it is too little on every sequence"
+    row = found.row(0, named=True)
+    ends = "" if row["lower"] is None else f" ({row['lower']:.4f} to {row['upper']:.4f})"
+    return f"{row['value']:.4f}{ends}, the median of {row['n']} sequences"
 
 
 def sweep_rows(comparisons: pl.DataFrame, scope: str) -> pl.DataFrame:
