@@ -203,8 +203,9 @@ def pair_in_attention(ablation, evidence, head):
         f"In the attention output R is {at_one['value']:.2f} at offset 1 ({ablation.value})",
         f"R of B(all) at the attention output of layer {head.layer}: median over sequences with "
         f"95 % intervals. n = {at_one['n']} at 1, each counts as one: the effective n is n. Other "
-        "pairs and the pair within the head are deterministic; that of the zeroed head is its "
-        "share of the channel. Values outside the axis are drawn at its ends.",
+        "pairs and the pair within the head are deterministic, those of all components at offset 1 "
+        "alone; that of the zeroed head is its share of the channel. Values outside the axis are "
+        "drawn at its ends.",
     )
 
 

@@ -68,7 +68,7 @@ class ComponentEvidence:
     """Random pairs of matched norm of which neither component is in a pair that adds much to the
     head's score, by their names, `deterministic`: the controls."""
     matched: Mapping[str, Evidence]
-    """Random pairs of matched norm, whatever they add: shown, and no control."""
+    """Random pairs of matched norm, whatever they add, at offset 1: shown, and no control."""
     zeroed: Evidence
     """The head itself: an answer of `ValueRedundancy`, on the same positions."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from analysis.components.ablation import Mode
@@ -106,6 +106,8 @@ class ComponentRedundancyStudy(DecomposedStudy[PairSizes]):
         answer = recall(choice)
         pair = choice.chosen(answer)
 
+        plainly = Mode.DETERMINISTIC, None
+
         def asked(components: str, mode: Mode, within: Head | None) -> Evidence:
             return recall(self.redundancy(head, components, mode, within))
 
@@ -114,11 +116,10 @@ class ComponentRedundancyStudy(DecomposedStudy[PairSizes]):
             pair=pair,
             modes={mode.value: asked(pair, mode, None) for mode in Mode},
             within={mode.value: asked(pair, mode, head) for mode in WITHIN_MODES},
-            outside={
-                each: asked(each, Mode.DETERMINISTIC, None) for each in choice.outside(answer)
-            },
+            outside={each: asked(each, *plainly) for each in choice.outside(answer)},
             matched={
-                each: asked(each, Mode.DETERMINISTIC, None) for each in choice.matched(answer)
+                each: recall(replace(self.redundancy(head, each, *plainly), max_lag=1))
+                for each in choice.matched(answer)
             },
             zeroed=recall(RedundancyStudy(self.asked).value_redundancy(head, "zero_value")),
         )
