@@ -4,6 +4,8 @@ __generated_with = "0.25.2"
 app = marimo.App(width="medium", app_title="Previous-token redundancy")
 
 with app.setup:
+    from math import exp
+
     import marimo as mo
     import polars as pl
 
@@ -16,6 +18,7 @@ with app.setup:
     from analysis.studies.component_redundancy import views as component_redundancy_views
     from analysis.studies.component_redundancy.study import ComponentRedundancyStudy
     from analysis.studies.redundancy import views
+    from analysis.studies.redundancy.claims import HALF
     from analysis.studies.redundancy.query_offsets import CHANGE, PROFILE, TARGET
     from analysis.studies.redundancy.study import RedundancyStudy
     from analysis.tables import judged_claims
@@ -31,21 +34,21 @@ def finding():
 
 
 @app.cell(hide_code=True)
-def found(asked, claims, head, in_attention, in_predictions, verdicts):
+def found(asked, head, in_predictions, of_sums, redundant, share):
     mo.md(f"""
     **{head}** is the strongest previous-token head of **{asked.card.name}**. With it switched off
-    at a position, removing the values one token back still does
-    {1 - in_attention["value"]:.0%} of what it does alone to the attention output of layer
-    {head.layer}: redundancy R = {in_attention["value"]:.2f} ({in_attention["lower"]:.2f} to
-    {in_attention["upper"]:.2f}) at offset 1. In the predictions R is on average
-    {said(claims, "value_redundant_predictions").estimate}, of the way to take values away that
-    shows least and each position's R between -1 and 1; of all positions together, which those that
-    matter most rule, it is {in_predictions["value"]:.2f} ({in_predictions["lower"]:.2f} to
-    {in_predictions["upper"]:.2f}, {in_predictions["n"]} positions). That at least half of it goes,
-    more than at other offsets and without other heads of the layer, whichever way values are taken
-    away: **{verdicts.get("value_redundant_attention", "not tested")}** in the attention output,
-    where R is the head's share of what the offset brings, and
-    **{verdicts.get("value_redundant_predictions", "not tested")}** in the predictions.
+    at a position, removing the values one token back changes the prediction there
+    {exp(in_predictions["value"]):,.1f} times less than it does alone, in the median position. The
+    logarithm of that ratio is {redundant.estimate}, of the way to take values away that shows
+    least; {HALF:.2f} would be half as much. At other offsets, and with other heads of the layer
+    switched off, it is {redundant.control} at most. Less than half, and less than there:
+    **{redundant.verdict}**.
+
+    Each of {in_predictions["n"]} sequences counts as one, so that the effective n is
+    {in_predictions["n"]}; {of_sums["undefined"]:.1%} are left out, where nothing is above rounding.
+    R from sums over sequences would be {of_sums["value"]:.2f}, and would rest on those few that
+    matter most: effective n {of_sums["effective_n"]:.1f}. In the attention output nothing is
+    tested: what layer {head.layer} reads one token back comes through {head} to a share of {share}.
     """)
 
 
@@ -96,8 +99,8 @@ def judged(asked, evidence, head, store):
         ),
     )
     claims, weighed = judged_all["claims"], evidence
-    verdicts = dict(claims.select("claim", "verdict").iter_rows())
-    return claims, verdicts, weighed
+    redundant = said(claims, "value_redundant_predictions")
+    return claims, redundant, weighed
 
 
 @app.cell
@@ -110,13 +113,12 @@ def gather(head, weighed):
 
 
 @app.cell
-def summarise(by_head, head):
-    name = str(head)
-    attention = views.index_rows(by_head, name, head.layer, "redundancy")
-    predictions = views.index_rows(by_head, name, None, "redundancy_pooled")
-    in_attention = views.at_offset(attention, name, 1)
-    in_predictions = views.at_offset(predictions, name, 1)
-    return in_attention, in_predictions
+def summarise(by_head, comparisons, head):
+    predictions = views.index_rows(by_head, str(head), None, "log_ratio")
+    in_predictions = views.at_offset(predictions, str(head), 1)
+    of_sums = views.of_sums(comparisons, 1)
+    share = views.share_said(comparisons, head.layer)
+    return in_predictions, of_sums, share
 
 
 @app.cell
@@ -140,22 +142,39 @@ def definition(head):
     mo.md(rf"""
     ## Six conditions
 
-    At one random position $t$ of every sequence: the model as it is (*base*); **A**, {head} writes
-    nothing at $t$; **B(all)**, the values at $t - o$ are zeroed for all heads of layer
-    {head.layer}; **B(specific)**, for {head} alone; and A together with either. If the value at
-    $t - o$ was all that {head} carried, then after A there is nothing left for B to remove:
+    At one random position $t$ of every sequence, spread evenly over the text: the model as it is
+    (*base*); **A**, {head} writes nothing at $t$; **B(all)**, the values at $t - o$ are zeroed for
+    all heads of layer {head.layer}; **B(specific)**, for {head} alone; and A together with either.
+    If the value at $t - o$ was all that {head} carried, then after A there is nothing left for B to
+    remove:
 
     $$
-    R = 1 - \frac{{\lVert A - AB \rVert^2}}{{\lVert \mathrm{{base}} - B \rVert^2}}
+    \log \frac{{\mathrm{{KL}}(\mathrm{{base}} \,\|\, B)}}{{\mathrm{{KL}}(A \,\|\, AB)}}
     $$
 
-    is 1 where A leaves nothing, 0 where B removes as much as before, and negative where it removes
-    more. In the predictions KL stands in place of the squared norm. Where B alone changes next to
-    nothing, R is not defined: such sequences are counted apart, below.
+    of the predictions is 0 where B does as much as before, {HALF:.2f} where half, more where less,
+    and negative where B does more. That could fail: other heads read the same values, and what they
+    change at $t - o$ itself is read above. One of the two that rounding could make counts as what
+    rounding could make at most, which brings the ratio nearer to 1; a sequence where both are as
+    small is left out.
 
-    For B(specific) at the attention output of layer {head.layer}, R is 1 *by construction*: a head
-    that writes nothing reads nothing. That is a test of the code and no evidence of anything.
+    **Effective n** is $(\sum w)^2 / \sum w^2$ of the weights $w$ that sequences have in a number: n
+    in a median, and few in a mean of KL or a ratio of sums, which large sequences rule.
     """)
+
+
+@app.cell
+def counted(in_predictions, of_sums):
+    pl.DataFrame(
+        [
+            ("sequences that count", f"{in_predictions['n']}"),
+            ("left out: both KL as small as rounding", f"{of_sums['undefined']:.1%}"),
+            ("one KL as small as rounding", f"{of_sums['at_floor']:.1%}"),
+            ("effective n of the mean KL(base || B)", f"{of_sums['effective_n']:.1f}"),
+        ],
+        schema=["at offset 1, values zeroed", "here"],
+        orient="row",
+    )
 
 
 @app.cell
@@ -166,33 +185,49 @@ def choose_head(by_head):
 
 
 @app.cell
-def index_in_attention(by_head, head, shown_head):
-    in_layer = views.index_rows(by_head, shown_head.value, head.layer, "redundancy")
-    at_one = views.at_offset(in_layer, shown_head.value, 1)
+def ratio_in_predictions(by_head, shown_head):
+    ratios = views.index_rows(by_head, shown_head.value, None, "log_ratio")
+    first = views.at_offset(ratios, shown_head.value, 1)
     curves(
-        in_layer,
-        ("offset o", "redundancy R"),
-        (-1, 1),
-        f"Without {shown_head.value}, the attention output loses {at_one['value']:.0%} of what "
-        "it reads one token back",
-        f"Redundancy index of B(all) at the attention output of layer {head.layer}, by offset, "
-        f"for every head as A; mean with 95 % intervals over sequences ({at_one['n']} at 1). "
-        "Values outside the axis are drawn at its ends.",
+        ratios,
+        ("offset o", "log-ratio of KL"),
+        None,
+        f"Without {shown_head.value}, values at offset 1 do {exp(first['value']):,.1f} times less",
+        "Median over sequences of log KL(base || B(all)) - log KL(A || A+B(all)) by offset, for "
+        "every head as A, with 95 % intervals of order statistics. "
+        f"n = {first['n']} at 1, each counts as one: the effective n is n.",
     )
 
 
+@app.cell(hide_code=True)
+def share_text(head, share):
+    mo.md(rf"""
+    ## In the attention output: a share
+
+    There, R $= 1 - \lVert A - AB \rVert^2 / \lVert \mathrm{{base}} - B \rVert^2$ needs no ablation.
+    What B removes is the sum of what all heads of layer {head.layer} bring from $t - o$, what it
+    removes after A is the same sum without {head}: both are read off one unmodified pass. So R is
+    the share of {head} in that channel, here {share} at offset 1, and says nothing on whether the
+    model needs it. For B(specific) it is 1 whatever the model. Only where a norm stands between
+    the heads and $W_O$, A changes what the others write, and R is not exactly that share.
+    """)
+
+
 @app.cell
-def index_in_predictions(by_head, shown_head):
-    pooled = views.index_rows(by_head, shown_head.value, None, "redundancy_pooled")
-    first = views.at_offset(pooled, shown_head.value, 1)
+def share_in_attention(by_head, head, shown_head):
+    in_layer = views.index_rows(by_head, shown_head.value, head.layer, "redundancy")
+    at_one = in_layer.filter(series=shown_head.value, at=1)
+    mo.stop(at_one.is_empty(), mo.md("Values one back bring too little there for a share."))
     curves(
-        pooled,
-        ("offset o", "redundancy R"),
+        in_layer,
+        ("offset o", "share of the channel"),
         (-1, 1),
-        f"In the predictions, R of {shown_head.value} is {first['value']:.2f} at offset 1",
-        "Redundancy index of B(all) in the predictions at t, with KL in place of the norm, of all "
-        f"sequences together with 95 % intervals (n = {first['n']} at offset 1). Values outside "
-        "the axis are drawn at its ends.",
+        f"{shown_head.value} brings {at_one['value'].item():.0%} of what layer {head.layer} reads "
+        "one token back",
+        f"R of B(all) at the attention output of layer {head.layer} by offset, for every head as "
+        "A: median over sequences with 95 % intervals of order statistics. "
+        f"n = {at_one['n'].item()} at 1, each counts as one: the effective n is n. A description, "
+        "not a test. Values outside the axis are drawn at its ends.",
     )
 
 
@@ -201,7 +236,7 @@ def sweep_text():
     mo.md(r"""
     ## By offset, beside B alone
 
-    An index that is flat over offsets says nothing where B alone does nothing. So the effect of B
+    A ratio that is flat over offsets says nothing where B alone does nothing. So the effect of B
     stands beside its effect after A, in nats.
     """)
 
@@ -221,9 +256,10 @@ def sweep_chart(by_head, scope, shown_head):
         swept,
         ("offset o", "KL, nats"),
         None,
-        f"Alone, values at offset {alone['at']} matter most: {alone['value']:.3f} nats",
+        f"Alone, values at offset {alone['at']} matter most: {alone['value']:.2g} nats",
         "What zeroing values at t - o changes in the predictions at t: KL(base || B) and, with "
-        f"{shown_head.value} zeroed at t, KL(A || A+B); means with 95 % intervals.",
+        f"{shown_head.value} zeroed at t, KL(A || A+B); medians with 95 % intervals over "
+        f"{alone['n']} sequences, each of which counts as one: the effective n is n.",
     )
 
 
@@ -256,13 +292,15 @@ def layers_chart(by_head, metric, shown_head):
         f"Farthest apart: {least['series']} in layer {least['at']}, {least['value']:.2f}",
         f"{metric.value} of the attention outputs at t under two conditions, in every layer, with "
         f"{shown_head.value} as A and values at t - 1 as B; means with 95 % intervals over "
-        f"{least['n']} sequences.",
+        f"{least['n']} sequences, each of which counts as one: the effective n is n.",
     )
 
 
 @app.cell
 def layers_table(by_head, shown_head):
-    views.prediction_rows(by_head[shown_head.value], 1).with_columns(pl.selectors.float().round(4))
+    views.prediction_rows(by_head[shown_head.value], 1).with_columns(
+        pl.col("median", "mean", "lower", "upper").round(6), pl.col("effective_n").round(1)
+    )
 
 
 @app.cell(hide_code=True)
@@ -271,7 +309,8 @@ def methods_text(head):
     ## Other ways to take a value away
 
     {head} at offset 1, with the values zeroed, replaced by their mean, or hidden so that the
-    pattern is renormalised; and on how many sequences the index is not defined.
+    pattern is renormalised; each number with its effective n, and on how many sequences it is not
+    defined. R from sums over sequences stands beside: it is what few of them make it.
     """)
 
 
@@ -347,13 +386,10 @@ def published_text():
 
 
 @app.cell
-def published(claims):
+def published(redundant):
     pl.DataFrame(
-        [
-            (place, str(said(claims, f"value_redundant_{place}")))
-            for place in ("attention", "predictions")
-        ],
-        schema=["head ablation is specific to offset 1, and to this head, in", "ours"],
+        [("predictions: more than at other offsets and of other heads", str(redundant))],
+        schema=["head ablation is specific to offset 1", "ours, log-ratio"],
         orient="row",
     )
 
@@ -382,26 +418,26 @@ def components_text(of_pair, of_pair_claims):
     ## Its components
 
     The pair that adds most to how far {of_pair.head} looks one token back is {of_pair.pair}.
-    Specificity to offset 1 is R there minus its mean at other offsets. With the pair ablated it is
-    {whole.estimate}, with random pairs {whole.control}: specific, and not flat,
-    **{whole.verdict}**. Cut from {of_pair.head} alone it is {within.estimate}: more than cut from
-    all heads, **{within.verdict}**. With the head zeroed it is {zeroed.estimate}: more still,
-    **{zeroed.verdict}**. The chapter on component redundancy has every mode and control.
+    Specificity to offset 1 is the log-ratio there minus its mean at other offsets. With the pair
+    ablated it is {whole.estimate}, with pairs outside the mechanism {whole.control}: specific, and
+    not flat, **{whole.verdict}**. Cut from {of_pair.head} alone it is {within.estimate}: more than
+    cut from all heads, **{within.verdict}**. With the head zeroed it is {zeroed.estimate}: more
+    still, **{zeroed.verdict}**. The chapter on component redundancy has every mode and control.
     """)
 
 
 @app.cell
-def components_chart(head, of_pair):
-    contrast = component_redundancy_views.index_rows(of_pair, "deterministic", head.layer)
+def components_chart(of_pair):
+    contrast = component_redundancy_views.index_rows(of_pair, "deterministic", None)
     pair_first = views.at_offset(contrast, "pair, deterministic", 1)
     curves(
         contrast,
-        ("offset o", "redundancy R"),
-        (-1, 1),
-        f"With the pair ablated R is {pair_first['value']:.2f} at offset 1",
-        f"Redundancy index of B(all) at the attention output of layer {head.layer}, of all "
-        f"sequences together with 95 % intervals (n = {pair_first['n']} at offset 1), with the "
-        "pair ablated, cut from the head alone, and the head zeroed.",
+        ("offset o", "log-ratio of KL"),
+        None,
+        f"With the pair ablated, values at offset 1 do {exp(pair_first['value']):,.1f} times less",
+        "Median over sequences of log KL(base || B(all)) - log KL(A || A+B(all)), with 95 % "
+        f"intervals, with the pair ablated, cut from the head alone, and the head zeroed. n = "
+        f"{pair_first['n']} at 1, each counts as one: the effective n is n.",
     )
 
 

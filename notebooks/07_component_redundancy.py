@@ -4,6 +4,8 @@ __generated_with = "0.25.2"
 app = marimo.App(width="medium", app_title="Component redundancy")
 
 with app.setup:
+    from math import exp
+
     import marimo as mo
     import polars as pl
 
@@ -16,9 +18,11 @@ with app.setup:
     from analysis.studies.circuit.heads import previous_token_head
     from analysis.studies.circuit.views import said
     from analysis.studies.component_redundancy import views
+    from analysis.studies.component_redundancy.choice import N_LISTED
     from analysis.studies.component_redundancy.study import SWEPT_MODES, ComponentRedundancyStudy
     from analysis.studies.predictions.views import condition_means, menu
     from analysis.studies.redundancy import views as redundancy_views
+    from analysis.studies.redundancy.claims import HALF
     from analysis.studies.redundancy.query_offsets import CHANGE, PROFILE, TARGET
     from analysis.tables import check_table, judged_claims
     from analysis.text.shown import chips, token_table
@@ -42,17 +46,18 @@ def summary(asked, claims, errors, evidence):
     adversary = said(claims, "component_adversary")
     mo.md(f"""
     **{evidence.pair}** adds most to how much the previous-token head **{evidence.head}** of
-    **{asked.card.name}** looks one token back. With this pair ablated at t and t-1, R of the
-    values at t-1 is {attention.estimate} in the attention output (redundant, more than at other
-    offsets and with other pairs: **{attention.verdict}**) and {predictions.estimate} in the
-    predictions
-    (**{predictions.verdict}**). Specific to offset 1, and not flat:
-    **{said(claims, "component_specific").verdict}**; more specific within the head:
-    **{said(claims, "component_within_specific").verdict}**; the head itself more specific still:
-    **{said(claims, "component_head_specific").verdict}**. Drawing masks apart for both arms makes
-    the standard error of the effect {errors:.1f} times as large. Under an adversary the ablation
-    does {adversary.estimate} nats of harm, {adversary.control} without: more,
-    **{adversary.verdict}**.
+    **{asked.card.name}** looks one token back. With this pair ablated at t and t-1, removing the
+    values at t-1 does less: the log-ratio of what it does to the predictions alone and then is
+    {predictions.estimate}, {predictions.control} at most at other offsets and with pairs outside
+    the mechanism. Less than half, and less than there: **{predictions.verdict}**. In the attention
+    output R is {attention.estimate}, {attention.control} at most there: **{attention.verdict}**.
+    Specific to offset 1, and not flat: **{said(claims, "component_specific").verdict}**; more
+    specific within the head: **{said(claims, "component_within_specific").verdict}**; the head
+    itself more specific still: **{said(claims, "component_head_specific").verdict}**. Drawing masks
+    apart for both arms makes the standard error of the effect {errors:.1f} times as large. Under an
+    adversary the ablation does {adversary.estimate} nats of harm, {adversary.control} without:
+    more, **{adversary.verdict}**. All are medians: each sequence counts as one, and the effective n
+    of a claim is its n.
     """)
 
 
@@ -137,6 +142,25 @@ def pair_table(head, store, study):
     choice = study.pair_choice(head)
     pairs = store.recall(choice)["component_pairs"]
     views.pair_rows(pairs, choice.reference.text).with_columns(pl.selectors.float().round(3))
+    return choice, pairs
+
+
+@app.cell(hide_code=True)
+def beside_text():
+    mo.md(f"""
+    ## Beside which pairs
+
+    Pairs whose weights are about as large as those of the chosen one are controls if they have
+    nothing to do with the mechanism. The nearest in norm often do: their components recur among the
+    {N_LISTED} pairs that add most. So claims compare with pairs *outside the mechanism*, of
+    components in none of those {N_LISTED}; pairs of all components are shown beside.
+    """)
+
+
+@app.cell
+def beside_table(choice, evidence, pairs):
+    reference = pairs.filter(text=choice.reference.text)
+    views.beside_rows(evidence, reference).with_columns(pl.selectors.float().round(3))
 
 
 @app.cell(hide_code=True)
@@ -146,9 +170,11 @@ def conditions_text(evidence):
 
     **A**: the query component writes nothing at $t$ and the key component nothing at $t-1$, to all
     heads or to {evidence.head} alone. **B**: values at $t-o$ are zeroed in the layer, as in the
-    chapter on heads. Every condition is computed under its own masks. $R$ is 1 where A leaves
-    nothing for B to remove, 0 where B removes as much as before, and negative where it removes
-    more.
+    chapter on heads. Every condition is computed under its own masks. The log-ratio of KL is 0
+    where B does as much as before, {HALF:.2f} where half, more where less, and negative where it
+    does more. In the attention output $R$ is 1 where A leaves nothing for B to remove and 0 where B
+    removes as much as before. Unlike the $R$ of a zeroed head it is no number of one unmodified
+    pass: it says how much less is read at $t-1$ once the pattern has changed, and could be 0.
     """)
 
 
@@ -175,10 +201,11 @@ def pair_in_attention(ablation, evidence, head):
         ("offset o", "redundancy R"),
         (-1, 1),
         f"In the attention output R is {at_one['value']:.2f} at offset 1 ({ablation.value})",
-        f"Redundancy index of B(all) at the attention output of layer {head.layer}, of all "
-        f"sequences together with 95 % intervals (n = {at_one['n']} at offset 1); other pairs and "
-        "the pair within the head are deterministic. Values outside the axis are drawn at its "
-        "ends.",
+        f"R of B(all) at the attention output of layer {head.layer}: median over sequences with "
+        f"95 % intervals. n = {at_one['n']} at 1, each counts as one: the effective n is n. Other "
+        "pairs and the pair within the head are deterministic, those of all components at offset 1 "
+        "alone; that of the zeroed head is its share of the channel. Values outside the axis are "
+        "drawn at its ends.",
     )
 
 
@@ -188,11 +215,12 @@ def pair_in_predictions(ablation, evidence):
     first = redundancy_views.at_offset(in_logits, f"pair, {ablation.value}", 1)
     curves(
         in_logits,
-        ("offset o", "redundancy R"),
-        (-1, 1),
-        f"In the predictions R is {first['value']:.2f} at offset 1 ({ablation.value})",
-        "The same in the predictions at t, with KL in place of the norm "
-        f"(n = {first['n']} at offset 1).",
+        ("offset o", "log-ratio of KL"),
+        None,
+        f"In the predictions, values at offset 1 do {exp(first['value']):,.1f} times less "
+        f"({ablation.value})",
+        "Median over sequences of log KL(base || B(all)) - log KL(A || A+B(all)) at t, with 95 % "
+        f"intervals. n = {first['n']} at 1, each counts as one: the effective n is n.",
     )
 
 
@@ -212,10 +240,10 @@ def pair_sweep(ablation, evidence, scope):
         rows,
         ("offset o", "KL, nats"),
         (0, views.highest(every, scope.value)),
-        f"Alone, values at offset {alone['at']} matter most: {alone['value']:.3f} nats",
+        f"Alone, values at offset {alone['at']} matter most: {alone['value']:.2g} nats",
         "What zeroing values at t - o changes in the predictions at t, alone and with the "
-        f"components ablated ({ablation.value}); means with 95 % intervals. The axis is the same "
-        "for every way to ablate.",
+        f"components ablated ({ablation.value}); medians with 95 % intervals over {alone['n']} "
+        "sequences, each of which counts as one. The axis is the same for every way to ablate.",
     )
 
 
@@ -240,7 +268,7 @@ def pair_layers(ablation, evidence, metric, offset):
         f"Farthest apart: {least['series']} in layer {least['at']}, {least['value']:.2f}",
         f"{metric.value} of the attention outputs at t under two conditions, in every layer, with "
         f"values at t - {offset.value} as B ({ablation.value}); means with 95 % intervals over "
-        f"{least['n']} sequences.",
+        f"{least['n']} sequences, each of which counts as one.",
     )
 
 
@@ -248,7 +276,8 @@ def pair_layers(ablation, evidence, metric, offset):
 def layers_table(ablation, evidence, offset):
     compared_at = views.swept(evidence)[ablation.value]
     redundancy_views.prediction_rows(compared_at, offset.value).with_columns(
-        pl.selectors.float().round(4) + 0.0  # of -0 it makes 0
+        pl.col("median", "mean", "lower", "upper").round(6) + 0.0,  # of -0 it makes 0
+        pl.col("effective_n").round(1),
     )
 
 

@@ -523,12 +523,12 @@ COMMENT ON COLUMN comparisons.lag IS 'How far before the measured position B abl
 COMMENT ON COLUMN comparisons.reference IS 'The condition compared with: base or A; target: the model itself';
 COMMENT ON COLUMN comparisons.condition IS 'The compared condition: A, B(all), B(specific), A+B(all) or A+B(specific)';
 COMMENT ON COLUMN comparisons.layer IS 'Layer whose attention output is compared, from 0; NULL for the predictions';
-COMMENT ON COLUMN comparisons.metric IS 'nip: <x, y> / |x|^2; cosine; distance2: |x - y|^2; kl: KL(x || y), nats; redundancy: the index R; redundancy_pooled: of all sequences together; undefined: share of sequences where R is; of components: effect, the change of the probability of the target''s token, effect_se, its standard error over draws of masks, and harm, KL(target || A) - KL(target || base), nats';
+COMMENT ON COLUMN comparisons.metric IS 'nip: <x, y> / |x|^2; cosine; distance2: |x - y|^2; kl: KL(x || y), nats, and kl_median; redundancy: the index R; log_ratio: of predictions, log KL(base || B) - log KL(A || A+B); both have medians; redundancy_pooled: R from sums over sequences; effective_n: of the mean of kl or distance2, (sum)^2 / sum of squares; undefined, at_floor: share of sequences without R or log_ratio, and with one KL counted as what rounding may make; of components: effect, the change of the probability of the target''s token, effect_se, its standard error over draws of masks, and harm, KL(target || A) - KL(target || base), nats';
 COMMENT ON COLUMN comparisons.sequence IS 'Sequence within the data set, from 0; NULL marks the aggregate over all';
 COMMENT ON COLUMN comparisons.value IS 'The number; an index R of 1 says that A leaves nothing for B to remove, 0 that B removes as much as before';
-COMMENT ON COLUMN comparisons.lower IS 'Lower end of the 95 % bootstrap interval over sequences; aggregate rows only';
-COMMENT ON COLUMN comparisons.upper IS 'Upper end of the 95 % bootstrap interval over sequences; aggregate rows only';
-COMMENT ON COLUMN comparisons.n IS 'Number of sequences averaged';
+COMMENT ON COLUMN comparisons.lower IS 'Lower end of the 95 % interval over sequences: of means by bootstrap, of medians by order statistics; aggregate rows only';
+COMMENT ON COLUMN comparisons.upper IS 'Upper end of the 95 % interval over sequences: of means by bootstrap, of medians by order statistics; aggregate rows only';
+COMMENT ON COLUMN comparisons.n IS 'Number of sequences that count';
 
 CREATE TABLE decompositions (
     run VARCHAR NOT NULL,
@@ -655,7 +655,7 @@ COMMENT ON COLUMN component_pairs.second IS 'Projection of the second component,
 COMMENT ON COLUMN component_pairs.second_component IS 'The second component, from 0';
 COMMENT ON COLUMN component_pairs.head IS 'The head whose score the pair adds to; NULL for all heads together and for firing';
 COMMENT ON COLUMN component_pairs.lag IS 'How far before the first component''s token the second one''s is';
-COMMENT ON COLUMN component_pairs.measure IS 'contribution: to the score before the softmax, at their mean activations; contribution_random: of random pairs that fire; mean_contribution: to a head''s score, averaged over tokens; matched_norm: the same of random pairs of about the same norms; count, phi, jaccard, p_key, p_query: of firing; cosine: of their input directions';
+COMMENT ON COLUMN component_pairs.measure IS 'contribution: to the score before the softmax, at their mean activations; contribution_random: of random pairs that fire; mean_contribution: to a head''s score, averaged over tokens; matched_norm: the same of random pairs of about the same norms; matched_norm_outside: of such pairs without components of the pairs that add most; count, phi, jaccard, p_key, p_query: of firing; cosine: of their input directions';
 COMMENT ON COLUMN component_pairs.value IS 'The number';
 
 CREATE TABLE component_tokens (

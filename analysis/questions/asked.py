@@ -57,7 +57,8 @@ class Sizes:
     ablated_tokens: int
     """Their length."""
     n_positions: int
-    """Sequences of text with one random position each, that redundancy is measured at."""
+    """Sequences of text with one random position each, that redundancy is measured at; multiples of
+    32 are spread evenly over the text."""
     n_draws: int
     """Random sets of heads beside each chosen one."""
 
@@ -80,7 +81,7 @@ SIZES = {
         n_blocks=32,
         n_ablated=16,
         ablated_tokens=128,
-        n_positions=100,
+        n_positions=224,
         n_draws=50,
     ),
     Profile.FULL: Sizes(
@@ -90,7 +91,7 @@ SIZES = {
         n_blocks=64,
         n_ablated=32,
         ablated_tokens=256,
-        n_positions=500,
+        n_positions=512,
         n_draws=100,
     ),
 }

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.models.files.card import read_card
+from analysis.questions.verdicts.centres import Centre
 from analysis.questions.verdicts.judgement import Bar, Judgement, Statement
 from analysis.questions.verdicts.verdict import LEVEL, Null, Verdict, verdict
 from analysis.statistics.resampling import Interval, mean_interval
@@ -157,7 +158,7 @@ def test_a_claim_of_all_variants_is_as_good_as_the_worst_against_the_best_contro
     good, poor, none = (mean + rng.normal(0, 0.1, 20) for mean in (0.9, 0.7, 0.0))
 
     def judged(*tested):
-        return judge(lambda j: j.judged_all(SAID, tested, (0.5, "all")))
+        return judge(lambda j: j.judged_all(SAID, tested, (0.5, "all"), Centre.MEAN))
 
     unknown = np.full(20, np.nan)
     both = judged((good, [none]), (poor, [none]))
@@ -180,6 +181,25 @@ def test_a_claim_of_all_variants_is_as_good_as_the_worst_against_the_best_contro
     assert judged((good, [none, rare]))["verdict"] == "supported", "known on fewer than half"
     often = np.where(np.arange(20) < 10, 5.0, np.nan)
     assert judged((good, [none, often]))["verdict"] == "not shown"
+
+
+def test_a_median_is_judged_by_order_statistics_and_signs(judge):
+    """One pair of forty rules the mean of its differences, and neither its median nor its sign."""
+    values = np.random.default_rng(0).normal(1.0, 0.1, 40)
+    ruled, control = np.where(np.arange(40) == 3, -500.0, values), np.zeros(40)
+
+    def judged(centre):
+        return judge(lambda j: j.judged_all(SAID, [(ruled, [control])], (0.5, "all"), centre))
+
+    assert judged(Centre.MEAN)["verdict"] == "undecided"
+    by_median = judged(Centre.MEDIAN)
+    assert by_median["verdict"] == "supported"
+    assert by_median["estimate"] == np.median(ruled)
+    assert by_median["p"] == pytest.approx(1e-4)
+    same = np.where(np.arange(40) < 20, control, values)
+    assert Centre.MEDIAN.p(same - control, 0)[0] == Centre.MEDIAN.p(values[20:], 0)[0], "ties"
+    assert Centre.MEDIAN.number(ruled) == np.median(ruled)
+    assert Centre.MEAN.number(ruled) == pytest.approx(ruled.mean())
 
 
 def test_no_row_holds_nan_and_its_verdict_follows_from_it(judge):

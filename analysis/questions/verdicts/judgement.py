@@ -1,7 +1,7 @@
 """From evidence to a verdict: a claim's estimate, interval, control and threshold."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -14,6 +14,7 @@ from analysis.questions.experiment import Question
 from analysis.statistics.comparisons import sign_flip_p
 from analysis.statistics.resampling import Interval, mean_interval
 
+from .centres import Centre, each_number
 from .verdict import Null, verdict
 
 PAIRS = 6
@@ -74,16 +75,6 @@ class Statement:
 def n_known(values: np.ndarray) -> int:
     """How many sequences can test a statistic."""
     return int((~np.isnan(values)).sum())
-
-
-def _each(chosen: Callable[..., float], intervals: Sequence[Interval]) -> Interval:
-    """One of every number: an interval with a smaller estimate may reach farther.
-
-    A number that is unknown of any interval is unknown.
-    """
-    if not intervals:
-        return Interval.exactly(np.nan)
-    return Interval(*(float(chosen(numbers)) for numbers in zip(*intervals, strict=True)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,6 +197,7 @@ class Judgement(Question):
         said: Statement,
         tested: Sequence[tuple[np.ndarray, Sequence[np.ndarray]]],
         bar: tuple[float, str],
+        centre: Centre,
     ) -> dict[str, Any]:
         """A row of `claims` that must hold in several variants, each against several controls.
 
@@ -213,7 +205,8 @@ class Judgement(Question):
             said: The claim.
             tested: For each variant its values, and those of every control: one a sequence, of the
                 same sequences in the same order, NaN where one has none.
-            bar: The threshold, and a note of what the controls are.
+            bar: The threshold, and a note that says what the controls are.
+            centre: Which number of all sequences decides.
 
         Returns:
             The row. Of the variants it has the smallest estimate, lower and upper end; of the
@@ -230,22 +223,22 @@ class Judgement(Question):
             for (values, _), controls in zip(tested, fit, strict=True)
             for control in controls
         ]
-        nulls = [sign_flip_p(gap, self.seed) for gap, _ in pairs]
+        nulls = [centre.p(gap, self.seed) for gap, _ in pairs]
         nulls += [(1.0, 0) for controls in fit if not controls]
         kinds = (
             [values for values, _ in tested],
             [gap for gap, _ in pairs],
             [control for _, control in pairs],
         )
-        found = [[mean_interval(values, self.seed) for values in kind] for kind in kinds]
+        found = [[centre.interval(values, self.seed) for values in kind] for kind in kinds]
         threshold, note = bar
         n = min(n_known(values) for values, _ in tested)
         return self.decided(
             said,
-            _each(np.min, found[0]),
-            _each(np.max, found[2]),
-            (threshold, f"n = {n}; control: {note}"),
-            beyond=_each(np.min, found[1]),
+            each_number(np.min, found[0]),
+            each_number(np.max, found[2]),
+            (threshold, f"n = {n}; {note}"),
+            beyond=each_number(np.min, found[1]),
             null=Null(
                 p=max((p for p, _ in nulls), default=1.0),
                 size=min((size for _, size in nulls), default=0),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import ClassVar
 
 import numpy as np
@@ -37,8 +38,10 @@ LAG = 1
 """The key's token is so far before the query's."""
 N_LISTED = 20
 """Pairs that are kept, those that add most."""
-LARGEST, MATCHED = "mean_contribution", "matched_norm"
-"""Pairs by what they add, and random pairs with weights as large as the first one's."""
+LARGEST, MATCHED, OUTSIDE = "mean_contribution", "matched_norm", "matched_norm_outside"
+"""Pairs by what they add, and random pairs with weights as large as the first one's: of all
+components, among which those of the same mechanism recur, and of those in none of the pairs that
+are kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,12 +53,13 @@ class PairChoice(DecomposedText):
     show how much of it is the luck of the choice.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     head: str
     """The head, as `L1H4`."""
     n_matched: int
-    """Random pairs beside the chosen one, whose components are of the same weights."""
+    """Random pairs of either kind beside the chosen one, whose components are of the same weights,
+    at most."""
 
     @cached_property
     def place(self) -> Head:
@@ -87,8 +91,9 @@ class PairChoice(DecomposedText):
 
         Returns:
             `component_pairs`: of both halves of the text, `mean_contribution`, the pairs that add
-            most, the largest first, and `matched_norm`, random pairs of components whose weights
-            are about as large as those of the first.
+            most, the largest first; `matched_norm`, random pairs of components whose weights are
+            about as large as those of the first; and `matched_norm_outside`, such pairs without
+            the components of any pair that adds most.
         """
         decomposition, _ = self.loaded()
         halves = {
@@ -99,16 +104,17 @@ class PairChoice(DecomposedText):
         order = chosen_on.flatten().argsort(descending=True, stable=True)[:N_LISTED]
         largest = [divmod(int(i), chosen_on.shape[1]) for i in order]
         query, key = (decomposition.components[name] for name in self.layers)
-        matched = matched_pairs(
-            largest[0],
-            (_norms(query, Site.Q, self.card), _norms(key, Site.K, self.card)),
-            self.n_matched,
-            self.seed,
-        )
+        norms = _norms(query, Site.Q, self.card), _norms(key, Site.K, self.card)
+        near = partial(matched_pairs, largest[0], norms, count=self.n_matched, seed=self.seed)
+        pairs = {
+            LARGEST: largest,
+            MATCHED: near(without=largest[:1]),
+            OUTSIDE: near(without=largest),
+        }
         rows = [
             (text, measure, i, j, float(added[i, j]))
-            for measure, pairs in ((LARGEST, largest), (MATCHED, matched))
-            for i, j in pairs
+            for measure, some in pairs.items()
+            for i, j in some
             for text, added in halves.items()
         ]
         return {"component_pairs": self._rows(rows)}
@@ -166,12 +172,16 @@ class PairChoice(DecomposedText):
         return self._named(answer, LARGEST)[0]
 
     def matched(self, answer: Evidence) -> tuple[str, ...]:
-        """The random pairs."""
+        """The random pairs of all components."""
         return tuple(self._named(answer, MATCHED))
+
+    def outside(self, answer: Evidence) -> tuple[str, ...]:
+        """The random pairs outside the mechanism; none where too few components are left."""
+        return tuple(self._named(answer, OUTSIDE))
 
     def _named(self, answer: Evidence, measure: str) -> list[str]:
         rows = answer["component_pairs"].filter(text=self.reference.text, measure=measure)
-        ordered = rows if measure == MATCHED else rows.sort("value", descending=True)
+        ordered = rows.sort("value", descending=True) if measure == LARGEST else rows
         query, key = self.layers
         pairs = ordered.select("first_component", "second_component").iter_rows()
         return [f"{Part(query, i)},{Part(key, j)}" for i, j in pairs]
@@ -180,6 +190,8 @@ class PairChoice(DecomposedText):
 def matched_pairs(
     chosen: tuple[int, int],
     norms: tuple[Float[Tensor, " query"], Float[Tensor, " key"]],
+    *,
+    without: Sequence[tuple[int, int]],
     count: int,
     seed: int,
 ) -> list[tuple[int, int]]:
@@ -188,6 +200,7 @@ def matched_pairs(
     Args:
         chosen: A query and a key component.
         norms: Frobenius norm of every query and every key component's weight.
+        without: Pairs whose query and key components are left out.
         count: How many pairs.
         seed: Of who is paired with whom.
 
@@ -195,10 +208,10 @@ def matched_pairs(
         Pairs of the `count` other query components, and of the `count` other key components, that
         are nearest in norm; fewer where there are not so many.
     """
-    nearest = [
-        [int(i) for i in (norm - norm[one]).abs().argsort(stable=True) if int(i) != one][:count]
-        for one, norm in zip(chosen, norms, strict=True)
-    ]
+    nearest: list[list[int]] = []
+    for one, norm, left_out in zip(chosen, norms, zip(*without, strict=True), strict=True):
+        order = (norm - norm[one]).abs().argsort(stable=True).tolist()
+        nearest.append([i for i in order if i not in {one, *left_out}][:count])
     rng = np.random.default_rng(seed)
     queries, keys = (rng.permutation(each).tolist() for each in nearest)
     return list(zip(queries, keys, strict=False))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,29 +12,41 @@ from jaxtyping import Float
 
 from analysis.components.ablation import Mode
 from analysis.interventions import Head
+from analysis.questions.verdicts.centres import Centre
 from analysis.questions.verdicts.judgement import (
-    Bar,
     Evidence,
     Group,
     Judgement,
     Statement,
     answers_of,
 )
-from analysis.studies.redundancy.claims import REDUNDANT, aligned, indices, mean_of
+from analysis.studies.redundancy.claims import (
+    EACH,
+    HALF,
+    LOG_RATIO,
+    aligned,
+    by_lag,
+    counted,
+    left_out,
+    log_ratios,
+    mean_of,
+    most_of,
+)
 
 from .question import EFFECT_ERROR, HARM
 
 FIGURES = {
     "component_redundant_attention": "07_component_redundancy#pair_in_attention",
     "component_redundant_predictions": "07_component_redundancy#pair_in_predictions",
-    "component_*specific": "07_component_redundancy#pair_in_attention",
+    "component_*specific": "07_component_redundancy#pair_in_predictions",
     "component_adversary": "07_component_redundancy#adversary_chart",
 }
 
-SPECIFIC = 0.1
-"""An ablation is specific to offset 1 where R there is above its mean at others by more."""
-POOLED = "redundancy_pooled"
-"""R of all sequences together, which is shown; claims are on R of every sequence, bounded."""
+REDUNDANT = 0.5
+"""A pair closes the channel of an offset where it takes more than half of it."""
+SPECIFIC = HALF
+"""An ablation is specific to offset 1 where the log-ratio there is above its mean at others by
+more."""
 
 WHOLE = Mode.DETERMINISTIC.value
 """The mode that claims are about where none is named: everything else is the target itself."""
@@ -52,8 +64,11 @@ class ComponentEvidence:
     """The pair under every mode: answers of `ComponentRedundancy`."""
     within: Mapping[str, Evidence]
     """The pair cut from that head alone, by mode; `deterministic` is one."""
+    outside: Mapping[str, Evidence]
+    """Random pairs of matched norm of which neither component is in a pair that adds much to the
+    head's score, by their names, `deterministic`: the controls."""
     matched: Mapping[str, Evidence]
-    """Random pairs of matched norm by their names, `deterministic`."""
+    """Random pairs of matched norm, whatever they add, at offset 1: shown, and no control."""
     zeroed: Evidence
     """The head itself: an answer of `ValueRedundancy`, on the same positions."""
 
@@ -62,11 +77,14 @@ class ComponentEvidence:
 class ComponentRedundancyClaims(Judgement):
     """Is the value one back all that a pair of components was for, and how sure is an ablation?
 
+    In the attention output R says how much less is read at t-1 once the pair is ablated: unlike
+    that of a zeroed head it takes a pass of its own, since the pattern changes, and could be 0.
+
     Published: ablating the head is specific to offset 1, ablating the component is flat over
     offsets, and ablating the component within the head lies between.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     chapter: ClassVar[str] = "07_component_redundancy"
 
     evidence: ComponentEvidence
@@ -80,69 +98,76 @@ class ComponentRedundancyClaims(Judgement):
         return [*self._redundant(), *self._specific(), *self._ways()]
 
     def _redundant(self) -> Iterator[dict[str, Any]]:
-        """Whether R is large at offset 1, against other offsets and against random pairs."""
-        layer = Head.parse(self.evidence.head).layer
-        places = {
-            "attention": (layer, f"the attention output of layer {layer}"),
-            "predictions": (None, "the predictions"),
-        }
-        for place, (at, where) in places.items():
-            mine = indices(self.evidence.modes[WHOLE], at)
-            others = (indices(answer, at) for answer in self.evidence.matched.values())
-            offsets = [values for lag, values in mine.items() if lag > 1]
-            controls = [*offsets, mean_of(offsets)] if offsets else []
-            controls += [found[1] for found in others if 1 in found]
-            if not controls or 1 not in mine:
-                continue
+        """Whether the pair takes most at offset 1, against other offsets and other pairs."""
+        found, layer = self.evidence, Head.parse(self.evidence.head).layer
+        with_pair = f"With {found.pair} ablated at t and t-1, removing the values at t-1 changes"
+        beside = "than at each other offset and with each of the pairs of about the same norm"
+        beside += " outside the mechanism ablated"
+        mine, controls = _beside(found, lambda answer: by_lag(answer, "redundancy", layer))
+        if controls:
             said = Statement(
-                claim=f"component_redundant_{place}",
-                statement=f"With {self.evidence.pair} ablated at t and t-1, removing the values "
-                f"at t-1 changes {where} by less than half of what it does alone, a smaller share "
-                "than at other offsets and with other pairs of components ablated",
-                statistic="R of B(all) at offset 1, each between -1 and 1, mean over sequences",
+                claim="component_redundant_attention",
+                statement=f"{with_pair} the attention output of layer {layer} by less than half of "
+                f"what it does alone, a smaller share {beside}",
+                statistic="R = 1 - |A - AB|^2 / |base - B|^2 of B(all) at offset 1: the median "
+                "over sequences",
             )
-            note = (
-                "the most of other offsets, of their mean, and of random pairs of matched norm at "
-                "offset 1"
+            most = most_of(controls, REDUNDANT, Centre.MEDIAN)
+            note = f"{EACH}; {most}"
+            tested = aligned([(mine, [*controls.values()])])
+            yield self.judged_all(said, tested, (REDUNDANT, note), Centre.MEDIAN)
+        mine, controls = _beside(found, log_ratios)
+        if controls:
+            said = Statement(
+                claim="component_redundant_predictions",
+                statement=f"{with_pair} the predictions by less than half of what it does alone, "
+                f"and the ratio is farther from 1 {beside}",
+                statistic=f"{LOG_RATIO}, B at offset 1: the median over sequences",
             )
-            tested = aligned([(mine[1], controls)])
-            yield self.judged_all(said, tested, (REDUNDANT, note))
+            most = most_of(controls, HALF, Centre.MEDIAN)
+            note = f"{counted([mine], left_out(found.modes[WHOLE]))}; {most}"
+            tested = aligned([(mine, [*controls.values()])])
+            yield self.judged_all(said, tested, (HALF, note), Centre.MEDIAN)
 
     def _specific(self) -> Iterator[dict[str, Any]]:
         """Whether offset 1 is special to the head, to the pair within it, and to the pair."""
-        found, layer = self.evidence, Head.parse(self.evidence.head).layer
+        found = self.evidence
         whole, within, zeroed = (
-            specificity([answer], layer)
+            specificity([answer])
             for answer in (found.modes[WHOLE], found.within[WHOLE], found.zeroed)
         )
-        matched = specificity(list(found.matched.values()), layer)
-        head, place = found.head, f"in the attention output of layer {layer}"
-        what = "R at offset 1 minus its mean at other offsets, R between -1 and 1"
+        outside, head = specificity(list(found.outside.values())), found.head
         for name, statement, values, control, whose, bar in (
             (
                 "component_specific",
-                f"Ablating {found.pair} is specific to offset 1 and not flat over offsets, {place}",
-                *(whole, matched, "the mean over random pairs of matched norm", SPECIFIC),
+                f"Ablating {found.pair} is specific to offset 1 and not flat over offsets, in the "
+                "predictions, and more so than ablating pairs outside the mechanism",
+                *(whole, outside, "the mean over pairs of about the same norm outside", SPECIFIC),
             ),
             (
                 "component_within_specific",
                 f"Cut from {head} alone, {found.pair} is more specific to offset 1 than cut from "
-                f"all heads, {place}",
+                "all heads, in the predictions",
                 *(within, whole, "cut from all heads", 0.0),
             ),
             (
                 "component_head_specific",
                 f"Zeroing {head} is more specific to offset 1 than cutting {found.pair} from it, "
-                f"{place}",
+                "in the predictions",
                 *(zeroed, within, f"cut from {head}", 0.0),
             ),
         ):
             if np.isnan(values).all() or np.isnan(control).all():
                 continue
-            said = Statement(claim=name, statement=statement, statistic=what)
-            ((mine, (other,)),) = aligned([(values, [control])])
-            against = Bar(threshold=bar, control=other, control_name=whose)
-            yield self.judged(said, mine, against)
+            said = Statement(
+                claim=name,
+                statement=statement,
+                statistic="log-ratio of KL at offset 1 minus its mean at other offsets: the median "
+                "over sequences",
+            )
+            note = f"{EACH}; control: {whose}"
+            tested = aligned([(values, [control])])
+            yield self.judged_all(said, tested, (bar, note), Centre.MEDIAN)
 
     def _ways(self) -> Iterator[dict[str, Any]]:
         """Whether an adversary makes the pair matter more, on the sequences that it has."""
@@ -155,10 +180,11 @@ class ComponentRedundancyClaims(Judgement):
                 claim="component_adversary",
                 statement="Where an adversary chooses all other masks in both arms, ablating "
                 f"{self.evidence.pair} does more harm to predictions than where they are all 1",
-                statistic="KL(target || A) - KL(target || base), nats, mean over sequences",
+                statistic="KL(target || A) - KL(target || base), nats, the median over sequences",
             )
-            bar = Bar(threshold=0.0, control=plain[: adversarial.size], control_name="all masks 1")
-            yield self.judged(said, adversarial, bar)
+            note = f"{EACH}; control: all masks 1"
+            tested = [(adversarial, [plain[: adversarial.size]])]
+            yield self.judged_all(said, tested, (0.0, note), Centre.MEDIAN)
 
     def checks(self) -> Iterator[dict[str, Any]]:
         """Whether shared draws are as little noisy as draws apart: their noise cancels."""
@@ -189,18 +215,29 @@ def _of_a(answer: Evidence, metric: str) -> pl.DataFrame:
     return rows.filter(pl.col("layer").is_null())
 
 
-def specificity(answers: Sequence[Evidence], layer: int) -> Float[np.ndarray, " sequence"]:
-    """How far R at offset 1 is above R at other offsets.
+def _beside(
+    found: ComponentEvidence, numbers: Callable[[Evidence], Mapping[int, np.ndarray]]
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """A number of the pair at offset 1, and of its controls by name; no controls without it."""
+    mine = numbers(found.modes[WHOLE])
+    if 1 not in mine:
+        return np.full(1, np.nan), {}
+    controls = {f"offset {lag}": values for lag, values in mine.items() if lag > 1}
+    others = {name: numbers(answer) for name, answer in found.outside.items()}
+    return mine[1], controls | {name: by[1] for name, by in others.items() if 1 in by}
+
+
+def specificity(answers: Sequence[Evidence]) -> Float[np.ndarray, " sequence"]:
+    """How far the log-ratio at offset 1 is above that at other offsets.
 
     Args:
         answers: Of `ComponentRedundancy` or `ValueRedundancy`, on the same sequences.
-        layer: Whose attention output.
 
     Returns:
-        By sequence the difference of R of B(all), each within -1 and 1, from its mean over the
-        other offsets, and the mean of that over answers; NaN where it is undefined.
+        By sequence the difference of the log-ratio of B(all) from its mean over the other offsets,
+        and the mean of that over answers; NaN where it is undefined.
     """
-    found = [indices(answer, layer) for answer in answers]
+    found = [log_ratios(answer) for answer in answers]
     known = aligned(
         [(r[1], [r[lag] for lag in r if lag > 1]) for r in found if len(r) > 1 and 1 in r]
     )

@@ -43,7 +43,7 @@ class ComponentRedundancy(ComponentsAtPosition, ValueRedundancy):
     Numbers of attention outputs are averaged over draws; of predictions, probabilities are.
     """
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     by_sequence: ClassVar[tuple[str, ...]] = ("redundancy", EFFECT, EFFECT_ERROR, HARM)
 
     within: str | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from analysis.components.ablation import Mode
@@ -39,15 +39,19 @@ class PairSizes:
     """How much of what this study alone measures."""
 
     n_matched: int
-    """Random pairs of components beside a chosen one."""
+    """Random pairs of components beside a chosen one, outside the mechanism and of all."""
+    n_stochastic: int
+    """Sequences that are measured under random masks."""
+    n_adversarial: int
+    """Sequences that an adversary is let loose on."""
     n_masks: int
     """Draws of masks in the stochastic modes."""
 
 
 SIZES = {
-    Profile.TINY: PairSizes(n_matched=2, n_masks=2),
-    Profile.QUICK: PairSizes(n_matched=8, n_masks=8),
-    Profile.FULL: PairSizes(n_matched=8, n_masks=8),
+    Profile.TINY: PairSizes(n_matched=2, n_stochastic=2, n_adversarial=2, n_masks=2),
+    Profile.QUICK: PairSizes(n_matched=8, n_stochastic=32, n_adversarial=12, n_masks=8),
+    Profile.FULL: PairSizes(n_matched=8, n_stochastic=128, n_adversarial=64, n_masks=8),
 }
 
 
@@ -102,6 +106,8 @@ class ComponentRedundancyStudy(DecomposedStudy[PairSizes]):
         answer = recall(choice)
         pair = choice.chosen(answer)
 
+        plainly = Mode.DETERMINISTIC, None
+
         def asked(components: str, mode: Mode, within: Head | None) -> Evidence:
             return recall(self.redundancy(head, components, mode, within))
 
@@ -110,8 +116,10 @@ class ComponentRedundancyStudy(DecomposedStudy[PairSizes]):
             pair=pair,
             modes={mode.value: asked(pair, mode, None) for mode in Mode},
             within={mode.value: asked(pair, mode, head) for mode in WITHIN_MODES},
+            outside={each: asked(each, *plainly) for each in choice.outside(answer)},
             matched={
-                other: asked(other, Mode.DETERMINISTIC, None) for other in choice.matched(answer)
+                each: recall(replace(self.redundancy(head, each, *plainly), max_lag=1))
+                for each in choice.matched(answer)
             },
             zeroed=recall(RedundancyStudy(self.asked).value_redundancy(head, "zero_value")),
         )
@@ -142,9 +150,9 @@ class ComponentRedundancyStudy(DecomposedStudy[PairSizes]):
 
     def _n_measured(self, mode: Mode) -> int:
         """Sequences: draws of masks take a pass each, and an adversary a hundred."""
-        n = self.asked.sizes.n_positions
-        parts = {Mode.DETERMINISTIC: 1, Mode.ADVERSARIAL: 8}
-        return max(2, n // parts.get(mode, 4))
+        n, sizes = self.asked.sizes.n_positions, self.sizes
+        most = {Mode.DETERMINISTIC: n, Mode.ADVERSARIAL: sizes.n_adversarial}
+        return min(n, most.get(mode, sizes.n_stochastic))
 
     def _ablated(self, head: Head, components: str, mode: Mode) -> dict[str, Any]:
         """Components of a head, and the masks of all others."""

@@ -5,10 +5,12 @@ from typing import Any
 
 import polars as pl
 
+from analysis.interventions import Head
 from analysis.studies.redundancy.views import aggregates, removals
 
-from .choice import LARGEST
-from .claims import POOLED, WHOLE, ComponentEvidence
+from .choice import LARGEST, MATCHED
+from .choice import OUTSIDE as OUTSIDE_NORM
+from .claims import WHOLE, ComponentEvidence
 from .question import EFFECT, EFFECT_ERROR, HARM
 
 MODES = {
@@ -19,7 +21,8 @@ MODES = {
     "adversarial": "masks chosen to do harm, in each arm",
 }
 """What every mode does, in words."""
-OTHERS = "other pairs of matched norm"
+OUTSIDE = "other pairs of matched norm, outside the mechanism"
+INSIDE = "pairs of matched norm, of all components"
 
 _FIGURES = ("value", "lower", "upper", "n")
 _CURVE = ("at", "series", "role", *_FIGURES)
@@ -46,12 +49,12 @@ def swept(evidence: ComponentEvidence) -> dict[str, pl.DataFrame]:
 
 
 def index_rows(evidence: ComponentEvidence, chosen: str, layer: int | None) -> pl.DataFrame:
-    """The pooled index of B(all) by offset, of the pair, of the head and of random pairs.
+    """What B(all) does after A by offset, of the pair, of the head and of random pairs.
 
     Args:
         evidence: What claims are judged by.
         chosen: One of `ablations`, shown beside the pair within the head and the head.
-        layer: Whose attention output; None for the predictions.
+        layer: Whose attention output, of which R is shown; None for the log-ratio in predictions.
 
     Returns:
         Rows of a curve for each; the chosen one first.
@@ -65,8 +68,9 @@ def index_rows(evidence: ComponentEvidence, chosen: str, layer: int | None) -> p
     }
     frames = [_index(rows, name, name, layer) for name, rows in named.items()]
     frames += [
-        _index(answer["comparisons"], name, OTHERS, layer)
-        for name, answer in evidence.matched.items()
+        _index(answer["comparisons"], name, role, layer)
+        for role, answers in ((OUTSIDE, evidence.outside), (INSIDE, evidence.matched))
+        for name, answer in answers.items()
     ]
     return pl.concat(frames).select(_CURVE).sort("at", maintain_order=True)
 
@@ -79,7 +83,7 @@ def sweep_rows(comparisons: pl.DataFrame, scope: str) -> pl.DataFrame:
         scope: `all` or `specific`.
 
     Returns:
-        Rows of two curves, KL in nats.
+        Rows of two curves, median KL in nats.
     """
     return removals(comparisons, scope, "values zeroed", "values zeroed, components ablated")
 
@@ -111,8 +115,8 @@ def effects(answers: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     measures = {
         EFFECT: "change of the probability of the target's token",
         EFFECT_ERROR: "its standard error over draws",
-        HARM: "KL(target || A) - KL(target || base), nats",
-        "kl": "KL(base || A), nats",
+        HARM: "KL(target || A) - KL(target || base), nats, median",
+        "kl_median": "KL(base || A), nats, median",
     }
     frames = [
         aggregates(rows)
@@ -176,7 +180,45 @@ def pair_rows(component_pairs: pl.DataFrame, chosen_on: str) -> pl.DataFrame:
     return joined.rename({"first_component": "query", "second_component": "key"})
 
 
+def beside_rows(evidence: ComponentEvidence, component_pairs: pl.DataFrame) -> pl.DataFrame:
+    """The random pairs beside the chosen one, at offset 1: what each adds, and what it takes.
+
+    Args:
+        evidence: What claims are judged by.
+        component_pairs: Answer of `PairChoice`, on the text that they were chosen on.
+
+    Returns:
+        Columns `pair` (a query and a key component), `drawn from`, `R, attention output`, and of
+        the predictions `log-ratio`, `lower`, `upper` and `n`, medians over sequences; and
+        `adds`, to the head's score. The chosen pair comes first.
+    """
+    layer, frames = Head.parse(evidence.head).layer, list[pl.DataFrame]()
+    for words, measure, answers in (
+        ("chosen", LARGEST, {evidence.pair: evidence.modes[WHOLE]}),
+        ("outside the mechanism", OUTSIDE_NORM, evidence.outside),
+        ("all components", MATCHED, evidence.matched),
+    ):
+        adds = component_pairs.filter(measure=measure).select(
+            pair=pl.format("{},{}", "first_component", "second_component"), adds="value"
+        )
+        for name, answer in answers.items():
+            share, ratio = (
+                _index(answer["comparisons"], name, words, at).filter(at=1) for at in (layer, None)
+            )
+            parts = ",".join(each.rpartition(":")[2] for each in name.split(","))
+            row = ratio.select(
+                pl.lit(parts).alias("pair"),
+                pl.lit(words).alias("drawn from"),
+                pl.lit(share["value"].first()).alias("R, attention output"),
+                pl.col("value").alias("log-ratio"),
+                *_FIGURES[1:],
+            )
+            frames.append(row.join(adds, on="pair", how="left"))
+    return pl.concat(frames)
+
+
 def _index(comparisons: pl.DataFrame, series: str, role: str, layer: int | None) -> pl.DataFrame:
     here = pl.col("layer").eq_missing(pl.lit(layer, pl.Int16))
-    rows = aggregates(comparisons).filter(here, metric=POOLED, condition="A+B(all)")
+    metric = "log_ratio" if layer is None else "redundancy"
+    rows = aggregates(comparisons).filter(here, metric=metric, condition="A+B(all)")
     return rows.with_columns(at=pl.col("lag"), series=pl.lit(series), role=pl.lit(role))

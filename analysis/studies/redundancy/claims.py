@@ -4,25 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import log
 from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from analysis.interventions import Head
-from analysis.questions.verdicts.judgement import Evidence, Group, Judgement, Statement, answers_of
+from analysis.questions.verdicts.centres import Centre
+from analysis.questions.verdicts.judgement import (
+    Evidence,
+    Group,
+    Judgement,
+    Statement,
+    answers_of,
+    n_known,
+)
+from analysis.statistics.medians import median_interval, n_for_width
 
-FIGURES = {
-    "value_redundant_attention": "04_previous_token_redundancy#index_in_attention",
-    "value_redundant_predictions": "04_previous_token_redundancy#index_in_predictions",
-}
+FIGURES = {"value_redundant_predictions": "04_previous_token_redundancy#ratio_in_predictions"}
 
-REDUNDANT = 0.5
-"""A value is redundant where its removal after A removes less than half of what it does alone."""
+HALF = log(2)
+"""A value is redundant where its removal after A does less than half of what it does alone."""
+WIDTH = 2 * log(2)
+"""An interval of a log-ratio is narrow enough where it is no wider: a factor of 2 either way."""
 
-ENDS = (-1.0, 1.0)
-"""R of a sequence counts as one of these beyond them, so that no sequence rules a mean."""
+EACH = "each sequence counts as one, so that the effective n is n"
+"""Said of a median."""
+LOG_RATIO = "log KL(base || B) - log KL(A || AB)"
+"""What is judged of every sequence."""
+
+Tested = tuple[np.ndarray, list[np.ndarray]]
+"""Values of a variant, and those of its controls."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +54,14 @@ class RedundancyEvidence:
 class RedundancyClaims(Judgement):
     """Is the value one back all that the previous-token head carried, and is that special?
 
-    Special means that R at offset 1 exceeds R at every other offset, and R of every other head of
-    the layer, sequence by sequence; and all of it whichever way values are taken away.
+    Judged in the predictions, by the median log-ratio over sequences. Special means that it is
+    above that at every other offset, and above that of every other head of the layer at offset 1,
+    sequence by sequence; and all of it whichever way values are taken away. In the attention
+    output R is a number of one unmodified pass, the head's share of what the offset brings, and
+    nothing is claimed of it.
     """
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     chapter: ClassVar[str] = "04_previous_token_redundancy"
 
     evidence: RedundancyEvidence
@@ -55,76 +71,108 @@ class RedundancyClaims(Judgement):
         return answers_of(self.evidence)
 
     def claims(self) -> Iterator[dict[str, Any]]:
-        """Rows of `claims`; one whose index is undefined on every sequence has none."""
+        """A row of `claims`; none where no sequence has a log-ratio, or nothing is beside it."""
         head = self.evidence.head
-        layer = Head.parse(head).layer
-        places = {
-            "attention": (
-                layer,
-                f"More than half of what the values at t-1 bring to the attention output of layer "
-                f"{layer} at t comes through {head}, a larger share than at other offsets and "
-                "through other heads",
-                "R = 1 - |A - AB|^2 / |base - B|^2, the head's share of that channel",
-            ),
-            "predictions": (
-                None,
-                f"With {head} zeroed at t, removing the values at t-1 changes the predictions by "
-                "less than half of what it does alone, a smaller share than at other offsets and "
-                "with other heads zeroed",
-                "R = 1 - KL(A || AB) / KL(base || B)",
-            ),
+        others = {
+            name: found[1]
+            for name, answer in self.evidence.others.items()
+            if 1 in (found := log_ratios(answer))
         }
-        for place, (at, statement, what) in places.items():
-            others = [
-                indices(answer, at).get(1, np.full(1, np.nan))
-                for answer in self.evidence.others.values()
-            ]
-            tested: dict[str, Tested] = {}
-            for method, answer in self.evidence.methods.items():
-                found = indices(answer, at)
-                offsets = [found[lag] for lag in found if lag > 1]
-                if 1 in found:
-                    means = [mean_of(offsets)] if offsets else []
-                    tested[method] = (found[1], [*others, *offsets, *means])
-            if any(controls for _, controls in tested.values()):
-                said = Statement(
-                    claim=f"value_redundant_{place}",
-                    statement=f"{statement}, by each of {', '.join(tested)}",
-                    statistic=f"{what}, each between -1 and 1, mean over sequences; the least by "
-                    f"{', '.join(tested)}",
-                )
-                note = (
-                    "the most of other offsets, of their mean, and of other heads of the layer at "
-                    "offset 1"
-                )
-                yield self.judged_all(said, aligned([*tested.values()]), (REDUNDANT, note))
+        tested: dict[str, Tested] = {}
+        named: dict[str, np.ndarray] = {f"{name} zeroed": one for name, one in others.items()}
+        for method, answer in self.evidence.methods.items():
+            found = log_ratios(answer)
+            offsets = {f"offset {lag} by {method}": found[lag] for lag in found if lag > 1}
+            if 1 in found:
+                named |= offsets
+                tested[method] = (found[1], [*others.values(), *offsets.values()])
+        if not any(controls for _, controls in tested.values()):
+            return
+        ways = ", ".join(tested)
+        said = Statement(
+            claim="value_redundant_predictions",
+            statement=f"With {head} zeroed at t, removing the values at t-1 changes the "
+            "predictions by less than half of what it does alone, and the ratio is farther from 1 "
+            f"than at each other offset and with each other head zeroed, by each of {ways}",
+            statistic=f"{LOG_RATIO}, B at offset 1: the median over sequences, the least by {ways}",
+        )
+        values = [values for values, _ in tested.values()]
+        share = max(left_out(self.evidence.methods[method]) for method in tested)
+        note = f"{counted(values, share)}; {most_of(named, HALF, Centre.MEDIAN)}"
+        yield self.judged_all(said, aligned([*tested.values()]), (HALF, note), Centre.MEDIAN)
 
 
-Tested = tuple[np.ndarray, list[np.ndarray]]
-"""Values of a variant, and those of its controls."""
+def counted(values: Sequence[np.ndarray], share: float) -> str:
+    """What a median rests on, in words.
+
+    Args:
+        values: Of every variant, one a sequence.
+        share: Of sequences that have none, at most.
+
+    Returns:
+        That every sequence has one vote, how many have none, and where an interval is wider than
+        `WIDTH`, how many sequences would do.
+    """
+    words = f"{EACH}; {share:.1%} left out, where both KL may be rounding"
+    ends = [(n_known(one), median_interval(one)) for one in values]
+    needs = [
+        n_for_width(n, found.upper - found.lower, WIDTH)
+        for n, found in ends
+        if found.upper - found.lower > WIDTH
+    ]
+    if not needs:
+        return words
+    return f"{words}; an interval no wider than {WIDTH:.2f} would take about {max(needs)}"
 
 
-def indices(answer: Evidence, layer: int | None) -> dict[int, Float[np.ndarray, " sequence"]]:
-    """The index of `B(all)` on every sequence at one place, by lag.
+def most_of(controls: Mapping[str, np.ndarray], threshold: float, centre: Centre) -> str:
+    """Which control has the most, and how many clear the threshold themselves, in words."""
+    found = {name: centre.number(one) for name, one in controls.items()}
+    known = {name: value for name, value in found.items() if not np.isnan(value)}
+    if not known:
+        return "no control is known"
+    name = max(known, key=lambda each: known[each])
+    clear = sum(value > threshold for value in known.values())
+    words = f"control: the most of {len(known)}, {name} at {known[name]:.2f}"
+    return f"{words}; {clear or 'none'} of them above the threshold"
+
+
+def left_out(answer: Evidence) -> float:
+    """The share of sequences without a log-ratio at offset 1; 0 where that is not known."""
+    rows = answer["comparisons"].filter(
+        pl.col("layer").is_null(), metric="undefined", condition="A+B(all)", lag=1
+    )
+    return float(rows["value"].item()) if rows.height else 0.0
+
+
+def log_ratios(answer: Evidence) -> dict[int, Float[np.ndarray, " sequence"]]:
+    """The log-ratio of `B(all)` in the predictions on every sequence, by lag."""
+    return by_lag(answer, "log_ratio", None)
+
+
+def by_lag(
+    answer: Evidence, metric: str, layer: int | None
+) -> dict[int, Float[np.ndarray, " sequence"]]:
+    """A number of `B(all)` on every sequence at one place, by lag.
 
     Args:
         answer: Of `ValueRedundancy`, or one that asks the same of components.
+        metric: `log_ratio` of predictions, or `redundancy` of attention outputs.
         layer: Whose attention output; None for the predictions.
 
     Returns:
-        Values within `ENDS` by sequence, up to the last that any lag is defined on; NaN where it
-        is not.
+        Values by sequence, up to the last that any lag is defined on; NaN where it is not.
     """
     rows = answer["comparisons"].filter(
         pl.col("sequence").is_not_null(),
         pl.col("layer").eq_missing(pl.lit(layer, pl.Int16)),
-        metric="redundancy",
+        metric=metric,
         condition="A+B(all)",
     )
     found: dict[int, np.ndarray] = {}
     for (lag,), part in sorted(rows.partition_by("lag", as_dict=True).items()):
         values = np.full(rows.select(pl.col("sequence").max() + 1).item(), np.nan)
-        values[part["sequence"].to_numpy()] = part["value"].clip(*ENDS).to_numpy()
+        values[part["sequence"].to_numpy()] = part["value"].to_numpy()
         found[lag] = values
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 import polars as pl
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from analysis.interventions import (
@@ -27,15 +28,30 @@ from analysis.interventions import (
 from analysis.interventions.heads import parse_heads
 from analysis.interventions.passes.sweep import on_device
 from analysis.models.load import Model
+from analysis.precision import Precision
 from analysis.progress import Report
-from analysis.questions.rows import Labels, interval_columns, literals
+from analysis.questions.rows import Labels, literals
 from analysis.questions.text_sweep import TextSweep
-from analysis.statistics.resampling import Estimate, bootstrap, ratio_of_sums
 
-from .measures import FLOOR, FLOOR_KL, Key, Measured, Read, over_draws, pair, read, redundancy
+from .measures import (
+    FLOOR,
+    FLOOR_KL,
+    Key,
+    Measured,
+    Read,
+    log_ratio,
+    over_draws,
+    pair,
+    read,
+    redundancy,
+)
+from .summaries import on_sequences, summaries
 
 MAX_TOKENS = 128
 """Positions are drawn from the first so many tokens."""
+
+N_STRATA = 32
+"""Parts of the text that positions are drawn from, one each; a power of 2."""
 
 SCOPES = ("all", "specific")
 """Whose values B ablates: those of all heads of the layer, or of the head alone."""
@@ -59,10 +75,16 @@ class AtPosition(TextSweep):
 
     @cached_property
     def positions(self) -> np.ndarray:
-        """Position t of every sequence, uniform over all but the first."""
-        n_tokens = min(self.n_tokens, MAX_TOKENS)
+        """Position t of every sequence: uniform over all but the first, and stratified.
+
+        Each of `N_STRATA` equal parts of the text has one random position, and an equal share of
+        the sequences; the first few of these are spread over all parts, too.
+        """
+        n_positions = min(self.n_tokens, MAX_TOKENS) - 1
         rng = np.random.default_rng([self.seed, self.n_sequences])
-        return rng.integers(1, n_tokens, len(self.tokens.ids))
+        at = (np.arange(N_STRATA) + rng.random(N_STRATA)) / N_STRATA
+        order = strata(len(self.tokens.ids))
+        return 1 + (at * n_positions).astype(int)[order]
 
     def groups(self) -> Iterator[tuple[int, np.ndarray]]:
         """Positions, and the sequences that each was drawn for."""
@@ -90,12 +112,16 @@ class ValueRedundancy(AtPosition):
     """Does ablating a head at t make the value at t - o redundant: was that all it carried?
 
     Six conditions: base; A, the head's z is 0 at t; B(all) and B(specific), values at t - o are
-    ablated in that layer; and A with either B. The index R compares what B removes after A with
-    what it removes alone. For B(specific) at the head's own layer R is 1 by construction.
+    ablated in that layer; and A with either B. What B does after A is compared with what it
+    does alone: by the index R in attention outputs, by the logarithm of the ratio in predictions.
+
+    At the head's own layer R needs neither A nor B: without a norm between z and W_O it is
+    1 - |C - c|^2 / |C|^2, where C is what the values at t - o bring to the attention output and c
+    what they bring through the head. For B(specific) it is 1 whatever the model.
     """
 
-    version: ClassVar[int] = 2
-    by_sequence: ClassVar[tuple[str, ...]] = ("redundancy",)
+    version: ClassVar[int] = 3
+    by_sequence: ClassVar[tuple[str, ...]] = ("redundancy", "log_ratio")
     """Metrics that are kept of every sequence, beside their means."""
 
     method: str
@@ -112,8 +138,8 @@ class ValueRedundancy(AtPosition):
         """Compare the conditions.
 
         Returns:
-            `comparisons`: aggregates of all, and the index on every sequence at the head's own
-            layer and in the predictions.
+            `comparisons`: aggregates of all, and on every sequence the index at the head's own
+            layer and the log-ratio in the predictions.
         """
         model = self.loaded_model()
         source = stand_in_source(
@@ -202,7 +228,7 @@ class ValueRedundancy(AtPosition):
         return found
 
     def _indices(self, found: Measured, lag: int, scope: str, x: Tensor) -> Measured:
-        """The redundancy index in every layer from the head's on, and in the predictions."""
+        """R in every layer from the head's on, and the log-ratio in the predictions."""
         whole, left = (lag, "base", f"B({scope})"), (lag, "A", f"A+B({scope})")
         indices: Measured = {}
         for layer in range(self.ablated.layer, self.card.n_layers):
@@ -210,7 +236,8 @@ class ValueRedundancy(AtPosition):
             after, alone = found[*left, layer, "distance2"], found[*whole, layer, "distance2"]
             indices[*left, layer, "redundancy"] = redundancy(after, alone, floor)
         after, alone = found[*left, None, "kl"], found[*whole, None, "kl"]
-        indices[*left, None, "redundancy"] = redundancy(after, alone, FLOOR_KL)
+        floor = FLOOR_KL[Precision(self.dtype)]
+        indices[*left, None, "log_ratio"] = log_ratio(after, alone, floor)
         return indices
 
     def subject(self) -> dict[str, str | None]:
@@ -220,13 +247,12 @@ class ValueRedundancy(AtPosition):
     def rows(self, found: dict[Key, np.ndarray]) -> pl.DataFrame:
         """Rows of `comparisons`."""
         labels = Labels(card=self.card, tokens=self.tokens, data="text", seed=self.seed)
-        keys = list(found)
-        frames = [_aggregates(keys, bootstrap(np.stack(list(found.values()), 1), self.seed))]
-        frames.append(self._pooled([key for key in keys if key[4] == "redundancy"], found))
-        for key in keys:
-            if key[4] in self.by_sequence and key[3] in (None, self.ablated.layer):
-                each = pl.DataFrame({"sequence": np.arange(len(found[key])), "value": found[key]})
-                frames.append(_keyed([key], each.with_columns(place=pl.lit(0))))
+        frames = [summaries(found, FLOOR_KL[Precision(self.dtype)], self.seed)]
+        frames += [
+            on_sequences(key, values)
+            for key, values in found.items()
+            if key[4] in self.by_sequence and key[3] in (None, self.ablated.layer)
+        ]
         constants = {
             **{name: labels.columns()[name] for name in ("model", "text")},
             **self.subject(),
@@ -234,47 +260,20 @@ class ValueRedundancy(AtPosition):
         rows = pl.concat(frames, how="diagonal").filter(pl.col("value").is_not_nan())
         return rows.with_columns(**literals(constants))
 
-    def _pooled(self, indices: Sequence[Key], found: dict[Key, np.ndarray]) -> pl.DataFrame:
-        """The index of all sequences together, and the share on which it is undefined."""
-        tops: list[np.ndarray] = []
-        bottoms: list[np.ndarray] = []
-        undefined: list[np.ndarray] = []
-        for key in indices:
-            lag, _, name, layer, _ = key
-            metric = "kl" if layer is None else "distance2"
-            whole = found[lag, "base", name.removeprefix("A+"), layer, metric]
-            left = found[lag, "A", name, layer, metric]
-            known = ~np.isnan(whole)
-            tops.append(np.where(known, whole - left, 0.0))
-            bottoms.append(np.where(known, whole, 0.0))
-            undefined.append(np.where(known, np.isnan(found[key]), np.nan))
-        pooled = ratio_of_sums(np.stack(tops, 1), np.stack(bottoms, 1), self.seed)
-        shares = bootstrap(np.stack(undefined, 1), self.seed)
-        named = [
-            ([(*key[:4], metric) for key in indices], estimate)
-            for metric, estimate in (("redundancy_pooled", pooled), ("undefined", shares))
-        ]
-        return pl.concat(_aggregates(keys, estimate) for keys, estimate in named)
 
+def strata(n: int) -> Int[np.ndarray, " sequence"]:
+    """Which part of the text each of some sequences has its position in.
 
-def _aggregates(keys: Sequence[Key], estimate: Estimate) -> pl.DataFrame:
-    rows = interval_columns(estimate).with_row_index("place")
-    return _keyed(keys, rows.with_columns(sequence=pl.lit(None, pl.Int32)))
+    Args:
+        n: Sequences.
 
+    Returns:
+        Numbers below `N_STRATA`, over and over, with their binary digits reversed: of any first
+        few, no half, quarter, ... of the text has more than one more than another.
 
-def _keyed(keys: Sequence[Key], rows: pl.DataFrame) -> pl.DataFrame:
-    """Rows whose `place` among the keys is spelled out."""
-    columns = pl.DataFrame(
-        [(i, *key) for i, key in enumerate(keys)],
-        schema={
-            "place": pl.Int64,
-            "lag": pl.Int32,
-            "reference": pl.String,
-            "condition": pl.String,
-            "layer": pl.Int16,
-            "metric": pl.String,
-        },
-        orient="row",
-    )
-    typed = rows.with_columns(pl.col("place").cast(pl.Int64), pl.col("sequence").cast(pl.Int32))
-    return columns.join(typed, on="place").drop("place")
+    Source:
+        van der Corput 1935, "Verteilungsfunktionen".
+    """
+    bits = N_STRATA.bit_length() - 1
+    order = [int(f"{i:0{bits}b}"[::-1], 2) for i in range(N_STRATA)]
+    return np.resize(order, n)

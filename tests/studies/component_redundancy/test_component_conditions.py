@@ -260,18 +260,15 @@ class Answer(dict):
 
 
 def answered(by_lag: dict[int, float], spread: float = 0.01, **totals: float) -> Answer:
-    """R by lag, the same at every place and nearly on every sequence; numbers of A by metric."""
+    """R and log-ratio by lag, nearly the same on every sequence; numbers of A by metric."""
     rows = []
     for lag, value in by_lag.items():
         index = {"lag": lag, "condition": "A+B(all)", "reference": "A"}
-        for layer in (LAYER, None):
-            pooled = {"lower": value - spread, "upper": value + spread, "sequence": None, "n": 8}
-            where = {**index, "layer": layer}
-            rows.append({**where, **pooled, "metric": "redundancy_pooled", "value": value})
-            rows += [
-                {**where, "metric": "redundancy", "sequence": i, "value": value + spread * (i - 2)}
-                for i in range(8)
-            ]
+        for layer, metric in ((LAYER, "redundancy"), (None, "log_ratio")):
+            every = {"lower": value - spread, "upper": value + spread, "sequence": None, "n": 8}
+            where = {**index, "layer": layer, "metric": metric}
+            rows.append({**where, **every, "value": value})
+            rows += [{**where, "sequence": i, "value": value + spread * (i - 2)} for i in range(8)]
     about_a = {"lag": None, "condition": "A", "reference": "base", "layer": None, "sequence": None}
     for metric, value in totals.items():
         ends = {"value": value, "lower": 0.9 * value, "upper": 1.1 * value}
@@ -296,7 +293,10 @@ def evidence(whole, within, zeroed, **modes) -> ComponentEvidence:
             "adversarial": answered(whole, harm=modes.get("adversary", 0.3)),
         },
         within={"deterministic": answered(within), "stochastic": answered(within)},
-        matched={"h.0.attn.q_proj:1,h.0.attn.k_proj:2": answered({1: 0.0, 2: 0.01})},
+        outside={
+            "h.0.attn.q_proj:1,h.0.attn.k_proj:2": answered(modes.get("outside", {1: 0, 2: 0}))
+        },
+        matched={"h.0.attn.q_proj:6,h.0.attn.k_proj:7": answered({1: 9.0, 2: 0.01})},
         zeroed=answered(zeroed),
     )
 
@@ -307,22 +307,34 @@ def verdicts(worded, found: ComponentEvidence) -> dict[str, str]:
     return dict(rows["claims"].select("claim", "verdict").iter_rows()) if rows else {}
 
 
+SPECIAL = ({1: 0.9, 2: 0.1}, {1: 0.9, 2: -0.1}, {1: 0.9, 2: -0.3})
+"""Of the pair, of the pair within the head, and of the zeroed head."""
+
+
 def test_claims_follow_the_numbers(worded):
-    between = evidence({1: 0.9, 2: 0.6}, {1: 0.9, 2: 0.4}, {1: 0.9, 2: 0.1})
-    found = verdicts(worded, between)
+    found = verdicts(worded, evidence(*SPECIAL))
     assert len(found) == 6
     assert set(found.values()) == {"supported"}
-    flat = evidence({1: 0.9, 2: 0.9}, {1: 0.9, 2: 0.9}, {1: 0.9, 2: 0.9}, adversary=0)
+    flat = evidence(*[{1: 0.9, 2: 0.9}] * 3, adversary=0)
     found = verdicts(worded, flat)
     assert "supported" not in found.values()
     assert found["component_specific"] == "refuted"
-    assert found["component_redundant_attention"] == "not shown"
     assert found["component_adversary"] == "not shown"
+
+
+def test_pairs_outside_the_mechanism_are_controls_and_others_are_not(worded):
+    """The nearest in norm take more than the chosen pair: shown, and no control."""
+    rows = evidence(*SPECIAL)
+    assert set(verdicts(worded, rows).values()) == {"supported"}
+    beaten = verdicts(worded, evidence(*SPECIAL, outside={1: 2.0, 2: 0.0}))
+    for place in ("attention", "predictions"):
+        assert beaten[f"component_redundant_{place}"] == "not shown"
+    assert beaten["component_specific"] == "not shown"
 
 
 def test_an_adversary_is_compared_on_its_own_sequences(worded):
     """It has the first ones only, and on the others the ablation does more harm without it."""
-    found = evidence({1: 0.9, 2: 0.6}, {1: 0.9, 2: 0.4}, {1: 0.9, 2: 0.1})
+    found = evidence(*SPECIAL)
     rows = found.modes["adversarial"]["comparisons"]
     fewer = Answer(comparisons=rows.filter(pl.col("sequence").is_null() | (pl.col("sequence") < 6)))
     plain = found.modes["deterministic"]["comparisons"]
@@ -345,12 +357,12 @@ def test_numbers_that_are_undefined_make_no_claim(worded):
     assert set(found) == {"component_adversary"}
 
 
-def test_no_sequence_rules_specificity():
-    rows = answered({1: 0.5, 2: 0.0, 3: -900.0})
-    values = specificity([rows], LAYER)
-    np.testing.assert_allclose(values, [0.5 - (0 - 1) / 2] * 8, atol=0.05)
-    assert np.isnan(specificity([answered({2: 0.5})], LAYER)).all()
-    twice = specificity([rows, answered({1: 0.0, 2: 0.0})], LAYER)
+def test_specificity_is_a_difference_from_the_mean_of_other_offsets():
+    rows = answered({1: 0.5, 2: 0.0, 3: -9.0})
+    values = specificity([rows])
+    np.testing.assert_allclose(values, [0.5 - (0 - 9) / 2] * 8, atol=0.05)
+    assert np.isnan(specificity([answered({2: 0.5})])).all()
+    twice = specificity([rows, answered({1: 0.0, 2: 0.0})])
     np.testing.assert_allclose(twice, values / 2, atol=0.05)
 
 
@@ -358,8 +370,7 @@ def test_sequences_are_paired_by_number_where_some_have_no_index():
     """Each answer lacks another sequence: two of one length, of which none may slip."""
     rows = answered({1: 0.5, 2: 0.0})["comparisons"]
     first, last = (
-        specificity([Answer(comparisons=rows.filter(pl.col("sequence") != i))], LAYER)
-        for i in (0, 7)
+        specificity([Answer(comparisons=rows.filter(pl.col("sequence") != i))]) for i in (0, 7)
     )
     assert np.isnan(first[0]) and first.size == 8 and last.size == 7
     np.testing.assert_allclose(first[1:7], last[1:])
@@ -382,9 +393,24 @@ def test_views_name_every_way_to_ablate():
         "pair, stochastic": 0.9,
         "pair, deterministic, in L0H2": 0.8,
         "L0H2 zeroed": 0.7,
-        views.OTHERS: 0.0,
+        views.OUTSIDE: 0.0,
+        views.INSIDE: 9.0,
     }
+    in_predictions = views.index_rows(found, "stochastic", None)
+    assert in_predictions.height == rows.height
     ways = views.effects(views.ablations(found))
     assert views.way(ways, "adversarial", "KL(target")["value"] == 0.3
+    pairs = pl.DataFrame(
+        [("mean_contribution", 3, 5, 2.0), ("matched_norm_outside", 1, 2, 0.1)],
+        schema=["measure", "first_component", "second_component", "value"],
+        orient="row",
+    )
+    beside = views.beside_rows(found, pairs)
+    assert beside.select("pair", "drawn from", "adds").rows() == [
+        ("3,5", "chosen", 2.0),
+        ("1,2", "outside the mechanism", 0.1),
+        ("6,7", "all components", None),
+    ]
+    assert beside["log-ratio"].to_list() == [0.9, 0.0, 9.0]
     with pytest.raises(pl.exceptions.NoRowsReturnedError):
         views.way(ways, "deterministic", "its standard error")

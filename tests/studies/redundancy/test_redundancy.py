@@ -10,13 +10,19 @@ from torch.distributions import Categorical, kl_divergence
 
 from analysis.errors import UserError
 from analysis.interventions import NOTHING, Head, Method, taps
-from analysis.models.files.card import read_card
 from analysis.models.load import load_model
+from analysis.precision import Precision
 from analysis.studies.redundancy import views
-from analysis.studies.redundancy.claims import RedundancyClaims, RedundancyEvidence, indices
-from analysis.studies.redundancy.measures import FLOOR_KL, distance2, kl, nip, redundancy
+from analysis.studies.redundancy.measures import (
+    FLOOR_KL,
+    distance2,
+    kl,
+    log_ratio,
+    nip,
+    redundancy,
+)
 from analysis.studies.redundancy.query_offsets import CHANGE, PROFILE, TARGET, QueryOffsets
-from analysis.studies.redundancy.question import ValueRedundancy
+from analysis.studies.redundancy.question import N_STRATA, ValueRedundancy, strata
 from tests.interventions.intervened import done, seen, tapped
 
 LAYER, HEAD = 0, 2
@@ -105,25 +111,51 @@ def test_every_number_is_that_of_plain_passes(question, comparisons, scope, lag)
         assert found == pytest.approx(float(divergence.mean()), abs=1e-5, rel=1e-3)
 
 
-def test_the_index_is_its_formula_at_every_place(question, comparisons):
+def kish(values) -> float:
+    return np.sum(values) ** 2 / np.sum(np.square(values))
+
+
+def test_the_index_is_its_formula_in_every_layer(question, comparisons):
     passes = plain(question, 1, "all")
     for layer in range(LAYER, 2):
-        values = []
+        lefts, wholes = [], []
         for base, a, b, ab in zip(*(passes[n] for n in ("base", "A", "B", "A+B")), strict=True):
-            left = (a[0][layer] - ab[0][layer]).norm() ** 2
-            values.append(float(1 - left / (base[0][layer] - b[0][layer]).norm() ** 2))
+            lefts.append(float((a[0][layer] - ab[0][layer]).norm() ** 2))
+            wholes.append(float((base[0][layer] - b[0][layer]).norm() ** 2))
         where = {"lag": 1, "condition": "A+B(all)", "layer": layer}
         found = aggregate(comparisons, **where, metric="redundancy")
-        assert found == pytest.approx(np.mean(values), rel=1e-3, abs=1e-4)
-    lefts, wholes = [], []
-    for base, a, b, ab in zip(*(passes[n] for n in ("base", "A", "B", "A+B")), strict=True):
-        lefts.append(float(kl(a[1], ab[1])))
-        wholes.append(float(kl(base[1], b[1])))
+        expected = np.median(1 - np.array(lefts) / wholes)
+        assert found == pytest.approx(expected, rel=1e-3, abs=1e-4)
+        alone = {"lag": 1, "condition": "B(all)", "reference": "base", "layer": layer}
+        found = aggregate(comparisons, **alone, metric="effective_n")
+        assert found == pytest.approx(kish(wholes), rel=1e-3)
+
+
+def test_the_log_ratio_is_its_formula_in_predictions(question, comparisons):
+    passes = plain(question, 1, "all")
+    lefts, wholes = (
+        np.array(
+            [
+                float(kl(one[1].double(), other[1].double()))
+                for one, other in zip(*both, strict=True)
+            ]
+        )
+        for both in ((passes["A"], passes["A+B"]), (passes["base"], passes["B"]))
+    )
     where = {"lag": 1, "condition": "A+B(all)", "layer": None}
+    found = aggregate(comparisons, **where, metric="log_ratio")
+    assert found == pytest.approx(np.median(np.log(wholes / lefts)), rel=1e-3, abs=1e-3)
+    assert aggregate(comparisons, **where, metric="undefined") == 0
+    assert aggregate(comparisons, **where, metric="at_floor") == 0
     pooled = aggregate(comparisons, **where, metric="redundancy_pooled")
     assert pooled == pytest.approx(1 - sum(lefts) / sum(wholes), rel=1e-3, abs=1e-3)
-    undefined = aggregate(comparisons, **where, metric="undefined")
-    assert undefined == pytest.approx(np.mean(np.array(wholes) < FLOOR_KL), abs=1e-9)
+    shown = views.of_sums(comparisons, 1)
+    assert (shown["value"], shown["undefined"]) == (pooled, 0)
+    assert shown["effective_n"] == pytest.approx(kish(wholes), rel=1e-3)
+    table = views.prediction_rows(comparisons, 1).filter(comparison="base to B(all)")
+    assert table["effective_n"].item() == pytest.approx(kish(wholes), rel=1e-3)
+    assert table["median"].item() == pytest.approx(np.median(wholes), rel=1e-3)
+    assert table["mean"].item() == pytest.approx(np.mean(wholes), rel=1e-3)
 
 
 @pytest.mark.parametrize("method", ["zero_value", "mean_value", "mask_key"])
@@ -144,11 +176,12 @@ def test_layers_below_the_head_cannot_change(question):
     assert below.filter(metric="distance2")["value"].max() == 0
 
 
-def test_positions_are_random_and_reach_back_far_enough(question, comparisons):
+def test_positions_are_random_spread_evenly_and_reach_back_far_enough(question, comparisons):
     t = question.positions
     assert t.min() >= 1
     assert t.max() < question.n_tokens
     assert len(set(t.tolist())) > 3
+    assert t.tolist() != replace(question, seed=4).positions.tolist()
     counted = comparisons.filter(
         pl.col("sequence").is_null(), metric="kl", reference="base", condition="B(all)"
     )
@@ -157,6 +190,23 @@ def test_positions_are_random_and_reach_back_far_enough(question, comparisons):
     }
     each = comparisons.filter(pl.col("sequence").is_not_null(), layer=LAYER, lag=2)
     assert set(each["sequence"]) <= set(np.flatnonzero(t >= 2).tolist())
+
+
+@pytest.mark.parametrize("n", [1, 6, 12, 50, 3 * N_STRATA])
+def test_every_part_of_the_text_has_an_equal_share_of_any_first_sequences(n):
+    parts = strata(n)
+    assert np.ptp(np.bincount(parts, minlength=N_STRATA)) <= 1
+    for halves in (2, 4, 8):
+        shares = np.bincount(parts * halves // N_STRATA, minlength=halves)
+        assert np.ptp(shares) <= 1
+
+
+def test_a_position_is_uniform_over_all_but_the_first(question):
+    drawn = [replace(question, seed=seed).positions for seed in range(300)]
+    counts = np.bincount(np.concatenate(drawn), minlength=question.n_tokens)
+    assert counts[0] == 0
+    expected = len(drawn) * len(drawn[0]) / (question.n_tokens - 1)
+    np.testing.assert_allclose(counts[1:], expected, rtol=0.25)
 
 
 def test_a_point_is_that_of_its_head_and_offset(comparisons):
@@ -178,6 +228,28 @@ def test_measures_at_their_ends():
     found = redundancy(torch.tensor([0.0, 2.0, 4.0, 0.0]), whole, 1e-6)
     assert found[:3].tolist() == [1, 0, -1]
     assert bool(found[3].isnan())
+
+
+def test_rounding_supports_nothing():
+    """Under the floor a divergence counts as the floor; a sequence with two such has no ratio."""
+    floor = 1e-8
+    left = torch.tensor([1.0, 2.0, 0.0, 1e-12, 3e-9, 1.0], dtype=torch.double)
+    whole = torch.tensor([2.0, 1.0, 1.0, 1e-10, 2e-8, 1e-15], dtype=torch.double)
+    found = log_ratio(left, whole, floor)
+    expected = np.log([2, 0.5, 1e8, np.nan, 2, 1e-8])
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-12)
+    back = log_ratio(whole, left, floor)
+    np.testing.assert_allclose(back.numpy(), -expected, atol=1e-12)
+
+
+def test_rounding_is_under_the_floor(question):
+    """The same prediction by two ways: in a batch, and alone."""
+    model = load_model(question.model)
+    ids = torch.from_numpy(question.tokens.ids).long()
+    with torch.no_grad():
+        together = model.net(ids, use_cache=False).logits[:, -1].double()
+        alone = torch.cat([model.net(row[None], use_cache=False).logits[:, -1] for row in ids])
+    assert float(kl(together, alone.double()).abs().max()) < FLOOR_KL[Precision.FLOAT32] / 10
 
 
 def test_an_unknown_head_is_one_clear_error(question):
@@ -228,98 +300,3 @@ def test_offsets_are_those_of_a_plain_pass(looked):
     found = rows.filter(profile=PROFILE, data=f"zero {looked.head} at t")
     for layer, head, lag, value in found.select("layer", "head", "lag", "value").iter_rows():
         assert value == pytest.approx(sums[layer, head, lag] / counts[lag], abs=1e-5)
-
-
-class Answer(dict):
-    """Frames by table and one run."""
-
-    runs = ("r",)
-
-
-N_SEQUENCES = 16
-
-
-def answered(values: dict[int, float], spread: float = 0.02, seed: int = 0, missing=()) -> Answer:
-    """R of B(all) by lag around a mean, at every place; sequences may miss lags."""
-    rng = np.random.default_rng(seed)
-    rows = [
-        {
-            "lag": lag,
-            "layer": layer,
-            "metric": "redundancy",
-            "condition": "A+B(all)",
-            "sequence": sequence,
-            "value": value + rng.normal(0, spread),
-        }
-        for lag, value in values.items()
-        for layer in (0, None)
-        for sequence in range(N_SEQUENCES)
-        if (lag, sequence) not in missing
-    ]
-    types = {"layer": pl.Int16, "sequence": pl.Int32}
-    return Answer(comparisons=pl.DataFrame(rows, schema_overrides=types))
-
-
-def judge(worded, mine: Answer, *others: Answer, **methods: Answer) -> dict[str, str]:
-    found = claims(worded, mine, *others, **methods)
-    return dict(found["claims"].select("claim", "verdict").iter_rows()) if found else {}
-
-
-def claims(worded, mine: Answer, *others: Answer, **methods: Answer) -> dict[str, pl.DataFrame]:
-    evidence = RedundancyEvidence(
-        head="L0H0",
-        methods=dict.fromkeys(("zero_value", "mean_value", "mask_key"), mine) | methods,
-        others={f"L0H{h}": other for h, other in enumerate(others, start=1)},
-    )
-    return RedundancyClaims(card=read_card(str(worded)), seed=0, evidence=evidence).run(silent)
-
-
-def both(verdict: str) -> dict[str, str]:
-    return {f"value_redundant_{place}": verdict for place in ("attention", "predictions")}
-
-
-def test_claims_follow_the_numbers(worded):
-    other = answered({1: 0.05, 2: 0.0}, seed=1)
-    special = answered({1: 0.9, 2: 0.1, 3: 0.0})
-    assert judge(worded, special, other) == both("supported")
-    assert judge(worded, answered({1: 0.3, 2: 0.1}), other) == both("refuted")
-    assert judge(worded, answered({1: 0.9, 2: 0.95}), other) == both("not shown")
-    assert judge(worded, special, answered({1: 0.95}, seed=1)) == both("not shown")
-    same = judge(worded, special, answered({1: 0.9}, seed=1))
-    assert set(same.values()) <= {"undecided", "not shown"}
-
-
-def test_a_claim_must_hold_in_every_way_and_against_every_control(worded):
-    special, other = answered({1: 0.9, 2: 0.1, 3: 0.0}), answered({1: 0.05}, seed=1)
-    weak = answered({1: 0.3, 2: 0.1}, seed=2)
-    assert judge(worded, special, other, mask_key=weak) == both("refuted")
-    wild = answered({1: 1.0}, spread=0.2, seed=3)
-    assert judge(worded, special, other, wild) == both("not shown")
-
-
-def test_a_way_without_an_index_is_not_said_to_be_tested(worded):
-    special, other = answered({1: 0.9, 2: 0.1, 3: 0.0}), answered({1: 0.05}, seed=1)
-    whole = claims(worded, special, other)["claims"]["statement"]
-    assert whole.str.ends_with("by each of zero_value, mean_value, mask_key").all()
-    part = claims(worded, special, other, mean_value=answered({2: 0.1}))["claims"]["statement"]
-    assert part.str.ends_with("by each of zero_value, mask_key").all()
-
-
-def test_no_sequence_rules_a_claim_and_one_that_lacks_an_offset_is_left_out_there(worded):
-    """R of -900 on one sequence is -1 at most; the last sequences reach back only once."""
-    rows = answered({1: 0.9, 2: 0.1})["comparisons"]
-    first = (pl.col("sequence") == 3) & (pl.col("lag") == 2)
-    ruled = rows.with_columns(value=pl.when(first).then(-900.0).otherwise("value"))
-    other = answered({1: 0.05}, seed=1)
-    assert judge(worded, Answer(comparisons=ruled), other) == both("supported")
-    short = answered({1: 0.9, 2: 0.1}, missing={(2, i) for i in (0, 14, 15)})
-    found = indices(short, 0)
-    assert found[1].size == found[2].size == N_SEQUENCES
-    assert np.isnan(found[2]).nonzero()[0].tolist() == [0, 14, 15]
-    assert judge(worded, short, other) == both("supported")
-
-
-def test_an_undefined_index_makes_no_claim(worded):
-    assert indices(answered({1: 0.5}), 5) == {}
-    assert judge(worded, answered({2: 0.5}), answered({1: 0.5})) == {}
-    assert judge(worded, answered({1: 0.5})) == {}, "there is nothing to compare it with"
