@@ -35,6 +35,7 @@ LICENCE = "Project Gutenberg"
 _SENTENCE = re.compile(r"[.!?][\"')\]]*\s+")
 """Where one ends."""
 
+
 class BuiltIn(Enum):
     """A text by the name that it is asked for by."""
 
