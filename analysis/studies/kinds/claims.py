@@ -24,7 +24,7 @@ from .texts import PerHead, TextsBeside
 
 FIGURES = {
     "kinds_rank_alike": "05_ablation_kinds#agreement",
-    "text_matters_more_than_kind": "05_ablation_kinds#two_texts",
+    "text_matters_more_than_kind": "05_ablation_kinds#heads_on_texts",
     "top_heads_against_*": "05_ablation_kinds#top_against_random",
 }
 METRIC = "kl_base_ablated"

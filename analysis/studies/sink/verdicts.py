@@ -110,8 +110,8 @@ class SinkClaims(Judgement):
         )
         said = Statement(
             claim="no_op_sink",
-            statement=f"On {self.text} and random blocks: The sink is a no-op: heads look there when "
-            f"they have nothing to do, and so do nothing ({told})",
+            statement=f"On {self.text} and random blocks: the sink is a no-op, heads look there "
+            f"when they have nothing to do, and so do nothing ({told})",
             statistic="the weakest verdict of its parts",
         )
         none = Interval.exactly(np.nan)
