@@ -170,8 +170,10 @@ class Halved:
         Source:
             Spearman 1904, "The Proof and Measurement of Association between Two Things".
         """
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return self.across(other) / np.sqrt(self.within * other.within)
+        own, others = self.within, other.within
+        within = np.full(own.shape, np.nan)
+        np.sqrt(own * others, out=within, where=(own > 0) & (others > 0))
+        return self.across(other) / within
 
 
 def drawn_interval(values: Float[ndarray, " draw"], *, correlation: bool) -> Interval:
@@ -192,10 +194,12 @@ def exchanged(
     Args:
         first: Values of every item and head.
         second: The same on other items.
-        seed: Of the exchanges.
+        seed: Of the exchanges. Among those of opposed rankings are some as low: whichever has more
+            items in a half gives its order.
 
     Returns:
-        One correlation for each exchange, and how many different exchanges there are besides.
+        One correlation for each exchange, at most 1 apart from 0, and how many different exchanges
+        there are besides.
 
     Source:
         Pitman 1937, "Significance Tests Which May be Applied to Samples from any Populations. II".
@@ -211,7 +215,9 @@ def exchanged(
         means.append(shares @ pooled)
     n_orders = factorial(len(pooled)) // prod(map(factorial, groups))
     found = Halved(means[0], means[1]).corrected(Halved(means[2], means[3]))
-    return found, min(N_RESAMPLES, n_orders // 8 - 1)  # halves, and both, can trade places
+    return np.clip(found, -1, 1), min(
+        N_RESAMPLES, n_orders // 8 - 1
+    )  # halves, and both, can trade places
 
 
 def _mirrored(value: float, drawn: Float[ndarray, " draw"], *, fisher: bool) -> Interval:

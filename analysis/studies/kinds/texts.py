@@ -60,7 +60,7 @@ class TextsBeside:
 
     kinds: Mapping[str, PerHead]
     """On the first text, by kind; `zero` is one."""
-    second: PerHead
+    second: Float[np.ndarray, "other_sequence head"]
     """`zero` on the second text."""
     texts: tuple[str, str]
     """Both in words."""

@@ -90,7 +90,7 @@ def text_sentence(
     claims = judged["claims"].filter(claim="text_matters_more_than_kind")
     verdict = claims["verdict"][0] if claims.height else "not tested"
     return (
-        f"The rankings of `zero` on {text} and on {name} have a correlation of {found['value']:.2f} "
-        f"({found['lower']:.2f} to {found['upper']:.2f}); that the text matters more than the kind "
-        f"of ablation: **{verdict}**."
+        f"The rankings of `zero` on {text} and on {name} have a correlation of "
+        f"{found['value']:.2f} ({found['lower']:.2f} to {found['upper']:.2f}); that the text "
+        f"matters more than the kind of ablation: **{verdict}**."
     )
