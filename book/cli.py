@@ -26,6 +26,7 @@ from book.export_command import export
 from book.import_command import import_files
 from book.lag_command import lags
 from book.options import PATH, SEED, STEPS, leave_gone_folder, shown, with_store
+from book.prose_command import sample_prose
 from book.retrieval_command import grid
 from book.run_command import merge, run
 from book.shell import Query, answer, shell
@@ -295,3 +296,4 @@ cli.add_command(lags)
 cli.add_command(import_files)
 cli.add_command(export)
 cli.add_command(merge)
+cli.add_command(sample_prose)

@@ -219,7 +219,8 @@ def with_request(function: F) -> F:
             "--text",
             default="reference",
             show_default=True,
-            help="`reference`, a .txt, .jsonl or .parquet file, or hf:dataset[:split[:column]].",
+            help="`reference` (generated English), `prose` (public domain, comes with it too), a "
+            ".txt, .jsonl or .parquet file, or hf:dataset[:split[:column]].",
         ),
         with_profile,
         with_chapters,

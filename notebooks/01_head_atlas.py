@@ -167,8 +167,9 @@ def sink(text):
 
     {top_sink["name"]} puts {top_sink["value"]:.2f} ({top_sink["lower"]:.2f} to
     {top_sink["upper"]:.2f}) of its attention on position 0 in {top_sink["data"]}; uniform
-    attention would put {top_sink["chance"]:.2f} there. What changes when position 0 holds an
-    ordinary token instead {{cite}}`xiao2023sinks`:
+    attention would put {top_sink["chance"]:.2f} there. How much of that depends on the text is in
+    chapter 03. What changes when position 0 holds an ordinary token instead
+    {{cite}}`xiao2023sinks`:
     """)
     return (sinks,)
 

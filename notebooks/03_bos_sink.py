@@ -11,6 +11,8 @@ with app.setup:
     from analysis.plots.differences import attention_moved, condition_effects
     from analysis.plots.grids import head_grid
     from analysis.plots.intervals import claim_intervals
+    from analysis.plots.points import one_against_other
+    from analysis.questions.second_text import texts_said
     from analysis.studies.sink import views
     from analysis.studies.sink.claims import PART_SMALL, PUBLISHED_MASS, VALUE_SMALL
     from analysis.studies.sink.study import SinkStudy
@@ -20,15 +22,15 @@ with app.setup:
 
 
 @app.cell(hide_code=True)
-def finding(lasting, moved_value, needed, top, unused, verdicts):
+def finding(asked, lasting, moving, removed, top, verdicts):
     mo.md(f"""
     # The sink at position 0
 
-    **{top["name"]}** puts {top["value"]:.2f} ({top["lower"]:.2f} to {top["upper"]:.2f}) of its
-    attention on position 0; uniform attention would put {top["chance"]:.2f} there. "No-op sink":
-    **{verdicts.get("no_op_sink", "not tested")}**. Without the value that the strongest sinks read
-    there, predictions change by {unused["value"]:.4f} nats; with the same attention on another
-    value, by {moved_value:.3f}; without the *attention* to it, by {needed["value"]:.3f}. {lasting}
+    On {texts_said(asked)[0]}, **{top["name"]}** puts {top["value"]:.2f} ({top["lower"]:.2f} to
+    {top["upper"]:.2f}) of its attention on position 0; uniform attention would put
+    {top["chance"]:.2f} there. {moving} All that follows is of {texts_said(asked)[0]} and of random
+    blocks. "No-op sink":
+    **{verdicts.get("no_op_sink", "not tested")}**. {removed} {lasting}
     The sink is the token and not the position:
     **{verdicts.get("sink_is_token", "not tested")}**; the position and not the token:
     **{verdicts.get("sink_is_position", "not tested")}**; it needs both together:
@@ -58,10 +60,26 @@ def answer(asked, store):
 
 
 @app.cell
-def judged(asked, sink, store):
-    claims = store.recall(SinkStudy(asked).claims(sink))["claims"]
+def second_answer(asked, store):
+    second = {
+        text: store.recall(mass, progress_bar) for text, mass in SinkStudy(asked).second().items()
+    }
+    return (second,)
+
+
+@app.cell
+def judge(asked, second, sink, store):
+    judged = store.recall(SinkStudy(asked).claims(sink, second))
+    claims = judged["claims"]
     verdicts = dict(claims.select("claim", "verdict").iter_rows())
-    return claims, verdicts
+    return claims, judged, verdicts
+
+
+@app.cell
+def summarise_texts(asked, judged, second, sink):
+    on_texts = views.text_rows(sink, second, asked.seed)
+    moving = views.text_sentence(judged, on_texts, texts_said(asked))
+    return moving, on_texts
 
 
 @app.cell
@@ -86,7 +104,12 @@ def summarise_removals(sink):
     moved_value = values.filter(pl.col("condition").str.starts_with("0 of top, "))["value"].mean()
     unused = values.row(by_predicate=pl.col("condition") == "0 of top", named=True)
     needed = keys.row(by_predicate=pl.col("condition") == "0 of top", named=True)
-    return keys, moved_value, needed, unused, values
+    removed = (
+        f"Without the value that the strongest sinks read there, predictions change by "
+        f"{unused['value']:.4f} nats; with the same attention on another value, by "
+        f"{moved_value:.3f}; without the *attention* to it, by {needed['value']:.3f}."
+    )
+    return keys, needed, removed, unused, values
 
 
 @app.cell(hide_code=True)
@@ -112,9 +135,37 @@ def sink_grid(asked, masses, top):
         asked.card.n_layers,
         None,
         f"{top['name']} puts {top['value']:.2f} of its attention on position 0",
-        f"Mean attention of every head to position 0, over {top['n']} sequences of text; the "
-        "tooltip has the 95 % interval and the share under uniform attention.",
+        f"Mean attention of every head to position 0, over {top['n']} sequences of "
+        f"{texts_said(asked)[0]}; the tooltip has the 95 % interval and the share under uniform "
+        "attention.",
     )
+
+
+@app.cell
+def sink_on_texts(asked, judged, on_texts):
+    mo.stop(on_texts.is_empty(), mo.md(left_out(judged)))
+    here, there = texts_said(asked)
+    mover = on_texts.row(0, named=True)
+    one_against_other(
+        on_texts,
+        (f"attention to position 0 on {there}", f"attention to position 0 on {here}"),
+        f"{mover['name']} moves most: {mover['change']:+.2f} ({mover['change_lower']:+.2f} to "
+        f"{mover['change_upper']:+.2f}) of its attention, on {there}",
+        f"Mean attention of every head to position 0 on two texts, with 95 % intervals over "
+        f"{mover['n']:.0f} sequences of each, of the same length; on the dashed line both are "
+        "equal.",
+    )
+
+
+@app.cell
+def moved_table(asked, on_texts):
+    on_texts.head(8).select(
+        "name",
+        **dict(zip(texts_said(asked), ("other", "value"), strict=True)),
+        change="change",
+        lower="change_lower",
+        upper="change_upper",
+    ).with_columns(pl.selectors.float().round(3))
 
 
 @app.cell(hide_code=True)

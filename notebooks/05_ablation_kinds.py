@@ -10,6 +10,8 @@ with app.setup:
     from analysis.plots.grids import agreement_grid, effect_grid
     from analysis.plots.levels import cumulative_curve
     from analysis.plots.points import one_against_other
+    from analysis.questions.second_text import texts_said
+    from analysis.studies.kinds import views
     from analysis.studies.kinds.claims import KindEvidence
     from analysis.studies.kinds.study import KindStudy
     from analysis.tables import check_table, effects_beside, judged_claims, left_out, single_effects
@@ -18,14 +20,15 @@ with app.setup:
 
 
 @app.cell(hide_code=True)
-def finding(asked, farthest, nearest, top):
+def finding(asked, changed, farthest, nearest, top):
     mo.md(f"""
     # What "ablate" means
 
-    Every head of **{asked.card.name}** alone, under each kind of ablation. The kind closest to
-    `zero` in how it ranks the heads is `{nearest["other"]}` (Spearman {nearest["value"]:.2f},
-    {nearest["lower"]:.2f} to {nearest["upper"]:.2f}); the farthest is `{farthest["other"]}`
-    ({farthest["value"]:.2f}, {farthest["lower"]:.2f} to {farthest["upper"]:.2f}). Zeroing the
+    Every head of **{asked.card.name}** alone, under each kind of ablation, on
+    {texts_said(asked)[0]}. The kind closest to `zero` in how it ranks the heads is
+    `{nearest["other"]}` (Spearman {nearest["value"]:.2f}, {nearest["lower"]:.2f} to
+    {nearest["upper"]:.2f}); the farthest is `{farthest["other"]}` ({farthest["value"]:.2f},
+    {farthest["lower"]:.2f} to {farthest["upper"]:.2f}). {changed} Zeroing the
     {top["size"]} heads that matter most alone changes predictions by {top["value"]:.2f} nats.
     """)
 
@@ -51,6 +54,14 @@ def kinds_answer(asked, store):
         kind: store.recall(sweep, progress_bar) for kind, sweep in KindStudy(asked).kinds().items()
     }
     return (kinds,)
+
+
+@app.cell
+def second_answer(asked, store):
+    on_second = {
+        text: store.recall(sweep, progress_bar) for text, sweep in KindStudy(asked).second().items()
+    }
+    return (on_second,)
 
 
 @app.cell
@@ -81,10 +92,19 @@ def estimate_answer(asked, store):
 
 
 @app.cell
-def judge(asked, estimate, identities, kinds, sets, store):
+def gather(estimate, identities, kinds, on_second, sets):
     evidence = KindEvidence(
-        kinds=kinds, estimates={"one gradient": estimate}, sets=sets, identities=identities
+        kinds=kinds,
+        estimates={"one gradient": estimate},
+        sets=sets,
+        identities=identities,
+        second=on_second,
     )
+    return (evidence,)
+
+
+@app.cell
+def judge(asked, evidence, store):
     judged = store.recall(KindStudy(asked).claims(evidence))
     agreements, curves, claims = (
         judged[table] for table in ("rank_agreements", "ablation_curves", "claims")
@@ -93,12 +113,14 @@ def judge(asked, estimate, identities, kinds, sets, store):
 
 
 @app.cell
-def summarise(agreements, curves):
-    others = agreements.filter(pl.col("other") != "zero", kind="zero")
-    swept = others.filter(pl.col("other") != "one gradient").sort("value")
+def summarise(agreements, asked, curves, judged, kinds, on_second):
+    names = list(kinds)
+    every_two = agreements.filter(pl.col("kind").is_in(names), pl.col("other").is_in(names))
+    swept = every_two.filter(pl.col("other") != "zero", kind="zero").sort("value")
     nearest, farthest = swept.row(-1, named=True), swept.row(0, named=True)
     top = curves.filter(family="top").sort("size").row(-1, named=True)
-    return farthest, nearest, top
+    changed = views.text_sentence(judged, on_second, texts_said(asked)[0])
+    return changed, every_two, farthest, nearest, top
 
 
 @app.cell(hide_code=True)
@@ -147,9 +169,9 @@ def every_head(kinds, metric):
 
 
 @app.cell
-def agreement(agreements, farthest, judged):
+def agreement(every_two, farthest, judged):
     agreement_grid(
-        agreements.filter(pl.col("other") != "one gradient"),
+        every_two,
         f"zero and {farthest['other']} agree least: {farthest['value']:.2f}",
         f"Spearman correlation over {farthest['n']} heads of KL(base || ablated) between every "
         f"two kinds; 95 % bootstrap intervals over sequences in the tooltip.{left_out(judged)}",
@@ -178,6 +200,44 @@ def pair(first, kinds, second):
         "KL(base || ablated) of every head alone, with 95 % intervals over the same sequences. "
         "On the dashed line both kinds cost the same.",
     )
+
+
+@app.cell(hide_code=True)
+def texts_text(asked):
+    mo.md(f"""
+    ## The same heads on another text
+
+    The same question of {texts_said(asked)[1]} in place of {texts_said(asked)[0]}: as many rows of
+    the same length, one kind, `zero`. Two kinds on the same rows share the noise of those rows, and
+    two texts share none; so what a text changes is held against what a kind changes *over different
+    rows*, one half of them against the other. Noise lowers each of these correlations: by how much,
+    a ranking beside itself on other rows says. Where rows are exchanged between the texts, nothing
+    but noise is left; that is the control.
+    """)
+
+
+@app.cell
+def heads_on_texts(agreements, asked, judged, kinds, on_second):
+    on_both = views.text_effects(kinds["zero"], on_second)
+    mo.stop(on_both.is_empty(), mo.md(left_out(judged)))
+    rank_alike, mover = views.text_agreement(agreements, on_second), on_both.row(0, named=True)
+    here, there = texts_said(asked)
+    one_against_other(
+        on_both,
+        (f"KL on {here}, nats", f"KL on {there}, nats"),
+        f"Two texts rank the heads with a Spearman correlation of {rank_alike['value']:.2f}; "
+        f"{mover['name']} moves most, from place {mover['place']:.0f} to "
+        f"{mover['other_place']:.0f}",
+        f"KL(base || ablated) of zeroing every head alone on {here} (upward) and on {there} "
+        "(across), with 95 % intervals over the sequences of each. On the dashed line both texts "
+        f"cost the same. Rank correlation {rank_alike['value']:.2f} ({rank_alike['lower']:.2f} to "
+        f"{rank_alike['upper']:.2f}) over {rank_alike['n']} heads.",
+    )
+
+
+@app.cell
+def text_table(agreements):
+    views.halves_table(agreements)
 
 
 @app.cell(hide_code=True)

@@ -306,7 +306,8 @@ def limits_text():
     ## Known limits
 
     - **Intervals cover the sampling of sequences, and nothing else.** Another text, another
-      tokenization or another training seed of the same recipe can move a number by more.
+      tokenization or another training seed of the same recipe can move a number by more. Chapters
+      03 and 05 show what a second text moves, of sinks and of rankings.
     - **A pattern is not an effect.** Scores say where a head looks; whether that matters is said by
       ablations and patched paths only.
     - **What stands in for a head is a choice.** Zeros take a model to places that it never visits;

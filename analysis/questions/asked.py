@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 from analysis.errors import UserError
 from analysis.memory import check_fits
 from analysis.models.files.card import ModelCard, read_card
+from analysis.text.builtin import text_said
 from analysis.text.pool import DEFAULT_POOL, Pool, token_pool
 from analysis.text.tokens import Vocabulary
 
@@ -227,8 +228,9 @@ class Asked:
 
     @property
     def tokens_said(self) -> str:
-        """What sequences start with, and what random tokens are: a page says it where it counts."""
-        return f"{self.vocabulary.bos_said}. Random tokens are drawn from {self.pool.said}."
+        """What sequences start with, what random tokens are, and the text: a page says it."""
+        about = f"Random tokens are drawn from {self.pool.said}. Text is {text_said(self.text)}."
+        return f"{self.vocabulary.bos_said}. {about}"
 
     @cached_property
     def sizes(self) -> Sizes:

@@ -1,7 +1,7 @@
 """How far a ranking of heads can be trusted: whether it comes out again, and whether it matters."""
 
 from dataclasses import dataclass
-from math import comb
+from math import comb, factorial, prod
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -134,10 +134,99 @@ def rank_interval(
         The correlation as `spearman` has it, and the interval; NaN where all heads are equal.
     """
     value = spearman(first.mean(0), second.mean(0))
-    drawn = correlations(draws[0] @ first, draws[1] @ second)
+    return _mirrored(value, correlations(draws[0] @ first, draws[1] @ second), fisher=True)
+
+
+@dataclass(frozen=True)
+class Halved:
+    """Means over two halves of some items, which share none: of the items first, then resampled."""
+
+    even: Float[ndarray, "draw head"]
+    odd: Float[ndarray, "draw head"]
+
+    @classmethod
+    def of(cls, values: Float[ndarray, "item head"], rng: np.random.Generator) -> "Halved":
+        """Every second item against the others; equal generators draw equal items."""
+        parts = values[::2], values[1::2]
+        return cls(*(np.vstack([part.mean(0), resamples(len(part), rng) @ part]) for part in parts))
+
+    @property
+    def within(self) -> Float[ndarray, " draw"]:
+        """Rank correlation of a measure with itself on other items: below 1 by noise alone."""
+        return correlations(self.even, self.odd)
+
+    def across(self, other: "Halved") -> Float[ndarray, " draw"]:
+        """Rank correlation with another measure on other items, mean over both ways to pair them.
+
+        Noise lowers it as much as it lowers the correlations within.
+        """
+        return (correlations(self.even, other.odd) + correlations(self.odd, other.even)) / 2
+
+    def corrected(self, other: "Halved") -> Float[ndarray, " draw"]:
+        """The same over the geometric mean of both within: about what it would be without noise.
+
+        It may exceed 1, and is NaN where a measure does not come out again at all.
+
+        Source:
+            Spearman 1904, "The Proof and Measurement of Association between Two Things".
+        """
+        own, others = self.within, other.within
+        within = np.full(own.shape, np.nan)
+        np.sqrt(own * others, out=within, where=(own > 0) & (others > 0))
+        return self.across(other) / within
+
+
+def drawn_interval(values: Float[ndarray, " draw"], *, correlation: bool) -> Interval:
+    """The interval of `rank_interval`.
+
+    Args:
+        values: An estimate, then what it is in resamples.
+        correlation: Whether it is one, in [-1, 1], and mirrored as Fisher's z.
+    """
+    return _mirrored(float(values[0]), values[1:], fisher=correlation)
+
+
+def exchanged(
+    first: Float[ndarray, "item head"], second: Float[ndarray, "other_item head"], seed: int
+) -> tuple[Float[ndarray, " draw"], int]:
+    """`Halved.corrected` of two measures whose items are exchanged: if both are one, it is as low.
+
+    Args:
+        first: Values of every item and head.
+        second: The same on other items.
+        seed: Of the exchanges. Among those of opposed rankings are some as low: whichever has more
+            items in a half gives its order.
+
+    Returns:
+        One correlation for each exchange, at most 1 apart from 0, and how many different exchanges
+        there are besides.
+
+    Source:
+        Pitman 1937, "Significance Tests Which May be Applied to Samples from any Populations. II".
+    """
+    pooled = np.concatenate([first, second])
+    groups = [len(part) for values in (first, second) for part in (values[::2], values[1::2])]
+    order = np.tile(np.arange(len(pooled)), (N_RESAMPLES, 1))
+    order = np.random.default_rng(seed).permuted(order, axis=1)
+    means: list[ndarray] = []
+    for part in np.split(order, np.cumsum(groups)[:-1], axis=1):
+        shares = np.zeros(order.shape)
+        np.put_along_axis(shares, part, 1 / part.shape[1], axis=1)
+        means.append(shares @ pooled)
+    n_orders = factorial(len(pooled)) // prod(map(factorial, groups))
+    found = Halved(means[0], means[1]).corrected(Halved(means[2], means[3]))
+    return np.clip(found, -1, 1), min(
+        N_RESAMPLES, n_orders // 8 - 1
+    )  # halves, and both, can trade places
+
+
+def _mirrored(value: float, drawn: Float[ndarray, " draw"], *, fisher: bool) -> Interval:
+    """The central 95 % of draws and their mirror image around the estimate."""
     if np.isnan(value) or np.isnan(drawn).all():
         return Interval(value, np.nan, np.nan)
     lower, upper = (float(end) for end in band(drawn))
+    if not fisher:
+        return Interval(value, min(lower, 2 * value - upper), max(upper, 2 * value - lower))
     most = 1 - 1e-9
     z, low, high = np.arctanh(np.clip((value, lower, upper), -most, most))
     mirrored = np.tanh((2 * z - high, 2 * z - low))

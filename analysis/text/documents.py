@@ -81,8 +81,8 @@ def first_documents(path: Path, n_tokens: int) -> Part:
 
 def _no_file(path: Path, found: str) -> UserError:
     return UserError(
-        f"expected `reference`, a .txt, .jsonl or .parquet file, or hf:dataset, found no "
-        f"file {path}{found}; check the path"
+        f"expected reference, prose, a .txt, .jsonl or .parquet file, or hf:dataset, found no file "
+        f"{path}{found}; check the path"
     )
 
 

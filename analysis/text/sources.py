@@ -1,4 +1,4 @@
-"""Text to evaluate on: the generated one, a file, or a streamed data set."""
+"""Text to evaluate on: one that comes with the program, a file, or a streamed data set."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -13,12 +13,12 @@ from jaxtyping import Int
 
 from analysis.errors import UserError
 
-from . import english, records
+from .builtin import built_in
 from .documents import Part, first_documents
 from .tokens import Tokens, Vocabulary
 
-PER_TOKEN = {"reference": 6, "hf": 8}
-"""Characters that are generated, or streamed, for each token that is asked for."""
+PER_TOKEN = 8
+"""Characters that are streamed for each token that is asked for."""
 _SPARE = 200
 """Tokens that are read for each row beside twice its own: it has its documents to itself."""
 
@@ -39,7 +39,8 @@ def read_source(name: str, seed: int, n_tokens: int) -> Source:
     """Read or generate documents.
 
     Args:
-        name: `reference`, a `.txt`, `.jsonl` or `.parquet` file, or `hf:dataset[:split[:column]]`.
+        name: A value of `BuiltIn`, a `.txt`, `.jsonl` or `.parquet` file, or
+            `hf:dataset[:split[:column]]`.
         seed: Of the generated text; files do not use it.
         n_tokens: About how many tokens are wanted: of streams and files no more is read than that
             takes, with room to spare, and of files 2 MiB at least.
@@ -51,10 +52,10 @@ def read_source(name: str, seed: int, n_tokens: int) -> Source:
         UserError: The file is missing, empty, not UTF-8, or has no such column.
     """
     found = Part([], "")
-    if name == "reference":
-        documents = _generated(seed, PER_TOKEN["reference"] * n_tokens)
+    if (known := built_in(name)) is not None:
+        documents = known.documents(seed, n_tokens)
     elif name.startswith("hf:"):
-        documents = _streamed(name, PER_TOKEN["hf"] * n_tokens)
+        documents = _streamed(name, PER_TOKEN * n_tokens)
     else:
         found = first_documents(Path(name), n_tokens)
         documents = found.documents
@@ -241,34 +242,6 @@ def _stream(source: Source, vocabulary: Vocabulary, _hash: str | None) -> Stream
 
 def _ids(document: str | tuple[int, ...], vocabulary: Vocabulary) -> Sequence[int]:
     return vocabulary.encode(document) if isinstance(document, str) else document
-
-
-@lru_cache(maxsize=8)
-def _generated(seed: int, n_characters: int) -> tuple[str, ...]:
-    """Stories, gifts, lists and filings from seeds that training never draws.
-
-    Gifts and filings also have held-out names, values and templates; the rest has new draws of
-    the same grammar.
-    """
-    rng, documents = Random(f"evaluation/{seed}"), list[str]()
-    while n_characters > 0:
-        documents.append(_generated_document(rng))
-        n_characters -= len(documents[-1])
-    return tuple(documents)
-
-
-def _generated_document(rng: Random) -> str:
-    kind = rng.random()
-    if kind < 0.5:
-        return english.story(rng, rng.randrange(4, 12)) + "\n"
-    if kind < 0.7:
-        gifts = [english.gift(rng, english.Split.TEST).text for _ in range(rng.randrange(1, 4))]
-        return ". ".join(gifts) + ".\n"
-    if kind < 0.85:
-        asked = records.questions(rng, english.Split.TEST, n_records=2, n_filler=6)[:3]
-        lines = [f"{item.question} {item.answer}." for item in asked]
-        return "\n".join([asked[0].context, *lines]) + "\n"
-    return english.paragraph(rng)
 
 
 def _streamed(name: str, n_characters: int) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,6 +13,7 @@ from jaxtyping import Float
 from analysis.progress import Report
 from analysis.questions.halves import ODD, strongest_first
 from analysis.questions.rows import absence
+from analysis.questions.second_text import SECOND
 from analysis.questions.verdicts.judgement import Evidence, Group, Judgement, Statement, answers_of
 from analysis.questions.verdicts.verdict import Null
 from analysis.statistics.comparisons import holm, permutation_p, shuffle_p
@@ -20,9 +21,11 @@ from analysis.statistics.resampling import Interval, central, mean_interval
 from analysis.statistics.stability import rank_interval, resamples
 
 from .idle import idle_claim
+from .texts import PerHead, TextsBeside
 
 FIGURES = {
     "kinds_rank_alike": "05_ablation_kinds#agreement",
+    "text_matters_more_than_kind": "05_ablation_kinds#heads_on_texts",
     "top_heads_against_*": "05_ablation_kinds#top_against_random",
     "idle_heads": "05_ablation_kinds#every_head",
 }
@@ -37,8 +40,6 @@ UNRANKED = "it changes nothing, or all heads alike: there is no order to compare
 JUDGED_SIZE = 4
 """The size of the sets that the claim on top heads is about; other sizes are shown."""
 
-PerHead = Float[np.ndarray, "sequence head"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class KindEvidence:
@@ -52,6 +53,8 @@ class KindEvidence:
     """`top`, `random` and `layer_matched` sets under `zero`; a family may be missing."""
     identities: Evidence
     """Answer of `AblationIdentities`."""
+    second: Mapping[str, Evidence]
+    """Single heads under `zero` on the second text, by its name in words; empty without one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +67,10 @@ class KindClaims(Judgement):
     version: ClassVar[int] = 5
     chapter: ClassVar[str] = "05_ablation_kinds"
 
+    text: str
+    """The text of the evidence, in words."""
+    no_second: str
+    """Why there is no second text; empty where there is."""
     evidence: KindEvidence
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
@@ -76,14 +83,23 @@ class KindClaims(Judgement):
         effects = {name: per_head(answer, METRIC) for name, answer in self.evidence.kinds.items()}
         agreements = self._agreements(effects)
         curves = self._curves()
-        names = _names(self.evidence.kinds["zero"])
-        idle = idle_claim(self, effects, names)
-        claims = [*self._alike(effects, agreements), *self._top(curves), *idle]
+        beside = self._texts(effects)
+        idle = idle_claim(self, effects, _names(self.evidence.kinds["zero"]))
+        claims = [
+            *self._alike(effects, agreements),
+            *self._text_claims(beside),
+            *self._top(curves),
+            *idle,
+        ]
         frames = super().run(report)
         constants = {"model": pl.lit(self.card.model), "metric": pl.lit(METRIC)}
         known = agreements.filter(pl.col("value").is_not_nan())
         unknown = agreements.join(known, on="other", how="anti")["other"]
         gaps = [absence(self.card, "rank_agreement", o, UNRANKED) for o in dict.fromkeys(unknown)]
+        if not beside:
+            gaps.append(absence(self.card, "rank_agreement", SECOND, self.no_second))
+        agreed = [row for each in beside for row in each.rows() if not np.isnan(row["value"])]
+        known = pl.concat([known, pl.DataFrame(agreed, known.schema)])
         return {
             **frames,
             **({"absences": pl.concat(gaps)} if gaps else {}),
@@ -97,6 +113,26 @@ class KindClaims(Judgement):
     def groups(self) -> dict[str, Group]:
         """What is judged, by its role."""
         return answers_of(self.evidence)
+
+    def question(self) -> dict[str, Any]:
+        """The runs that are judged, and what is said of their texts."""
+        asked, said = super().question(), {"text": self.text, "no_second": self.no_second}
+        return asked | {"parameters": asked["parameters"] | said}
+
+    def _texts(self, effects: Mapping[str, PerHead]) -> list[TextsBeside]:
+        """The second text beside the first; none where there is none."""
+        others = {name: per_head(answer, METRIC) for name, answer in self.evidence.second.items()}
+        return [
+            TextsBeside(kinds=effects, second=other, texts=(self.text, name), seed=self.seed)
+            for name, other in others.items()
+        ]
+
+    def _text_claims(self, beside: Iterable[TextsBeside]) -> Iterator[dict[str, Any]]:
+        """Whether the text changes the ranking by more than the kind does."""
+        for each in beside:
+            if found := each.weighed([k for k in each.kinds if k not in {"zero", *PARTIAL}]):
+                sides, bar = (found.estimate, found.control), (0.0, found.note)
+                yield self.decided(found.said, *sides, bar, beyond=found.beyond, null=found.null)
 
     def _agreements(self, effects: Mapping[str, PerHead]) -> pl.DataFrame:
         """Every two kinds, and every estimate with `zero`."""

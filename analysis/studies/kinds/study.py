@@ -12,8 +12,10 @@ from analysis.interventions import HeadSet, Method, Pooling, layer_matched_sets,
 from analysis.interventions.heads import heads_of, parse_heads
 from analysis.models.load import Model
 from analysis.questions.asked import Profile
+from analysis.questions.second_text import no_second_text, second_text
 from analysis.questions.study import Recall, TextStudy
 from analysis.questions.verdicts.judgement import Evidence
+from analysis.text.builtin import text_said
 
 from .ablation_sweep import AblationSweep
 from .claims import FIGURES, KindClaims, KindEvidence, ranking
@@ -61,6 +63,18 @@ class KindStudy(TextStudy[KindSizes]):
         """Every head alone, under every kind of ablation."""
         names = tuple((str(head),) for head in heads_of(self.asked.card))
         return {kind: self._sweep("single", names, None, kind) for kind in KINDS}
+
+    def second(self) -> dict[str, AblationSweep]:
+        """Every head alone under `zero` on the second text, by what that is; none without one."""
+        if self.no_second:
+            return {}
+        other = KindStudy(second_text(self.asked))
+        return {text_said(other.asked.text): other.kinds()["zero"]}
+
+    @property
+    def no_second(self) -> str:
+        """Why there is no second text."""
+        return no_second_text(self.asked, self.asked.ablated()["n_tokens"])
 
     def sets(self, singles: Evidence) -> dict[str, AblationSweep]:
         """The heads that matter most alone, zeroed together, and random sets beside them.
@@ -123,11 +137,13 @@ class KindStudy(TextStudy[KindSizes]):
     def evidence(self, recall: Recall) -> KindEvidence:
         """What the kinds of ablation are judged by."""
         kinds = {kind: recall(sweep) for kind, sweep in self.kinds().items()}
+        second = {text: recall(sweep) for text, sweep in self.second().items()}
         return KindEvidence(
             kinds=kinds,
             estimates={"one gradient": recall(self.gradient_estimates())},
             identities=recall(self.identities()),
             sets={family: recall(sweep) for family, sweep in self.sets(kinds["zero"]).items()},
+            second=second,
         )
 
     def gaps(self, model: Model) -> list[pl.DataFrame]:
@@ -136,7 +152,14 @@ class KindStudy(TextStudy[KindSizes]):
 
     def claims(self, evidence: KindEvidence) -> KindClaims:
         """What ablations show whichever way they are done."""
-        return KindClaims(card=self.asked.card, seed=self.asked.seed, evidence=evidence)
+        asked = self.asked
+        return KindClaims(
+            card=asked.card,
+            seed=asked.seed,
+            text=text_said(asked.text),
+            no_second=self.no_second,
+            evidence=evidence,
+        )
 
     def findings(self, recall: Recall) -> Iterator[Evidence]:
         """Claims on kinds of ablation, and each head's direct effect beside them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,6 +22,8 @@ FIGURES = {
     "sink_is_position": "03_bos_sink#designs",
     "sink_needs_both": "03_bos_sink#designs",
     "sink_without_bos": "03_bos_sink#designs",
+    "sink_on_second_text": "03_bos_sink#sink_on_texts",
+    "sink_depends_on_text": "03_bos_sink#sink_on_texts",
     "sink_value_small": "03_bos_sink#carried",
     "sink_writes_little": "03_bos_sink#carried_table",
     "sink_value_unused": "03_bos_sink#value_effects",
@@ -90,13 +92,13 @@ class Finding:
     """Whether the statistic must exceed threshold and control, or stay below both."""
 
 
-def findings(measured: Measured) -> Iterator[Finding]:
-    """Everything that the evidence can test; without text that is rest alone."""
-    if measured.has_text:
-        yield from _mass_findings(measured)
-        yield from _size_findings(measured)
-        yield from _effect_findings(measured)
-    yield from _resting_findings(measured)
+def findings(measured: Measured, text: str) -> Iterator[Finding]:
+    """Everything that can be tested, on a text that is said in words; without one, rest alone."""
+    parts = (_mass_findings, _size_findings, _effect_findings) if measured.has_text else ()
+    told = [(text, found) for part in parts for found in part(measured)]
+    told += [("random blocks", found) for found in _resting_findings(measured)]
+    for data, found in told:
+        yield replace(found, statement=f"On {data}: {found.statement}")
 
 
 def _mass_findings(measured: Measured) -> list[Finding]:

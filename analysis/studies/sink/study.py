@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import polars as pl
 
 from analysis.models.load import Model
 from analysis.questions.asked import Profile
+from analysis.questions.second_text import no_second_text, second_text
 from analysis.questions.study import Recall, TextStudy
 from analysis.questions.verdicts.judgement import Evidence
+from analysis.text.builtin import text_said
 
 from .claims import FIGURES
+from .mass import SinkMass
 from .question import BosSink
 from .verdicts import SinkClaims
 
@@ -45,27 +48,54 @@ class SinkStudy(TextStudy[SinkSizes]):
     def sink(self) -> BosSink:
         """What happens at position 0, and what for."""
         asked, card, sizes = self.asked, self.asked.card, self.asked.sizes
-        n_tokens = min(sizes.ablated_tokens, card.n_ctx - 1)
         return BosSink(
-            **asked.text_rows(sizes.n_blocks, n_tokens),
+            **asked.text_rows(sizes.n_blocks, self.n_tokens),
             token_pool=asked.token_pool,
-            moved_to=n_tokens // 4,
+            moved_to=self.n_tokens // 4,
             n_top=max(1, min(N_SINKS, sum(card.heads_by_layer) // 2)),
             n_draws=self.sizes.n_places,
             block_len=sizes.block_len,
         )
 
+    @property
+    def n_tokens(self) -> int:
+        """Length of each sequence of text; the context holds one more, as the designs begin so."""
+        return min(self.asked.sizes.ablated_tokens, self.asked.card.n_ctx - 1)
+
+    def second(self) -> dict[str, SinkMass]:
+        """How much attention position 0 gets on the second text, by what that is."""
+        if self.no_second:
+            return {}
+        other = second_text(self.asked)
+        rows = other.text_rows(other.sizes.n_blocks, self.n_tokens)
+        return {text_said(other.text): SinkMass(**rows)}
+
+    @property
+    def no_second(self) -> str:
+        """Why there is no second text."""
+        return no_second_text(self.asked, self.n_tokens)
+
     def gaps(self, model: Model) -> list[pl.DataFrame]:
         """What the sink of this model cannot show."""
         return self.sink().gaps(model)
 
-    def claims(self, sink: Evidence) -> SinkClaims:
+    def claims(self, sink: Evidence, second: Mapping[str, Evidence]) -> SinkClaims:
         """What holds of the sink."""
-        return SinkClaims(card=self.asked.card, seed=self.asked.seed, sink=sink)
+        asked = self.asked
+        return SinkClaims(
+            card=asked.card,
+            seed=asked.seed,
+            text=text_said(asked.text),
+            no_second=self.no_second,
+            sink=sink,
+            second=second,
+        )
 
     def findings(self, recall: Recall) -> Iterator[Evidence]:
         """Claims on the sink."""
-        yield recall(self.claims(recall(self.sink())))
+        sink = recall(self.sink())
+        second = {text: recall(mass) for text, mass in self.second().items()}
+        yield recall(self.claims(sink, second))
 
 
 STUDY = SinkStudy

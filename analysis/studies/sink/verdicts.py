@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
+import polars as pl
 
+from analysis.progress import Report
+from analysis.questions.rows import absence
+from analysis.questions.second_text import SECOND
 from analysis.questions.verdicts.judgement import Evidence, Judgement, Statement
 from analysis.questions.verdicts.variants import given, turned, weaker
 from analysis.questions.verdicts.verdict import Verdict
@@ -15,6 +19,7 @@ from analysis.statistics.resampling import Interval
 
 from .claims import COPIER, Finding, findings
 from .evidence import Measured
+from .mass import text_findings
 
 NO_OP = (
     *("sink_attends", "sink_value_small", "sink_writes_little", "sink_value_unused"),
@@ -37,16 +42,38 @@ OF_A_COPIER = ("sink_rests", "sink_rests_silently")
 class SinkClaims(Judgement):
     """Is the sink its token or its place, does it carry anything, and is it a no-op?"""
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     chapter: ClassVar[str] = "03_bos_sink"
 
+    text: str
+    """The text of the evidence, in words."""
+    no_second: str
+    """Why there is no second text; empty where there is."""
     sink: Evidence
     """Answer of `BosSink`."""
+    second: Mapping[str, Evidence]
+    """Answer of `SinkMass` on the second text, by what that is; empty without one."""
+
+    def question(self) -> dict[str, Any]:
+        """The runs that are judged, and what is said of their texts."""
+        asked, said = super().question(), {"text": self.text, "no_second": self.no_second}
+        return asked | {"parameters": asked["parameters"] | said}
+
+    def run(self, report: Report) -> dict[str, pl.DataFrame]:
+        """Judge every claim: `claims`, and `absences` without a second text."""
+        frames = super().run(report)
+        if self.second:
+            return frames
+        return {**frames, "absences": absence(self.card, "sink_mass", SECOND, self.no_second)}
 
     def claims(self) -> list[dict[str, Any]]:
         """Rows of `claims`."""
         measured = Measured(self.sink)
-        rows = [self._judged(finding) for finding in findings(measured) if finding.values.size]
+        told = [
+            *findings(measured, self.text),
+            *text_findings(self.sink, self.second, self.text),
+        ]
+        rows = [self._judged(finding) for finding in told if finding.values.size]
         verdicts = {row["claim"]: Verdict(row["verdict"]) for row in rows}
         copies = Verdict.SUPPORTED if measured.copies(COPIER) else Verdict.REFUTED
         presumed = {
@@ -82,8 +109,8 @@ class SinkClaims(Judgement):
         )
         said = Statement(
             claim="no_op_sink",
-            statement="The sink is a no-op: heads look there when they have nothing to do, and so "
-            f"do nothing ({told})",
+            statement=f"On {self.text} and random blocks: the sink is a no-op, heads look there "
+            f"when they have nothing to do, and so do nothing ({told})",
             statistic="the weakest verdict of its parts",
         )
         none = Interval.exactly(np.nan)

@@ -1,12 +1,17 @@
 """Answers of `BosSink` arranged for a reader: heads by name, designs and conditions in words."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import polars as pl
 
+from analysis.questions.second_text import SECOND
+from analysis.questions.verdicts.judgement import Evidence
+from analysis.statistics.resampling import bootstrap
 from analysis.tables import named
 
 from .evidence import SCOPE
+from .mass import Beside
 
 DESIGNS = {
     "bos_first": ("BOS first", "BOS", "word"),
@@ -30,6 +35,10 @@ _GROUPS = {
     "layer_matched": "position 0, other heads",
     "random": "position 0, other heads",
 }
+_ON_TEXTS = (
+    *("name", "value", "lower", "upper", "other", "other_lower", "other_upper"),
+    *("change", "change_lower", "change_upper", "n"),
+)
 _FIGURES = ("name", "value", "lower", "upper", "n", "chance")
 
 
@@ -221,3 +230,55 @@ def resting_rows(head_scores: pl.DataFrame, name: str) -> pl.DataFrame:
         block=pl.col("score").replace_strict(blocks, return_dtype=pl.String),
         data=pl.col("data").replace_strict(kinds, return_dtype=pl.String),
     ).sort("data", "block", descending=[True, False])
+
+
+def text_rows(sink: Evidence, second: Mapping[str, Evidence], seed: int) -> pl.DataFrame:
+    """How much attention every head gives to position 0 on two texts.
+
+    Args:
+        sink: Answer of `BosSink`.
+        second: Answers of `SinkMass`, by what their text is; empty without a second one.
+        seed: Of the bootstrap.
+
+    Returns:
+        Columns `name`; `value`, `lower` and `upper` on the second text, `other`, `other_lower` and
+        `other_upper` on the first; `change`, `change_lower` and `change_upper`, the second minus
+        the first, and `n`, sequences of each. The head that moves most comes first; no rows
+        without a second text.
+    """
+    frames = [pl.DataFrame(schema=dict.fromkeys(_ON_TEXTS, pl.Float64) | {"name": pl.String})]
+    for answer in second.values():
+        beside = Beside.of(sink, answer)
+        columns: dict[str, Any] = {"name": beside.heads}
+        for start, values in (
+            ("", beside.second),
+            ("other", beside.first),
+            ("change", beside.changes),
+        ):
+            found = bootstrap(values, seed)
+            ends = (start or "value", f"{start}_lower".lstrip("_"), f"{start}_upper".lstrip("_"))
+            columns |= dict(zip(ends, (found.mean, found.lower, found.upper), strict=True))
+        rows = pl.DataFrame({**columns, "n": [float(len(beside.first))] * len(beside.heads)})
+        frames.append(rows.select(_ON_TEXTS))
+    return pl.concat(frames).sort(pl.col("change").abs(), descending=True)
+
+
+def text_sentence(
+    judged: Mapping[str, pl.DataFrame], rows: pl.DataFrame, texts: tuple[str, str]
+) -> str:
+    """Which sink a second text moves most, in a sentence; or why there is no second text.
+
+    Args:
+        judged: Answer of `SinkClaims`.
+        rows: Of `text_rows`.
+        texts: What the first and the second text are.
+    """
+    if rows.is_empty():
+        gaps = judged["absences"].filter(data=SECOND)
+        return f"There is no second text: {gaps['reason'][0]}."
+    top = rows.row(0, named=True)
+    return (
+        f"On {texts[1]}, {top['name']} moves most: from {top['other']:.2f} on {texts[0]} to "
+        f"{top['value']:.2f} ({top['change']:+.2f}, {top['change_lower']:+.2f} to "
+        f"{top['change_upper']:+.2f})."
+    )

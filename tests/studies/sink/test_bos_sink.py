@@ -33,6 +33,8 @@ from store.schema import conformed
 from tests.models.architectures import GQA, build
 
 N_LAYERS, N_HEADS = 2, 4
+ALONE = {"text": "a text", "no_second": "none was asked for", "second": {}}
+"""A judgement of one text."""
 TEXT = "Mary and John went to the shop, and Mary gave a red book to John. The lamp was old! "
 
 
@@ -113,7 +115,9 @@ def test_the_answer_fits_the_store_and_is_of_the_patterns(question, answer):
 
 
 def test_a_random_model_has_no_sink_of_any_kind(question, answer):
-    claims = SinkClaims(card=question.card, seed=0, sink=Stored(answer)).run(silent)["claims"]
+    claims = SinkClaims(card=question.card, seed=0, **ALONE, sink=Stored(answer)).run(silent)[
+        "claims"
+    ]
     conformed("claims", claims.with_columns(run=pl.lit("0123")))
     assert {*NO_OP, "no_op_sink", "sink_is_token", "sink_massive"} < set(claims["claim"])
     assert not claims.filter(verdict="supported").height, claims.filter(verdict="supported")
@@ -128,7 +132,7 @@ def test_without_bos_only_position_0_is_tested(question):
     assert set(frames["head_scores"]["data"]) == {"word_first", "repeated", "fresh"}
     assert set(frames["absences"]["score"]) == {"attention_to_middle"}
     assert frames["absences"]["reason"].str.contains("without BOS").all()
-    claims = SinkClaims(card=bare.card, seed=0, sink=Stored(frames)).run(silent)["claims"]
+    claims = SinkClaims(card=bare.card, seed=0, **ALONE, sink=Stored(frames)).run(silent)["claims"]
     assert not {"sink_is_token", "sink_needs_both"} & set(claims["claim"])
     assert not claims["statement"].str.contains("on BOS").any()
 
@@ -138,7 +142,7 @@ def test_without_a_tokenizer_only_random_blocks_are_tested(question, saved):
     frames = asked.run(silent)
     assert set(frames) == {"head_scores", "absences"}
     assert frames["absences"]["reason"].str.contains("tokenizer").all()
-    claims = SinkClaims(card=asked.card, seed=0, sink=Stored(frames)).run(silent)["claims"]
+    claims = SinkClaims(card=asked.card, seed=0, **ALONE, sink=Stored(frames)).run(silent)["claims"]
     assert set(claims["claim"]) == set(OF_A_COPIER)
 
 
@@ -171,7 +175,7 @@ def test_one_layer_with_one_head_is_told_of_and_has_nothing_to_compare_with(ques
     for table, frame in frames.items():
         conformed(table, frame.with_columns(run=pl.lit("0123")))
     assert frames["absences"]["reason"].to_list() == [ONE_HEAD]
-    claims = SinkClaims(card=asked.card, seed=0, sink=Stored(frames)).run(silent)["claims"]
+    claims = SinkClaims(card=asked.card, seed=0, **ALONE, sink=Stored(frames)).run(silent)["claims"]
     assert "sink_value_unused" in set(claims["claim"])
     assert "sink_attention_needed" not in set(claims["claim"])
     assert sink_views.position_rows(frames)["positions"].unique().to_list() == ["1-15"]
@@ -191,8 +195,8 @@ def test_a_head_without_values_is_told_of_and_has_no_claim(question, made):
     masses = pl.when(here).then(1.0).otherwise("value")
     sinking = frames["head_scores"].with_columns(value=masses)
     evidence = Stored({**frames, "head_scores": sinking})
-    claims = SinkClaims(card=asked.card, seed=0, sink=evidence).run(silent)["claims"]
-    assert claims.filter(claim="sink_attends")["statement"].str.starts_with("L0H0").all()
+    claims = SinkClaims(card=asked.card, seed=0, **ALONE, sink=evidence).run(silent)["claims"]
+    assert claims.filter(claim="sink_attends")["statement"].str.contains(": L0H0").all()
     assert not {"sink_value_small", "no_op_sink"} & set(claims["claim"])
 
 
@@ -272,7 +276,9 @@ def judged(
     answer, worded, scores: dict[str, float], effects: dict[str, float] = UNUSED, spread=1e-4
 ) -> dict[str, str]:
     evidence = built(answer, scores, effects, spread)
-    claims = SinkClaims(card=read_card(str(worded)), seed=0, sink=evidence).run(silent)["claims"]
+    claims = SinkClaims(card=read_card(str(worded)), seed=0, **ALONE, sink=evidence).run(silent)[
+        "claims"
+    ]
     return dict(claims.select("claim", "verdict").iter_rows())
 
 
@@ -381,7 +387,9 @@ def test_what_does_not_copy_cannot_rest_from_it(answer, worded):
     assert {found[claim] for claim in OF_A_COPIER} == {"not testable"}
     assert found["no_op_sink"] == "not testable"
     evidence = built(answer, {**PERFECT, "induction on repeated": 0.1}, UNUSED, 1e-4)
-    rows = SinkClaims(card=read_card(str(worded)), seed=0, sink=evidence).run(silent)["claims"]
+    rows = SinkClaims(card=read_card(str(worded)), seed=0, **ALONE, sink=evidence).run(silent)[
+        "claims"
+    ]
     said = rows.filter(pl.col("claim").is_in(OF_A_COPIER))["statement"]
     assert said.str.contains(r"\(there are none: L\dH\d has the largest, 0.10\)").all()
 
@@ -400,7 +408,7 @@ def test_rest_is_that_of_all_heads_that_copy_and_of_no_other(answer, worded):
         .otherwise("value")
     )
     asked = SinkClaims(
-        card=read_card(str(worded)), seed=0, sink=Stored({**answer, "head_scores": frame})
+        card=read_card(str(worded)), seed=0, **ALONE, sink=Stored({**answer, "head_scores": frame})
     )
     row = asked.run(silent)["claims"].row(by_predicate=pl.col("claim") == "sink_rests", named=True)
     assert row["estimate"] == pytest.approx(0.4, abs=1e-6)
@@ -409,7 +417,7 @@ def test_rest_is_that_of_all_heads_that_copy_and_of_no_other(answer, worded):
 
 def test_a_conjunction_shows_its_parts_and_no_number(answer, worded):
     evidence = built(answer, {**PERFECT, "resting on fresh": 0.9}, UNUSED, 1e-4)
-    judge = SinkClaims(card=read_card(str(worded)), seed=0, sink=evidence)
+    judge = SinkClaims(card=read_card(str(worded)), seed=0, **ALONE, sink=evidence)
     rows = judge.run(silent)["claims"]
     row = rows.row(by_predicate=pl.col("claim") == "no_op_sink", named=True)
     numbers = ("estimate", "lower", "upper", "control", "threshold", "p", "n_null")
