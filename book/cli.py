@@ -30,6 +30,7 @@ from book.retrieval_command import grid
 from book.run_command import merge, run
 from book.shell import Query, answer, shell
 from book.terminal import say
+from book.training_command import measure_training
 from book.unfit import echo_lines, tell_unfit, twofold_lines
 from store import StoreError
 
@@ -295,3 +296,4 @@ cli.add_command(lags)
 cli.add_command(import_files)
 cli.add_command(export)
 cli.add_command(merge)
+cli.add_command(measure_training)

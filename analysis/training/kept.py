@@ -86,13 +86,14 @@ def keep(out: Path, step: int, model: PreTrainedModel, tokenizer: Tokenizer) -> 
     aside.rename(folder)
 
 
-def kept_steps(out: Path) -> list[int]:
-    """Steps whose weights a run has kept, in order.
+def kept_models(out: Path) -> dict[int, Path]:
+    """Folders of the models that a run has kept, by the steps done, in order.
 
     Args:
         out: Folder of the run.
     """
-    return [step for step in KEEP_AT if (out / KEPT / str(step) / "model.safetensors").exists()]
+    folders = {step: out / KEPT / str(step) for step in KEEP_AT}
+    return {step: folder for step, folder in folders.items() if folder.is_dir()}
 
 
 def forget_later(out: Path, step: int) -> None:
