@@ -23,6 +23,7 @@ from book.check_command import check
 from book.decompose_command import decompose
 from book.errors import BookError
 from book.export_command import export
+from book.headline_command import export_headlines
 from book.import_command import import_files
 from book.lag_command import lags
 from book.options import PATH, SEED, STEPS, leave_gone_folder, shown, with_store
@@ -297,3 +298,4 @@ cli.add_command(import_files)
 cli.add_command(export)
 cli.add_command(merge)
 cli.add_command(measure_training)
+cli.add_command(export_headlines)

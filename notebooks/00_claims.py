@@ -7,6 +7,7 @@ with app.setup:
     import marimo as mo
 
     from analysis.overview import claims as views
+    from analysis.overview import headlines
     from analysis.overview.capabilities import ModelCheck, chapter_table, part_table
     from analysis.overview.findings import findings
     from analysis.plots.bars import verdict_bars
@@ -145,6 +146,30 @@ def circuit_picture(composition, edge, nodes, paths):
 @app.cell
 def circuit_edges(edges, meaning):
     mo.accordion({"The edges as a table": graph.edge_table(edges, meaning)})
+
+
+@app.cell
+def trainings_beside(asked, claims, store):
+    mo.stop(not headlines.is_trained(asked), mo.md(headlines.NO_TRAINING))
+    here = headlines.live(asked, claims, lambda q: store.recall(q, progress_bar), store.missing)
+    trainings = headlines.beside(here, headlines.read(headlines.SHIPPED))
+    return (trainings,)
+
+
+@app.cell(hide_code=True)
+def trainings_text(trainings):
+    mo.md(f"""
+    ## Other trainings, other texts
+
+    {headlines.agreement_said(trainings)} A claim is matched by the role of its heads, which each
+    training gives to heads of other names. When heads form, and in which order, a chapter of its
+    own shows.
+    """)
+
+
+@app.cell
+def trainings_table(trainings):
+    headlines.side_by_side(trainings)
 
 
 @app.cell(hide_code=True)

@@ -20,14 +20,51 @@ from analysis.text.tokens import Vocabulary
 from .corpus import Corpus
 from .evaluation import Subject
 from .formation import SCHEMA, STATISTICS, formed, tidy
-from .kept import kept_models
+from .kept import KEPT, kept_models
 from .trainer import CHECKPOINT
 
 SHIPPED = REFERENCE / "formation.json"
 """What the seeds of the reference model's recipe had learnt."""
+_CARD = "evaluation.json"
+"""Beside a finished model: its recipe, and what it can do."""
 _ORDER = ("seed", "step")
 _DIGITS = 6
 """Significant ones of a number in the file."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Which training a model is of, and how far that was."""
+
+    seed: int
+    step: int
+    n_steps: int
+    """Of the whole recipe."""
+
+
+def stage_of(folder: Path) -> Stage:
+    """Which training a model is of.
+
+    Args:
+        folder: Of a model that `headbook train-reference` wrote or kept.
+
+    Raises:
+        UserError: Nothing there says so.
+    """
+    made, run = folder / _CARD, folder.parent.parent
+    if made.is_file():
+        recipe = json_object(made).get("recipe", {})
+        step = recipe.get("n_steps")
+    elif folder.parent.name == KEPT and folder.name.isdecimal():
+        recipe, step = recipe_of(run), int(folder.name)
+    else:
+        recipe, step = {}, None
+    if not {"seed", "n_steps"} <= recipe.keys():
+        raise UserError(
+            f"expected a model that `headbook train-reference` wrote or kept, got {folder}; train "
+            "one, or choose its folder `model` or one in its folder `kept`"
+        )
+    return Stage(recipe["seed"], step, recipe["n_steps"])
 
 
 @dataclass(frozen=True)
@@ -111,7 +148,7 @@ def measure(
         UserError: A folder is of no such run, runs differ in more than the seed, or the file is
             another one.
     """
-    recipes = [_recipe(run) for run in runs]
+    recipes = [recipe_of(run) for run in runs]
     seeds = [recipe.pop("seed") for recipe in recipes]
     found = Measured.read(path) if path.exists() else Measured(recipes[0], pl.DataFrame([], SCHEMA))
     for run, recipe in zip(runs, recipes, strict=True):
@@ -133,8 +170,15 @@ def measure(
     return found
 
 
-def _recipe(run: Path) -> dict[str, Any]:
-    """The recipe of a run, as its checkpoint has it."""
+def recipe_of(run: Path) -> dict[str, Any]:
+    """The recipe of a run, as its checkpoint has it.
+
+    Args:
+        run: Its folder.
+
+    Raises:
+        UserError: There is no checkpoint, or it is damaged.
+    """
     path = run / CHECKPOINT
     if not path.is_file():
         raise UserError(
