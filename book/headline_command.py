@@ -29,7 +29,7 @@ def export_headlines(*, out: Path, store_path: Path, slow_dtype: bool, **asked: 
     The store has to hold all that `headbook run` computes with the same options; nothing is
     computed.
     """
-    from analysis.overview import headlines  # noqa: PLC0415 - imports torch
+    from analysis.overview.trainings import headlines  # noqa: PLC0415 - imports torch
     from store import Store, check_apart  # noqa: PLC0415
 
     del slow_dtype  # nothing is computed

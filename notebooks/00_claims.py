@@ -7,9 +7,10 @@ with app.setup:
     import marimo as mo
 
     from analysis.overview import claims as views
-    from analysis.overview import headlines
     from analysis.overview.capabilities import ModelCheck, chapter_table, part_table
     from analysis.overview.findings import findings
+    from analysis.overview.trainings import formation, headlines
+    from analysis.overview.trainings.tables import appearance_table
     from analysis.plots.bars import verdict_bars
     from analysis.plots.graph import circuit_graph
     from analysis.plots.intervals import claim_intervals
@@ -19,6 +20,7 @@ with app.setup:
     from analysis.studies.circuit.study import CircuitStudy
     from analysis.studies.circuit_sets import views as set_views
     from analysis.studies.circuit_sets.study import METHODS, CircuitSetStudy
+    from analysis.training.measured import SHIPPED, Measured
     from book.live import boxes, progress_bar, requested, tokens_note
     from store import Store
 
@@ -162,14 +164,20 @@ def trainings_text(trainings):
     ## Other trainings, other texts
 
     {headlines.agreement_said(trainings)} A claim is matched by the role of its heads, which each
-    training gives to heads of other names. When heads form, and in which order, a chapter of its
-    own shows.
+    training gives to heads of other names.
     """)
 
 
 @app.cell
 def trainings_table(trainings):
     headlines.side_by_side(trainings)
+
+
+@app.cell
+def first_appearances(trainings):
+    trainings
+    appeared = formation.appearances(Measured.read(SHIPPED).rows)
+    mo.vstack([mo.md(f"{formation.order_said(appeared)}"), appearance_table(appeared)])
 
 
 @app.cell(hide_code=True)

@@ -6,8 +6,9 @@ app = marimo.App(width="medium", app_title="When do heads form?")
 with app.setup:
     import marimo as mo
 
-    from analysis.overview import formation as views
-    from analysis.plots.curves import formation
+    from analysis.overview.trainings import formation as views
+    from analysis.overview.trainings import tables
+    from analysis.plots.steps import formation
     from analysis.training.measured import SHIPPED, Measured
 
 
@@ -45,7 +46,7 @@ def formation_text(measured):
     between two kept steps nobody saw, so that what appears at the same kept step has no order.
     The strongest head of a kind is chosen anew at every step, on every second sequence, and
     measured on the others. The model of step 0, random weights, is the control: it has none of
-    them.
+    them. `headbook train-reference` keeps the weights, `headbook measure-training` measures them.
     """)
 
 
@@ -54,17 +55,16 @@ def formation_curves(appeared, measured):
     formation(
         views.curve_rows(measured.rows),
         views.bracket_rows(appeared),
-        views.order_said(appeared),
+        views.order_title(appeared),
         "The strongest head of each kind, and what a block of random tokens shown again gains, by "
         "steps of training: 95 % intervals over sequences. Dashed: the bar; along it, from the "
-        "last kept step before to the first kept step at which it is passed for good. "
-        "`headbook measure-training` measured it.",
+        "last kept step before to the first kept step at which it is passed for good.",
     )
 
 
 @app.cell
 def appearances_table(appeared):
-    views.appearance_table(appeared)
+    tables.appearance_table(appeared)
 
 
 @app.cell(hide_code=True)
@@ -80,12 +80,12 @@ def finished_text():
 
 @app.cell
 def finished_models(measured):
-    views.finished_table(measured.rows)
+    tables.finished_table(measured.rows)
 
 
 @app.cell
 def choose_seed(measured):
-    seeds = views.seed_choices(measured.rows)
+    seeds = views.curve_rows(measured.rows)["seed"].unique(maintain_order=True).to_list()
     shown_seed = mo.ui.dropdown(seeds, value=seeds[0], label="every number of")
     shown_seed
     return (shown_seed,)
@@ -93,12 +93,12 @@ def choose_seed(measured):
 
 @app.cell
 def seed_steps(measured, shown_seed):
-    views.step_table(measured.rows, shown_seed.value)
+    tables.step_table(measured.rows, shown_seed.value)
 
 
 @app.cell
 def statistics_meant():
-    mo.accordion({"What was measured": views.meaning_table()})
+    mo.accordion({"What was measured": tables.meaning_table()})
 
 
 if __name__ == "__main__":

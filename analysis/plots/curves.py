@@ -15,14 +15,10 @@ from .theme import (
     ORANGE,
     SHARE,
     data_color,
-    in_order,
     layered,
 )
 
 _TOP = (ORANGE, "#b34757", "#7a5ba6", "#3f8f6b", "#b98a3c")
-_FIRST_STEPS = 32
-"""Up to about here, an axis of steps that begins at 0 is linear."""
-_STEPS = (0, 32, 128, 512, 2_048, 8_192)
 _AXES = {
     "p": ("mean probability", alt.Scale(type="sqrt", domain=[0, 1])),
     "log_odds": ("mean log odds, nats", alt.Scale(zero=False)),
@@ -235,53 +231,3 @@ def curves(
         title,
         description,
     )
-
-
-def formation(
-    rows: pl.DataFrame, brackets: pl.DataFrame, title: str, description: str
-) -> alt.ConcatChart:
-    """What a training has learnt by the steps that it kept, for several seeds.
-
-    Args:
-        rows: Columns `panel` (what a value is), `bar`, `seed`, `step`, `value`, `lower`, `upper`,
-            `n` and `head`.
-        brackets: Columns `panel`, `seed`, `bar`, `before` and `at`: between which two kept steps a
-            curve rises above the bar for good.
-        title: The finding.
-        description: The caption.
-
-    Returns:
-        A panel for each kind of value with 95 % intervals, its bar dashed, brackets along it. Steps
-        are on a logarithmic axis that begins at 0.
-    """
-    names = in_order(rows, "seed")
-    color = alt.Color(
-        "seed:N", title=None, scale=alt.Scale(domain=names, range=MODEL_COLORS[: len(names)])
-    )
-    scale = alt.Scale(type="symlog", constant=_FIRST_STEPS, nice=False)
-    ticks = alt.Axis(values=_STEPS, format=",", grid=False)
-    panels: list[alt.LayerChart] = []
-    for panel in in_order(rows, "panel"):
-        own, among = rows.filter(panel=panel), brackets.filter(panel=panel)
-        x = alt.X("step:Q", title="steps trained", scale=scale, axis=ticks)
-        base = alt.Chart(own).encode(x=x, color=color)
-        bar = alt.Chart(own.head(1)).mark_rule(color=GREY, strokeDash=[4, 4]).encode(y="bar:Q")
-        ends = alt.Chart(among).mark_rule(strokeWidth=5, opacity=0.45)
-        found = ends.encode(
-            x=alt.X("before:Q", title="steps trained", scale=scale),
-            x2="at:Q",
-            y="bar:Q",
-            color=color,
-            tooltip=[
-                "seed:N",
-                alt.Tooltip("before:Q", title="after step"),
-                alt.Tooltip("at:Q", title="by step"),
-            ],
-        )
-        rule = base.mark_rule().encode(y=alt.Y("lower:Q", title=panel), y2="upper:Q")
-        line = base.mark_line(point=alt.OverlayMarkDef(size=22)).encode(
-            y=alt.Y("value:Q", title=panel),
-            tooltip=["seed:N", alt.Tooltip("step:Q", format=","), "head:N", *MEASURED],
-        )
-        panels.append(alt.LayerChart(layer=[bar, found, rule, line], width=260, height=180))
-    return alt.ConcatChart(concat=panels, columns=2, title=title, description=description)

@@ -52,18 +52,18 @@ def stage_of(folder: Path) -> Stage:
         UserError: Nothing there says so.
     """
     made, run = folder / _CARD, folder.parent.parent
+    kept = folder.parent.name == KEPT and folder.name.isdecimal()
+    recipe: dict[str, Any] = {}
     if made.is_file():
         recipe = json_object(made).get("recipe", {})
-        step = recipe.get("n_steps")
-    elif folder.parent.name == KEPT and folder.name.isdecimal():
-        recipe, step = recipe_of(run), int(folder.name)
-    else:
-        recipe, step = {}, None
+    elif kept:
+        recipe = recipe_of(run)
     if not {"seed", "n_steps"} <= recipe.keys():
         raise UserError(
             f"expected a model that `headbook train-reference` wrote or kept, got {folder}; train "
             "one, or choose its folder `model` or one in its folder `kept`"
         )
+    step = int(folder.name) if kept else recipe["n_steps"]
     return Stage(recipe["seed"], step, recipe["n_steps"])
 
 

@@ -1,16 +1,12 @@
 """When heads and copying appear in training, and in which order, seed by seed."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
-from analysis.models.files.card import REFERENCE
 from analysis.scores.registry import registered
-from analysis.settings import json_object
 from analysis.studies.atlas.claims import COPIES
-from analysis.training.formation import STATISTICS
 
 
 def _label_bar(label: str) -> float:
@@ -26,6 +22,8 @@ class Phenomenon:
     """As a sentence says it."""
     unit: str
     """What its statistic is."""
+    is_share: bool = True
+    """Whether it lies in [0, 1]."""
     bar: float
     """It is there when the whole interval lies above: what a label or a claim asks for."""
 
@@ -41,20 +39,13 @@ PHENOMENA = {
         name="an induction head", unit="induction score", bar=_label_bar("induction")
     ),
     "copy_gain": Phenomenon(
-        name="a lower loss on a second copy", unit="gain on a second copy, nats", bar=COPIES
+        name="a lower loss on a second copy",
+        unit="gain on a second copy, nats",
+        bar=COPIES,
+        is_share=False,
     ),
 }
 """By the statistic that shows them."""
-_CARDS = ("evaluation.json", "second_seed.json")
-"""What the finished models of two seeds can do."""
-_ON_CARD = {
-    "prose_loss": "prose_loss",
-    "first_copy_loss": "first_copy_loss",
-    "second_copy_loss": "second_copy_loss",
-    "previous_token": "previous_token_head",
-    "induction": "induction_head",
-}
-"""Figures of the card, by our statistic of the same meaning."""
 
 
 def appearances(rows: pl.DataFrame) -> pl.DataFrame:
@@ -128,6 +119,15 @@ def order_said(found: pl.DataFrame) -> str:
     return f"The order differs between training seeds: {told}.{kept}"
 
 
+def order_title(found: pl.DataFrame) -> str:
+    """The same in a few words, for a figure."""
+    seeds = found["seed"].unique().to_list()
+    if found["at"].is_null().all():
+        return "Nothing has appeared yet"
+    same = len({str(order(found, seed)) for seed in seeds}) == 1
+    return f"{'In the same order' if same else 'Not in the same order'} in {len(seeds)} seeds"
+
+
 def _told(names: list[list[str]], found: pl.DataFrame) -> str:
     """One order in words: what appears by which kept step, and what has not."""
     kept = found.group_by("name", maintain_order=True).agg(pl.col("at").drop_nulls())
@@ -181,12 +181,13 @@ def curve_rows(rows: pl.DataFrame) -> pl.DataFrame:
         rows: Of `Measured`.
 
     Returns:
-        Columns `panel` (what a value is), `bar`, `seed` in words, `step`, `value`, `lower`, `upper`
-        and `n`, `head` ("" where a number is of none).
+        Columns `panel` (what a value is), `is_share`, `bar`, `seed` in words, `step`, `value`,
+        `lower`, `upper`, `n` and `head` ("" where a number is of none).
     """
     frames = [
         rows.filter(statistic=statistic).select(
             panel=pl.lit(each.unit),
+            is_share=pl.lit(each.is_share),
             bar=pl.lit(each.bar),
             seed=pl.format("seed {}", "seed"),
             step="step",
@@ -218,91 +219,3 @@ def bracket_rows(found: pl.DataFrame) -> pl.DataFrame:
         before=pl.col("before").fill_null(0),
         at="at",
     )
-
-
-def appearance_table(found: pl.DataFrame) -> pl.DataFrame:
-    """When and by which head each phenomenon appears, a column for each seed.
-
-    Args:
-        found: Of `appearances`.
-
-    Returns:
-        Columns `what appears`, `interval above`, and one for each seed.
-    """
-    cells = [_cell(row) for row in found.to_dicts()]
-    told = found.select(
-        pl.col("name").alias("what appears"),
-        pl.col("bar").alias("interval above"),
-        pl.format("seed {}", "seed").alias("seed"),
-        pl.Series("cell", cells, dtype=pl.String),
-    )
-    index = ("what appears", "interval above")
-    return told.pivot("seed", index=index, values="cell", maintain_order=True)
-
-
-def _cell(row: Mapping[str, Any]) -> str:
-    if row["at"] is None:
-        return f"not by step {row['last']:,}"
-    before = "" if row["before"] is None else f"after {row['before']:,}, "
-    return f"{before}by {row['at']:,}: {number_said(row)}"
-
-
-def number_said(row: Mapping[str, Any]) -> str:
-    """A measured number with its interval, and the head that has it."""
-    head = f"{row['head']} " if row["head"] else ""
-    value, lower, upper = (round(row[name], 2) + 0.0 for name in ("value", "lower", "upper"))
-    return f"{head}{value:.2f} ({lower:.2f} to {upper:.2f})"
-
-
-def step_table(rows: pl.DataFrame, seed: str) -> pl.DataFrame:
-    """All that was measured of one seed.
-
-    Args:
-        rows: Of `Measured`.
-        seed: In words, as `seed_choices` gives it.
-
-    Returns:
-        A row for each kept step, a column for each statistic.
-    """
-    own = rows.filter(pl.format("seed {}", "seed") == seed)
-    told = own.with_columns(
-        cell=pl.Series([number_said(row) for row in own.to_dicts()], dtype=pl.String),
-        statistic=pl.col("statistic").str.replace_all("_", " "),
-    )
-    return told.pivot("statistic", index="step", values="cell", maintain_order=True)
-
-
-def seed_choices(rows: pl.DataFrame) -> list[str]:
-    """Seeds in words, to choose among."""
-    return [f"seed {seed}" for seed in rows["seed"].unique(maintain_order=True)]
-
-
-def meaning_table() -> pl.DataFrame:
-    """What the columns of `step_table` are."""
-    names = [name.replace("_", " ") for name in STATISTICS]
-    return pl.DataFrame({"statistic": names, "meaning": list(STATISTICS.values())})
-
-
-def finished_table(rows: pl.DataFrame) -> pl.DataFrame:
-    """The last kept models beside the finished ones of the card, by the same statistics.
-
-    Args:
-        rows: Of `Measured`.
-
-    Returns:
-        Columns `statistic`, one for the last kept step of each seed, and one for each seed whose
-        finished model is on the card, which measures more items.
-    """
-    lasts = rows.filter(pl.col("step") == pl.col("step").max().over("seed"))
-    columns: dict[str, list[str]] = {"statistic": [STATISTICS[name] for name in _ON_CARD]}
-    for (seed, step), own in lasts.partition_by("seed", "step", as_dict=True).items():
-        known = {row["statistic"]: number_said(row) for row in own.to_dicts()}
-        columns[f"seed {seed}, step {step:,}"] = [known[name] for name in _ON_CARD]
-    for card in _CARDS:
-        made = json_object(REFERENCE / card)
-        recipe, figures = made["recipe"], made["evaluation"]
-        columns[f"seed {recipe['seed']}, finished"] = [
-            number_said({"head": None, "value": figures[name]["estimate"], **figures[name]})
-            for name in _ON_CARD.values()
-        ]
-    return pl.DataFrame(columns)

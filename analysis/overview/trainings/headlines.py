@@ -13,6 +13,9 @@ import polars as pl
 from analysis.errors import UserError
 from analysis.models.files.card import REFERENCE
 from analysis.outputs import write_text
+from analysis.overview.claims import figure_of
+from analysis.overview.findings import findings
+from analysis.overview.unknown import UnknownError
 from analysis.questions.asked import Asked
 from analysis.questions.experiment import Question
 from analysis.questions.study import Recall
@@ -20,10 +23,6 @@ from analysis.questions.verdicts.judgement import Evidence
 from analysis.questions.verdicts.verdict import Verdict
 from analysis.settings import json_object
 from analysis.training.measured import stage_of
-
-from .claims import figure_of
-from .findings import findings
-from .unknown import UnknownError
 
 SHIPPED = REFERENCE / "headlines.json"
 """Answers of other trainings, whose stores are not here."""
