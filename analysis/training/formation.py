@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Float
 
 from analysis import scores
-from analysis.attention import Taps
 from analysis.interventions import NOTHING, Head, Intervention, Method, taps
 from analysis.interventions.passes.stream import Score, stream_scores, token_losses
 from analysis.models.load import Model, hidden_states
@@ -68,8 +67,7 @@ def formed(subject: Subject) -> dict[str, Figure]:
     Raises:
         UserError: There is no corpus.
     """
-    with torch.inference_mode():
-        return {**_on_prose(subject), **_on_blocks(subject)}
+    return {**_on_prose(subject), **_on_blocks(subject)}
 
 
 def _on_prose(subject: Subject) -> dict[str, Figure]:
@@ -135,8 +133,10 @@ def _without(model: Model, rows: np.ndarray, head: Head) -> Float[np.ndarray, " 
     """Losses on the second copy with a head zeroed."""
     zeroed = Intervention(method=Method.ZERO, heads=(head,), positions=None)
     keep, losses = token_losses(model, rows)
-    edits: Taps = taps([zeroed], NOTHING, len(rows))
-    keep(slice(0, len(rows)), hidden_states(model, torch.from_numpy(rows).long(), edits))
+    tokens = torch.from_numpy(rows.astype(np.int64)).to(model.device)
+    with torch.inference_mode():
+        hidden = hidden_states(model, tokens, taps([zeroed], NOTHING, len(rows)))
+        keep(slice(0, len(rows)), hidden)
     return _copies(losses)[:, 1]
 
 

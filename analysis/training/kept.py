@@ -22,7 +22,6 @@ FILES = (
 )
 """Files of a folder that weights are written to."""
 _ASIDE = "aside"
-_NAMES = (_ASIDE, *map(str, KEEP_AT))
 
 
 def write_weights(folder: Path, model: PreTrainedModel, tokenizer: Tokenizer) -> None:
@@ -62,8 +61,9 @@ def claim_kept(out: Path) -> None:
     Raises:
         UserError: Something else lies there.
     """
-    claim(out / KEPT, _NAMES)
-    for name in _NAMES:
+    names = (_ASIDE, *map(str, KEEP_AT))
+    claim(out / KEPT, names)
+    for name in names:
         check_own_folder(out / KEPT / name, FILES)
 
 

@@ -137,7 +137,7 @@ def _told(names: list[list[str]], found: pl.DataFrame) -> str:
     ]
     left = [name for name in steps if not any(name in together for together in names)]
     later = f"; not yet {' and '.join(left)}" if left else ""
-    return f"{', then '.join(seen)} appear{later}" if seen else "nothing has appeared"
+    return f"first {', then '.join(seen)}{later}" if seen else "nothing has appeared"
 
 
 def _span(steps: list[int]) -> str:
