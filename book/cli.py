@@ -23,6 +23,7 @@ from book.check_command import check
 from book.decompose_command import decompose
 from book.errors import BookError
 from book.export_command import export
+from book.headline_command import export_headlines
 from book.import_command import import_files
 from book.lag_command import lags
 from book.options import PATH, SEED, STEPS, leave_gone_folder, shown, with_store
@@ -31,6 +32,7 @@ from book.retrieval_command import grid
 from book.run_command import merge, run
 from book.shell import Query, answer, shell
 from book.terminal import say
+from book.training_command import measure_training
 from book.unfit import echo_lines, tell_unfit, twofold_lines
 from store import StoreError
 
@@ -297,3 +299,5 @@ cli.add_command(import_files)
 cli.add_command(export)
 cli.add_command(merge)
 cli.add_command(sample_prose)
+cli.add_command(measure_training)
+cli.add_command(export_headlines)

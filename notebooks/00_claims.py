@@ -9,6 +9,8 @@ with app.setup:
     from analysis.overview import claims as views
     from analysis.overview.capabilities import ModelCheck, chapter_table, part_table
     from analysis.overview.findings import findings
+    from analysis.overview.trainings import formation, headlines
+    from analysis.overview.trainings.tables import appearance_table
     from analysis.plots.bars import verdict_bars
     from analysis.plots.graph import circuit_graph
     from analysis.plots.intervals import claim_intervals
@@ -18,6 +20,7 @@ with app.setup:
     from analysis.studies.circuit.study import CircuitStudy
     from analysis.studies.circuit_sets import views as set_views
     from analysis.studies.circuit_sets.study import METHODS, CircuitSetStudy
+    from analysis.training.measured import SHIPPED, Measured
     from book.live import boxes, progress_bar, requested, tokens_note
     from store import Store
 
@@ -148,6 +151,36 @@ def circuit_picture(composition, edge, nodes, paths, worth):
 @app.cell
 def circuit_edges(edges, meaning):
     mo.accordion({"The edges as a table": graph.edge_table(edges, meaning)})
+
+
+@app.cell
+def trainings_beside(asked, claims, store):
+    mo.stop(not headlines.is_trained(asked), mo.md(headlines.NO_TRAINING))
+    here = headlines.live(asked, claims, lambda q: store.recall(q, progress_bar), store.missing)
+    trainings = headlines.beside(here, headlines.read(headlines.SHIPPED))
+    return (trainings,)
+
+
+@app.cell(hide_code=True)
+def trainings_text(trainings):
+    mo.md(f"""
+    ## Other trainings, other texts
+
+    {headlines.agreement_said(trainings)} A claim is matched by the role of its heads, which each
+    training gives to heads of other names.
+    """)
+
+
+@app.cell
+def trainings_table(trainings):
+    headlines.side_by_side(trainings)
+
+
+@app.cell
+def first_appearances(trainings):
+    trainings
+    appeared = formation.appearances(Measured.read(SHIPPED).rows)
+    mo.vstack([mo.md(f"{formation.order_said(appeared)}"), appearance_table(appeared)])
 
 
 @app.cell(hide_code=True)

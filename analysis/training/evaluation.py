@@ -130,7 +130,7 @@ def _bigram_loss(subject: Subject) -> Figure:
 
 def _previous_token_head(subject: Subject) -> Figure:
     score: dict[str, Score] = {"score": lambda p, _: scores.previous_token_score(p)}
-    return _strongest(stream_scores(subject.model, subject.prose, score, silent)["score"])
+    return strongest(stream_scores(subject.model, subject.prose, score, silent)["score"])
 
 
 def _induction_head(subject: Subject) -> Figure:
@@ -139,10 +139,10 @@ def _induction_head(subject: Subject) -> Figure:
         stream_scores(subject.model, rows, score, silent)["score"]
         for rows in subject.repeats("induction head")
     ]
-    return _strongest(np.concatenate(found))
+    return strongest(np.concatenate(found))
 
 
-def _strongest(values: np.ndarray) -> Figure:
+def strongest(values: np.ndarray) -> Figure:
     """The head that is strongest on the even sequences, measured on the odd ones."""
     head = Head(*divmod(int(strongest_first(values)[0]), values.shape[2]))
     return {**mean(values[1::2, head.layer, head.head]), "head": str(head)}

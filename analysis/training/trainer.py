@@ -1,6 +1,5 @@
 """Training of the reference model: resumable after a kill at any moment."""
 
-import copy
 import json
 import math
 import re
@@ -30,8 +29,9 @@ from analysis.training.evaluation import ABILITIES, Made, Subject, card, evaluat
 from .abilities import abilities, token_losses
 from .corpus import Corpus
 from .device import check_device
+from .kept import FILES, KEEP_AT, KEPT, claim_kept, forget_later, keep, write_json, write_weights
 from .mixture import Mixture, phase_at
-from .tokenizer import BOS, VOCAB_SIZE, train_tokenizer
+from .tokenizer import VOCAB_SIZE, train_tokenizer
 
 CHECKPOINT_EVERY = 250
 CHECKPOINT, LOG, TOKENIZER = "checkpoint.safetensors", "log.jsonl", "tokenizer.json"
@@ -39,10 +39,7 @@ OF_RUN = (CHECKPOINT, LOG, TOKENIZER, "checkpoint.tmp", "log.tmp", "tokenizer.tm
 """Files of a run."""
 MODELS = ("model", "model.tmp", "model.old")
 """Where the model is that a run ends in, is written, and was."""
-OF_MODEL = (
-    *("config.json", "generation_config.json", "model.safetensors", "tokenizer.json"),
-    *("tokenizer_config.json", "evaluation.json", "README.md"),
-)
+OF_MODEL = (*FILES, "evaluation.json", "README.md")
 """Files of the model that a run ends in."""
 
 
@@ -99,7 +96,8 @@ class Trainer:
         check_free(*(out / name for name in OF_RUN))
         for name in MODELS:
             check_own_folder(out / name, OF_MODEL)
-        claim(out, (*OF_RUN, *MODELS))
+        claim(out, (*OF_RUN, *MODELS, KEPT))
+        claim_kept(out)
         self.tokenizer = _run_tokenizer(out / TOKENIZER, corpus, recipe)
         prose = [i for text in corpus.train for i in self.tokenizer.encode(text).ids]
         self.mixture = Mixture(self.tokenizer, prose, recipe.seed, recipe.n_steps)
@@ -133,7 +131,7 @@ class Trainer:
             UserError: The checkpoint is damaged, or another recipe made it.
         """
         if not self.checkpoint.exists():
-            self._forget_later_rows()  # of steps that come again
+            self._forget_later()
             return
         tensors, metadata = checkpoint.read(self.checkpoint, self.device)
         if json.loads(metadata.get("recipe", "null")) != json.loads(
@@ -145,7 +143,7 @@ class Trainer:
             )
         self.step = int(metadata["step"])
         checkpoint.restore_adam(self.model, self.optimizer, tensors, self.step)
-        self._forget_later_rows()
+        self._forget_later()
 
     def train_step(self) -> float:
         """One optimizer step; the mean loss in nats."""
@@ -182,8 +180,9 @@ class Trainer:
     def _log(self) -> Path:
         return self.out / LOG
 
-    def _forget_later_rows(self) -> None:
-        """Drop what was logged after the checkpoint: it comes again."""
+    def _forget_later(self) -> None:
+        """Drop what was kept and logged after the checkpoint: it comes again."""
+        forget_later(self.out, self.step)
         if not self._log.exists():
             return
         lines = self._log.read_text().splitlines()
@@ -192,9 +191,11 @@ class Trainer:
         write_text(self._log, "".join(f"{line}\n" for line in kept))
 
     def run(self, report: Report) -> None:
-        """Train to the last step, with a checkpoint and a log line every 250 steps."""
+        """Train to the last step; every 250 steps a checkpoint and a log line, at some weights."""
         started, losses = time.time(), list[float]()
         while self.step < self.recipe.n_steps:
+            if self.step in KEEP_AT:
+                keep(self.out, self.step, self.model, self.tokenizer)
             losses.append(self.train_step())
             report(self.step, self.recipe.n_steps, f"loss {losses[-1]:.3f}")
             if self.step % CHECKPOINT_EVERY == 0 or self.step == self.recipe.n_steps:
@@ -232,11 +233,7 @@ def write_model(trainer: Trainer, report: Report) -> Path:
     final, folder = trainer.out / "model", trainer.out / "model.tmp"
     trainer.model.eval()
     remove_own_folder(folder, OF_MODEL)
-    with checkpoint.disk_errors(folder):
-        copy.deepcopy(trainer.model).bfloat16().save_pretrained(folder)
-    trainer.tokenizer.save(str(folder / "tokenizer.json"))
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": BOS}
-    _write_json(folder / "tokenizer_config.json", settings)
+    write_weights(folder, trainer.model, trainer.tokenizer)
     stored = load_model(str(folder), trainer.device)
     subject = Subject(stored, trainer.tokenizer, trainer.corpus)
     made: Made = {
@@ -244,7 +241,7 @@ def write_model(trainer: Trainer, report: Report) -> Path:
         "corpus": trainer.corpus.files,
         "evaluation": evaluate(subject, list(ABILITIES), report),
     }
-    _write_json(folder / "evaluation.json", made)
+    write_json(folder / "evaluation.json", made)
     (folder / "README.md").write_text(card(made, None), encoding="utf-8")
     before = trainer.out / "model.old"
     remove_own_folder(before, OF_MODEL)
@@ -270,7 +267,3 @@ def _run_tokenizer(path: Path, corpus: Corpus, recipe: Recipe) -> Tokenizer:
             f"expected the tokenizer of this run, {path} is damaged ({reason}); restore it, or "
             "choose another --out"
         ) from None
-
-
-def _write_json(path: Path, content: object) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -38,13 +38,14 @@ def test_a_chapter_is_about_what_it_takes_from_the_command_line(tmp_path):
     assert subject_of(tmp_path / "broken.py") is Subject.BOOK
 
 
-def test_the_books_own_chapters_are_about_a_model_but_for_three():
+def test_the_books_own_chapters_are_about_a_model_but_for_four():
     others = {path.stem: subject_of(path) for path in NOTEBOOKS}
     about = {name: subject for name, subject in others.items() if subject is not Subject.MODEL}
     assert about == {
         "11_ask_the_store": Subject.BOOK,
         "13_models_compared": Subject.MODELS,
         "14_speed": Subject.BOOK,
+        "15_training": Subject.BOOK,
     }
 
 

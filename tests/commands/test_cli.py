@@ -378,7 +378,7 @@ def test_chapters_are_those_that_are_asked_for():
     assert [path.stem for path in every if path not in usual] == ["14_speed"]
     assert chosen(every, "all") == list(every)
     assert [path.stem[:2] for path in chosen(every, "02,14")] == ["02", "14"]
-    assert "13, 14 or all, got 77; name" in refused("build", "--chapters", "1,77")
+    assert "14, 15 or all, got 77; name" in refused("build", "--chapters", "1,77")
     told = invoke("run", "--chapters", "1,x").output
     assert "expected numbers such as 01,02, or all, got 1,x" in told
     assert "which ask a model, or all, got 12" in refused("run", "--chapters", "12,1")

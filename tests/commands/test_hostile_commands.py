@@ -169,6 +169,7 @@ NAMED = {"model", "text"}
 """Options that name a file, a folder, or something elsewhere."""
 
 OTHERS = {
+    "export-headlines": ("--model", "reference"),
     "lags": ("--method", "zero", "--layers", "all"),
     "sql": ("SELECT 1",),
     "store": ("show",),
@@ -201,7 +202,8 @@ def asked(name: str, wrong: str, path: str) -> list[str]:
     needed = [p for p in cli.commands[name].params if isinstance(p, click.Argument)]
     if any(p.required and p.name != wrong and name not in OTHERS for p in needed):
         words.append("out")
-    return words + ["out"] * (name == "lags" and wrong != "folder")
+    arguments = {"lags": "folder", "measure-training": "runs"}
+    return words + ["out"] * (arguments.get(name, wrong) != wrong)
 
 
 @pytest.mark.parametrize(("name", "wrong"), paths())

@@ -11,10 +11,11 @@ import torch
 
 from analysis.models.files import checkpoint
 from analysis.models.load import load_model
+from analysis.training.kept import kept_models
 from tests.store.test_store_processes import heard, process, tell
 
 from .test_training import corpus_folder
-from .train_worker import EVERY, N_STEPS
+from .train_worker import EVERY, KEEP_AT, N_STEPS
 
 __all__ = ["corpus_folder"]
 N_RUNS, N_CHANGES = 4, 14
@@ -41,6 +42,9 @@ def logged(out: Path) -> list[dict[str, float]]:
 def seen(out: Path) -> int:
     """The step of the last checkpoint; what a killed run left is whole, or not there."""
     assert all(row["step"] % EVERY == 0 for row in logged(out))
+    assert set(kept_models(out)) <= set(KEEP_AT)
+    for folder in kept_models(out).values():
+        load_model(str(folder))
     if (out / "model").exists():
         load_model(str(out / "model"))
         assert (out / "model" / "README.md").read_text() == "a card"
@@ -76,5 +80,10 @@ def test_a_killed_training_goes_on_and_ends_where_an_undisturbed_one_does(
         for name, tensor in ended.items():
             torch.testing.assert_close(tensor, weights[name])
         assert files(out) == files(whole)
+        for at in KEEP_AT:
+            ours, theirs = (
+                (one / "kept" / str(at) / "model.safetensors").read_bytes() for one in (out, whole)
+            )
+            assert ours == theirs
         assert [row["step"] for row in logged(out)] == list(range(EVERY, N_STEPS + 1, EVERY))
     assert kills >= 35

@@ -21,13 +21,15 @@ import torch
 from tokenizers import Tokenizer
 
 from analysis.models.files.card import REFERENCE
-from analysis.training import mixture, trainer
+from analysis.training import kept, mixture, trainer
 from analysis.training.corpus import Corpus
 from tests.commands.forks import forks
 from tests.commands.touches import die_at_change
 
 N_STEPS, EVERY = 12, 2
 """Steps of a run, and steps between its checkpoints."""
+KEEP_AT = (0, 5)
+"""Steps whose weights are kept."""
 SIZES = {
     "hidden_size": 32,
     "intermediate_size": 64,
@@ -52,9 +54,10 @@ def work(corpus: str, out: str, change: str, seconds: str) -> None:
 
 
 def small() -> None:
-    """A small model, few rows, the shipped tokenizer, and nothing measured."""
+    """A small model, few rows, the shipped tokenizer, two kept steps, and nothing measured."""
     shipped = Tokenizer.from_file(str(REFERENCE / "tokenizer.json"))
     trainer.CHECKPOINT_EVERY = EVERY
+    trainer.KEEP_AT = kept.KEEP_AT = KEEP_AT
     trainer.LlamaSimpleMLPConfig = partial(trainer.LlamaSimpleMLPConfig, **SIZES)
     trainer.train_tokenizer = lambda *_: shipped
     trainer.abilities = lambda *_, **__: {}
