@@ -289,15 +289,9 @@ def evaluate_reference(model: str, only: tuple[str, ...], corpus: Path | None, d
         )
 
 
-cli.add_command(build)
-cli.add_command(bench)
-cli.add_command(decompose)
-cli.add_command(grid)
-cli.add_command(ask_file)
-cli.add_command(lags)
-cli.add_command(import_files)
-cli.add_command(export)
-cli.add_command(merge)
-cli.add_command(sample_prose)
-cli.add_command(measure_training)
-cli.add_command(export_headlines)
+OTHERS = (
+    *(build, bench, decompose, grid, ask_file, lags),
+    *(import_files, export, merge, sample_prose, measure_training, export_headlines),
+)
+for other in OTHERS:
+    cli.add_command(other)
