@@ -35,16 +35,19 @@ HEADLINES = {
     "previous_needed": "The induction head needs the previous-token head",
     "key_path": "The previous-token head serves the induction head through its keys",
     "copiers_needed": "Copying needs the induction heads",
+    "circuit_enough": "At most a third of the heads is enough to copy",
+    "circuit_needed": "Copying needs these heads",
     "sink_attends": "The strongest sink puts its attention on BOS",
     "sink_is_token": "The sink is the token, not the position",
     "sink_value_unused": "Without the value of BOS, the sinks leave predictions as they are",
     "sink_attention_needed": "With BOS hidden from the sinks, predictions change",
     "no_op_sink": "The sink is a no-op",
-    "value_redundant_attention": "What the values one back bring to the layer's attention comes "
-    "through the previous-token head",
-    "value_redundant_predictions": "So does what they bring to predictions",
+    "value_redundant_predictions": "Without the previous-token head, the values one back matter "
+    "less than half as much to predictions",
     "component_redundant_predictions": "The same of the strongest pair of components",
     "component_specific": "Ablating that pair is specific to offset 1",
+    "text_matters_more_than_kind": "Which heads matter depends more on the text than on how they "
+    "are ablated",
     "top_heads_against_random": "The heads that matter most change predictions more than random "
     "ones",
     "retrieval_against_random": "Answers need the heads that fetch them more than random ones",

@@ -139,7 +139,8 @@ def _silent(layers: Mapping[int, Factors]) -> str:
         for head, size in enumerate(_norm(each.root[Site.V] @ each.root_write.transpose(1, 2)))
         if size == 0
     ]
-    return f"; {every_name(heads)} write nothing" if heads else ""
+    verb = "writes" if len(heads) == 1 else "write"
+    return f"; {every_name(heads)} {verb} nothing" if heads else ""
 
 
 def factors(model: Model, layer: int) -> Factors:

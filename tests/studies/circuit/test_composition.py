@@ -103,7 +103,7 @@ def test_heads_without_weights_are_absent_and_change_no_other_pair(saved, tmp_pa
         assert (kind["n"] == kind.height).all()
     reasons = dict(found["absences"].select("score", "reason").iter_rows())
     assert reasons == {
-        kind: f"{n} of 16 pairs hold a head whose weights are 0: 0 / 0"
+        kind: f"{n} of 16 pairs hold a head whose weights are 0: 0 / 0; L0H1 writes nothing"
         for kind, n in (("q_composition", 7), ("k_composition", 7), ("v_composition", 4))
     }
     assert "7 of 16" in left_out(found)
