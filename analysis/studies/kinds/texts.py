@@ -137,8 +137,8 @@ class TextsBeside:
         (first, second), listed = self.texts, ", ".join(f"`{kind}`" for kind in others)
         return Statement(
             claim="text_matters_more_than_kind",
-            statement="The ranking of the heads depends on the text more than on what stands in for "
-            f"a head: `zero` on {first} agrees less with `zero` on {second} than with each of "
+            statement="The ranking of the heads depends on the text more than on what stands in "
+            f"for a head: `zero` on {first} agrees less with `zero` on {second} than with each of "
             f"{listed} on {first}",
             statistic="Spearman correlation of KL(base || ablated) over single heads, corrected "
             f"for noise: of `zero` with `{least}` minus that of both texts, over different rows",
