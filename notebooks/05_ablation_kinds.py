@@ -212,7 +212,8 @@ def texts_text(asked):
     two texts share none; so what a text changes is held against what a kind changes *over different
     rows*, one half of them against the other. Noise lowers each of these correlations: by how much,
     a ranking beside itself on other rows says. Where rows are exchanged between the texts, nothing
-    but noise is left; that is the control.
+    but noise is left; that is the control. The kinds are those that replace a whole head: `zero
+    value at 0` and `mask key 0` take away one place only, and stand below for comparison.
     """)
 
 

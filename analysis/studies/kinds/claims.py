@@ -64,7 +64,7 @@ class KindClaims(Judgement):
     Heads are ranked on the even sequences and judged on the odd ones.
     """
 
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     chapter: ClassVar[str] = "05_ablation_kinds"
 
     text: str

@@ -125,7 +125,7 @@ class TextsBeside:
         control = central(known[least][0] + between[0] - drawn)
         p = (1 + int((~(drawn > between[0])).sum())) / (len(drawn) + 1)
         return Weighed(
-            said=self._said(least),
+            said=self._said(least, list(known)),
             estimate=found,
             control=control,
             beyond=Interval(*(end - control.estimate for end in found)),
@@ -133,13 +133,13 @@ class TextsBeside:
             note=self._note(),
         )
 
-    def _said(self, least: str) -> Statement:
-        first, second = self.texts
+    def _said(self, least: str, others: Sequence[str]) -> Statement:
+        (first, second), listed = self.texts, ", ".join(f"`{kind}`" for kind in others)
         return Statement(
             claim="text_matters_more_than_kind",
-            statement="The ranking of the heads depends on the text more than on the kind of "
-            f"ablation: `zero` on {first} agrees less with `zero` on {second} than with each other "
-            f"kind on {first}",
+            statement="The ranking of the heads depends on the text more than on what stands in "
+            f"for a head: `zero` on {first} agrees less with `zero` on {second} than with each of "
+            f"{listed} on {first}",
             statistic="Spearman correlation of KL(base || ablated) over single heads, corrected "
             f"for noise: of `zero` with `{least}` minus that of both texts, over different rows",
         )

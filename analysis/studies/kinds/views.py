@@ -92,5 +92,5 @@ def text_sentence(
     return (
         f"The rankings of `zero` on {text} and on {name} have a correlation of "
         f"{found['value']:.2f} ({found['lower']:.2f} to {found['upper']:.2f}); that the text "
-        f"matters more than the kind of ablation: **{verdict}**."
+        f"matters more than what stands in for a head: **{verdict}**."
     )
