@@ -34,7 +34,7 @@ def formation(
         scale=alt.Scale(domain=names, range=MODEL_COLORS[: len(names)]),
         legend=alt.Legend(symbolOpacity=1),
     )
-    ticks = alt.Axis(values=_SHOWN, format=",", grid=False)
+    ticks = alt.Axis(values=_SHOWN, format=",d", grid=False)
     panels: list[alt.LayerChart] = []
     for panel in in_order(rows, "panel"):
         own, among = rows.filter(panel=panel), brackets.filter(panel=panel)
@@ -46,7 +46,7 @@ def formation(
         rule = base.mark_rule().encode(y=alt.Y("lower:Q", title=panel, scale=kind), y2="upper:Q")
         line = base.mark_line(point=alt.OverlayMarkDef(size=22)).encode(
             y=alt.Y("value:Q", title=panel, scale=kind),
-            tooltip=["seed:N", alt.Tooltip("step:Q", format=","), "head:N", *MEASURED],
+            tooltip=["seed:N", alt.Tooltip("step:Q", format=",d"), "head:N", *MEASURED],
         )
         drawn = [] if among.is_empty() else [_brackets(among, color)]
         panels.append(alt.LayerChart(layer=[bar, *drawn, rule, line], width=260, height=180))

@@ -38,6 +38,8 @@ STATISTICS = {
     "copier_need": "what the block shown again costs more without that head (zero), nats per token",
 }
 """What is measured of every kept model."""
+COUNTS = ("bos_heads",)
+"""Those of `STATISTICS` that count heads."""
 SCHEMA = {
     "seed": pl.Int64,
     "step": pl.Int64,

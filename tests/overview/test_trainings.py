@@ -64,6 +64,8 @@ def test_the_sentence_says_one_order_or_each_seeds_and_what_holds_in_all():
     assert told.startswith("The order differs between training seeds: in seed 0 ")
     assert "a previous-token head comes before an induction head" in told
     assert "the sink comes before" not in told
+    never = formation.order_said(formation.appearances(measured(NEVER)))
+    assert never.startswith("Up to the last kept step, neither a previous-token head nor ")
     late = formation.order_said(formation.appearances(measured(FIRST, NEVER)))
     assert "in seed 1 nothing has appeared" in late
     assert "In every seed" not in late

@@ -109,6 +109,9 @@ def order_said(found: pl.DataFrame) -> str:
     """
     seeds = found["seed"].unique(maintain_order=True).to_list()
     orders = {seed: order(found, seed) for seed in seeds}
+    if not any(orders.values()):
+        names = " nor ".join(each.name for each in PHENOMENA.values())
+        return f"Up to the last kept step, neither {names} has appeared in any of the seeds."
     if len({str(names) for names in orders.values()}) == 1:
         return f"In each of {len(seeds)} training seeds, {_told(orders[seeds[0]], found)}."
     told = "; ".join(

@@ -7,7 +7,7 @@ import polars as pl
 
 from analysis.models.files.card import REFERENCE
 from analysis.settings import json_object
-from analysis.training.formation import STATISTICS
+from analysis.training.formation import COUNTS, STATISTICS
 
 CURVES = "15_training#formation_curves"
 """The figure that shows when."""
@@ -55,6 +55,8 @@ def number_said(row: Mapping[str, Any]) -> str:
     """A measured number with its interval, and the head that has it."""
     head = f"{row['head']} " if row["head"] else ""
     value, lower, upper = (round(row[name], 2) + 0.0 for name in ("value", "lower", "upper"))
+    if row.get("statistic") in COUNTS:
+        return f"{value:.0f} ({lower:.0f} to {upper:.0f})"
     return f"{head}{value:.2f} ({lower:.2f} to {upper:.2f})"
 
 
