@@ -641,7 +641,8 @@ def enough_text(kept_sets):
 
     A circuit is a claim about *all* heads: that these do it, and the others need not. So every
     other head is replaced, by what it writes on another block (`resample`) or on average at that
-    position (`mean`); embeddings and MLPs stay. What is kept is told as a share of what all heads
+    position (`mean`), the second copy being shuffled there, so that nothing tells where the first
+    one is; embeddings and MLPs stay. What is kept is told as a share of what all heads
     gain on the second copy: 0 with all of them replaced, 1 with none. Heads are cut one by one,
     those first whose loss costs least beside what is cut already, on one half of the blocks; the
     circuit is the smallest set of at most a third of the heads that keeps 95 % there, and all

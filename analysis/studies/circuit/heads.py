@@ -97,6 +97,7 @@ _NAMES = {
     "repeated": "random block twice, for the circuit",
     "shuffled": "random block, then shuffled, for the circuit",
     "reference": "random block twice, for the means of the circuit",
+    "shuffled reference": "random block, then shuffled, for the means of the circuit",
 }
 
 
@@ -127,16 +128,17 @@ class BlockExperiment(Drawing):
 
         Args:
             what: `repeated`; `shuffled`, the same blocks with the second copy in random order; or
-                `reference`, other blocks shown twice.
+                `reference` and `shuffled reference`, other blocks, likewise.
         """
-        blocks = Random(f"circuit {'reference' if what == 'reference' else 'blocks'}/{self.seed}")
+        other = what.endswith("reference")
+        blocks = Random(f"circuit {'reference' if other else 'blocks'}/{self.seed}")
         order = Random(f"circuit order/{self.seed}")
         pool, bos, length = self.pool, self.vocabulary.bos, self.block_len
         ids = [
             repeated_tokens(blocks, pool.ids, bos, length, shuffled=False)
             for _ in range(self.n_sequences)
         ]
-        if what == "shuffled":
+        if what.startswith("shuffled"):
             ids = [[*row[:-length], *order.sample(row[-length:], k=length)] for row in ids]
         return pool.tokens(ids, _NAMES[what], self.seed, bos=bool(bos), block_len=length)
 

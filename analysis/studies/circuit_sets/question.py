@@ -73,7 +73,9 @@ class CircuitSets(BlockExperiment):
     sequences. Beside it: what attention, gradients and learned gates choose, random orders,
     circuits drawn with as many heads in each layer, the circuit replaced with all else in place,
     wholly and in part, the circuit without each of its heads, and the set of that size which odd
-    sequences find. What stands in for a head's z comes from the same half.
+    sequences find. What stands in for a head's z is read on blocks of the same half whose second
+    copy is in random order, or on average over such blocks: where every block was shown twice, all
+    of them would agree on where the first copy is, and what says so would be kept.
     """
 
     version: ClassVar[int] = 2
@@ -87,12 +89,13 @@ class CircuitSets(BlockExperiment):
 
     @cached_property
     def reference(self) -> Tokens:
-        """Other blocks shown twice, over which the means are taken at every position."""
-        return self.rows("reference")
+        """Other blocks, the second copy in random order: means are taken over them by position."""
+        return self.rows("shuffled reference")
 
     def data(self) -> Sequence[Tokens]:
-        """The block twice, and the reference set."""
-        return [self.repeated, self.reference]
+        """The block twice, and what stand-ins are read on."""
+        mean = Method(self.method) is Method.MEAN
+        return [self.repeated, self.reference if mean else self.shuffled]
 
     @property
     def n_passes(self) -> int:
@@ -146,7 +149,7 @@ class CircuitSets(BlockExperiment):
         return even, odd
 
     def _rows(self, model: Model, parity: int, taken: Means | None) -> Iterator[Rows]:
-        ids = self.repeated.ids[parity::2]
+        ids, shuffled = (tokens.ids[parity::2] for tokens in (self.repeated, self.shuffled))
         n_sequences, n_pos = ids.shape
         donors = None if taken else derangement(n_sequences, self.seed)
         source = Source(means=taken, donor_of=donors)
@@ -159,7 +162,7 @@ class CircuitSets(BlockExperiment):
                 tokens=tokens,
                 entering=trace(model, tokens, [0]).resid_pre[0],
                 calls=layer_calls(model, tokens[:1]),
-                stand_ins=source.stand_ins(model, ids, rows),
+                stand_ins=source.stand_ins(model, shuffled, rows),
                 method=Method(self.method),
                 predicted=len(self.vocabulary.bos) + self.block_len,
             )
