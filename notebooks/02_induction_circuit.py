@@ -26,7 +26,7 @@ with app.setup:
     from analysis.studies.circuit_components.study import CircuitComponentStudy
     from analysis.studies.circuit_sets import views as set_views
     from analysis.studies.circuit_sets.conditions import Goal
-    from analysis.studies.circuit_sets.question import NEEDED, STARTS
+    from analysis.studies.circuit_sets.question import NEEDED
     from analysis.studies.circuit_sets.study import CircuitSetStudy
     from analysis.tables import beside, judged_claims, left_out, named, strongest
     from analysis.text.pool import LEAST
@@ -695,8 +695,8 @@ def gates_text(kept_sets):
     mo.md(f"""
     A second opinion does without cutting one by one: every head gets a gate between what it reads
     and what stands in, all are learned together by gradient descent, and one that stays open costs
-    {NEEDED:g} of the gain {{cite}}`louizos2018l0`. From {STARTS} starts, each on other sequences,
-    gates choose {set_views.gates_said(kept_sets, Goal.ENOUGH)} every time. Learned the other
+    {NEEDED:g} of the gain {{cite}}`louizos2018l0`. From {set_views.n_starts(kept_sets)}, each
+    on other sequences, gates choose {set_views.gates_said(kept_sets, Goal.ENOUGH)} every time. Learned the other
     way round, gates choose heads whose replacement *alone* destroys copying, of which one among
     those that work one after the other may do: {set_views.gates_said(kept_sets, Goal.NEEDED)} every
     time.

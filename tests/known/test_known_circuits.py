@@ -87,13 +87,14 @@ BY_FIREBRAND = {
     "top_heads_against_random": "supported",
     "top_heads_against_layer_matched": "not testable",  # nine such sets
     "idle_heads": "supported",
+    # Nine circuits of other heads have as many in each layer, too few for a p.
+    "circuit_enough": "not testable",
+    "circuit_needed": "not testable",
+    "circuit_minimal": "not testable",
 }
 """Of the compiled model."""
 
 OPEN = {
-    "circuit_enough": "rows agree on places, so that another row's stand in for what they carry",
-    "circuit_needed": "the same, and few circuits have as many heads in the same layers",
-    "circuit_minimal": "the same",
     "sink_rests_silently": "what is written depends on the tokens that are read",
     "kinds_rank_alike": "23 of 28 heads are equal, and the others too few for an interval",
 }
@@ -209,6 +210,8 @@ def test_the_compiled_circuit_is_told_head_by_head(compiled):
     assert told["key_path"].startswith("L1H1 serves L5H0 directly through its keys")
     assert told["key_path_through"].startswith("L1H1 serves L5H0 by any path through its keys")
     assert told["copiers_needed"].startswith("Copying needs L6H0, L5H0:")
+    built = "L1H0, L1H1, L5H0, L6H0"
+    assert f"(resample: {built}; mean: {built})" in told["circuit_enough"]
     used = "(L0H1-3, L1H2-3, L2H0-3, L3H0-3, L4H0-3, L5H1-3, L6H1-3)"  # all but those that act
     assert told["idle_heads"].endswith(used)
     gaps = compiled.store.sql("SELECT DISTINCT reason FROM absences WHERE data = 'weights'")

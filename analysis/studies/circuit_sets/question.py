@@ -52,7 +52,8 @@ SEARCHED = 8
 """Sequences of a half, at most, that heads are cut by."""
 
 STARTS = 3
-"""How often gates are learned, each time from other sequences."""
+"""How often gates are learned, each time from other sequences, where a half has so many times
+`LEARNED_FROM`; at least once."""
 
 LEARNED_FROM = 4
 """From so many sequences, at most."""
@@ -104,8 +105,13 @@ class CircuitSets(BlockExperiment):
         A step of a gate is a pass forwards and one backwards, which costs two, on few sequences.
         """
         n_heads = len(heads_of(self.card))
-        steps = 3 * STARTS * len(Goal) * gates.STEPS * LEARNED_FROM // self.n_sequences
+        steps = 3 * self.n_starts * len(Goal) * gates.STEPS * LEARNED_FROM // self.n_sequences
         return (n_tried(n_heads) + 2 * self.n_draws + 5 * len(sizes(n_heads))) // 2 + steps
+
+    @property
+    def n_starts(self) -> int:
+        """How often gates are learned."""
+        return max(1, min(STARTS, self.n_sequences // 2 // LEARNED_FROM))
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Cut, and measure.
@@ -173,8 +179,8 @@ class CircuitSets(BlockExperiment):
         """What gates choose, each time from other sequences of a batch."""
         rng = np.random.default_rng(self.seed)
         found: dict[Goal, list[HeadSet]] = {goal: [] for goal in Goal}
-        n, total = len(rows.tokens), STARTS * len(Goal)
-        for start in range(STARTS):
+        n, total = len(rows.tokens), self.n_starts * len(Goal)
+        for start in range(self.n_starts):
             some = rows.some(sorted(rng.permutation(n)[:LEARNED_FROM].tolist()))
             for goal, chosen in found.items():
                 chosen.append(learned(some, every, goal, NEEDED, self.seed + start))

@@ -202,6 +202,12 @@ def gate_rows(sets: Mapping[str, Evidence], seed: int) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
+def n_starts(sets: Mapping[str, Evidence]) -> str:
+    """How often gates were learned, such as `3 starts`."""
+    n = max(len(rises(answer).kept[Goal.ENOUGH.value]) for answer in sets.values())
+    return f"{n} start{'s' if n > 1 else ''}"
+
+
 def gates_said(sets: Mapping[str, Evidence], goal: Goal) -> str:
     """How many heads gates choose, and of the circuit from every start, by method, in words."""
     said: list[str] = []

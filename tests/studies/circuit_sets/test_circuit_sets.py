@@ -22,7 +22,7 @@ from analysis.studies.circuit_sets.conditions import ALL, CIRCUIT, MATCHED, Goal
 from analysis.studies.circuit_sets.gates import grid, moved_loss
 from analysis.studies.circuit_sets.measures import SetRises, rises
 from analysis.studies.circuit_sets.passes import eliminated, n_cut, n_tried
-from analysis.studies.circuit_sets.question import SCOPES, STARTS, CircuitSets, by_part
+from analysis.studies.circuit_sets.question import SCOPES, CircuitSets, by_part
 from store.schema import conformed
 from tests.studies.circuit.circuit_model import COPIER, DECOY, PREVIOUS, circuit_model
 
@@ -251,7 +251,7 @@ def test_views_say_what_was_measured(answers):
     rest = views.rest_rows(answers, 0)
     assert (rest["value"].abs() < 0.05).all()
     gated = views.gate_rows(answers, 0)
-    assert gated.height == 2 * 2 * STARTS
+    assert gated.height == 2 * 2 * 1, "twelve sequences are enough for one start"
     assert set(gated.filter(pl.col("chosen for") == "enough alone")["of the circuit"]) == {"2 of 2"}
     said = views.gates_said(answers, Goal.ENOUGH)
     assert said.count("2 of the circuit's 2") == 2
