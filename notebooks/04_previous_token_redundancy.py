@@ -37,12 +37,12 @@ def finding():
 def found(asked, head, in_predictions, of_sums, redundant, share):
     mo.md(f"""
     **{head}** is the strongest previous-token head of **{asked.card.name}**. With it switched off
-    at a position, removing the values one token back changes the prediction there
-    {exp(in_predictions["value"]):,.1f} times less than it does alone, in the median position. The
-    logarithm of that ratio is {redundant.estimate}, of the way to take values away that shows
-    least; {HALF:.2f} would be half as much. At other offsets, and with other heads of the layer
-    switched off, it is {redundant.control} at most. Less than half, and less than there:
-    **{redundant.verdict}**.
+    at a position, removing the values one token back changes the prediction there by
+    {exp(-in_predictions["value"]):.2%} of what it does alone, in the median sequence. As a
+    logarithm, log KL(base || B) - log KL(A || AB), that is {redundant.estimate}, of the way to take
+    values away that shows least; half as much would be {HALF:.2f}. At other offsets, and with other
+    heads of the layer switched off, it is {redundant.control} at most. Less than half, and less
+    than there: **{redundant.verdict}**.
 
     Each of {in_predictions["n"]} sequences counts as one, so that the effective n is
     {in_predictions["n"]}; {of_sums["undefined"]:.1%} are left out, where nothing is above rounding.
@@ -192,7 +192,8 @@ def ratio_in_predictions(by_head, shown_head):
         ratios,
         ("offset o", "log-ratio of KL"),
         None,
-        f"Without {shown_head.value}, values at offset 1 do {exp(first['value']):,.1f} times less",
+        f"Without {shown_head.value}, values at offset 1 do {exp(-first['value']):.2%} of what "
+        "they do alone",
         "Median over sequences of log KL(base || B(all)) - log KL(A || A+B(all)) by offset, for "
         "every head as A, with 95 % intervals of order statistics. "
         f"n = {first['n']} at 1, each counts as one: the effective n is n.",
@@ -434,7 +435,8 @@ def components_chart(of_pair):
         contrast,
         ("offset o", "log-ratio of KL"),
         None,
-        f"With the pair ablated, values at offset 1 do {exp(pair_first['value']):,.1f} times less",
+        f"With the pair ablated, values at offset 1 do {exp(-pair_first['value']):.2%} of what "
+        "they do alone",
         "Median over sequences of log KL(base || B(all)) - log KL(A || A+B(all)), with 95 % "
         f"intervals, with the pair ablated, cut from the head alone, and the head zeroed. n = "
         f"{pair_first['n']} at 1, each counts as one: the effective n is n.",

@@ -217,8 +217,8 @@ def pair_in_predictions(ablation, evidence):
         in_logits,
         ("offset o", "log-ratio of KL"),
         None,
-        f"In the predictions, values at offset 1 do {exp(first['value']):,.1f} times less "
-        f"({ablation.value})",
+        f"In the predictions, values at offset 1 do {exp(-first['value']):.2%} of what they do "
+        f"alone ({ablation.value})",
         "Median over sequences of log KL(base || B(all)) - log KL(A || A+B(all)) at t, with 95 % "
         f"intervals. n = {first['n']} at 1, each counts as one: the effective n is n.",
     )

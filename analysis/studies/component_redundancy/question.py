@@ -44,7 +44,12 @@ class ComponentRedundancy(ComponentsAtPosition, ValueRedundancy):
     """
 
     version: ClassVar[int] = 5
-    by_sequence: ClassVar[tuple[str, ...]] = ("redundancy", EFFECT, EFFECT_ERROR, HARM)
+    by_sequence: ClassVar[tuple[str, ...]] = (
+        *ValueRedundancy.by_sequence,
+        EFFECT,
+        EFFECT_ERROR,
+        HARM,
+    )
 
     within: str | None
     """The head that the components are cut from, as `L1H4`; None for all."""

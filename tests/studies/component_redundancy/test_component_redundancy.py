@@ -35,6 +35,7 @@ from analysis.studies.component_redundancy.question import (
     ComponentRedundancy,
 )
 from analysis.studies.component_redundancy.study import ComponentRedundancyStudy
+from analysis.studies.redundancy.claims import log_ratios
 from tests.components.ablated_components import saved_beside
 from tests.components.decomposed_models import N
 from tests.interventions.intervened import done, seen
@@ -160,6 +161,8 @@ def test_every_number_is_that_of_plain_passes(question, mode, within, scope, lag
     ratios = divergence(p["base"], p["B"]) / divergence(p["A"], p["A+B"])
     where = {"lag": lag, "condition": f"A+B({scope})", "metric": "log_ratio"}
     assert number(rows, **where) == pytest.approx(np.median(ratios.log()), abs=0.02)
+    judged = log_ratios(Answer(comparisons=rows))
+    assert list(judged) == [1, 2, 3], "what claims are about is kept of every sequence"
     index = {"lag": lag, "condition": f"A+B({scope})", "metric": "redundancy_pooled"}
     left, whole = (
         (passes[i][0] - passes[j][0])[:, LAYER].square().sum(-1).sum()
