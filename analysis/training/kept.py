@@ -14,8 +14,12 @@ from .tokenizer import BOS
 
 KEPT = "kept"
 """Folder of a run: one folder a kept step, named for it."""
-KEEP_AT = (0, 32, 64, *(round(2 ** (half / 2)) for half in range(14, 29)))
-"""Steps done when weights are kept: a half octave apart from 128 to 16,384."""
+_SPACED = (0, 32, 64, *(round(2 ** (half / 2)) for half in range(14, 29)))
+_FORMING = range(1_550, 2_150, 50)
+"""Where heads form in the recipe: the end of its first phase, and what follows."""
+KEEP_AT = tuple(sorted({*_SPACED, *_FORMING}))
+"""Steps done when weights are kept: a half octave apart from 128 to 16,384, closer where heads
+form."""
 FILES = (
     *("config.json", "generation_config.json", "model.safetensors", "tokenizer.json"),
     "tokenizer_config.json",
