@@ -696,10 +696,10 @@ def gates_text(kept_sets):
     A second opinion does without cutting one by one: every head gets a gate between what it reads
     and what stands in, all are learned together by gradient descent, and one that stays open costs
     {NEEDED:g} of the gain {{cite}}`louizos2018l0`. From {set_views.n_starts(kept_sets)}, each
-    on other sequences, gates choose {set_views.gates_said(kept_sets, Goal.ENOUGH)} every time. Learned the other
-    way round, gates choose heads whose replacement *alone* destroys copying, of which one among
-    those that work one after the other may do: {set_views.gates_said(kept_sets, Goal.NEEDED)} every
-    time.
+    on other sequences, gates choose {set_views.gates_said(kept_sets, Goal.ENOUGH)} every
+    time. Learned the other way round, gates choose heads whose replacement *alone* destroys
+    copying, of which one among those that work one after the other may do:
+    {set_views.gates_said(kept_sets, Goal.NEEDED)} every time.
     """)
 
 
