@@ -41,7 +41,7 @@ class CircuitSetClaims(Judgement):
     It is found on the even sequences and judged on the odd ones, for each way to replace heads.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     chapter: ClassVar[str] = "02_induction_circuit"
 
     sets: Mapping[str, Evidence]
