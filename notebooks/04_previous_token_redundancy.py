@@ -223,7 +223,7 @@ def share_in_attention(by_head, head, shown_head):
         in_layer,
         ("offset o", "share of the channel"),
         (-1, 1),
-        f"{shown_head.value} brings {at_one['value'].item():.0%} of what layer {head.layer} reads "
+        f"{shown_head.value} brings {at_one['value'].item():.2%} of what layer {head.layer} reads "
         "one token back",
         f"R of B(all) at the attention output of layer {head.layer} by offset, for every head as "
         "A: median over sequences with 95 % intervals of order statistics. "
@@ -300,7 +300,7 @@ def layers_chart(by_head, metric, shown_head):
 @app.cell
 def layers_table(by_head, shown_head):
     views.prediction_rows(by_head[shown_head.value], 1).with_columns(
-        pl.col("median", "mean", "lower", "upper").round(6), pl.col("effective_n").round(1)
+        pl.col("median", "mean", "lower", "upper").round_sig_figs(3), pl.col("effective_n").round(1)
     )
 
 
@@ -310,14 +310,15 @@ def methods_text(head):
     ## Other ways to take a value away
 
     {head} at offset 1, with the values zeroed, replaced by their mean, or hidden so that the
-    pattern is renormalised; each number with its effective n, and on how many sequences it is not
-    defined. R from sums over sequences stands beside: it is what few of them make it.
+    pattern is renormalised: its share in the attention output and the log-ratio in the predictions,
+    medians over sequences, each with its effective n and the share of sequences on which it is not
+    defined. R of the predictions from sums over sequences stands beside: few of them make it.
     """)
 
 
 @app.cell
 def methods_table(head, methods):
-    views.method_rows(methods, head.layer).with_columns(pl.selectors.float().round(3))
+    views.method_rows(methods, head.layer).with_columns(pl.selectors.float().round(4))
 
 
 @app.cell(hide_code=True)

@@ -47,17 +47,18 @@ def summary(asked, claims, errors, evidence):
     mo.md(f"""
     **{evidence.pair}** adds most to how much the previous-token head **{evidence.head}** of
     **{asked.card.name}** looks one token back. With this pair ablated at t and t-1, removing the
-    values at t-1 does less: the log-ratio of what it does to the predictions alone and then is
-    {predictions.estimate}, {predictions.control} at most at other offsets and with pairs outside
-    the mechanism. Less than half, and less than there: **{predictions.verdict}**. In the attention
-    output R is {attention.estimate}, {attention.control} at most there: **{attention.verdict}**.
-    Specific to offset 1, and not flat: **{said(claims, "component_specific").verdict}**; more
-    specific within the head: **{said(claims, "component_within_specific").verdict}**; the head
-    itself more specific still: **{said(claims, "component_head_specific").verdict}**. Drawing masks
-    apart for both arms makes the standard error of the effect {errors:.1f} times as large. Under an
-    adversary the ablation does {adversary.estimate} nats of harm, {adversary.control} without:
-    more, **{adversary.verdict}**. All are medians: each sequence counts as one, and the effective n
-    of a claim is its n.
+    values at t-1 does less: log KL(base || B) - log KL(A || AB) of the predictions is
+    {predictions.estimate}, and {predictions.control} at most at other offsets and with pairs
+    outside the mechanism; half as much would be {HALF:.2f}. Less than half, and less than there:
+    **{predictions.verdict}**. In the attention output R is {attention.estimate},
+    {attention.control} at most there: **{attention.verdict}**. Specific to offset 1, and not flat:
+    **{said(claims, "component_specific").verdict}**; more specific within the head:
+    **{said(claims, "component_within_specific").verdict}**; the head itself more specific still:
+    **{said(claims, "component_head_specific").verdict}**. Drawing masks apart for both arms makes
+    the standard error of the effect {errors:.1f} times as large. Under an adversary the ablation
+    does {adversary.estimate} nats of harm, {adversary.control} without: more,
+    **{adversary.verdict}**. Claims are about medians: each sequence counts as one, and the
+    effective n is n.
     """)
 
 
@@ -160,7 +161,7 @@ def beside_text():
 @app.cell
 def beside_table(choice, evidence, pairs):
     reference = pairs.filter(text=choice.reference.text)
-    views.beside_rows(evidence, reference).with_columns(pl.selectors.float().round(3))
+    views.beside_rows(evidence, reference).with_columns(pl.selectors.float().round(3) + 0.0)
 
 
 @app.cell(hide_code=True)
@@ -233,17 +234,16 @@ def choose_scope():
 
 @app.cell
 def pair_sweep(ablation, evidence, scope):
-    every = views.swept(evidence)
-    rows = views.sweep_rows(every[ablation.value], scope.value)
+    rows = views.sweep_rows(views.swept(evidence)[ablation.value], scope.value)
     alone = rows.filter(role="values zeroed").sort("value").row(-1, named=True)
     curves(
         rows,
         ("offset o", "KL, nats"),
-        (0, views.highest(every, scope.value)),
+        None,
         f"Alone, values at offset {alone['at']} matter most: {alone['value']:.2g} nats",
         "What zeroing values at t - o changes in the predictions at t, alone and with the "
         f"components ablated ({ablation.value}); medians with 95 % intervals over {alone['n']} "
-        "sequences, each of which counts as one. The axis is the same for every way to ablate.",
+        "sequences, each of which counts as one: the effective n is n.",
     )
 
 
@@ -276,7 +276,7 @@ def pair_layers(ablation, evidence, metric, offset):
 def layers_table(ablation, evidence, offset):
     compared_at = views.swept(evidence)[ablation.value]
     redundancy_views.prediction_rows(compared_at, offset.value).with_columns(
-        pl.col("median", "mean", "lower", "upper").round(6) + 0.0,  # of -0 it makes 0
+        pl.col("median", "mean", "lower", "upper").round_sig_figs(3) + 0.0,  # of -0 it makes 0
         pl.col("effective_n").round(1),
     )
 

@@ -108,7 +108,7 @@ class ComponentRedundancyClaims(Judgement):
             said = Statement(
                 claim="component_redundant_attention",
                 statement=f"{with_pair} the attention output of layer {layer} by less than half of "
-                f"what it does alone, a smaller share {beside}",
+                f"what it does alone, and by a smaller part of it {beside}",
                 statistic="R = 1 - |A - AB|^2 / |base - B|^2 of B(all) at offset 1: the median "
                 "over sequences",
             )
@@ -121,7 +121,7 @@ class ComponentRedundancyClaims(Judgement):
             said = Statement(
                 claim="component_redundant_predictions",
                 statement=f"{with_pair} the predictions by less than half of what it does alone, "
-                f"and the ratio is farther from 1 {beside}",
+                f"and by a smaller part of it {beside}",
                 statistic=f"{LOG_RATIO}, B at offset 1: the median over sequences",
             )
             most = most_of(controls, HALF, Centre.MEDIAN)

@@ -21,8 +21,8 @@ MODES = {
     "adversarial": "masks chosen to do harm, in each arm",
 }
 """What every mode does, in words."""
-OUTSIDE = "other pairs of matched norm, outside the mechanism"
-INSIDE = "pairs of matched norm, of all components"
+OUTSIDE = "other pairs, outside the mechanism"
+INSIDE = "nearest pairs of all components"
 
 _FIGURES = ("value", "lower", "upper", "n")
 _CURVE = ("at", "series", "role", *_FIGURES)
@@ -86,12 +86,6 @@ def sweep_rows(comparisons: pl.DataFrame, scope: str) -> pl.DataFrame:
         Rows of two curves, median KL in nats.
     """
     return removals(comparisons, scope, "values zeroed", "values zeroed, components ablated")
-
-
-def highest(answers: Mapping[str, pl.DataFrame], scope: str) -> float:
-    """The end of an axis that all ablations share: the largest upper end of `sweep_rows`."""
-    uppers = [sweep_rows(rows, scope).select("value", "upper") for rows in answers.values()]
-    return float(pl.concat(uppers).select(pl.max_horizontal("value", "upper").max()).item())
 
 
 def farthest(profiles: Mapping[str, pl.DataFrame], profile: str) -> float:

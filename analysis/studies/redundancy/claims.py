@@ -92,8 +92,8 @@ class RedundancyClaims(Judgement):
         said = Statement(
             claim="value_redundant_predictions",
             statement=f"With {head} zeroed at t, removing the values at t-1 changes the "
-            "predictions by less than half of what it does alone, and the ratio is farther from 1 "
-            f"than at each other offset and with each other head zeroed, by each of {ways}",
+            "predictions by less than half of what it does alone, and by a smaller part of it than "
+            f"at each other offset and with each other head zeroed, by each of {ways}",
             statistic=f"{LOG_RATIO}, B at offset 1: the median over sequences, the least by {ways}",
         )
         values = [values for values, _ in tested.values()]

@@ -170,9 +170,9 @@ def method_rows(answers: Mapping[str, pl.DataFrame], layer: int) -> pl.DataFrame
         rows = _weighed(aggregates(comparisons))
         after = rows.filter(pl.col("condition").str.starts_with("A+B"), lag=1)
         for words, at, metric in (
-            (f"share of the channel, layer {layer}: median R", layer, "redundancy"),
-            ("predictions: median log-ratio", None, "log_ratio"),
-            ("predictions: R from sums over sequences", None, "redundancy_pooled"),
+            (f"share, layer {layer}", layer, "redundancy"),
+            ("log-ratio", None, "log_ratio"),
+            ("R from sums", None, "redundancy_pooled"),
         ):
             here = _at(after, at)
             lacking = here.filter(metric="undefined").select("condition", undefined="value")
