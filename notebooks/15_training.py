@@ -40,8 +40,9 @@ def formation_text(measured):
 
     The recipe of the reference model was trained from {measured.rows["seed"].n_unique()} seeds,
     which differ in their first weights, their tokenizer and the order of their rows. Weights were
-    kept at {measured.rows["step"].n_unique()} log-spaced steps. Something has *appeared* at the
-    first kept step from which on, at all later ones too, its whole 95 % interval lies above its
+    kept at {measured.rows["step"].n_unique()} steps: log-spaced ones, and closer ones where the
+    loss on a second copy was seen to fall. Something has *appeared* at the first kept step from
+    which on, at all later ones too, its whole 95 % interval lies above its
     bar: what the atlas asks for a label, or what the claim on copying asks for. What happened
     between two kept steps nobody saw, so that what appears at the same kept step has no order.
     The strongest head of a kind is chosen anew at every step, on every second sequence, and
