@@ -76,7 +76,8 @@ def claim_intervals(claims: pl.DataFrame, title: str, description: str) -> alt.V
         description: The caption.
 
     Returns:
-        One row a claim; of one without an estimate, its verdict in words.
+        One row a claim; of one without an estimate, its verdict in words, and of one without an
+        interval, the estimate alone.
     """
     color = alt.Color("verdict:N", title=None, scale=VERDICT_SCALE)
     shape = alt.Shape(
@@ -87,7 +88,8 @@ def claim_intervals(claims: pl.DataFrame, title: str, description: str) -> alt.V
     columns = ("estimate", "lower", "upper", "threshold", "control", "verdict")
     tooltip = ["claim:N", *(alt.Tooltip(name, format=".3f") for name in columns[:-1])]
     rows: list[alt.LayerChart] = []
-    for claim, estimate, low in claims.select("claim", "estimate", "control_lower").iter_rows():
+    ends = ("claim", "estimate", "lower", "control_lower")
+    for claim, estimate, lower, low in claims.select(ends).iter_rows():
         base = alt.Chart(claims.filter(claim=claim), width=420, height=24).encode(
             y=alt.Y("claim:N", title=None, axis=alt.Axis(labelLimit=260, minExtent=190))
         )
@@ -103,8 +105,8 @@ def claim_intervals(claims: pl.DataFrame, title: str, description: str) -> alt.V
         point = base.mark_point(size=70, filled=True, opacity=1).encode(
             x=x, color=color, shape=shape, tooltip=tooltip
         )
-        compared = [] if low is None else [control]
-        rows.append(alt.LayerChart(layer=[*compared, bar, rule, point]))
+        compared, known = ([] if low is None else [control]), ([] if lower is None else [rule])
+        rows.append(alt.LayerChart(layer=[*compared, bar, *known, point]))
     return alt.VConcatChart(vconcat=rows, title=title, description=description)
 
 

@@ -396,7 +396,7 @@ def test_a_run_asks_only_what_its_chapters_show(worded, prose_file, tmp_path):
         {line.split()[0] for line in told.splitlines() if len(line.split()) == 4}
         for told in (every, sink, two)
     ]
-    assert names[1] == {"experiment", "ModelCheck", "BosSink"}
+    assert names[1] == {"experiment", "ModelCheck", "BosSink", "SinkMass"}
     assert names[1] < names[2] < names[0]
     assert "ValueRedundancy" not in names[1]
 

@@ -124,3 +124,23 @@ def test_a_verdict_has_a_shape_of_its_own():
     spec = claim_intervals(claims()[:3], "t", "d").to_dict()
     shapes = spec["vconcat"][0]["layer"][-1]["encoding"]["shape"]["scale"]["range"]
     assert len(set(shapes)) == len(views.VERDICTS)
+
+
+def test_a_claim_without_an_interval_draws_none():
+    """Of a column without any number an axis would have no ends."""
+    one = claims()[:1]
+    drawn = {
+        known: [
+            layer["encoding"]["x"]["field"]
+            for layer in claim_intervals(rows, "t", "d").to_dict()["vconcat"][0]["layer"]
+        ]
+        for known, rows in (
+            (True, one),
+            (
+                False,
+                one.with_columns(pl.lit(None, pl.Float64).alias(n) for n in ("lower", "upper")),
+            ),
+        )
+    }
+    assert "lower" in drawn[True]
+    assert drawn[False] == [field for field in drawn[True] if field != "lower"]
