@@ -76,6 +76,8 @@ BY_FIREBRAND = {
     "copier_writes_next_token": "refuted",  # the last MLP raises it
     "sink_attends": "refuted",
     "sink_without_bos": "refuted",
+    "sink_on_second_text": "refuted",
+    "sink_depends_on_text": "refuted",  # no pattern depends on it
     "sink_is_token": "not testable",
     "sink_is_position": "not testable",
     "sink_needs_both": "not testable",

@@ -29,7 +29,7 @@ class ComponentOffsets(ComponentsAtPosition):
     `head` is the head that they are cut from besides.
     """
 
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
 
     max_offset: int
     """Attention to t - 0, t - 1, ... t - this."""

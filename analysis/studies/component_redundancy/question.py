@@ -43,7 +43,7 @@ class ComponentRedundancy(ComponentsAtPosition, ValueRedundancy):
     Numbers of attention outputs are averaged over draws; of predictions, probabilities are.
     """
 
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
     by_sequence: ClassVar[tuple[str, ...]] = (
         *ValueRedundancy.by_sequence,
         EFFECT,

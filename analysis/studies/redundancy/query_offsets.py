@@ -36,7 +36,7 @@ class QueryOffsets(AtPosition):
     Heads of the ablated head's layer and below cannot look elsewhere; those above can.
     """
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
 
     max_offset: int
     """Attention to t - 0, t - 1, ... t - this."""

@@ -78,12 +78,13 @@ class AtPosition(TextSweep):
         """Position t of every sequence: uniform over all but the first, and stratified.
 
         Each of `N_STRATA` equal parts of the text has one random position, and an equal share of
-        the sequences; the first few of these are spread over all parts, too.
+        the sequences; the first few of these are spread over all parts, too, from a random one on,
+        so that few sequences favour no part.
         """
         n_positions = min(self.n_tokens, MAX_TOKENS) - 1
         rng = np.random.default_rng([self.seed, self.n_sequences])
         at = (np.arange(N_STRATA) + rng.random(N_STRATA)) / N_STRATA
-        order = strata(len(self.tokens.ids))
+        order = (strata(len(self.tokens.ids)) + rng.integers(N_STRATA)) % N_STRATA
         return 1 + (at * n_positions).astype(int)[order]
 
     def groups(self) -> Iterator[tuple[int, np.ndarray]]:
@@ -120,7 +121,7 @@ class ValueRedundancy(AtPosition):
     what they bring through the head. For B(specific) it is 1 whatever the model.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     by_sequence: ClassVar[tuple[str, ...]] = ("redundancy", "log_ratio")
     """Metrics that are kept of every sequence, beside their means."""
 

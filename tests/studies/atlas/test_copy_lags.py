@@ -60,7 +60,11 @@ def test_a_model_that_copies_by_another_lag_is_described(built):
         claims = HeadClaims(card=read_card(model), seed=0, text=Stored(NOTHING), **evidence)
         rows = claims.run(lambda *_: None)["claims"]
         verdicts[lag] = dict(rows.select("claim", "verdict").iter_rows())
-    assert verdicts[0] == {"induction_head": "supported", "model_copies": "supported"}
+    assert verdicts[0] == {
+        "induction_head": "supported",
+        "induction_head_writes": "supported",
+        "model_copies": "supported",
+    }
     assert verdicts[LAG] == {
         "induction_head": "refuted",
         "model_copies": "supported",
