@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import polars as pl
@@ -13,6 +13,9 @@ from analysis.statistics.medians import effective_n, median_interval
 from analysis.statistics.resampling import Estimate, bootstrap, ratio_of_sums
 
 from .measures import Key
+
+ROUNDING = 1e-9
+"""Of the largest of its metric in its layer: squared distances of equal outputs come out below."""
 
 MEDIANS = {name: name for name in ("redundancy", "log_ratio", "harm")} | {"kl": "kl_median"}
 """What is summed up by its median, and what that is called; divergences have a mean, too."""
@@ -95,9 +98,14 @@ def _parts(found: Found, index: Key) -> tuple[np.ndarray, np.ndarray]:
     return left, found[lag, "base", name.removeprefix("A+"), layer, metric]
 
 
-def _kish(found: Found, keys: Iterable[Key]) -> Estimate:
-    """How many equal sequences would weigh as much, of every number."""
+def _kish(found: Found, keys: Sequence[Key]) -> Estimate:
+    """How many equal sequences would weigh as much, of every number; none of what is rounding."""
     columns = _columns(found, keys)
+    largest: dict[tuple[int | None, str], float] = {}
+    for key, column in zip(keys, columns.T, strict=True):
+        largest[key[3:]] = max(largest.get(key[3:], 0.0), float(np.nan_to_num(column).max()))
+    least = ROUNDING * np.array([largest[key[3:]] for key in keys])
+    columns = np.where(columns < least, 0.0, columns)
     unknown = np.full(columns.shape[1], np.nan)
     return Estimate(effective_n(columns), unknown, unknown, (~np.isnan(columns)).sum(0))
 

@@ -12,7 +12,7 @@ from analysis.errors import UserError
 from analysis.interventions import NOTHING, Head, Method, taps
 from analysis.models.load import load_model
 from analysis.precision import Precision
-from analysis.studies.redundancy import views
+from analysis.studies.redundancy import summaries, views
 from analysis.studies.redundancy.measures import (
     FLOOR_KL,
     distance2,
@@ -300,3 +300,25 @@ def test_offsets_are_those_of_a_plain_pass(looked):
     found = rows.filter(profile=PROFILE, data=f"zero {looked.head} at t")
     for layer, head, lag, value in found.select("layer", "head", "lag", "value").iter_rows():
         assert value == pytest.approx(sums[layer, head, lag] / counts[lag], abs=1e-5)
+
+
+def test_what_is_rounding_rests_on_no_sequence(monkeypatch, question):
+    """Outputs that are equal are so to the last bit or to the last but one, by the machine."""
+    told: list[pl.DataFrame] = []
+    for error in (0.0, 1e-14):
+        with monkeypatch.context() as patch:
+            patch.setattr(summaries, "_columns", _moved(summaries._columns, error))
+            told.append(question.run(silent)["comparisons"].filter(metric="effective_n"))
+    assert told[0].height == told[1].height > 0
+    own = {"layer": LAYER, "reference": "A", "condition": "A+B(specific)"}
+    assert told[0].filter(**own).is_empty()
+
+
+def _moved(columns, error: float):
+    """Numbers by column, those that are all but 0 moved by rounding."""
+
+    def moved(found, keys) -> np.ndarray:
+        values = columns(found, keys)
+        return np.where(np.abs(values) < 1e-12, values + error, values)
+
+    return moved
