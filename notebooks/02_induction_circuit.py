@@ -730,7 +730,7 @@ def rest_by_place(asked, kept_sets):
         ("quarter of the second copy", "share of the gain that the circuit does not keep"),
         None,
         f"In the first quarter the circuit misses {set_views.at(missing_by_place, 1)} of the gain, "
-        f"in the last {set_views.at(missing_by_place, 4)}",
+        f"in the last {set_views.at(missing_by_place, missing_by_place['at'].max())}",
         "What is lost with every head outside the circuit replaced, as a share of what all heads "
         "gain in the same quarter of the second copy, with 95 % intervals over sequences. Below 0 "
         "the circuit does better than all heads together.",

@@ -159,14 +159,14 @@ def measure(
             )
     if len(set(seeds)) < len(seeds):
         raise UserError(f"expected a seed for each run, got {seeds}; name each run once")
-    todo = list(_todo(runs, seeds, found.rows))
-    for i, (seed, step, folder) in enumerate(todo):
-        report(i, len(todo), f"seed {seed}, step {step}")
+    missing = list(_unmeasured(runs, seeds, found.rows))
+    for i, (seed, step, folder) in enumerate(missing):
+        report(i, len(missing), f"seed {seed}, step {step}")
         rows = _measured(folder, corpus, device, (seed, step))
         others = found.rows.filter((pl.col("seed") != seed) | (pl.col("step") != step))
         found = Measured(found.recipe, pl.concat([others, rows]).sort(*_ORDER, maintain_order=True))
         found.write(path)
-    report(len(todo), len(todo), "")
+    report(len(missing), len(missing), "")
     return found
 
 
@@ -188,7 +188,7 @@ def recipe_of(run: Path) -> dict[str, Any]:
     return json.loads(checkpoint.read(path, "cpu")[1].get("recipe", "{}"))
 
 
-def _todo(
+def _unmeasured(
     runs: Sequence[Path], seeds: Sequence[int], rows: pl.DataFrame
 ) -> Iterator[tuple[int, int, Path]]:
     """Seed, step and folder of the kept models that are not measured, the first steps first."""

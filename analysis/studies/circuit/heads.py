@@ -70,7 +70,7 @@ def circuit_heads(text: Evidence, induction: Evidence) -> CircuitHeads:
         )
     copying = [head for head in copying_heads(induction) if head.layer > lowest]
     first, *others = copying or looking[:1]
-    previous = next(head for head in _previous_token_heads(text) if head.layer < first.layer)
+    previous = next(head for head, _ in looking_back(text) if head.layer < first.layer)
     return CircuitHeads(previous, (first, *(h for h in others if h.layer > previous.layer)))
 
 
@@ -83,14 +83,18 @@ def previous_token_head(text: Evidence) -> Head:
     Returns:
         The head; in a circuit it would have to lie below an induction head besides.
     """
-    return _previous_token_heads(text)[0]
+    return looking_back(text)[0][0]
 
 
-def _previous_token_heads(text: Evidence) -> list[Head]:
+def looking_back(text: Evidence) -> list[tuple[Head, float]]:
+    """All heads by their mean attention to the token before, on the even sequences, from the top.
+
+    Args:
+        text: Answer of `TextScores`; without a tokenizer its scores on random tokens count.
+    """
     scores = text["head_scores"]
     looking = heads_by_score(scores, "previous_token", "text")
-    looking = looking or heads_by_score(scores, "previous_token", "random")
-    return [head for head, _ in looking]
+    return looking or heads_by_score(scores, "previous_token", "random")
 
 
 _NAMES = {

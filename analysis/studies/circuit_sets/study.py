@@ -11,6 +11,7 @@ from analysis.questions.halves import heads_by_score
 from analysis.questions.study import Recall, Study
 from analysis.questions.verdicts.judgement import Evidence
 from analysis.studies.atlas.study import AtlasStudy
+from analysis.studies.circuit.heads import looking_back
 from analysis.studies.circuit.study import CircuitStudy
 
 from .claims import FIGURES, CircuitSetClaims
@@ -80,7 +81,7 @@ class CircuitSetStudy(Study[None]):
     def findings(self, recall: Recall) -> Iterator[Evidence]:
         """Claims on circuits as wholes."""
         sets = self.evidence(recall)
-        self.between(sets, recall)
+        self.between(sets, recall)  # no claim rests on it, and pages show it
         if sets:
             yield recall(self.claims(sets))
 
@@ -94,10 +95,7 @@ def by_attention(text: Evidence, induction: Evidence) -> tuple[str, ...]:
     """
     looking = [
         *heads_by_score(induction["head_scores"], "induction", "repeated"),
-        *(
-            heads_by_score(text["head_scores"], "previous_token", "text")
-            or heads_by_score(text["head_scores"], "previous_token", "random")
-        ),
+        *looking_back(text),
     ]
     best: dict[Head, float] = {}
     for head, mean in looking:

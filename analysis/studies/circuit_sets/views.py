@@ -159,11 +159,14 @@ def rest_rows(sets: Mapping[str, Evidence], seed: int) -> pl.DataFrame:
         seed: Of the intervals.
 
     Returns:
-        Columns of `curves`: `at` is the quarter, values are shares of what all heads gain in it.
+        Columns of `curves`: `at` is the quarter, values are shares of what all heads gain in it. A
+        copy of fewer than four predictable tokens has fewer quarters.
     """
     rows: list[tuple[object, ...]] = []
     for method, answer in sets.items():
-        for quarter, scope in enumerate(SCOPES[1:], start=1):
+        measured = set(answer["ablation_effects"]["scope"])
+        parts = [(i, scope) for i, scope in enumerate(SCOPES) if i and scope in measured]
+        for quarter, scope in parts:
             found = rises(answer, scope)
             lost = _ratio(found.of[CIRCUIT][0], found.of[ALL][0], seed)
             rows.append((float(quarter), method, method, *lost, found.of[ALL][0].size))

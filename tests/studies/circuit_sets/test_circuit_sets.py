@@ -237,6 +237,13 @@ def test_part_of_a_copy_that_has_no_position_is_not_measured():
     assert (changes[:, :-1] == 1).all()
 
 
+def test_a_short_copy_has_fewer_quarters(built):
+    answer = Stored(asked(built, Method.MEAN, block_len=3).run(silent))
+    rest = views.rest_rows({"mean": answer}, 0)
+    assert rest["at"].to_list() == [1, 2]
+    assert views.at(rest, 2.0).endswith(" (mean)")
+
+
 def test_views_say_what_was_measured(answers):
     areas = views.area_rows(answers, 0)
     assert areas["chosen"].to_list()[0] == "cut one by one"
