@@ -10,7 +10,16 @@ import torch
 from torch.nn import functional as F
 
 from analysis.attention import Taps
-from analysis.interventions import Head, Intervention, Method, taps
+from analysis.interventions import (
+    Head,
+    Intervention,
+    Method,
+    Pooling,
+    derangement,
+    means,
+    read_z,
+    taps,
+)
 from analysis.interventions.heads import heads_of
 from analysis.models.files.card import read_card
 from analysis.models.load import hidden_states, unembed
@@ -200,6 +209,24 @@ def test_heads_moved_nowhere_or_all_the_way_are_none_or_all_replaced(saved):
         np.testing.assert_allclose(
             moved_loss(rows, half).numpy(), rows.token_losses(every[:1], 0.5).mean(-1), rtol=1e-5
         )
+
+
+def test_stand_ins_are_read_where_nothing_says_where_the_first_copy_is(saved):
+    """Where every block were shown twice, a head that says where it was would replace itself."""
+    model = str(saved("llama"))
+    resample, mean = (asked(model, m, n_sequences=6, block_len=8) for m in METHODS)
+    loaded, donors = resample.loaded_model(), derangement(3, resample.seed)
+    for tokens in (resample.shuffled, mean.reference):
+        first, second = tokens.ids[:, -16:-8], tokens.ids[:, -8:]
+        assert (np.sort(first) == np.sort(second)).all()
+        assert (first != second).any(axis=1).all()
+    with torch.no_grad():
+        for parity, (rows,) in enumerate(resample.halves(loaded)):
+            ids = torch.from_numpy(resample.shuffled.ids[parity::2][donors].astype(np.int64))
+            torch.testing.assert_close(rows.stand_ins.donors, read_z(loaded, ids))
+        (rows,), _ = mean.halves(loaded)
+    taken = means(loaded, mean.reference.ids, Pooling.PER_POSITION)
+    torch.testing.assert_close(rows.stand_ins.means.z, taken.z)
 
 
 def test_some_sequences_lose_what_they_lose_among_all(saved):
