@@ -281,6 +281,7 @@ def test_views_say_what_was_measured(answers):
     doses = views.dose_rows(answers, 0).filter(series="mean")
     assert doses["at"].to_list() == [0, 0.25, 0.5, 0.75, 1]
     assert doses["value"].to_list()[0] == 0
+    assert doses["value"].to_list()[1] < 0.9 * doses["value"].to_list()[-1]
     assert doses["value"].to_list()[-1] == pytest.approx(1, abs=0.02)
     rest = views.rest_rows(answers, 0)
     assert (rest["value"].abs() < 0.05).all()
