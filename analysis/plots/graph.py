@@ -13,7 +13,7 @@ _ROLES = {
     "needed beside them": "#3f8f6b",
     "other head": GREY,
 }
-_SIGNS = {"lowers the score": BLUE, "raises the score": ORANGE}
+_SIGNS = {"a fall": BLUE, "a rise": ORANGE}
 _STEPS = 16
 """Points of an edge's curve, less one."""
 

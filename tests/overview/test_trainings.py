@@ -136,8 +136,8 @@ def test_a_file_keeps_other_columns_and_the_store_that_is_here_wins(tmp_path):
     both = headlines.beside(here, stored)
     assert both["seed"].to_list() == [0, 1, 1]
     table = headlines.side_by_side(both)
-    assert table["seed 0, reference"].to_list() == ["undecided: 0.50 (0.25 to 0.75); L1H0", None]
-    assert table["seed 1, reference"][1] == "refuted: 0.50 (0.25 to 0.75); L1H1"
+    assert table["seed 0, reference"].to_list() == ["undecided: 0.5 (0.25 to 0.75); L1H0", None]
+    assert table["seed 1, reference"][1] == "refuted: 0.5 (0.25 to 0.75); L1H1"
     assert table["claim_link"].str.contains("#").all()
 
 
@@ -183,3 +183,13 @@ def test_what_is_not_stored_is_not_computed(tmp_path):
     assert done.exit_code == 2
     assert "compute them by `headbook run`" in done.output
     assert not (tmp_path / "out.json").exists()
+
+
+def test_a_small_number_keeps_its_digits():
+    row = {"verdict": "supported", "heads": "", "estimate": 0.000341}
+    assert headlines._cell({**row, "lower": 0.0002, "upper": 0.0004}) == (
+        "supported: 0.000341 (0.0002 to 0.0004)"
+    )
+    assert headlines._cell({**row, "estimate": -0.0, "lower": -0.5, "upper": 11.884}) == (
+        "supported: 0 (-0.5 to 11.9)"
+    )

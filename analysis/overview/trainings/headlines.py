@@ -266,8 +266,8 @@ def _cell(row: Mapping[str, Any]) -> str:
     heads = f"; {row['heads']}" if row["heads"] else ""
     if any(row[name] is None for name in ("estimate", "lower", "upper")):
         return f"{row['verdict']}{heads}"
-    value, lower, upper = (round(row[name], 2) + 0.0 for name in ("estimate", "lower", "upper"))
-    return f"{row['verdict']}: {value:.2f} ({lower:.2f} to {upper:.2f}){heads}"
+    value, lower, upper = (f"{row[name] + 0.0:.3g}" for name in ("estimate", "lower", "upper"))
+    return f"{row['verdict']}: {value} ({lower} to {upper}){heads}"
 
 
 def agreement_said(rows: pl.DataFrame) -> str:

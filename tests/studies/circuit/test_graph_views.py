@@ -155,7 +155,7 @@ def test_edges_run_from_their_sender_to_their_receiver_and_are_as_wide_as_large(
     drawn = pl.DataFrame(chart["datasets"][lines["data"]["name"]]).filter(edge="L0H1 → L2H0")
     ends = drawn.sort("along").select("head", "layer").rows()
     assert ends[0] == (1.0, 0.0) and ends[-1] == (0.0, 2.0)
-    assert set(drawn["sign"]) == {"lowers the score"}
+    assert set(drawn["sign"]) == {"a fall"}
     straight = drawn.filter(pl.col("along") == 0.5).row(0, named=True)
     assert straight["head"] > 0.5, "it bows past the head of the layer between"
 
