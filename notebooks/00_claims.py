@@ -18,6 +18,7 @@ with app.setup:
     from analysis.studies.circuit import graph
     from analysis.studies.circuit.heads import circuit_heads
     from analysis.studies.circuit.study import CircuitStudy
+    from analysis.studies.circuit_sets import edge_views
     from analysis.studies.circuit_sets import views as set_views
     from analysis.studies.circuit_sets.study import METHODS, CircuitSetStudy
     from analysis.training.measured import SHIPPED, Measured
@@ -96,7 +97,7 @@ def circuit_answers(asked, store):
     paths = store.recall(CircuitStudy(asked).path_patching(text, induction), progress_bar)
     sets = CircuitSetStudy(asked).evidence(lambda each: store.recall(each, progress_bar))
     between = CircuitSetStudy(asked).between(sets, lambda one: store.recall(one, progress_bar))
-    worth = set_views.edge_rows(between)
+    worth = edge_views.edge_rows(between)
     return composition, heads, induction, paths, sets, text, worth
 
 

@@ -16,7 +16,7 @@ with app.setup:
     from analysis.plots.points import one_against_other
     from analysis.studies.atlas import views as atlas_views
     from analysis.studies.atlas.study import AtlasStudy
-    from analysis.studies.atlas.writing import COSTS, LOOKS, RAISES
+    from analysis.studies.atlas.writing import COSTS, LOOKS, RAISES, copying_heads
     from analysis.studies.circuit import views
     from analysis.studies.circuit.controls import COPYING, upstream_of_copying
     from analysis.studies.circuit.heads import circuit_heads
@@ -24,9 +24,10 @@ with app.setup:
     from analysis.studies.circuit_components import views as component_views
     from analysis.studies.circuit_components.measures import judged_size
     from analysis.studies.circuit_components.study import CircuitComponentStudy
+    from analysis.studies.circuit_sets import edge_views
     from analysis.studies.circuit_sets import views as set_views
     from analysis.studies.circuit_sets.conditions import Goal
-    from analysis.studies.circuit_sets.question import NEEDED
+    from analysis.studies.circuit_sets.question import BY_PLACE, BY_TOKEN, NEEDED
     from analysis.studies.circuit_sets.study import CircuitSetStudy
     from analysis.tables import beside, judged_claims, left_out, named, strongest
     from analysis.text.pool import LEAST
@@ -173,6 +174,16 @@ def say(tested):
     }
     lines = {name: views.said(tested, claim) for name, claim in asked_for.items()}
     return (lines,)
+
+
+@app.cell(hide_code=True)
+def no_copier(asked, copier_head, induction, tested):
+    mo.stop(tested.is_empty() or bool(copying_heads(induction)), mo.md(""))
+    mo.md(f"""
+    **{asked.card.name} copies, and no head is its induction head**: none looks at the target with
+    more than {LOOKS:g} of its attention and writes what copying uses. What is said of an induction
+    head below is said of {copier_head}, which looks there most.
+    """)
 
 
 @app.cell
@@ -634,21 +645,25 @@ def direct_logits(asked, copier_head, second_copy, tested):
 
 
 @app.cell(hide_code=True)
-def enough_text(kept_sets):
+def enough_text(asked, kept_sets):
     shared = ", ".join(f"{set_views.overlap(one)} ({method})" for method, one in kept_sets.items())
     mo.md(f"""
     ## Which heads are enough?
 
     A circuit is a claim about *all* heads: that these do it, and the others need not. So every
     other head is replaced, by what it writes on another block (`resample`) or on average at that
-    position (`mean`), the second copy being shuffled there, so that nothing tells where the first
-    one is; embeddings and MLPs stay. What is kept is told as a share of what all heads
-    gain on the second copy: 0 with all of them replaced, 1 with none. Heads are cut one by one,
-    those first whose loss costs least beside what is cut already, on one half of the blocks; the
-    circuit is the smallest set of at most a third of the heads that keeps 95 % there, and all
-    figures are those of the other half {{cite}}`wang2022ioi`. That half alone would find a circuit
-    as large with {shared} of its heads. Beside it stand the first heads by a gradient on the way
-    from none to all replaced {{cite}}`hanna2024faithfulness`, and by what they look at.
+    position (`mean`); those blocks repeat as well, each at a lag of its own, so that nothing tells
+    where the first copy is here. Embeddings and MLPs stay. What is kept is told as a share of what
+    all heads gain on the second copy: 0 with all of them replaced, 1 with none. Heads are cut one
+    by one, those first whose loss costs least beside what is cut already, on one half of the
+    blocks; the circuit is the smallest set of at most a third of the heads that keeps 95 % there,
+    and all figures are those of the other half {{cite}}`wang2022ioi`. That half alone would find a
+    circuit as large with {shared} of its heads. Beside it stand the first heads by a gradient on
+    the way from none to all replaced {{cite}}`hanna2024faithfulness`, and by what they look at.
+
+    Heads that say only *that* something repeats are kept by such stand-ins. With others, from
+    blocks whose second copy is in random order, the same heads keep
+    {set_views.shuffled_said(kept_sets, asked.seed)}.
     """)
 
 
@@ -724,7 +739,7 @@ def doses(asked, kept_sets):
 
 @app.cell
 def rest_by_place(asked, kept_sets):
-    missing_by_place = set_views.rest_rows(kept_sets, asked.seed)
+    missing_by_place = set_views.rest_rows(kept_sets, BY_PLACE, asked.seed)
     curves(
         missing_by_place,
         ("quarter of the second copy", "share of the gain that the circuit does not keep"),
@@ -734,6 +749,21 @@ def rest_by_place(asked, kept_sets):
         "What is lost with every head outside the circuit replaced, as a share of what all heads "
         "gain in the same quarter of the second copy, with 95 % intervals over sequences. Below 0 "
         "the circuit does better than all heads together.",
+    )
+
+
+@app.cell
+def rest_by_token(asked, kept_sets):
+    missing_by_token = set_views.rest_rows(kept_sets, BY_TOKEN, asked.seed)
+    curves(
+        missing_by_token,
+        ("quarter of the tokens by frequency", "share of the gain that the circuit does not keep"),
+        None,
+        f"On the rarest quarter of tokens the circuit misses "
+        f"{set_views.at(missing_by_token, missing_by_token['at'].max())} of the gain, on the most "
+        f"frequent {set_views.at(missing_by_token, missing_by_token['at'].min())}",
+        "The same by the token that is predicted: quarters of the tokens that blocks are drawn "
+        "from, those most frequent in the text first (without a text, by their ids).",
     )
 
 
@@ -749,15 +779,15 @@ def edges_text(edges):
     By which input does each head of the circuit need an earlier one? As for the paths above, what
     one sender adds is that of another block where the queries, keys or values of one receiver are
     computed, and nowhere else; here the loss on the second copy says what that is worth. The most:
-    {set_views.edges_said(edges)}. No head outside the circuit is worth more than
-    {set_views.beside_edges(edges):.2f} by all three inputs of any of its heads. A path is *direct*:
-    what MLPs and heads between the two make of a contribution is not in it.
+    {edge_views.edges_said(edges)}. No head outside the circuit is worth more than
+    {edge_views.beside_edges(edges):.2f} by all three inputs of any of its heads. A path is
+    *direct*: what MLPs and heads between the two make of a contribution is not in it.
     """)
 
 
 @app.cell
 def edges_chart(edges):
-    paths_between = set_views.edge_rows(edges)
+    paths_between = edge_views.edge_rows(edges)
     mo.stop(paths_between.is_empty(), mo.md(left_out(edges)))
     best_path = paths_between.sort("value").row(-1, named=True)
     pair_grids(
@@ -773,7 +803,7 @@ def edges_chart(edges):
 
 @app.cell
 def edges_table(edges):
-    listed_paths = set_views.edge_rows(edges).sort("value", descending=True)
+    listed_paths = edge_views.edge_rows(edges).sort("value", descending=True)
     listed_paths.rename({"first": "sender", "second": "receiver", "panel": "into"}).with_columns(
         pl.selectors.float().round(2)
     )

@@ -71,3 +71,18 @@ def repeated_tokens(
     block = random_block(rng, ids, block_len)
     again = rng.sample(block, k=block_len) if shuffled else block
     return [*bos, *block, *again]
+
+
+def at_another_lag(rng: Random, block: Sequence[int]) -> list[int]:
+    """The start of a block again and again, as long as the block twice.
+
+    Args:
+        rng: Draws how much of it: from half of it to all but one token.
+        block: L token ids, at least two.
+
+    Returns:
+        2 L token ids; from L on, each stands where it stood fewer than L tokens before.
+    """
+    length = len(block)
+    lag = rng.randrange((length + 1) // 2, length) if length > 1 else 1
+    return [block[i % lag] for i in range(2 * length)]

@@ -135,6 +135,8 @@ def test_a_file_keeps_other_columns_and_the_store_that_is_here_wins(tmp_path):
     here = column(0, "reference", {"induction_head": "undecided"})
     both = headlines.beside(here, stored)
     assert both["seed"].to_list() == [0, 1, 1]
+    prose = headlines.beside(here, column(0, "prose", BOTH))
+    assert prose["text"].to_list() == ["reference", "prose", "prose"], "one text hides no other"
     table = headlines.side_by_side(both)
     assert table["seed 0, reference"].to_list() == ["undecided: 0.5 (0.25 to 0.75); L1H0", None]
     assert table["seed 1, reference"][1] == "refuted: 0.5 (0.25 to 0.75); L1H1"

@@ -25,8 +25,8 @@ from analysis.settings import json_object
 from analysis.training.measured import stage_of
 
 SHIPPED = REFERENCE / "headlines.json"
-"""Answers of other trainings, whose stores are not here."""
-TEXTS = ("reference",)
+"""Answers on other trainings and texts, whose stores are not here."""
+TEXTS = ("reference", "prose")
 """Texts that the book asks: what a store holds of another one stands beside that which is asked."""
 HEADLINES = {
     "previous_token_head": "The strongest previous-token head looks at the token before",
@@ -217,16 +217,16 @@ def write(path: Path, rows: pl.DataFrame) -> None:
 
 
 def beside(here: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
-    """Rows of the store that is here, and those of other trainings from a file.
+    """Rows of the store that is here, and those of other trainings and texts from a file.
 
     Args:
         here: Of `live`.
-        stored: Of `read`; rows of the model that is here are left out, since its store says more.
+        stored: Of `read`; rows of a model and text that are here are left out: the store says more.
 
     Returns:
         All, the model that is here first.
     """
-    others = stored.join(here, on="weights", how="anti", maintain_order="left")
+    others = stored.join(here, on=["weights", "text"], how="anti", maintain_order="left")
     return pl.concat([here, others])
 
 

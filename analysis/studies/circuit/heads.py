@@ -20,7 +20,7 @@ from analysis.questions.drawing import Drawing
 from analysis.questions.halves import heads_by_score
 from analysis.questions.verdicts.judgement import Evidence
 from analysis.studies.atlas.writing import LOOKS, copying_heads
-from analysis.text.repeats import repeated_tokens
+from analysis.text.repeats import at_another_lag, repeated_tokens
 from analysis.text.tokens import Tokens
 
 from .passes import Start
@@ -98,10 +98,9 @@ def looking_back(text: Evidence) -> list[tuple[Head, float]]:
 
 
 _NAMES = {
-    "repeated": "random block twice, for the circuit",
-    "shuffled": "random block, then shuffled, for the circuit",
-    "reference": "random block twice, for the means of the circuit",
-    "shuffled reference": "random block, then shuffled, for the means of the circuit",
+    "repeated": "random block twice",
+    "shuffled": "random block, then shuffled",
+    "other lag": "part of a random block again and again",
 }
 
 
@@ -127,24 +126,28 @@ class BlockExperiment(Drawing):
         """The control: the second copy in random order."""
         return self.rows("shuffled")
 
-    def rows(self, what: str) -> Tokens:
+    def rows(self, what: str, *, apart: bool = False) -> Tokens:
         """Sequences apart from those of `InductionScores`.
 
         Args:
             what: `repeated`; `shuffled`, the same blocks with the second copy in random order; or
-                `reference` and `shuffled reference`, other blocks, likewise.
+                `other lag`, their first half or more, as many tokens of each as are drawn, until
+                as many tokens are filled: at none of them is the copy where `repeated` has it.
+            apart: Whether the blocks are others, to take means over.
         """
-        other = what.endswith("reference")
-        blocks = Random(f"circuit {'reference' if other else 'blocks'}/{self.seed}")
+        blocks = Random(f"circuit {'reference' if apart else 'blocks'}/{self.seed}")
         order = Random(f"circuit order/{self.seed}")
         pool, bos, length = self.pool, self.vocabulary.bos, self.block_len
         ids = [
             repeated_tokens(blocks, pool.ids, bos, length, shuffled=False)
             for _ in range(self.n_sequences)
         ]
-        if what.startswith("shuffled"):
+        if what == "shuffled":
             ids = [[*row[:-length], *order.sample(row[-length:], k=length)] for row in ids]
-        return pool.tokens(ids, _NAMES[what], self.seed, bos=bool(bos), block_len=length)
+        elif what == "other lag":
+            ids = [[*bos, *at_another_lag(order, row[-length:])] for row in ids]
+        name = f"{_NAMES[what]}, for {'the means of ' if apart else ''}the circuit"
+        return pool.tokens(ids, name, self.seed, bos=bool(bos), block_len=length)
 
     def data(self) -> Sequence[Tokens]:
         """The block twice, and the control whose second copy is shuffled."""

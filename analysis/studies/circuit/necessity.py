@@ -75,7 +75,7 @@ class CircuitNecessity(CircuitExperiment):
     @cached_property
     def reference(self) -> Tokens:
         """Other blocks shown twice, over which the means are taken at every position."""
-        return self.rows("reference")
+        return self.rows("repeated", apart=True)
 
     def data(self) -> Sequence[Tokens]:
         """The block twice, its control, and the reference set."""

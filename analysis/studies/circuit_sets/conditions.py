@@ -37,6 +37,8 @@ ORDERS = 3
 CIRCUIT, PATH, OTHER, MATCHED = "circuit", "eliminated", "other half", "matched"
 ATTENTION, GRADIENT, CHANCE = "by attention", "by gradient", "by chance"
 ALL, BUT_ONE = "all", "circuit but one"
+ALL_SHUFFLED, CIRCUIT_SHUFFLED = "all, second copy shuffled", "circuit, second copy shuffled"
+"""The same with stand-ins that say nothing of a copy."""
 CIRCUIT_ALONE, MATCHED_ALONE = "circuit replaced", "matched replaced"
 DOSES = {
     "circuit replaced by a quarter": 0.25,
@@ -93,6 +95,11 @@ class Conditions:
         for i, heads in enumerate(self.gated[Goal.NEEDED]):
             yield self._alone(Goal.NEEDED.value, heads, i)
         yield from self._drawn()
+
+    def shuffled(self) -> Iterator[Replaced]:
+        """What is run with stand-ins from blocks whose second copy is in random order."""
+        yield self._replaced(ALL_SHUFFLED, self.every, ALL_SHUFFLED)
+        yield self._kept(CIRCUIT_SHUFFLED, self.circuit)
 
     def _parts(self) -> Iterator[Replaced]:
         """The circuit without each of its heads, and replaced alone, wholly and in part."""

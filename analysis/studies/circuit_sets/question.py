@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 import polars as pl
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from analysis.batches import rows_at_once
 from analysis.interventions import (
     HeadSet,
-    Means,
     Method,
     Pooling,
     Source,
@@ -26,7 +24,7 @@ from analysis.interventions.heads import heads_of, parse_heads
 from analysis.interventions.passes.layers import layer_calls
 from analysis.interventions.passes.staircase import trace
 from analysis.models.load import Model
-from analysis.progress import Report, stage
+from analysis.progress import Report, silent, stage
 from analysis.questions.effect_rows import loss_effects
 from analysis.questions.rows import Labels
 from analysis.studies.circuit.heads import BlockExperiment
@@ -58,7 +56,13 @@ STARTS = 3
 LEARNED_FROM = 4
 """From so many sequences, at most."""
 
-SCOPES = ("second copy", *(f"second copy, quarter {i}" for i in (1, 2, 3, 4)))
+BY_PLACE = tuple(f"second copy, quarter {i}" for i in (1, 2, 3, 4))
+"""Parts of the second copy, from its start."""
+
+BY_TOKEN = tuple(f"second copy, tokens of quarter {i} by frequency" for i in (1, 2, 3, 4))
+"""Parts of the pool that tokens are drawn from, the most frequent ones of the text first."""
+
+SCOPES = ("second copy", *BY_PLACE, *BY_TOKEN)
 """Where the loss is measured: on all that is predictable of the second copy, and on parts of it."""
 
 TOKENS_PER_BATCH = 4_096
@@ -74,12 +78,14 @@ class CircuitSets(BlockExperiment):
     sequences. Beside it: what attention, gradients and learned gates choose, random orders,
     circuits drawn with as many heads in each layer, the circuit replaced with all else in place,
     wholly and in part, the circuit without each of its heads, and the set of that size which odd
-    sequences find. What stands in for a head's z is read on blocks of the same half whose second
-    copy is in random order, or on average over such blocks: where every block was shown twice, all
-    of them would agree on where the first copy is, and what says so would be kept.
+    sequences find. What stands in for a head's z is read on blocks of the same half that repeat at
+    lags of their own, or on average over such blocks: where every block was shown twice, all of
+    them would agree on where the first copy is, and what says so would be kept. What says only that
+    something repeats is kept so; how much that is worth, the circuit shows beside stand-ins from
+    blocks whose second copy is in random order.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     method: str
     """What stands in: `mean` or `resample`."""
@@ -88,15 +94,17 @@ class CircuitSets(BlockExperiment):
     n_draws: int
     """Circuits drawn beside the circuit."""
 
-    @cached_property
-    def reference(self) -> Tokens:
-        """Other blocks, the second copy in random order: means are taken over them by position."""
-        return self.rows("shuffled reference")
+    def stand_in_rows(self, what: str) -> Tokens:
+        """What stand-ins are read on: other blocks where means are taken, by position.
+
+        Args:
+            what: As for `rows`.
+        """
+        return self.rows(what, apart=Method(self.method) is Method.MEAN)
 
     def data(self) -> Sequence[Tokens]:
         """The block twice, and what stand-ins are read on."""
-        mean = Method(self.method) is Method.MEAN
-        return [self.repeated, self.reference if mean else self.shuffled]
+        return [self.repeated, *map(self.stand_in_rows, ("other lag", "shuffled"))]
 
     @property
     def n_passes(self) -> int:
@@ -125,7 +133,7 @@ class CircuitSets(BlockExperiment):
         model, every = self.loaded_model(), heads_of(self.card)
         attention = parse_heads(self.by_attention, self.card)
         with torch.no_grad():
-            even, odd = self.halves(model)
+            even, odd = (self.half(model, parity, "other lag") for parity in (0, 1))
             path = eliminated(every, even[:1], stage(report, "cut", 0, 4))
             other = eliminated(every, odd[:1], stage(report, "cut on the other half", 1, 4))
             found = Conditions(
@@ -139,39 +147,54 @@ class CircuitSets(BlockExperiment):
                 n_draws=self.n_draws,
                 seed=self.seed,
             )
-            asked = list(found.all())
+            asked, again = list(found.all()), list(found.shuffled())
             losses = losses_of(asked, odd, stage(report, "measured", 3, 4))
+            strict = losses_of(again, self.half(model, 1, "shuffled"), silent)
+        asked, losses = [*asked, *again], np.concatenate([losses, strict])
         changes = np.full((len(asked), len(SCOPES), len(self.repeated.ids)), np.nan)
-        changes[..., 1::2] = by_part(losses)
+        changes[..., 1::2] = by_part(losses, self._quarters()[1::2])
         labels = Labels(card=self.card, tokens=self.repeated, data="repeated", seed=self.seed)
         return loss_effects(changes, [one.condition for one in asked], SCOPES, labels)
 
-    def halves(self, model: Model) -> tuple[list[Rows], list[Rows]]:
-        """The even and the odd sequences, in batches; the first has what heads are cut by."""
-        method, taken = Method(self.method), None
-        if method is Method.MEAN:
-            taken = means(model, self.reference.ids, Pooling.PER_POSITION)
-        even, odd = ([*self._rows(model, parity, taken)] for parity in (0, 1))
-        return even, odd
+    def _quarters(self) -> Int[np.ndarray, "sequence predicted"]:
+        """Of each token whose loss counts: its quarter of the pool by frequency, 0 to 3."""
+        pool = self.pool
+        quarter = {i: 4 * place // pool.size for place, i in enumerate(pool.ranked[: pool.size])}
+        predicted = self.repeated.ids[:, len(self.vocabulary.bos) + self.block_len + 1 :]
+        return np.array([[quarter[i] for i in row] for row in predicted.tolist()])
 
-    def _rows(self, model: Model, parity: int, taken: Means | None) -> Iterator[Rows]:
-        ids, shuffled = (tokens.ids[parity::2] for tokens in (self.repeated, self.shuffled))
-        n_sequences, n_pos = ids.shape
-        donors = None if taken else derangement(n_sequences, self.seed)
-        source = Source(means=taken, donor_of=donors)
+    def half(self, model: Model, parity: int, what: str) -> list[Rows]:
+        """Every second sequence, in batches; the first has what heads are cut by.
+
+        Args:
+            model: The loaded model.
+            parity: 0 for the even ones, that choose; 1 for the odd ones, that judge.
+            what: What stand-ins are read on, as for `rows`.
+        """
+        read_on, taken, donors = self.stand_in_rows(what).ids, None, None
+        ids = self.repeated.ids[parity::2]
+        if Method(self.method) is Method.MEAN:
+            taken = means(model, read_on, Pooling.PER_POSITION)
+        else:
+            donors = derangement(len(ids), self.seed)
+        source, (n_sequences, n_pos) = Source(means=taken, donor_of=donors), ids.shape
         step = min(SEARCHED, rows_at_once(TOKENS_PER_BATCH, n_pos))
+        found: list[Rows] = []
         for start in range(0, n_sequences, step):
             rows = slice(start, min(start + step, n_sequences))
             tokens = torch.from_numpy(ids[rows].astype(np.int64)).to(model.device)
-            yield Rows(
-                model=model,
-                tokens=tokens,
-                entering=trace(model, tokens, [0]).resid_pre[0],
-                calls=layer_calls(model, tokens[:1]),
-                stand_ins=source.stand_ins(model, shuffled, rows),
-                method=Method(self.method),
-                predicted=len(self.vocabulary.bos) + self.block_len,
+            found.append(
+                Rows(
+                    model=model,
+                    tokens=tokens,
+                    entering=trace(model, tokens, [0]).resid_pre[0],
+                    calls=layer_calls(model, tokens[:1]),
+                    stand_ins=source.stand_ins(model, read_on[parity::2], rows),
+                    method=Method(self.method),
+                    predicted=len(self.vocabulary.bos) + self.block_len,
+                )
             )
+        return found
 
     def _gated(
         self, rows: Rows, every: HeadSet, report: Report
@@ -202,17 +225,25 @@ def _chosen(path: Sequence[HeadSet], even: Sequence[Rows]) -> HeadSet:
 
 
 def by_part(
-    changes: Float[np.ndarray, "set sequence position"],
+    changes: Float[np.ndarray, "set sequence predicted"],
+    quarters: Int[np.ndarray, "sequence predicted"],
 ) -> Float[np.ndarray, "set scope sequence"]:
     """Means over each of `SCOPES`.
 
     Args:
         changes: At every position whose loss counts.
+        quarters: Of the tokens there by frequency, 0 to 3.
 
     Returns:
-        NaN for a quarter without any position.
+        NaN for a part without any position.
     """
-    quarters = np.array_split(changes, len(SCOPES) - 1, axis=-1)
-    parts = (changes, *quarters)
-    none = np.full(changes.shape[:-1], np.nan)
-    return np.stack([part.mean(-1) if part.shape[-1] else none for part in parts], axis=1)
+    n_predicted = quarters.shape[1]
+    place = np.empty(n_predicted, dtype=int)
+    for i, part in enumerate(np.array_split(np.arange(n_predicted), len(BY_PLACE))):
+        place[part] = i
+    parts = [np.broadcast_to(place, quarters.shape) == i for i in range(len(BY_PLACE))]
+    parts += [quarters == i for i in range(len(BY_TOKEN))]
+    whole = np.ones(quarters.shape, dtype=bool)
+    weights = np.stack([whole, *parts]).astype(float)
+    with np.errstate(invalid="ignore"):
+        return np.einsum("nsp,csp->ncs", changes, weights) / weights.sum(-1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import polars as pl
@@ -12,10 +12,12 @@ from analysis.statistics.resampling import Interval, ratio_of_sums
 
 from .conditions import (
     ALL,
+    ALL_SHUFFLED,
     ATTENTION,
     CHANCE,
     CIRCUIT,
     CIRCUIT_ALONE,
+    CIRCUIT_SHUFFLED,
     DOSES,
     GRADIENT,
     MATCHED,
@@ -23,9 +25,7 @@ from .conditions import (
     PATH,
     Goal,
 )
-from .edges import BESIDE, EDGE
 from .measures import SetRises, rises
-from .question import SCOPES
 
 _CURVES = {
     PATH: "cut one by one",
@@ -34,11 +34,11 @@ _CURVES = {
     CHANCE: "in random order",
     MATCHED: "drawn as large",
 }
-_INPUTS = {"q": "queries", "k": "keys", "v": "values"}
 _AREAS = (PATH, GRADIENT, ATTENTION, CHANCE)
 _CHOSEN = {"other half": pl.Boolean, "gates": pl.String}
 _LINE = {"at": pl.Float64, "series": pl.String, "role": pl.String}
-_SHARES = {"value": pl.Float64, "lower": pl.Float64, "upper": pl.Float64, "n": pl.Int64}
+SHARES = {"value": pl.Float64, "lower": pl.Float64, "upper": pl.Float64, "n": pl.Int64}
+"""A value with its 95 % interval, and sequences."""
 
 
 def curve_rows(sets: Mapping[str, Evidence], seed: int) -> pl.DataFrame:
@@ -60,7 +60,7 @@ def curve_rows(sets: Mapping[str, Evidence], seed: int) -> pl.DataFrame:
         for kept, share, n in _shares(found, family, seed)
     ]
     schema = {"method": pl.String, "chosen": pl.String, "kept": pl.Int64, "heads": pl.String}
-    return pl.DataFrame(rows, schema=schema | _SHARES, orient="row")
+    return pl.DataFrame(rows, schema=schema | SHARES, orient="row")
 
 
 def _shares(
@@ -97,7 +97,7 @@ def head_rows(sets: Mapping[str, Evidence], seed: int) -> pl.DataFrame:
             opened = f"{sum(head in heads for heads in gated)} of {len(gated)}"
             rows.append((head, head, method, *share, floor.size, head in again, opened))
     schema = {"group": pl.String, "name": pl.String, "role": pl.String}
-    told = pl.DataFrame(rows, schema=schema | _SHARES | _CHOSEN, orient="row")
+    told = pl.DataFrame(rows, schema=schema | SHARES | _CHOSEN, orient="row")
     largest = pl.col("value").max().over("group")
     return told.sort(largest, "group", "role", descending=[True, False, True])
 
@@ -148,29 +148,30 @@ def dose_rows(sets: Mapping[str, Evidence], seed: int) -> pl.DataFrame:
         for family, share in {**DOSES, CIRCUIT_ALONE: 1.0}.items():
             lost = _ratio(found.of[family][0], floor, seed)
             rows.append((share, method, method, *lost, floor.size))
-    return pl.DataFrame(rows, schema=_LINE | _SHARES, orient="row")
+    return pl.DataFrame(rows, schema=_LINE | SHARES, orient="row")
 
 
-def rest_rows(sets: Mapping[str, Evidence], seed: int) -> pl.DataFrame:
+def rest_rows(sets: Mapping[str, Evidence], parts: Sequence[str], seed: int) -> pl.DataFrame:
     """What the circuit does not keep, by part of the second copy.
 
     Args:
         sets: Answers by method.
+        parts: Scopes, such as `BY_PLACE`.
         seed: Of the intervals.
 
     Returns:
-        Columns of `curves`: `at` is the quarter, values are shares of what all heads gain in it. A
-        copy of fewer than four predictable tokens has fewer quarters.
+        Columns of `curves`: `at` is the part, from 1, and values are shares of what all heads gain
+        in it. Parts without any predictable token have no rows.
     """
     rows: list[tuple[object, ...]] = []
     for method, answer in sets.items():
         measured = set(answer["ablation_effects"]["scope"])
-        parts = [(i, scope) for i, scope in enumerate(SCOPES) if i and scope in measured]
-        for quarter, scope in parts:
-            found = rises(answer, scope)
-            lost = _ratio(found.of[CIRCUIT][0], found.of[ALL][0], seed)
-            rows.append((float(quarter), method, method, *lost, found.of[ALL][0].size))
-    return pl.DataFrame(rows, schema=_LINE | _SHARES, orient="row")
+        for at, scope in enumerate(parts, start=1):
+            if scope in measured:
+                found = rises(answer, scope)
+                lost = _ratio(found.of[CIRCUIT][0], found.of[ALL][0], seed)
+                rows.append((float(at), method, method, *lost, found.of[ALL][0].size))
+    return pl.DataFrame(rows, schema=_LINE | SHARES, orient="row")
 
 
 def gate_rows(sets: Mapping[str, Evidence], seed: int) -> pl.DataFrame:
@@ -228,50 +229,6 @@ def _told(share: Interval) -> str:
     return f"{share.estimate:.3f} ({share.lower:.3f} to {share.upper:.3f})"
 
 
-def edge_rows(edges: Evidence | None) -> pl.DataFrame:
-    """What each direct path between two heads of the circuit is worth to copying.
-
-    Args:
-        edges: Answer of `CircuitEdges`; none where nothing was asked.
-
-    Returns:
-        Columns of `pair_grids` (`first` sends, `second` receives, `panel` is the input) with
-        `lower`, `upper` and `n`; rises of the loss on the second copy, nats per token. No rows
-        where there are no paths.
-    """
-    if edges is None or "ablations" not in edges:
-        ends = dict.fromkeys(("first", "second", "panel"), pl.String)
-        return pl.DataFrame(schema=ends | _SHARES)
-    found = _paths(edges, EDGE).with_columns(panel=pl.col("site").replace_strict(_INPUTS))
-    order = pl.col("panel").replace_strict({name: i for i, name in enumerate(_INPUTS.values())})
-    return found.sort("first", "second", order).select("first", "second", "panel", *_SHARES)
-
-
-def _paths(edges: Evidence, family: str) -> pl.DataFrame:
-    means = edges["ablation_means"].filter(scope="second copy", metric="loss_change")
-    asked = (
-        edges["ablations"].filter(family=family).select("condition", "site", "heads", "receiver")
-    )
-    return asked.join(means, on="condition").with_columns(
-        first="heads", second=pl.col("receiver").str.split(".").list.first()
-    )
-
-
-def beside_edges(edges: Evidence) -> float:
-    """The most that a path from a head outside the circuit is worth, into all three inputs."""
-    values = _paths(edges, BESIDE)["value"] if "ablations" in edges else pl.Series([0.0])
-    return float(values.max() or 0.0)  # pyright: ignore[reportArgumentType]
-
-
-def edges_said(edges: Evidence) -> str:
-    """The paths that matter most, such as `L0H7 into the keys of L2H3 (1.20)`; or why none."""
-    rows = edge_rows(edges).sort("value", descending=True)
-    if rows.is_empty():
-        return f"none, since {edges['absences']['reason'].item()}"
-    told = rows.head(3).select("first", "panel", "second", "value").iter_rows()
-    return ", ".join(f"{one} into the {what} of {other} ({x:.2f})" for one, what, other, x in told)
-
-
 def at(rows: pl.DataFrame, place: float) -> str:
     """Values of a curve at one place, such as `0.31 (resample) and 0.42 (mean)`."""
     own = rows.filter(at=place).select("value", "series")
@@ -283,6 +240,18 @@ def overlap(answer: Evidence) -> str:
     found = rises(answer)
     (own,), (other,) = found.kept[CIRCUIT], found.kept[OTHER]
     return f"{len(set(own) & set(other))} of {len(own)}"
+
+
+def shuffled_said(sets: Mapping[str, Evidence], seed: int) -> str:
+    """What circuits keep with stand-ins that say nothing of a copy, by method."""
+    said: list[str] = []
+    for method, answer in sets.items():
+        of = rises(answer).of
+        (floor,), (circuit,) = of[ALL_SHUFFLED], of[CIRCUIT_SHUFFLED]
+        share = _ratio(floor - circuit, floor, seed)
+        ends = f"{share.lower:.2f} to {share.upper:.2f}"
+        said.append(f"{share.estimate:.2f} ({ends}, {method})")
+    return " and ".join(said)
 
 
 def needs(sets: Mapping[str, Evidence], method: str, seed: int) -> dict[str, float]:

@@ -23,7 +23,13 @@ PREVIOUS, COPIER, DECOY = (0, 0), (1, 0), (1, 1)
 
 
 def circuit_model(
-    folder: Path, n: int = N, n_unknown: int = 0, lag: int = 0, *, decoy: bool = False
+    folder: Path,
+    n: int = N,
+    n_unknown: int = 0,
+    lag: int = 0,
+    *,
+    decoy: bool = False,
+    heads: int = 4,
 ) -> str:
     """Save the model.
 
@@ -33,6 +39,7 @@ def circuit_model(
         n_unknown: Tokens that it never saw.
         lag: How far beside the target L1H0 looks.
         decoy: Whether L1H1 looks there, too.
+        heads: Of a layer: 4, or the one that is written.
 
     Returns:
         The folder, as experiments take it.
@@ -42,14 +49,14 @@ def circuit_model(
         vocab_size=n + n_unknown,
         n_embd=4 * n,
         n_layer=2,
-        n_head=4,
+        n_head=heads,
         n_positions=n,
         n_inner=4,
         bos_token_id=0,
         eos_token_id=0,
     )
     net = tf.GPT2LMHeadModel(config)
-    eye = torch.eye(n)
+    eye, sharp = torch.eye(n), 10 * (4 / heads) ** 0.5  # scores are over the root of the width
     token, place, before, moved = (slice(i * n, (i + 1) * n) for i in range(4))
     with torch.no_grad():
         for name, parameter in net.named_parameters():
@@ -62,13 +69,13 @@ def circuit_model(
         net.transformer.wpe.weight[:, place] = eye
         first, second = (block.attn for block in net.transformer.h)
         back = [torch.diag(torch.ones(n - d), d) for d in (1 + lag, max(lag, 1))]
-        _set(first, 0, (place, eye * 10), (place, back[0]), (token, before), 1.0)
+        _set(first, 0, (place, eye * sharp), (place, back[0]), (token, before), 1.0)
         if lag:
-            _set(first, 1, (place, eye * 10), (place, back[1]), (token, moved), 1.0)
+            _set(first, 1, (place, eye * sharp), (place, back[1]), (token, moved), 1.0)
         found = moved if lag else token
-        _set(second, 0, (token, eye * 10), (before, eye), (found, token), 3.0)
+        _set(second, 0, (token, eye * sharp), (before, eye), (found, token), 3.0)
         if decoy:
-            _set(second, 1, (token, eye * 10), (before, eye), (found, token), 0.0)
+            _set(second, 1, (token, eye * sharp), (before, eye), (found, token), 0.0)
     net.save_pretrained(folder)
     return str(folder)
 

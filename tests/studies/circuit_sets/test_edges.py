@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from analysis.studies.circuit_sets import views
+from analysis.studies.circuit_sets import edge_views as views
 from analysis.studies.circuit_sets.edges import EDGE, CircuitEdges
 from store.schema import conformed
 from tests.studies.circuit.circuit_model import COPIER, PREVIOUS, circuit_model
