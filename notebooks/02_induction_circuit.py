@@ -744,8 +744,8 @@ def rest_by_place(asked, kept_sets):
         missing_by_place,
         ("quarter of the second copy", "share of the gain that the circuit does not keep"),
         None,
-        f"In the first quarter the circuit misses {set_views.at(missing_by_place, 1)} of the gain, "
-        f"in the last {set_views.at(missing_by_place, missing_by_place['at'].max())}",
+        f"The circuit misses {set_views.at(missing_by_place, missing_by_place['at'].max())} of the "
+        "gain in the last quarter",
         "What is lost with every head outside the circuit replaced, as a share of what all heads "
         "gain in the same quarter of the second copy, with 95 % intervals over sequences. Below 0 "
         "the circuit does better than all heads together.",
@@ -759,9 +759,8 @@ def rest_by_token(asked, kept_sets):
         missing_by_token,
         ("quarter of the tokens by frequency", "share of the gain that the circuit does not keep"),
         None,
-        f"On the rarest quarter of tokens the circuit misses "
-        f"{set_views.at(missing_by_token, missing_by_token['at'].max())} of the gain, on the most "
-        f"frequent {set_views.at(missing_by_token, missing_by_token['at'].min())}",
+        f"The circuit misses {set_views.at(missing_by_token, missing_by_token['at'].max())} of the "
+        "gain on the rarest tokens",
         "The same by the token that is predicted: quarters of the tokens that blocks are drawn "
         "from, those most frequent in the text first (without a text, by their ids).",
     )
