@@ -1,7 +1,7 @@
 """Interventions: what stands in for what heads read, and what that changes."""
 
-from analysis.interventions.passes.endings import Endings, Opening, endings, opening
 from analysis.interventions.passes.drawn import Draws, worth_drawing
+from analysis.interventions.passes.endings import Endings, Opening, endings, opening
 from analysis.interventions.passes.predictions import Metrics
 from analysis.interventions.passes.sweep import Source, methods_of, stand_in_source, sweep
 from analysis.interventions.passes.tapping import Block, block_taps, taps

@@ -109,7 +109,8 @@ class Averages:
     def _counts(self) -> Float[np.ndarray, "condition scope sequence"]:
         """Positions that are averaged over; NaN for none."""
         every = slice(0, self._shape[0])
-        counts = np.stack([self._masks(one, every).sum(-1) for one in self._conditions])
+        each = [self._masks(one, every).sum(-1) for one in self._conditions]
+        counts = np.array(each).reshape(self._values[VARIANCE].shape)
         return np.where(counts > 0, counts, np.nan)
 
     def _masks(self, condition: Condition, rows: slice) -> Bool[np.ndarray, "scope row pos"]:
