@@ -73,7 +73,7 @@ class Timed(Experiment):
 class Timings(Timed):
     """How long does each contender need for a task, side by side on one machine?"""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     task: str
     """Name of a `Task`."""
@@ -142,7 +142,7 @@ class Timings(Timed):
 class CostGrowth(Timed):
     """How does the cost of our task A grow when one quantity doubles, and doubles again?"""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     model: str = field(default=SMALL, init=False)
     axis: str

@@ -90,8 +90,10 @@ def test_all_float32_contenders_agree(entries):
     task, found = entries
     ours = found[race.EXACT].answer
     for name, entry in found.items():
-        assert entry.answer.keys() == ours.keys()
+        wanted = ours.keys() - {"top1_changed"} if "drawn" in name else ours.keys()
+        assert entry.answer.keys() >= wanted
         if not entry.contender.preview:
+            assert entry.answer.keys() == wanted
             assert race.errors(task, entry, ours).largest <= task.tolerance, name
     if task is Task.A:
         assert ours["kl_base_ablated"].min() > 1e-3, "no effect, so that agreeing means nothing"
