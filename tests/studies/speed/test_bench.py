@@ -268,10 +268,7 @@ def test_an_unknown_task_is_refused():
 def test_a_folder_is_timed_as_a_named_model_is(saved, tmp_path):
     """Its question is that of its weights, wherever the folder lies."""
     told = {"n_sequences": 2, "n_tokens": 8, "heads": 2, "repeats": 1, "batch": 2, "task": "A"}
-    here = {
-        "machine": {"processor": "x", "threads": "1"},
-        "packages": dict.fromkeys(bench.PACKAGES),
-    }
+    here = bench.here("cpu")
     asked = bench.Timings(model=str(saved("llama")), compiled=False, **told, **here)
     assert asked.question()["model"] == asked.card.identity
     assert asked.subjects()["models"]["model"].to_list() == asked.card.row()["model"].to_list()
