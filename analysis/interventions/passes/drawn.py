@@ -24,8 +24,8 @@ from .predictions import LOGIT_ELEMENTS, Metrics, Predictions, differences
 SPREAD = 0.5
 """Nats: where the change of a logit has a larger standard deviation over the vocabulary, each of
 its tokens counting alike, all of them are compared. On prose, with single heads of SmolLM2-135M
-zeroed, the weights exp(change) over their mean have variances of at most 1.2 below it (2 of 100
-positions lie above .6, where they reach millions). A rare token that rises alone is not seen."""
+zeroed, the weights exp(change) over their mean have variances of at most 1.2 below it, and of up
+to millions above, where 3 of 100 positions lie. A rare token that rises alone is not seen."""
 
 LARGE = 64
 """A vocabulary is large with so many tokens for each that is drawn."""
