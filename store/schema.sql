@@ -324,7 +324,7 @@ COMMENT ON COLUMN ablation_means.model IS 'The model (models.model)';
 COMMENT ON COLUMN ablation_means.text IS 'The data set (texts.text)';
 COMMENT ON COLUMN ablation_means.condition IS 'The condition (ablations.condition of the same run)';
 COMMENT ON COLUMN ablation_means.scope IS 'Which positions, as in ablation_effects';
-COMMENT ON COLUMN ablation_means.metric IS 'A column of ablation_effects';
+COMMENT ON COLUMN ablation_means.metric IS 'A column of ablation_effects; where KL and loss_change are estimated by drawn tokens also kl_base_ablated_error, the standard error that the draws leave in both means, and exact_share, the share of positions compared over the whole vocabulary';
 COMMENT ON COLUMN ablation_means.value IS 'The mean; effects are ablated minus base';
 COMMENT ON COLUMN ablation_means.lower IS 'Lower end of the 95 % bootstrap interval over sequences; aggregate rows only';
 COMMENT ON COLUMN ablation_means.upper IS 'Upper end of the 95 % bootstrap interval over sequences; aggregate rows only';

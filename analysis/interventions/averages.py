@@ -4,13 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from analysis.errors import UserError
+from analysis.interventions.passes.drawn import EXACT, VARIANCE, Draws
 from analysis.interventions.passes.predictions import Metrics
 
-from .effects import Effects
+from .effects import EXACT_SHARE, KL_ERROR, Effects
 from .kinds import Condition
 
 _AUTOMATIC = ("at", "after")
@@ -26,8 +28,12 @@ class Measurement:
     metrics: Metrics
     max_rows: int
     """Sequences times conditions in one batch, which bounds memory."""
+    draws: Draws | None = None
+    """How tokens are drawn to estimate `Metrics.DRAWN`; None to compare all of them."""
 
     def __post_init__(self) -> None:
+        if self.draws is not None and self.metrics is not Metrics.DRAWN:
+            raise ValueError(f"expected {Metrics.DRAWN} of drawn tokens, got {self.metrics}")
         if self.max_rows < 1:
             raise ValueError(f"expected room for at least 1 row, got {self.max_rows}")
         if taken := set(_AUTOMATIC).intersection(self.scopes):
@@ -53,8 +59,14 @@ class Averages:
         self._scopes = (*self._given, *automatic)
         self._values = {
             metric: np.full((len(conditions), len(self._scopes), shape[0]), np.nan)
-            for metric in measurement.metrics.value
+            for metric in self._names(measurement)
         }
+
+    @staticmethod
+    def _names(measurement: Measurement) -> tuple[str, ...]:
+        """What is averaged: metrics, and what tells of draws."""
+        drawing = () if measurement.draws is None else (VARIANCE, EXACT)
+        return (*measurement.metrics.value, *drawing)
 
     def add(self, index: int, rows: slice, differences: Mapping[str, Tensor]) -> None:
         """Average one condition's differences on some sequences.
@@ -85,7 +97,21 @@ class Averages:
 
     def effects(self) -> Effects:
         """What was measured so far."""
-        return Effects(self._conditions, self._scopes, self._values)
+        values = dict(self._values)
+        if VARIANCE not in values:
+            return Effects(self._conditions, self._scopes, values)
+        drawing = {
+            KL_ERROR: np.sqrt(values.pop(VARIANCE) / self._counts()),
+            EXACT_SHARE: values.pop(EXACT),
+        }
+        return Effects(self._conditions, self._scopes, values, drawing)
+
+    def _counts(self) -> Float[np.ndarray, "condition scope sequence"]:
+        """Positions that are averaged over; NaN for none."""
+        every = slice(0, self._shape[0])
+        each = [self._masks(one, every).sum(-1) for one in self._conditions]
+        counts = np.array(each).reshape(self._values[VARIANCE].shape)
+        return np.where(counts > 0, counts, np.nan)
 
     def _masks(self, condition: Condition, rows: slice) -> Bool[np.ndarray, "scope row pos"]:
         shape = (len(self._scopes), rows.stop - rows.start, self._shape[1])
@@ -100,8 +126,9 @@ class Averages:
 
 
 def same(metrics: Metrics, like: Float[Tensor, "row pos d_model"]) -> dict[str, Tensor]:
-    """The differences of a condition that replaces nothing."""
-    return {metric: like.new_zeros(like.shape[:2]) for metric in metrics.value}
+    """The differences of a condition that replaces nothing, which are known exactly."""
+    nothing = like.new_zeros(like.shape[:2])
+    return {**dict.fromkeys((*metrics.value, VARIANCE), nothing), EXACT: torch.ones_like(nothing)}
 
 
 def _positions(condition: Condition) -> list[int]:

@@ -7,6 +7,7 @@ import polars as pl
 from jaxtyping import Float
 
 from analysis.interventions import METRICS, Condition, Effects, Head
+from analysis.interventions.effects import KL_ERROR
 from analysis.models.files.card import ModelCard
 from analysis.statistics.resampling import bootstrap
 
@@ -50,7 +51,8 @@ def effect_rows(effects: Effects, labels: Labels) -> dict[str, pl.DataFrame]:
         labels: What the rows are about.
 
     Returns:
-        Frames by table; scopes that could not be measured have no rows.
+        Frames by table; scopes that could not be measured have no rows. Where tokens were drawn,
+        means of what `DRAWING` names stand beside those of the metrics.
     """
     names = [condition.name for condition in effects.conditions]
     n_sequences = next(iter(effects.values.values())).shape[2]
@@ -67,8 +69,14 @@ def effect_rows(effects: Effects, labels: Labels) -> dict[str, pl.DataFrame]:
     metrics = list(effects.values)
     measured = each.filter(pl.any_horizontal(pl.col(metrics).is_not_nan()))
     means = pl.concat(
-        _means(keys, metric, array.reshape(-1, n_sequences), labels.seed)
-        for metric, array in effects.values.items()
+        [
+            *(
+                _means(keys, metric, array.reshape(-1, n_sequences), labels.seed)
+                for metric, array in effects.values.items()
+            ),
+            *_drawing(keys, effects),
+        ],
+        how="diagonal",
     )
     constants = {name: pl.lit(labels.columns()[name], pl.String) for name in ("model", "text")}
     unmeasured = {name: pl.lit(None, pl.Float64) for name in METRICS if name not in metrics}
@@ -85,6 +93,24 @@ def _means(keys: pl.DataFrame, metric: str, values: np.ndarray, seed: int) -> pl
     found = interval_columns(bootstrap(values.T, seed))
     rows = keys.with_columns(pl.lit(metric).alias("metric"), *found.get_columns())
     return rows.filter(pl.col("value").is_not_nan())
+
+
+def _drawing(keys: pl.DataFrame, effects: Effects) -> list[pl.DataFrame]:
+    """How good estimates by drawn tokens are: of means over all sequences that were measured."""
+    frames: list[pl.DataFrame] = []
+    for name, array in effects.drawing.items():
+        each = array.reshape(len(keys), -1)
+        known = ~np.isnan(each)
+        counts = known.sum(1)
+        total = np.where(known, each**2 if name == KL_ERROR else each, 0).sum(1)
+        value = (np.sqrt(total) if name == KL_ERROR else total) / np.maximum(1, counts)
+        columns = {"metric": pl.lit(name), "value": pl.Series(value), "n": pl.Series(counts)}
+        frames.append(
+            keys.with_columns(**columns)
+            .filter(pl.col("n") > 0)
+            .with_columns(pl.col("n").cast(pl.Int32))
+        )
+    return frames
 
 
 def _joined(parts: Iterable[str]) -> str:

@@ -30,6 +30,9 @@ class Metrics(Enum):
     LEAN = ("kl_base_ablated", "top1_changed", "loss_change")
     """What the base's probabilities weigh: one matrix product for each condition."""
 
+    DRAWN = ("kl_base_ablated", "loss_change", "logit_change")
+    """What tokens that are drawn from the base's predictions tell: see `drawn`."""
+
     FULL = tuple(METRICS)
     """All; both distributions are compared token by token, at twice the cost."""
 

@@ -1,7 +1,8 @@
 """What many conditions change in a model's predictions, fast: the sweep."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from analysis.interventions.stand_ins import (
 from analysis.models.load import Model
 from analysis.progress import Report
 
+from .drawn import draw, drawn_differences
 from .layers import layer_calls
 from .predictions import Predictions, differences, predictions
 from .staircase import Staircase, joining_order, trace
@@ -71,7 +73,8 @@ def sweep(
         report: Told how many conditions times sequences are done.
 
     Returns:
-        Effects of the conditions in the order given, in float64.
+        Effects of the conditions in the order given, in float64; where tokens are drawn, with the
+        errors that this leaves.
 
     Raises:
         UserError: A condition does not fit, a stand-in is missing, or logits are not finite.
@@ -91,10 +94,10 @@ def sweep(
                 averages.add(i, rows, same(measurement.metrics, base.hidden))
             done += len(base.hidden) * len(idle)
             stairs = Staircase(model, calls, base, used.stand_ins(model, ids, rows))
-            predicted = _base_predictions(stairs, ids, rows)
+            compared = _comparison(stairs, ids, rows, measurement)
             for part in chunks(len(acting), max(1, measurement.max_rows // len(base.hidden))):
                 hidden = stairs.hidden_states([conditions[i] for i in acting[part]])
-                found = differences(model, predicted, hidden.flatten(1, 2), measurement.metrics)
+                found = compared(hidden.flatten(1, 2))
                 for place, i in enumerate(acting[part]):
                     averages.add(i, rows, _unflattened(found, place, len(base.hidden)))
                 done += len(base.hidden) * len(acting[part])
@@ -187,6 +190,17 @@ def refuse_unpredictable(bad: np.ndarray, rows: slice) -> None:
             f"expected finite logits of the model as it is, got others on sequence "
             f"{rows.start + int(bad.argmax())}; leave it out, or check the weights"
         )
+
+
+def _comparison(
+    stairs: Staircase, ids: np.ndarray, rows: slice, measurement: Measurement
+) -> Callable[[Tensor], dict[str, Tensor]]:
+    """What compares hidden states (condition, row and pos, d_model) with the base's."""
+    model, base = stairs.model, _base_predictions(stairs, ids, rows)
+    if measurement.draws is None:
+        return partial(differences, model, base, metrics=measurement.metrics)
+    tokens = draw(model, base, measurement.draws.uniform(rows, ids.shape[1]))
+    return partial(drawn_differences, model, base, tokens)
 
 
 def _base_predictions(stairs: Staircase, ids: np.ndarray, rows: slice) -> Predictions:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
 
 from analysis.interventions import (
+    Draws,
     Measurement,
     Metrics,
     Pooling,
@@ -31,6 +32,17 @@ class AblationSweep(TextSweep, HeadSets):
     """A value of `Pooling`: over what the means are taken, for methods that use them."""
     positions: tuple[int, ...] | None
     """Of queries or keys, as the method says; None for all."""
+    drawn_tokens: int = 0
+    """Drawn at every position to estimate KL and the change of the loss; 0 to compare the whole
+    vocabulary, by all metrics."""
+
+    def question(self) -> dict[str, Any]:
+        """The same; where nothing is drawn, as it was asked before anything could be."""
+        asked = super().question()
+        parameters = asked["parameters"]
+        if not self.drawn_tokens:
+            parameters = {name: v for name, v in parameters.items() if name != "drawn_tokens"}
+        return asked | {"parameters": parameters}
 
     @property
     def acting_at(self) -> tuple[int, ...] | None:
@@ -41,7 +53,8 @@ class AblationSweep(TextSweep, HeadSets):
         """Measure every set.
 
         Returns:
-            `ablations`, `ablation_effects` and `ablation_means`.
+            `ablations`, `ablation_effects` and `ablation_means`; where tokens are drawn, also how
+            good the estimates are.
         """
         model = self.loaded_model()
         methods, reference = {self.replacing}, self.reference.ids
@@ -53,8 +66,9 @@ class AblationSweep(TextSweep, HeadSets):
             stand_in_source(model, methods, reference, pooling, n_sequences, self.seed),
             Measurement(
                 scopes={"all": np.ones(self.tokens.ids.shape, dtype=bool)},
-                metrics=Metrics.FULL,
+                metrics=Metrics.DRAWN if self.drawn_tokens else Metrics.FULL,
                 max_rows=batch_rows(self.n_tokens, model.device.type),
+                draws=Draws(self.drawn_tokens, self.seed) if self.drawn_tokens else None,
             ),
             report,
         )

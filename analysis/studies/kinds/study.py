@@ -8,7 +8,14 @@ from dataclasses import dataclass
 import polars as pl
 
 from analysis.errors import UserError
-from analysis.interventions import HeadSet, Method, Pooling, layer_matched_sets, random_sets
+from analysis.interventions import (
+    HeadSet,
+    Method,
+    Pooling,
+    layer_matched_sets,
+    random_sets,
+    worth_drawing,
+)
 from analysis.interventions.heads import heads_of, parse_heads
 from analysis.models.load import Model
 from analysis.questions.asked import Profile
@@ -43,12 +50,15 @@ class KindSizes:
     """Heads ablated together, up to a third of the model's."""
     n_identity: int
     """Sequences on which interventions are compared exactly."""
+    drawn_tokens: int
+    """Drawn at every position to estimate KL, where `worth_drawing` says that it is worth it; 0 to
+    compare the whole vocabulary of every model."""
 
 
 SIZES = {
-    Profile.TINY: KindSizes(set_sizes=(1, 4), n_identity=2),
-    Profile.QUICK: KindSizes(set_sizes=(1, 2, 4, 8), n_identity=8),
-    Profile.FULL: KindSizes(set_sizes=(1, 2, 3, 4, 6, 8, 10), n_identity=8),
+    Profile.TINY: KindSizes(set_sizes=(1, 4), n_identity=2, drawn_tokens=0),
+    Profile.QUICK: KindSizes(set_sizes=(1, 2, 4, 8), n_identity=8, drawn_tokens=256),
+    Profile.FULL: KindSizes(set_sizes=(1, 2, 3, 4, 6, 8, 10), n_identity=8, drawn_tokens=1024),
 }
 
 
@@ -112,6 +122,7 @@ class KindStudy(TextStudy[KindSizes]):
         self, family: str, sets: tuple[tuple[str, ...], ...], first_draw: int | None, kind: str
     ) -> AblationSweep:
         method, pooling, positions = KINDS[kind]
+        n_drawn = self.sizes.drawn_tokens
         return AblationSweep(
             **self.asked.ablated(),
             method=method.value,
@@ -120,6 +131,7 @@ class KindStudy(TextStudy[KindSizes]):
             family=family,
             sets=sets,
             first_draw=first_draw,
+            drawn_tokens=n_drawn if worth_drawing(self.asked.card, n_drawn) else 0,
         )
 
     def identities(self) -> AblationIdentities:

@@ -1,6 +1,5 @@
 """The timed tasks: ours beside plain hooks, TransformerLens and nnsight, in one run."""
 
-from analysis.studies.speed.contenders.models import NAMES
 from analysis.studies.speed.contenders.tasks import Task
 from analysis.studies.speed.contenders.timing import machine, versions
 
@@ -10,7 +9,6 @@ from .report import Table, as_json, listed, table, text
 
 __all__ = [
     "AXES",
-    "NAMES",
     "PACKAGES",
     "SHAPE",
     "CostGrowth",

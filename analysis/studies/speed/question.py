@@ -12,14 +12,7 @@ from analysis.models.files.card import ModelCard
 from analysis.progress import Report
 from analysis.questions.experiment import Experiment
 from analysis.studies.speed.contenders.counts import passes_flops, sweep_flops
-from analysis.studies.speed.contenders.models import (
-    REFERENCE,
-    SEED,
-    SMALL,
-    Size,
-    bench_model,
-    size_of,
-)
+from analysis.studies.speed.contenders.models import SEED, SIZES, SMALL, Size, bench_model
 from analysis.studies.speed.contenders.peers import PEERS
 from analysis.studies.speed.contenders.race import contender_names, contenders, raced
 from analysis.studies.speed.contenders.tasks import Task, Work, sampled_heads, tokens
@@ -52,7 +45,8 @@ class Timed(Experiment):
         """Model, sizes, machine and packages."""
         apart = {"model", "seed", "device", "dtype"}
         asked = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in apart}
-        known = self.card.identity if self.model == REFERENCE else f"random, {size_of(self.model)}"
+        size = SIZES.get(self.model)
+        known = self.card.identity if size is None else f"random, {size}"
         return {
             "model": known,
             "tokens": [],
@@ -62,8 +56,8 @@ class Timed(Experiment):
         }
 
     def subjects(self) -> dict[str, pl.DataFrame]:
-        """The reference model; random weights are known by their sizes."""
-        return {"models": self.card.row()} if self.model == REFERENCE else {}
+        """The model, unless its weights are random: those are known by their sizes."""
+        return {} if self.model in SIZES else {"models": self.card.row()}
 
     def _where(self) -> dict[str, pl.Expr]:
         """Columns about the machine."""
@@ -79,7 +73,7 @@ class Timed(Experiment):
 class Timings(Timed):
     """How long does each contender need for a task, side by side on one machine?"""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     task: str
     """Name of a `Task`."""
@@ -117,7 +111,8 @@ class Timings(Timed):
         who = contenders(task, model, compile_in_place if self.compiled else None)
         torch.compiler.reset()  # torch compiles a function a few times only, then gives up
         found = raced(who, work, model.device, self.repeats, report)
-        frames = recorded(task, (self.model, _sizes(model.card)), work, found, flops)
+        name = self.model if self.model in SIZES else self.card.name
+        frames = recorded(task, (name, _sizes(model.card)), work, found, flops)
         package = pl.col("contender").replace_strict(
             {name: f"{package} {self.packages[package]}" for name, (_, package) in PEERS.items()},
             default=f"torch {self.packages['torch']}",
@@ -147,7 +142,7 @@ class Timings(Timed):
 class CostGrowth(Timed):
     """How does the cost of our task A grow when one quantity doubles, and doubles again?"""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     model: str = field(default=SMALL, init=False)
     axis: str

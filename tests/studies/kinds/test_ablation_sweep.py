@@ -9,7 +9,7 @@ import torch
 from polars.testing import assert_frame_equal
 
 from analysis.errors import UserError
-from analysis.interventions import NOTHING, Head, Intervention, Method, taps
+from analysis.interventions import DRAWING, NOTHING, Head, Intervention, Method, taps
 from analysis.models.load import load_model
 from analysis.questions.verdicts import head_sets as module
 from analysis.studies.kinds.ablation_sweep import AblationSweep
@@ -68,6 +68,38 @@ def test_effects_are_those_of_a_plain_pass(question, worded):
     mean = answer["ablation_means"].filter(condition="zero L1H2", metric="kl_base_ablated")
     assert mean["value"].item() == pytest.approx(rows["kl_base_ablated"].mean())
     assert mean["lower"].item() <= mean["value"].item() <= mean["upper"].item()
+
+
+def test_drawn_tokens_estimate_kl_and_say_how_well(question, tmp_path):
+    """The key of what draws nothing is as it was; rows of what does tell of it."""
+    assert "drawn_tokens" not in question.question()["parameters"]
+    drawn = replace(question, drawn_tokens=64)
+    assert drawn.question()["parameters"]["drawn_tokens"] == 64
+    store = Store.open(tmp_path / "store")
+    answer, exact = store.recall(drawn), store.recall(question)
+    each = answer["ablation_effects"]
+    assert each["top1_changed", "js", "kl_ablated_base"].null_count().row(0) == (each.height,) * 3
+    means = answer["ablation_means"]
+    metric = pl.col("metric")
+    told = means.filter(metric.is_in(list(DRAWING)))
+    assert told.filter(pl.col("lower").is_not_null()).is_empty()
+    assert set(told["n"]) == {N_SEQUENCES}
+    assert "kl_base_ablated_error" not in set(exact["ablation_means"]["metric"])
+    shares = told.filter(metric == "exact_share")["value"]
+    assert shares.is_between(0, 1).all()
+    assert shares.min() < 1, "everything was exact, so nothing was estimated"
+    on = ["condition", "scope", "metric"]
+    errors = told.filter(metric == "kl_base_ablated_error").drop("metric")
+    both = means.join(exact["ablation_means"], on=on, suffix="_exact").join(
+        errors, on=on[:2], suffix="_error"
+    )
+    for name in ("kl_base_ablated", "loss_change"):
+        off = both.filter(metric == name).select(
+            off=(pl.col("value") - pl.col("value_exact")).abs(), error=4 * pl.col("value_error")
+        )
+        assert off.height == len(HEADS)
+        assert (off["off"] <= off["error"] + 1e-6).all()
+    assert both.filter(metric == "kl_base_ablated", value=pl.col("value_exact")).height < len(HEADS)
 
 
 def test_the_reference_rows_are_not_the_measured_ones(question):

@@ -18,7 +18,7 @@ from analysis.studies.speed import records, report
 from analysis.studies.speed.contenders import models, peers, race, tasks, timing, variants
 from analysis.studies.speed.contenders.models import Size, random_model
 from analysis.studies.speed.contenders.tasks import Task, Work, sampled_heads
-from book.bench_command import MODELS, TASKS
+from book.bench_command import TASKS
 from book.bench_command import bench as command
 from tests.interventions.sweep_cases import silent
 
@@ -81,7 +81,7 @@ def test_everybody_takes_part(entries):
     expected = {race.EXACT, *peers.PEERS}
     if task is Task.A:
         more = {"ours, float32, compiled", "ours, bfloat16", "ours, bfloat16, compiled"}
-        expected |= more
+        expected |= more | {"ours, 256 drawn tokens"}
     assert {name for name, entry in found.items() if entry.run} == expected
     assert all(len(entry.laps) == 1 for entry in found.values())
 
@@ -90,8 +90,10 @@ def test_all_float32_contenders_agree(entries):
     task, found = entries
     ours = found[race.EXACT].answer
     for name, entry in found.items():
-        assert entry.answer.keys() == ours.keys()
+        wanted = ours.keys() - {"top1_changed"} if "drawn" in name else ours.keys()
+        assert entry.answer.keys() >= wanted
         if not entry.contender.preview:
+            assert entry.answer.keys() == wanted
             assert race.errors(task, entry, ours).largest <= task.tolerance, name
     if task is Task.A:
         assert ours["kl_base_ablated"].min() > 1e-3, "no effect, so that agreeing means nothing"
@@ -256,18 +258,24 @@ def test_the_command_prints_tables_and_writes_json(tmp_path):
     assert set(record["versions"]) == set(bench.PACKAGES)
 
 
-@pytest.mark.parametrize(("option", "value"), [("--model", "huge"), ("--task", "B")])
-def test_an_unknown_name_is_refused(option, value):
-    done = invoke(option, value)
+def test_an_unknown_task_is_refused():
+    done = invoke("--task", "B")
     assert done.exit_code == 2
-    assert f"'{value}' is not one of" in done.output
-
-
-def test_names_are_those_of_the_models_and_tasks():
-    assert set(MODELS) == set(bench.NAMES)
+    assert "'B' is not one of" in done.output
     assert set(TASKS) == {task.name for task in Task}
-    with pytest.raises(UserError, match="choose among small, large, reference"):
-        models.bench_model("huge", "cpu")
+
+
+def test_a_folder_is_timed_as_a_named_model_is(saved, tmp_path):
+    """Its question is that of its weights, wherever the folder lies."""
+    told = {"n_sequences": 2, "n_tokens": 8, "heads": 2, "repeats": 1, "batch": 2, "task": "A"}
+    here = bench.here("cpu")
+    asked = bench.Timings(model=str(saved("llama")), compiled=False, **told, **here)
+    assert asked.question()["model"] == asked.card.identity
+    assert asked.subjects()["models"]["model"].to_list() == asked.card.row()["model"].to_list()
+    model = models.bench_model(str(saved("llama")), "cpu")
+    assert model.card.identity == asked.card.identity
+    with pytest.raises(UserError, match="expected `reference`, a folder or"):
+        models.bench_model(str(tmp_path / "nowhere"), "cpu")
 
 
 def test_an_unusable_device_is_refused():

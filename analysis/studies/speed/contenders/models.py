@@ -1,4 +1,4 @@
-"""The models that are timed: random weights of stated sizes, and the reference model."""
+"""The models that are timed: random weights of stated sizes, and models that can be loaded."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from analysis.errors import UserError
 from analysis.models.load import Model, load_model
 from analysis.models.parts.linear import with_products
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-REFERENCE = "reference"
 SEED = 0
 """Of random weights and of tokens."""
 _N_CTX = 2048
@@ -43,36 +41,22 @@ SMALL = "small"
 SIZES = {SMALL: Size(4, 8, 256, 4096), "large": Size(12, 12, 768, 50257)}
 """Random-weight models by name."""
 
-NAMES = (*SIZES, REFERENCE)
-
 
 def bench_model(name: str, device: str) -> Model:
     """A model that is timed.
 
     Args:
-        name: One of `NAMES`.
+        name: A name of `SIZES`, or else what `load_model` takes.
         device: Where to put it.
 
     Returns:
         The instrumented model in float32.
 
     Raises:
-        UserError: There is no such name.
+        UserError: It cannot be found or loaded.
     """
-    if name == REFERENCE:
-        return load_model(REFERENCE, device)
-    return random_model(size_of(name), device)
-
-
-def size_of(name: str) -> Size:
-    """The sizes of a model with random weights.
-
-    Raises:
-        UserError: There is no such name.
-    """
-    if name not in SIZES:
-        raise UserError(f"expected a model to time, got {name!r}; choose among {', '.join(NAMES)}")
-    return SIZES[name]
+    size = SIZES.get(name)
+    return load_model(name, device) if size is None else random_model(size, device)
 
 
 def random_model(size: Size, device: str) -> Model:

@@ -7,12 +7,14 @@ from statistics import median
 import numpy as np
 import torch
 
+from analysis.interventions import Draws
 from analysis.models.load import Model
 from analysis.progress import Report
 from analysis.statistics.comparisons import spearman
 
+from .models import SEED
 from .peers import PEERS, UnavailableError
-from .tasks import Answer, Run, Task, Work, our_scores, our_sweep
+from .tasks import DRAWN_TOKENS, Answer, Run, Task, Work, our_scores, our_sweep
 from .timing import Lap, matmul_rate, timed
 from .variants import Compiler, compiled, in_bfloat16, relative_errors
 
@@ -21,6 +23,7 @@ EXACT = "ours, float32"
 PLAIN = "plain hooks"
 """What every other contender's answer is compared with, where it takes part."""
 _PREVIEW = "ours, bfloat16"
+_DRAWN = f"ours, {DRAWN_TOKENS} drawn tokens"
 _COMPILED = ", compiled"
 
 
@@ -98,7 +101,9 @@ def contenders(task: Task, model: Model, compiler: Compiler | None) -> list[Cont
             preview=True,
         )
         ours = [ours[0], exact, ours[1], preview]
-    return [*ours, *peers]
+    draws = Draws(DRAWN_TOKENS, SEED)
+    drawn = Contender(_DRAWN, lambda: our_sweep(model, draws), preview=True)
+    return [*ours, drawn, *peers]
 
 
 def contender_names(task: Task, with_compiled: bool) -> tuple[str, ...]:
@@ -106,7 +111,7 @@ def contender_names(task: Task, with_compiled: bool) -> tuple[str, ...]:
     if task is Task.S:
         return (EXACT, *PEERS)
     ends = ("", _COMPILED) if with_compiled else ("",)
-    return (*(name + end for name in (EXACT, _PREVIEW) for end in ends), *PEERS)
+    return (*(name + end for name in (EXACT, _PREVIEW) for end in ends), _DRAWN, *PEERS)
 
 
 def raced(

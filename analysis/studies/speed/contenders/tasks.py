@@ -14,6 +14,7 @@ from analysis import scores
 from analysis.errors import UserError
 from analysis.interventions import (
     Condition,
+    Draws,
     Head,
     Intervention,
     Measurement,
@@ -67,6 +68,9 @@ class Work:
 
 
 Run = Callable[[Work], Answer]
+
+DRAWN_TOKENS = 256
+"""At every position, where the vocabulary is not compared whole."""
 
 BYTES_PER_TOKEN = 100
 """Of memory that a token of the work takes whoever does it, at least."""
@@ -122,8 +126,13 @@ def sampled_heads(card: ModelCard, at_least: int | None) -> tuple[Head, ...]:
     )
 
 
-def our_sweep(model: Model) -> Run:
-    """Task A by our engine; what is measured of a model once is no part of it."""
+def our_sweep(model: Model, draws: Draws | None = None) -> Run:
+    """Task A by our engine; what is measured of a model once is no part of it.
+
+    Args:
+        model: The model.
+        draws: How tokens are drawn, without the top-1 change; None to compare all of them.
+    """
     walks(model)
 
     def run(work: Work) -> Answer:
@@ -137,8 +146,9 @@ def our_sweep(model: Model) -> Run:
         ]
         asked = Measurement(
             scopes={"all": np.ones(work.ids.shape, dtype=bool)},
-            metrics=Metrics.LEAN,
+            metrics=Metrics.LEAN if draws is None else Metrics.DRAWN,
             max_rows=batch_rows(work.ids.shape[1], model.device.type),
+            draws=draws,
         )
         source = Source(means=None, donor_of=None)
         effects = sweep(model, work.ids, conditions, source, asked, silent)
