@@ -272,7 +272,10 @@ def attention_scores(
         scores = scores + terms.bias
     if terms.softcap is not None:
         scores = torch.tanh(scores / terms.softcap) * terms.softcap
-    return scores if terms.mask is None else scores + terms.mask
+    if terms.mask is None:
+        return scores
+    same = terms.mask.dtype == scores.dtype
+    return scores.add_(terms.mask) if same else scores + terms.mask
 
 
 def _softmax(
