@@ -19,6 +19,7 @@ from analysis.interventions.passes.visible import uniform, visible
 from analysis.models.load import Model, hidden_states
 from analysis.progress import Report
 from analysis.questions.rows import Labels, head_profiles
+from analysis.questions.work import Work
 
 from .question import AtPosition
 
@@ -41,10 +42,10 @@ class QueryOffsets(AtPosition):
     max_offset: int
     """Attention to t - 0, t - 1, ... t - this."""
 
-    @property
-    def n_passes(self) -> int:
-        """One for each condition."""
-        return 3
+    def work(self) -> Work:
+        """A pass up to every position for each condition, and what is by chance."""
+        n_tokens = sum((t + 1) * len(rows) for t, rows in self.groups())
+        return Work(layers=self.card.n_layers * (3 * n_tokens + self.n_tokens))
 
     def conditions(self, t: int) -> dict[str, tuple[Intervention, ...]]:
         """What is done, by name."""
