@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from analysis.errors import UserError
-from book.computing import asked_of
+from book.planning import asked_of
 from book.options import PATH, with_request, with_store
 from book.terminal import say
 

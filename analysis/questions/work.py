@@ -129,3 +129,11 @@ def usual_heads(card: ModelCard, n: int) -> tuple[Head, ...]:
     every = heads_of(card)
     step = max(1, len(every) // max(1, n))
     return tuple(every[step // 2 :: step][:n])
+
+
+def spread_heads(card: ModelCard) -> tuple[Head, ...]:
+    """All heads in an order that stands for a ranking: its top lies in a model's later half."""
+    every, step = heads_of(card), 7
+    half = len(every) // 2
+    later, earlier = every[half:], every[:half]
+    return tuple(h for part in (later, earlier) for i in range(step) for h in part[i::step])

@@ -16,7 +16,7 @@ from analysis.questions.asked import Asked, Profile
 from analysis.studies.atlas.study import AtlasStudy
 from book.build_command import NOTEBOOKS, chosen
 from book.cli import cli
-from book.computing import asked_of
+from book.planning import asked_of
 from book.options import PROFILES
 from book.run_command import _say
 from book.site import find_notebooks

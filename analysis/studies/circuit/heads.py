@@ -15,6 +15,7 @@ from analysis.interventions import Head
 from analysis.interventions.heads import parse_heads
 from analysis.interventions.passes.layers import layer_calls
 from analysis.interventions.passes.staircase import trace
+from analysis.models.files.card import ModelCard
 from analysis.models.load import Model
 from analysis.questions.drawing import Drawing
 from analysis.questions.halves import heads_by_score
@@ -72,6 +73,13 @@ def circuit_heads(text: Evidence, induction: Evidence) -> CircuitHeads:
     first, *others = copying or looking[:1]
     previous = next(head for head, _ in looking_back(text) if head.layer < first.layer)
     return CircuitHeads(previous, (first, *(h for h in others if h.layer > previous.layer)))
+
+
+def usual_circuit(card: ModelCard) -> CircuitHeads:
+    """Heads that stand for a circuit that is not known yet: it lies in the middle of a model."""
+    at, n = card.attending, len(card.attending)
+    copiers = (Head(at[i], 0) for i in sorted({n // 2, 5 * n // 8, 3 * n // 4}))
+    return CircuitHeads(Head(at[min(n // 4, n // 2 - 1)], 0), tuple(copiers))
 
 
 def previous_token_head(text: Evidence) -> Head:
