@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import defaultdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import click
 
@@ -162,9 +162,11 @@ def judged(plan: Plan, course: Course | None) -> pl.DataFrame:
 
 def recalled(store: Store, course: Course | None, question: Question) -> Answer:
     """An answer; what is computed for it is told to a course."""
-    if course is None:
+    from analysis.questions.experiment import Experiment  # noqa: PLC0415 - imports torch
+
+    if course is None or not isinstance(question, Experiment):
         return store.recall(question)
-    missing = store.missing(question)
+    missing = cast("list[Experiment]", store.missing(question))
     found = store.recall(question, course.progress)
     for unit in missing:
         course.finish(unit)
@@ -214,7 +216,7 @@ def longest_first(units: Collection[Experiment]) -> list[Experiment]:
     def group(unit: Experiment) -> Hashable:
         return unit if unit.together is None else unit.together
 
-    tokens: Counter[Hashable] = Counter()
+    tokens: defaultdict[Hashable, float] = defaultdict(float)
     for unit in units:
         tokens[group(unit)] += _size(unit.work())
     return sorted(units, key=lambda unit: -tokens[group(unit)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
+
+from analysis.errors import UserError
 
 if TYPE_CHECKING:
     from analysis.overview.budget import BudgetPlan
@@ -173,11 +176,24 @@ def within(
     noted = store.noted(about)
     chosen = fitted(asked, rates, capacity) if noted is None else int(noted["halvings"])
     plan = planned(asked, rates, capacity, chosen)
-    if keep and noted is None:  # where nothing fits, nothing is chosen
+    if not plan.inside:
+        raise _too_short(plan, budget)
+    if keep and noted is None:
         chosen = int(store.note(about, {"halvings": chosen})["halvings"])
         plan = planned(asked, rates, capacity, chosen)
     chapters = ",".join(plan.asked.chapters)
     return {**options, "profile": plan.asked.sizes_told, "chapters": chapters}, plan
+
+
+def _too_short(plan: BudgetPlan, budget: tuple[int, int]) -> UserError:
+    """Say the smallest budget that holds something."""
+    first, seconds = next(iter(plan.seconds.items()))
+    least, n_sharing = math.ceil(seconds / budget[1]), budget[1]
+    cores = "1 process" if n_sharing == 1 else f"{n_sharing} processes"
+    return UserError(
+        f"expected a --budget of at least {least}s, which chapter {first} takes {cores} at the "
+        f"smallest sizes, got {budget[0]}s; raise it"
+    )
 
 
 def _sizes_of(asked: Asked) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 from .beneath import Folder
@@ -76,7 +76,7 @@ def read_note(notes: Folder, name: str) -> Numbers | None:
         return None
     if not isinstance(found, dict):
         return None
-    numbers: dict[Any, Any] = found
+    numbers = cast("Numbers", found)
     return numbers if all(type(n) in (int, float) for n in numbers.values()) else None
 
 

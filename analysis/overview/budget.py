@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from itertools import accumulate
 
-from analysis.errors import UserError
 from analysis.questions.asked import Asked, with_own
-from analysis.questions.cost import UNIT_S, Rates, in_words
+from analysis.questions.cost import STARTS, UNIT_S, Rates
 from analysis.questions.experiment import Experiment
 from analysis.questions.work import total
 from analysis.studies import named_chapters
@@ -33,8 +32,6 @@ LEAST = {
 }
 """What a budget halves, and how far: a verdict takes six pairs of the odd sequences, so twelve, and
 40 draws for a p below .025; sequences keep 32 tokens, and blocks 16."""
-
-MOST_HALVINGS = 5
 
 
 @dataclass(frozen=True)
@@ -62,17 +59,19 @@ class BudgetPlan:
 
 
 def fitted(asked: Asked, rates: Rates, capacity: float) -> int:
-    """How often sizes are halved so that all chapters fit a time; as often as may be if none do.
+    """How often sizes are halved so that all chapters fit a time; as often as can be if none do.
 
     Args:
         asked: At the sizes of its profile.
         rates: How fast the model is computed.
         capacity: Seconds of all cores together.
     """
-    for halvings in range(MOST_HALVINGS):
-        if sum(chapter_seconds(halved(asked, halvings), rates).values()) <= capacity:
-            return halvings
-    return MOST_HALVINGS
+    halvings = 0
+    while sum(chapter_seconds(halved(asked, halvings), rates).values()) > capacity:
+        if halved(asked, halvings + 1) == halved(asked, halvings):
+            break
+        halvings += 1
+    return halvings
 
 
 def planned(asked: Asked, rates: Rates, capacity: float, halvings: int) -> BudgetPlan:
@@ -85,25 +84,11 @@ def planned(asked: Asked, rates: Rates, capacity: float, halvings: int) -> Budge
         halvings: How often sizes are halved.
 
     Returns:
-        The plan.
-
-    Raises:
-        UserError: Not even the first chapter fits.
+        The plan; it may hold no chapter.
     """
     small = halved(asked, halvings)
     found = BudgetPlan(small, halvings, chapter_seconds(small, rates), capacity)
-    if not found.inside:
-        raise _nothing_fits(found)
     return replace(found, asked=replace(small, chapters=tuple(sorted(found.inside))))
-
-
-def _nothing_fits(plan: BudgetPlan) -> UserError:
-    first, seconds = next(iter(plan.seconds.items()))
-    share = plan.capacity and seconds / plan.capacity
-    return UserError(
-        f"expected a --budget that holds chapter {first} at its smallest sizes, "
-        f"{in_words(seconds)} of one core, got one that is {share:.1f} times too short"
-    )
 
 
 def chapter_seconds(asked: Asked, rates: Rates) -> dict[str, float]:
@@ -122,7 +107,7 @@ def chapter_seconds(asked: Asked, rates: Rates) -> dict[str, float]:
         asking = everything(replace(asked, chapters=(number,)))
         units = [unit for one in asking if one not in seen for unit in one.units()]
         seen.update(asking)
-        start = 0.0 if found else 2 * rates.load
+        start = 0.0 if found else STARTS * rates.load
         work = total(unit.work() for unit in units)
         found[number] = start + rates.seconds(work) + UNIT_S * len(units)
     return found

@@ -66,6 +66,7 @@ def _later(study: Study[Any], known: Known) -> Iterator[Experiment]:
     later = Counter(type(one) for one in now if one not in first)
     with suppress(UserError):
         for one in study.expected():
+            one.data()
             if later[type(one)]:
                 later[type(one)] -= 1
             else:
@@ -78,6 +79,7 @@ def _asked(study: Study[Any], known: Known) -> tuple[dict[Experiment, None], boo
 
     def ask(question: Question) -> Evidence:
         if isinstance(question, Experiment):
+            question.data()  # what the model cannot be asked is refused here, as it will be then
             found[question] = None
         answer = known(question) if isinstance(question, Experiment) else None
         return Unknown() if answer is None else answer

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 
 import torch
@@ -25,8 +26,11 @@ GRADIENT = 3.0
 """Of a pass, what one there and back takes."""
 UNIT_S = 0.2
 """Of every unit, which statistics and its part of the store take."""
+STARTS = 2
+"""Times that the model is loaded, or looked at for as long."""
 _ROWS, _LENGTH = 8, 128
 """Random tokens that layers are timed on: what experiments stack in one batch."""
+_FEW = 8
 _LAPS = 3
 _ROOM_GIB = 0.5
 """Beside what a pass takes: tables of results, and batches that are longer."""
@@ -59,6 +63,8 @@ class Rates:
     """Of all logits of a position."""
     compared: float
     """Of a comparison of two distributions, their logits apart."""
+    call: float
+    """Of a layer that is called on few tokens, these apart."""
     load: float
     """Until the model is loaded."""
     gib: float
@@ -88,7 +94,8 @@ class Rates:
     def seconds(self, work: Work) -> float:
         """What work takes."""
         layers = work.layers + GRADIENT * work.gradients
-        return layers * self.layer + work.logits * self.logits + work.compared * self.compared
+        logits = work.logits * self.logits + work.compared * self.compared
+        return layers * self.layer + work.calls * self.call + logits
 
 
 def cost(units: Iterable[Experiment], rates: Rates) -> Cost:
@@ -105,7 +112,7 @@ def cost(units: Iterable[Experiment], rates: Rates) -> Cost:
     if not asked:
         return Cost(0, 0.0, 0.0, 0.0)
     work, n_layers = total(unit.work() for unit in asked), asked[0].card.n_layers
-    seconds = rates.load + rates.seconds(work) + UNIT_S * len(asked)
+    seconds = STARTS * rates.load + rates.seconds(work) + UNIT_S * len(asked)
     n_tokens = (work.layers + work.gradients) / n_layers
     return Cost(len(asked), n_tokens, seconds, rates.gib + _ROOM_GIB)
 
@@ -122,15 +129,20 @@ def _timed(model: Model) -> dict[str, float]:
     ids = torch.arange(_ROWS * _LENGTH).reshape(_ROWS, _LENGTH) * 7919 % model.card.vocab
     tokens = ids[:, : model.card.n_ctx].to(model.device)
     with torch.inference_mode():
-        whole = _lap(lambda: hidden_states(model, tokens, Taps()), model)
+        whole, few = (
+            _lap(partial(hidden_states, model, some, Taps()), model)
+            for some in (tokens, tokens[:1, :_FEW])
+        )
         hidden, following = hidden_states(model, tokens, Taps())[0], tokens[0]
         logits = _lap(lambda: F.cross_entropy(unembed(model, hidden), following), model)
         base = predictions(model, hidden, following)
         both = hidden.repeat(2, 1, 1)
         full = _lap(lambda: differences(model, base, both, Metrics.FULL), model)
-    n_pos = len(hidden)
+    n_pos, n_layers = len(hidden), model.card.n_layers
+    layer = whole / (tokens.numel() * n_layers)
     return {
-        "layer": whole / (tokens.numel() * model.card.n_layers),
+        "layer": layer,
+        "call": max(0.0, few / n_layers - _FEW * layer),
         "logits": logits / n_pos,
         "compared": max(0.0, full - 3 * logits) / (2 * n_pos),
     }

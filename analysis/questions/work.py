@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from analysis.interventions import Condition, Head, Metrics, Needs, methods_of
 from analysis.interventions.heads import heads_of
@@ -14,34 +14,27 @@ PARTLY = 1 / 3
 """Of a layer's work, where only what heads read or look at is computed."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Work:
     """What is run. Sums of several are what they take together."""
 
-    layers: float = 0.0
+    layers: int | float = 0
     """Tokens that go through a layer, over all layers and passes."""
-    gradients: float = 0.0
+    gradients: int | float = 0
     """The same of passes that go back too."""
-    logits: float = 0.0
+    logits: int | float = 0
     """Positions at which all logits are computed."""
-    compared: float = 0.0
+    compared: int | float = 0
     """Positions at which two distributions are compared token by token."""
+    calls: int | float = 0
+    """Layers that are called on few tokens, where to fetch the weights takes longer."""
 
     def __add__(self, other: Work) -> Work:
-        return Work(
-            layers=self.layers + other.layers,
-            gradients=self.gradients + other.gradients,
-            logits=self.logits + other.logits,
-            compared=self.compared + other.compared,
-        )
+        both = zip(astuple(self), astuple(other), strict=True)
+        return Work(*(mine + theirs for mine, theirs in both))
 
-    def __mul__(self, n: float) -> Work:
-        return Work(
-            layers=self.layers * n,
-            gradients=self.gradients * n,
-            logits=self.logits * n,
-            compared=self.compared * n,
-        )
+    def __mul__(self, n: int | float) -> Work:
+        return Work(*(count * n for count in astuple(self)))
 
 
 NO_WORK = Work()

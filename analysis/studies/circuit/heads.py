@@ -78,8 +78,10 @@ def circuit_heads(text: Evidence, induction: Evidence) -> CircuitHeads:
 def usual_circuit(card: ModelCard) -> CircuitHeads:
     """Heads that stand for a circuit that is not known yet: it lies in the middle of a model."""
     at, n = card.attending, len(card.attending)
-    copiers = (Head(at[i], 0) for i in sorted({n // 2, 5 * n // 8, 3 * n // 4}))
-    return CircuitHeads(Head(at[min(n // 4, n // 2 - 1)], 0), tuple(copiers))
+    first, second = at[n // 2], at[3 * n // 4]
+    copiers = [Head(first, i) for i in range(min(2, card.heads_by_layer[first]))]
+    others = [Head(second, 0)] if second > first else []
+    return CircuitHeads(Head(at[min(n // 4, n // 2 - 1)], 0), (*copiers, *others))
 
 
 def previous_token_head(text: Evidence) -> Head:

@@ -45,7 +45,7 @@ SWEPT = 1e-3
 """Components are ablated one by one if their mean importance on the blocks is above this, as that
 of one that matters at every thousandth token; all others are ablated in one piece."""
 
-USUAL_SHARE = 0.25
+USUAL_SHARE = 0.4
 """Of the components of two layers, those that are ablated one by one: so many of ours."""
 
 SIZES = (1, 3, ONE_EACH, 12, 24)

@@ -62,7 +62,7 @@ class ComponentRedundancy(ComponentsAtPosition, ValueRedundancy):
         for t, rows in self.groups():
             draws = 2 * self.n_draws * len(rows)
             opened = self.opened_work(t, len(rows) + draws // (2 if whole else 1))
-            found += opened + self.ended_work(t, self._removals(t)) * draws
+            found += opened + self.ended_work(t, draws, self._removals(t))
             found += self.searched_work((t + 1) * len(rows), 2)
         return found
 

@@ -63,17 +63,17 @@ class PredictionTables(Experiment):
 
     def work(self) -> Work:
         """Every prompt, and each condition from the first position and layer that any touches."""
-        found = NO_WORK
+        found, n = NO_WORK, self.card.n_layers
         for tokens in self.data():
             n_pos = tokens.ids.size
             _, *others = (
                 one.condition for one in table_conditions(self._head, n_pos - 1, self.card)
             )
-            rows = 2 * self.card.n_layers * n_pos
             touched = n_pos - first_position(others, n_pos)
-            first = min(one.first_layer for one in others)
-            rows += len(others) * touched * (self.card.n_layers - first)
-            found += Work(layers=rows, logits=4 + 2 * len(others), compared=len(others))
+            behind = n - min(one.first_layer for one in others)
+            rows = 2 * n * n_pos + len(others) * touched * behind
+            logits, compared = 4 + 2 * len(others), len(others)
+            found += Work(layers=rows, logits=logits, compared=compared, calls=2 * n + behind)
         return found
 
     @cached_property

@@ -44,8 +44,9 @@ class QueryOffsets(AtPosition):
 
     def work(self) -> Work:
         """A pass up to every position for each condition, and what is by chance."""
-        n_tokens = sum((t + 1) * len(rows) for t, rows in self.groups())
-        return Work(layers=self.card.n_layers * (3 * n_tokens + self.n_tokens))
+        groups, n = list(self.groups()), self.card.n_layers
+        n_tokens = sum((t + 1) * len(rows) for t, rows in groups)
+        return Work(layers=n * (3 * n_tokens + self.n_tokens), calls=3 * n * len(groups))
 
     def conditions(self, t: int) -> dict[str, tuple[Intervention, ...]]:
         """What is done, by name."""

@@ -139,18 +139,20 @@ class ValueRedundancy(AtPosition):
         found = passes(self.card, self.reference) if means else NO_WORK
         for t, rows in self.groups():
             conditions = self.conditions(t)
-            found += self.opened_work(t, len(rows)) + self.ended_work(t, conditions) * len(rows)
+            found += self.opened_work(t, len(rows)) + self.ended_work(t, len(rows), conditions)
         return found
 
     def opened_work(self, t: int, n_rows: int) -> Work:
         """Sequences up to a position, and one row that shows how layers are called."""
-        return Work(layers=self.card.n_layers * (t + 1) * (1 + n_rows), logits=n_rows)
+        n = self.card.n_layers
+        return Work(layers=n * (t + 1) * (1 + n_rows), logits=n_rows, calls=2 * n)
 
-    def ended_work(self, t: int, conditions: Sequence[Condition]) -> Work:
-        """Conditions on one sequence, from the first position and layer that any touches."""
+    def ended_work(self, t: int, n_rows: int, conditions: Sequence[Condition]) -> Work:
+        """Conditions on some sequences, from the first position and layer that any touches."""
         n_pos = t + 1 - first_position(conditions, t + 1)
-        n_layers = self.card.n_layers - min(one.first_layer for one in conditions)
-        return Work(layers=n_layers * n_pos * len(conditions), logits=len(conditions))
+        n, n_layers = len(conditions) * n_rows, self.card.n_layers
+        n_layers -= min(one.first_layer for one in conditions)
+        return Work(layers=n_layers * n_pos * n, logits=n, calls=n_layers)
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Compare the conditions.
