@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from analysis.questions.experiment import Experiment, Question
     from store import Answer, Store
 
-PACE, SIZES_OF_BUDGET = 1, 1
-"""Raised when what is noted in a store means something else."""
+SIZES_OF_BUDGET = 1
+"""Raised when other sizes come of what is noted in a store."""
 _ASKED = ("text", "bos", "token_pool", "n_sequences", "n_tokens", "heads", "seed", "dtype")
 
 _UNITS = (("h", 3600), ("m", 60), ("s", 1))
@@ -142,13 +142,12 @@ def rates_of(asked: Asked, store: Store, *, keep: bool, known: Rates | None = No
     from analysis.questions.cost import Rates  # noqa: PLC0415
 
     where = {"device": asked.device, "dtype": asked.dtype}
-    about = {"note": "pace", "version": PACE, "model": asked.card.identity, **where}
-    names = {each.name for each in fields(Rates)}
+    names = [each.name for each in fields(Rates)]
+    about = {"note": "pace", "numbers": names, "model": asked.card.identity, **where}
     noted = store.noted(about)
-    if noted is None or noted.keys() != names:
-        precision = Precision(asked.dtype)
-        noted = asdict(known or Rates.measured(asked.model, asked.device, precision))
-        noted = store.note(about, noted) if keep else noted
+    if noted is None:
+        measured = known or Rates.measured(asked.model, asked.device, Precision(asked.dtype))
+        noted = store.note(about, asdict(measured)) if keep else asdict(measured)
     return Rates(**noted)
 
 
