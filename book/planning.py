@@ -171,14 +171,15 @@ def within(
     from analysis.overview.budget import fitted, planned  # noqa: PLC0415 - imports torch
 
     asked, capacity = asked_of(options), float(budget[0] * budget[1])
-    rates, about = rates_of(asked, store, keep=keep), _sizes_of(asked)
+    rates, about = rates_of(asked, store, keep=False), _sizes_of(asked)
     noted = store.noted(about)
     chosen = fitted(asked, rates, capacity) if noted is None else int(noted["halvings"])
     plan = planned(asked, rates, capacity, chosen)
     if not plan.inside:
         raise _too_short(plan, budget)
-    if keep and noted is None:
-        chosen = int(store.note(about, {"halvings": chosen})["halvings"])
+    if keep and noted is None:  # whoever noted them first is followed, in pace and in sizes
+        rates = rates_of(asked, store, keep=True, known=rates)
+        chosen = int(store.note(about, {"halvings": float(chosen)})["halvings"])
         plan = planned(asked, rates, capacity, chosen)
     chapters = ",".join(plan.asked.chapters)
     return {**options, "profile": plan.asked.sizes_told, "chapters": chapters}, plan

@@ -3,7 +3,6 @@
 import re
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
@@ -64,7 +63,7 @@ def test_a_killed_budget_goes_on_with_a_larger_one(asked, tmp_path):
     place = tmp_path / "store"
     planned = invoke(*words(asked, place, "--budget", "1000h", "--dry-run"))
     assert planned.exit_code == 0, planned.output
-    command = [sys.executable, *HEADBOOK, *map(str, words(asked, place, "--budget", "2h"))]
+    command = [*HEADBOOK, *map(str, words(asked, place, "--budget", "2h"))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         deadline = time.monotonic() + 120
         while process.poll() is None and time.monotonic() < deadline:

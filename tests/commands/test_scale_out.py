@@ -312,7 +312,7 @@ def test_what_ends_a_unit_on_a_core_is_one_line_and_nobody_is_left(function, sai
 
 def test_only_much_work_is_worth_processes_and_no_more_than_memory_holds():
     def work(seconds: float, gib: float) -> Cost:
-        return Cost(n_units=1, n_tokens=1, seconds=seconds, gib=gib)
+        return Cost(n_units=1, n_tokens=1.0, seconds=seconds, gib=gib)
 
     assert n_processes(work(WORTH_S / 2, 0.1)) == 1
     assert n_processes(work(WORTH_S * 2, 0.1)) == len(os.sched_getaffinity(0))

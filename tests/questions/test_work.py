@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from analysis.components.ablation import Mode
+from analysis.interventions.passes.endings import continues
 from analysis.models.load import load_model
 from analysis.overview.findings import findings
 from analysis.overview.forecast import everything, forecast
@@ -38,7 +39,11 @@ class Stored(dict):
 
 
 def counted(model, run) -> tuple[int, object]:
-    """Tokens that go through a layer while something runs, and what it answers."""
+    """Tokens that go through a layer while something runs, and what it answers.
+
+    What is measured once of each model, to see how it can be walked, is measured before.
+    """
+    continues(model)
     found = [0]
 
     def count(_module, _args, output) -> None:
