@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from analysis.errors import UserError
+from analysis.studies import CHAPTERS
 from book.computing import refuse_slow
-from book.options import EVERY, PATH, with_request, with_store
+from book.options import EVERY, PATH, with_budget, with_request, with_store
+from book.planning import asked_of, n_cores, planned_store, said_to_user, within
 from book.terminal import say
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ Example:
   headbook build
   headbook build --model gpt2 --out public --check
   headbook build --chapters 01,02,03
+  headbook build --model gpt2 --budget 2h
   headbook build --models reference,gpt2,./mine"""
 
 
@@ -36,6 +39,7 @@ Example:
     help="Several, separated by commas: the chapters of each, and one that compares them.",
 )
 @with_request
+@with_budget
 @click.option(
     "--out",
     type=PATH,
@@ -59,6 +63,7 @@ def build(
     check: bool,
     store_path: Path,
     slow_dtype: bool,
+    budget: int | None,
     **asked: Any,
 ) -> None:
     """Compile the notebooks into a static book; only what changed is made anew.
@@ -71,8 +76,10 @@ def build(
 
     if not slow_dtype:
         refuse_slow(asked["device"], asked["dtype"])
-    options = _options(asked)
-    found = chosen(find_notebooks(notebooks), options.get("chapters", ""))
+    options, every = _options(asked), find_notebooks(notebooks)
+    if budget is not None:
+        options = _fitted(store_path, options, budget, [path.stem for path in every])
+    found = chosen(every, options.get("chapters", ""))
     timed = any(path.stem == TIMED for path in found)
     report = build_book(
         store_path,
@@ -85,6 +92,20 @@ def build(
     for warning in report.warnings:
         say(warning, err=True)
     say(_said(report, out))
+
+
+def _fitted(
+    store_path: Path, options: dict[str, str], budget: int, notebooks: Sequence[str]
+) -> dict[str, str]:
+    """The same, so that it fits a budget; chapters that sum others up are made of what is there."""
+    if "models" in options:
+        raise UserError("expected --budget with one --model, got --models; build one at a time")
+    n_sharing = n_cores(options.get("device", "cpu"))
+    told, plan = within(planned_store(store_path), options, (budget, n_sharing), keep=True)
+    said_to_user(plan, n_sharing)
+    summing_up = [name[:2] for name in notebooks if name not in {*CHAPTERS, TIMED}]
+    named = () if options.get("chapters") else summing_up
+    return {**options, **told, "chapters": ",".join(sorted({*plan.inside, *named}))}
 
 
 def _options(asked: Mapping[str, Any]) -> dict[str, str]:
@@ -137,7 +158,7 @@ def _prepare(store_path: Path, options: dict[str, str], *, timed: bool) -> None:
     from analysis.studies.speed.views import questions  # noqa: PLC0415 - imports torch
     from store import Store  # noqa: PLC0415
 
-    from .computing import asked_of, compute  # noqa: PLC0415
+    from .computing import compute  # noqa: PLC0415
     from .editions import editions  # noqa: PLC0415
 
     store = Store.planned(store_path)

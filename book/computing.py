@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from dataclasses import dataclass, field
+from collections import defaultdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -13,6 +12,8 @@ import click
 
 from analysis.batches import limit_tokens, token_limit
 from analysis.errors import UserError, printable
+from book.course import Course
+from book.planning import Plan, rates_of
 from book.terminal import say
 from store import INCOMING
 
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from analysis.questions.asked import Asked
     from analysis.questions.experiment import Experiment, Question
+    from analysis.questions.work import Work
     from store import Answer, Store
 
 
@@ -38,54 +39,6 @@ class Engine(Protocol):
     ) -> Iterator[str]:
         """Call a function on every unit, and yield the parts that it names, as they come."""
         ...
-
-
-@dataclass
-class Plan:
-    """What a store lacks of what is asked, from wave to wave."""
-
-    asked: Asked
-    store: Store
-    _known: dict[Experiment, Answer] = field(default_factory=dict[Any, Any])
-
-    @classmethod
-    def of(cls, store_path: Path, asked: dict[str, Any]) -> Plan:
-        """The plan of a command: a store that is not there is made by its first answer."""
-        from store import Store  # noqa: PLC0415 - imports DuckDB
-
-        return cls(asked_of(asked), Store.planned(store_path))
-
-    def missing(self) -> dict[str, Experiment]:
-        """Units that can be computed now, by run; more may be missing once these are there."""
-        from analysis.overview.findings import wanted  # noqa: PLC0415 - imports torch
-        from store import run_key  # noqa: PLC0415
-
-        asked = wanted(self.asked, self._answer)
-        units = (unit for one in asked for unit in self.store.missing(one))
-        return {run_key(unit): cast("Experiment", unit) for unit in units}
-
-    def _answer(self, asked: Question) -> Answer | None:
-        from analysis.questions.experiment import Experiment  # noqa: PLC0415
-
-        if not isinstance(asked, Experiment):
-            return None
-        if asked not in self._known and not self.store.missing(asked):
-            self._known[asked] = self.store.recall(asked)
-        return self._known.get(asked)
-
-
-def asked_of(options: dict[str, Any]) -> Asked:
-    """What the options of a command ask for.
-
-    Args:
-        options: By name; `model`, `text` and `profile` at least.
-
-    Returns:
-        Model, text and sizes.
-    """
-    from analysis.questions.asked import Asked  # noqa: PLC0415 - imports torch
-
-    return Asked.of(options["model"], options)
 
 
 def refuse_slow(device: str, dtype: str) -> None:
@@ -119,13 +72,13 @@ def compute(store_path: Path, asked: dict[str, Any], engine: Engine | None = Non
         StoreError: The store cannot be written.
     """
     plan = Plan.of(store_path, asked)
-    missing = plan.missing()
+    missing, course = plan.missing(), None
     if missing:
-        announce(plan, missing)
         engine = engine or _local(plan, missing)
+        course = announce(plan, missing, getattr(engine, "n_workers", 1))
     if engine is not None:
-        compute_by(engine, plan)
-    return judged(plan, new=bool(missing))
+        compute_by(engine, plan, course)
+    return judged(plan, course)
 
 
 def _local(plan: Plan, missing: dict[str, Experiment]) -> Engine | None:
@@ -134,27 +87,39 @@ def _local(plan: Plan, missing: dict[str, Experiment]) -> Engine | None:
 
     from .local_engine import LocalEngine, n_processes  # noqa: PLC0415
 
-    n = n_processes(cost(missing.values())) if plan.asked.device == "cpu" else 1
+    work = cost([*missing.values(), *plan.later()], plan.rates)
+    n = n_processes(work) if plan.asked.device == "cpu" else 1
     return LocalEngine(n) if n > 1 else None
 
 
-def announce(plan: Plan, missing: dict[str, Experiment]) -> None:
+def announce(plan: Plan, missing: dict[str, Experiment], n_workers: int) -> Course:
     """Say what is computed and what that takes, once the model has been seen to load.
 
     Args:
         plan: Whose.
         missing: What can be computed now.
-    """
-    from analysis.models.load import load_model  # noqa: PLC0415
-    from analysis.precision import Precision  # noqa: PLC0415
-    from analysis.questions.cost import cost  # noqa: PLC0415 - imports torch
+        n_workers: Processes that share it.
 
-    asked = plan.asked
-    load_model(asked.model, asked.device, Precision(asked.dtype))
+    Returns:
+        What is told while it is computed.
+    """
+    from analysis.models.load import load_model  # noqa: PLC0415 - imports torch
+    from analysis.precision import Precision  # noqa: PLC0415
+    from analysis.questions.cost import cost, in_words  # noqa: PLC0415
+
+    load_model(plan.asked.model, plan.asked.device, Precision(plan.asked.dtype))
+    later = plan.later()
+    now, whole = cost(missing.values(), plan.rates), cost([*missing.values(), *later], plan.rates)
     names = ", ".join(dict.fromkeys(type(unit).__name__ for unit in missing.values()))
-    about = f"about: {cost(missing.values())}, and what depends on these"
-    click.echo(f"to compute: {names}\n{about}", err=True)
+    then = f", then {len(later)} that depend on these" if later else ""
+    by = "1 process" if n_workers == 1 else f"{n_workers} processes"
+    click.echo(
+        f"to compute: {names}\n{plan.n_there} parts are there; {now.n_units} to compute now{then}\n"
+        f"about: {whole}; {in_words(whole.seconds / n_workers)} in {by}",
+        err=True,
+    )
     echo_notes(missing.values())
+    return Course(plan.rates, plan.n_there, whole.seconds, whole.n_units, n_workers)
 
 
 def echo_notes(units: Iterable[Experiment]) -> None:
@@ -175,12 +140,12 @@ def echo_notes(units: Iterable[Experiment]) -> None:
         click.echo(f"text: {printable(note)}", err=True)
 
 
-def judged(plan: Plan, *, new: bool) -> pl.DataFrame:
+def judged(plan: Plan, course: Course | None) -> pl.DataFrame:
     """All claims; what they need and the store lacks is computed here.
 
     Args:
         plan: Whose.
-        new: Whether the store gets a snapshot.
+        course: Told what is finished, and then the store gets a snapshot; None for nothing new.
 
     Returns:
         Rows of `claims`.
@@ -188,23 +153,38 @@ def judged(plan: Plan, *, new: bool) -> pl.DataFrame:
     from analysis.overview.findings import findings  # noqa: PLC0415 - imports torch
     from store import snapshot  # noqa: PLC0415
 
-    claims = findings(plan.asked, plan.store.recall)
-    if new:
+    claims = findings(plan.asked, partial(recalled, plan.store, course))
+    if course is not None:
+        rates_of(plan.asked, plan.store, keep=True, known=plan.rates)
         say(f"stored in {plan.store.root}; snapshot {snapshot(plan.store).name}", err=True)
     return claims
 
 
-def compute_by(engine: Engine, plan: Plan) -> None:
+def recalled(store: Store, course: Course | None, question: Question) -> Answer:
+    """An answer; what is computed for it is told to a course."""
+    from analysis.questions.experiment import Experiment  # noqa: PLC0415 - imports torch
+
+    if course is None or not isinstance(question, Experiment):
+        return store.recall(question)
+    missing = cast("list[Experiment]", store.missing(question))
+    found = store.recall(question, course.progress)
+    for unit in missing:
+        course.finish(unit)
+    return found
+
+
+def compute_by(engine: Engine, plan: Plan, course: Course | None = None) -> None:
     """Have an engine compute what is missing, wave by wave, and take the parts over.
 
     Args:
         engine: Who computes; each unit once: what a model cannot be asked is left to the caller.
         plan: What is missing.
+        course: Told what is finished; None where nobody is.
 
     Raises:
         UserError: A part that was announced is not there, or not sound.
     """
-    from store import accept, terminal_bar  # noqa: PLC0415
+    from store import accept, part_name, terminal_bar  # noqa: PLC0415
 
     store, tried = plan.store, set[str]()
     store.make()
@@ -214,6 +194,7 @@ def compute_by(engine: Engine, plan: Plan) -> None:
         with terminal_bar("computing") as report:
             function = partial(delivered, store.root, token_limit())
             parts = engine.map_units(function, longest_first(units.values()))
+            by_part = {part_name([run]): unit for run, unit in units.items()}
             for index, name in enumerate(parts):
                 if name and not accept(store, [name]):
                     raise UserError(
@@ -221,21 +202,29 @@ def compute_by(engine: Engine, plan: Plan) -> None:
                         "none that is sound; do all machines share that folder?"
                     )
                 store.catalog.refresh_now_and_then()
-                report(index + 1, len(units), "")
+                unit = by_part.get(name)
+                if course is not None and unit is not None:
+                    course.finish(unit)
+                told = "" if course is None else course.where(type(unit).__name__)
+                report(index + 1, len(units), told)
         store.catalog.refresh()
 
 
 def longest_first(units: Collection[Experiment]) -> list[Experiment]:
     """Units in the order in which they are begun: by the tokens of all that go together."""
-    from analysis.questions.cost import passes  # noqa: PLC0415 - imports torch
 
     def group(unit: Experiment) -> Hashable:
         return unit if unit.together is None else unit.together
 
-    tokens: Counter[Hashable] = Counter()
+    tokens: defaultdict[Hashable, float] = defaultdict(float)
     for unit in units:
-        tokens[group(unit)] += passes([unit])[1]
+        tokens[group(unit)] += _size(unit.work())
     return sorted(units, key=lambda unit: -tokens[group(unit)])
+
+
+def _size(work: Work) -> float:
+    """For comparisons alone, whatever a machine's pace."""
+    return work.layers + 3 * work.gradients + work.logits + work.compared
 
 
 def delivered(root: Path | str, most_tokens: int | None, unit: Experiment) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from analysis.errors import UserError
-from book.computing import asked_of
 from book.options import PATH, with_request, with_store
+from book.planning import asked_of
 from book.terminal import say
 
 EPILOG = """\b

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from analysis.memory import memory_bytes
 from store import StoreError
 
 from .children import Children, child_environment
+from .planning import n_cores
 
 if TYPE_CHECKING:
     from analysis.questions.cost import Cost
@@ -47,16 +47,15 @@ def n_processes(work: Cost) -> int:
     """
     if work.seconds < WORTH_S:
         return 1
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    fit = memory_bytes() / 2**30 / 2 // (work.gib + 0.5)
-    return max(1, min(cores, int(fit)))
+    fit = memory_bytes() / 2**30 / 2 // work.gib
+    return max(1, min(n_cores("cpu"), int(fit)))
 
 
 @dataclass(frozen=True)
 class LocalEngine:
     """Processes that are there until all units are computed."""
 
-    n_processes: int
+    n_workers: int
 
     def map_units(self, function: Function, units: Sequence[Experiment]) -> Iterator[str]:
         """Call a function on every unit.
@@ -74,7 +73,7 @@ class LocalEngine:
             StoreError: What the function raised.
         """
         waiting, done = deque(grouped(units)), SimpleQueue[str | Exception]()
-        children, n = Children(), min(self.n_processes, len(waiting))
+        children, n = Children(), min(self.n_workers, len(waiting))
         with ThreadPoolExecutor(n) as threads:
             try:
                 for _ in range(n):

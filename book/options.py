@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import click
 
 from analysis.errors import UserError
+from book.planning import Budget
 from store import default_root
 
 SEED = click.IntRange(0, 2**31 - 1)
@@ -198,6 +199,17 @@ def with_pool(function: F) -> F:
         show_default=True,
         help="What random tokens are drawn from: ids that occur in the text, its N most frequent "
         "ones, or all that are not special.",
+    )(function)
+
+
+def with_budget(function: F) -> F:
+    """The option `--budget`."""
+    return click.option(
+        "--budget",
+        type=Budget(),
+        help="Time that it may take here, about, such as 60m or 1h30m: sizes are halved until all "
+        "chapters fit, or else chapters left out. The first budget's sizes are kept: with a larger "
+        "one the same command goes on.",
     )(function)
 
 

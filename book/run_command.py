@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,8 @@ from book.computing import (
     judged,
     refuse_slow,
 )
-from book.options import COUNT, EVERY, PATH, with_request, with_store
+from book.options import COUNT, EVERY, PATH, with_budget, with_request, with_store
+from book.planning import n_cores, planned_store, said_to_user, within
 from book.terminal import say
 from book.unfit import echo_lines, twofold_lines
 
@@ -41,6 +43,7 @@ EPILOG = """\b
 Example:
   headbook run --model reference
   headbook run --model gpt2 --text notes.txt --dry-run
+  headbook run --model gpt2 --budget 60m
   headbook run --model gpt2 --chapters 01,02 --profile mine.toml
   headbook run --model gpt2 --shard 1/4 --wait 600
   headbook run --model gpt2 --engine ray --device cuda"""
@@ -86,6 +89,7 @@ class Shard(click.ParamType[tuple[int, int]]):
 )
 @with_request
 @click.option("--dry-run", is_flag=True, help="Say what would be computed, and stop.")
+@with_budget
 @click.option(
     "--shard",
     type=Shard(),
@@ -129,21 +133,38 @@ def run(*, dry_run: bool, shard: tuple[int, int] | None, engine: str, **asked: A
             "expected --address and --workers with --engine ray, and --shard without it; "
             "choose one way to compute"
         )
-    if dry_run:
-        _plan(Plan.of(store_path, asked))
-    elif shard is not None:
-        _share(Plan.of(store_path, asked), shard, wait)
-    elif engine == "ray":
+    budget = asked.pop("budget")
+    if engine == "ray" and not dry_run:
         from book.ray_engine import ray_engine  # noqa: PLC0415 - an optional extra
 
         gpus = str(asked["device"]).startswith("cuda")
         with ray_engine(cluster["address"], cluster["workers"], gpus=gpus) as workers:
+            asked = _fitted(store_path, asked, (budget, workers.n_workers), keep=True)
             claims = compute(store_path, asked, workers)
         _say(claims)
         _say_left_out(Plan.of(store_path, asked))
+        return
+    n_sharing = (cluster["workers"] or n_cores(asked["device"])) if shard is None else shard[1]
+    asked = _fitted(store_path, asked, (budget, n_sharing), keep=not dry_run)
+    if dry_run:
+        _plan(Plan.of(store_path, asked), n_sharing)
+    elif shard is not None:
+        _share(Plan.of(store_path, asked), shard, wait)
     else:
         _say(compute(store_path, asked))
         _say_left_out(Plan.of(store_path, asked))
+
+
+def _fitted(
+    store_path: Path, asked: dict[str, Any], budget: tuple[int | None, int], *, keep: bool
+) -> dict[str, Any]:
+    """What is asked, so that it fits a budget if there is one."""
+    seconds, n_sharing = budget
+    if seconds is None:
+        return asked
+    found, plan = within(planned_store(store_path), asked, (seconds, n_sharing), keep=keep)
+    said_to_user(plan, n_sharing)
+    return found
 
 
 def _check_chapters(chapters: str) -> None:
@@ -180,33 +201,41 @@ def _say_left_out(plan: Plan) -> None:
         say(f"left out: {', '.join(numbers)}: {reason}", err=True)
 
 
-def _plan(plan: Plan) -> None:
-    """Say what is missing, by experiment."""
-    from analysis.questions.cost import cost, passes  # noqa: PLC0415 - imports torch
+def _plan(plan: Plan, n_sharing: int) -> None:
+    """Say what is missing, by experiment, and what will be once that is there."""
+    from analysis.questions.cost import cost, in_words  # noqa: PLC0415 - imports torch
 
-    missing = plan.missing()
+    missing = list(plan.missing().values())
     if not missing:
         click.echo("nothing to compute: every answer is stored")
         return
-    groups: dict[str, list[Experiment]] = {}
-    for unit in missing.values():
-        groups.setdefault(type(unit).__name__, []).append(unit)
-    click.echo(f"{'experiment':<24}{'units':>8}{'passes':>12}{'tokens':>16}")
-    for name, units in groups.items():
-        n_passes, n_tokens = passes(units)
-        click.echo(f"{name:<24}{len(units):>8,}{n_passes:>12,}{n_tokens:>16,}")
-    click.echo(f"{len(missing)} units: {cost(missing.values())}")
-    echo_notes(missing.values())
-    click.echo("then: questions about the heads that these answers single out")
+    later = plan.later()
+    click.echo(f"{'experiment':<24}{'units':>8}{'tokens':>16}{'CPU time':>12}")
+    for title, units in (("", missing), ("then, with heads that these answers single out:", later)):
+        if title and units:
+            click.echo(title)
+        groups: dict[str, list[Experiment]] = {}
+        for unit in units:
+            groups.setdefault(type(unit).__name__, []).append(unit)
+        for name, same in groups.items():
+            took = cost(same, replace(plan.rates, load=0.0))
+            line = f"{name:<24}{took.n_units:>8,}{took.n_tokens:>16,.0f}"
+            click.echo(f"{line}{in_words(took.seconds):>12}")
+    whole = cost([*missing, *later], plan.rates)
+    shared = in_words(whole.seconds / n_sharing)
+    click.echo(f"{plan.n_there} parts are there, {whole.n_units} to compute: {whole}")
+    click.echo(f"{shared} if {n_sharing} {'process shares' if n_sharing == 1 else 'share'} it")
+    echo_notes(missing)
 
 
 def _share(plan: Plan, shard: tuple[int, int], wait: float) -> None:
     """Compute a share, and say what is left for others."""
-    if missing := plan.missing():
-        announce(plan, missing)
+    missing, course = plan.missing(), None
+    if missing:
+        course = announce(plan, missing, shard[1])
     left = compute_share(plan, shard, wait)
     if not left:
-        _say(judged(plan, new=bool(missing)))
+        _say(judged(plan, course))
         _say_left_out(plan)
         return
     click.echo(

@@ -11,6 +11,7 @@ from .exported import FORMS, export_tables
 from .folder import check_apart, default_root, strays
 from .incoming import INCOMING, accept, deliver, merge
 from .keys import canonical, key_of, parsed, run_key
+from .manifests import part_name
 from .results import Store
 from .results_copy import LeftOut, write_copy
 from .schema import SCHEMA_VERSION
@@ -54,6 +55,7 @@ __all__ = [
     "lock_problems",
     "merge",
     "parsed",
+    "part_name",
     "prune",
     "run_key",
     "snapshot",

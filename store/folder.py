@@ -28,7 +28,7 @@ PART = re.compile(r"[0-9a-f]{32}")
 IN_PART = re.compile(r"part\.json|[a-z_]+\.parquet")
 """Files of a part."""
 
-_FOLDERS = ("parts", "tmp", "incoming", "blobs")
+_FOLDERS = ("parts", "tmp", "incoming", "blobs", "notes")
 _FILES = re.compile(r"store\.json|catalog\.json|(?:catalog|results-\d+)\.duckdb(?:\.wal)?")
 _ASIDE = re.compile(r"\.(?:store|catalog)\.json\.[0-9a-f]+")
 """What a writer that was killed left beside the file that it was replacing."""

@@ -15,6 +15,7 @@ from .experiment import no_report, terminal_bar
 from .folder import check_root, resolved
 from .keys import MOST_JSON, run_key
 from .manifests import MANIFEST, Part, check_part, read_part
+from .notes import copy_notes
 from .parts import Parts
 from .pins import sound_pins
 from .results import Store
@@ -110,6 +111,9 @@ def merge(
             with disk_errors(store.root):
                 _copy(part, store.parts)
             report(index + 1, len(lacking), "")
+    store.make()
+    with disk_errors(store.root), Folder.open(root) as source, Folder.open(store.root) as ours:
+        copy_notes(source, ours)
     store.catalog.refresh()
     return len(set(store.runs()) - before), list(theirs.unfit.values())
 

@@ -16,6 +16,7 @@ from .experiment import part_of_whole, terminal_bar
 from .folder import check_root, default_root, is_new, resolved
 from .keys import name_of, run_key
 from .manifests import part_name
+from .notes import Notes
 from .parts import Parts
 from .pins import Pinned, live_views, read_runs, scan_files, sound_pins
 from .refusals import Refusals
@@ -35,7 +36,7 @@ _FEW_PARTS = 64
 """Of fewer, a query checks the values too; of 10,000 that takes a second, as long as the query."""
 
 
-class Store(Refusals):
+class Store(Refusals, Notes):
     """Answers by question. Any number of processes may read and write one folder."""
 
     def __init__(self, root: Path, *, planned: bool = False) -> None:

@@ -1,79 +1,172 @@
-"""What experiments cost before they start: forward passes, time and memory."""
+"""What experiments cost before they start: time and memory, from counts and a measured pace."""
 
+from __future__ import annotations
+
+import resource
+import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
+from statistics import median
 
 import torch
+from torch.nn import functional as F
 
-from analysis.batches import rows_at_once
-from analysis.interventions.passes.stream import TOKENS_PER_BATCH
+from analysis.attention import Taps
+from analysis.interventions import Metrics
+from analysis.interventions.passes.predictions import differences, predictions
+from analysis.models.load import Model, hidden_states, load_model, unembed
+from analysis.precision import Precision
 
 from .experiment import Experiment
+from .work import Work, total
 
-_SIZE = 768
+GRADIENT = 3.0
+"""Of a pass, what one there and back takes."""
+UNIT_S = 0.2
+"""Of every unit, which statistics and its part of the store take."""
+STARTS = 2
+"""Times that the model is loaded, or looked at for as long."""
+_ROWS, _LENGTH = 8, 128
+"""Random tokens that layers are timed on: what experiments stack in one batch."""
+_FEW = 8
+_LAPS = 3
+_ROOM_GIB = 0.5
+"""Beside what a pass takes: tables of results, and batches that are longer."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """An estimate, good to a factor of about two."""
+    """An estimate, good to a factor of 1.5 where answers turn out as usual."""
 
-    n_sequences: int
-    """Forward passes, one sequence each."""
-    n_tokens: int
+    n_units: int
+    n_tokens: float
+    """That go through all layers."""
     seconds: float
+    """Of one core, or of the accelerator."""
     gib: float
+    """In one process."""
 
     def __str__(self) -> str:
-        minutes = f"{self.seconds / 60:.0f} min" if self.seconds > 90 else f"{self.seconds:.0f} s"
-        return (
-            f"{self.n_sequences:,} forward passes of one sequence ({self.n_tokens:,} tokens), "
-            f"about {minutes} and {self.gib:.1f} GiB"
+        tokens = f"{self.n_tokens:,.0f} tokens through all layers"
+        return f"{tokens}, about {in_words(self.seconds)} and {self.gib:.1f} GiB"
+
+
+@dataclass(frozen=True)
+class Rates:
+    """How fast a machine computes a model, in one thread: seconds, and memory."""
+
+    layer: float
+    """Of a token in a layer."""
+    logits: float
+    """Of all logits of a position."""
+    compared: float
+    """Of a comparison of two distributions, their logits apart."""
+    call: float
+    """Of a layer that is called on few tokens, these apart."""
+    load: float
+    """Until the model is loaded."""
+    gib: float
+    """The most memory that the process which measured this had held."""
+
+    @classmethod
+    def measured(cls, name: str, device: str, precision: Precision) -> Rates:
+        """Time real layers of a model on random tokens, a second or two once it is loaded.
+
+        By the processor's time, which what else the machine does lengthens least; on an
+        accelerator by the clock.
+
+        Args:
+            name: What `load_model` takes.
+            device: Where to compute.
+            precision: What in.
+        """
+        started = _clock(device)
+        model = load_model(name, device, precision)
+        load, threads = _clock(device) - started, torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return cls(**_timed(model), load=load, gib=_peak_gib())
+        finally:
+            torch.set_num_threads(threads)
+
+    def seconds(self, work: Work) -> float:
+        """What work takes."""
+        layers = work.layers + GRADIENT * work.gradients
+        logits = work.logits * self.logits + work.compared * self.compared
+        return layers * self.layer + work.calls * self.call + logits
+
+
+def cost(units: Iterable[Experiment], rates: Rates) -> Cost:
+    """Estimate what units of experiments on one model take.
+
+    Args:
+        units: What will be computed.
+        rates: How fast that model is computed.
+
+    Returns:
+        Counts, time and memory; nothing for no units.
+    """
+    asked = list(units)
+    if not asked:
+        return Cost(0, 0.0, 0.0, 0.0)
+    work, n_layers = total(unit.work() for unit in asked), asked[0].card.n_layers
+    seconds = STARTS * rates.load + rates.seconds(work) + UNIT_S * len(asked)
+    n_tokens = (work.layers + work.gradients) / n_layers
+    return Cost(len(asked), n_tokens, seconds, rates.gib + _ROOM_GIB)
+
+
+def in_words(seconds: float) -> str:
+    """A time, such as `40 s`, `12 min` or `3.4 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _timed(model: Model) -> dict[str, float]:
+    """Seconds of a token in a layer, of a position's logits, and of one that is compared."""
+    ids = torch.arange(_ROWS * _LENGTH).reshape(_ROWS, _LENGTH) * 7919 % model.card.vocab
+    tokens = ids[:, : model.card.n_ctx].to(model.device)
+    with torch.inference_mode():
+        whole, few = (
+            _lap(partial(hidden_states, model, some, Taps()), model)
+            for some in (tokens, tokens[:1, :_FEW])
         )
+        hidden, following = hidden_states(model, tokens, Taps())[0], tokens[0]
+        logits = _lap(lambda: F.cross_entropy(unembed(model, hidden), following), model)
+        base = predictions(model, hidden, following)
+        both = hidden.repeat(2, 1, 1)
+        full = _lap(lambda: differences(model, base, both, Metrics.FULL), model)
+    n_pos, n_layers = len(hidden), model.card.n_layers
+    layer = whole / (tokens.numel() * n_layers)
+    return {
+        "layer": layer,
+        "call": max(0.0, few / n_layers - _FEW * layer),
+        "logits": logits / n_pos,
+        "compared": max(0.0, full - 3 * logits) / (2 * n_pos),
+    }
 
 
-def passes(experiments: Iterable[Experiment]) -> tuple[int, int]:
-    """How often a model is run.
-
-    Args:
-        experiments: What will be computed.
-
-    Returns:
-        Forward passes, one sequence each, and tokens in all of them.
-    """
-    shapes = [
-        (experiment.n_passes, tokens.ids.shape)
-        for experiment in experiments
-        for tokens in experiment.data()
-    ]
-    n_sequences = sum(n * shape[0] for n, shape in shapes)
-    return n_sequences, sum(n * shape[0] * shape[1] for n, shape in shapes)
+def _lap(run: Callable[[], object], model: Model) -> float:
+    """Seconds of one call, the first apart."""
+    laps: list[float] = []
+    for _ in range(1 + _LAPS):
+        started = _clock(model.device.type)
+        run()
+        laps.append(_clock(model.device.type) - started)
+    return median(laps[1:])
 
 
-def cost(experiments: Iterable[Experiment]) -> Cost:
-    """Estimate what a set of experiments on one model will take on this machine.
-
-    Args:
-        experiments: What will be computed.
-
-    Returns:
-        Counts, and time and memory from a short timed matrix product.
-    """
-    asked = list(experiments)
-    n_sequences, n_tokens = passes(asked)
-    sizes = (tokens.ids.size for experiment in asked for tokens in experiment.data())
-    longest = min(max(sizes, default=0), rows_at_once(TOKENS_PER_BATCH, 1))
-    n_params = max((experiment.card.n_params for experiment in asked), default=0)
-    flop = 2.5 * n_params * n_tokens
-    activations = 4 * longest * 40 * (n_params / 12) ** (1 / 3)
-    return Cost(n_sequences, n_tokens, 2 + flop / _rate(), (4 * n_params + activations) / 2**30)
+def _clock(device: str) -> float:
+    """Seconds of this process on the CPU; by the clock, all being done, on an accelerator."""
+    if not device.startswith("cuda"):
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
 
 
-def _rate() -> float:
-    """Floating-point operations a second of a float32 matrix product."""
-    a = torch.randn(_SIZE, _SIZE)
-    _ = a @ a
-    started = time.perf_counter()
-    for _ in range(5):
-        _ = a @ a
-    return 5 * 2 * _SIZE**3 / (time.perf_counter() - started)
+def _peak_gib() -> float:
+    """The most memory that this process has held."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

@@ -16,6 +16,8 @@ from analysis.precision import Precision
 from analysis.progress import Report
 from analysis.text.tokens import Tokens, Vocabulary
 
+from .work import Work, scored
+
 
 @dataclass(frozen=True, kw_only=True)
 class Question(ABC):
@@ -80,10 +82,9 @@ class Experiment(Question):
         """The model, in its precision, on its device."""
         return load_model(self.model, self.device, Precision(self.dtype))
 
-    @property
-    def n_passes(self) -> int:
-        """How often the model is run over its data."""
-        return 1
+    def work(self) -> Work:
+        """What is run of the model: a pass over all data, whose patterns are scored."""
+        return scored(self.card, *self.data())
 
     @property
     def together(self) -> Hashable:

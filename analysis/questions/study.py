@@ -13,7 +13,7 @@ from analysis.models.load import Model
 from analysis.text.tokens import NO_TOKENIZER
 
 from .asked import Asked, Profile, with_own
-from .experiment import Question
+from .experiment import Experiment, Question
 from .verdicts.judgement import Evidence
 
 S = TypeVar("S", bound="Study[Any]")
@@ -74,6 +74,14 @@ class Study(ABC, Generic[Z]):
         Yields:
             Answers with the table `claims`.
         """
+
+    def expected(self) -> Iterator[Experiment]:
+        """What `findings` asks once the answers are there that it depends on.
+
+        Usual heads stand for those that the answers will single out: what that takes is estimated
+        before anything is known. None, where nothing depends on an answer.
+        """
+        yield from ()
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from analysis.questions.asked import Asked, Profile
 from analysis.studies.atlas.study import AtlasStudy
 from book.build_command import NOTEBOOKS, chosen
 from book.cli import cli
-from book.computing import asked_of
 from book.options import PROFILES
+from book.planning import asked_of
 from book.run_command import _say
 from book.site import find_notebooks
 from store import Store
@@ -329,7 +329,7 @@ def test_a_refused_build_makes_no_store(tmp_path):
 def test_a_dry_run_makes_no_store(gpt2, prose, tmp_path):
     asked = ("run", "--model", gpt2, "--text", prose, *SMALL, "--store", tmp_path / "store")
     done = invoke(*asked, "--dry-run")
-    assert done.exit_code == 0 and "forward passes" in done.output, done.output
+    assert done.exit_code == 0 and "tokens through all layers" in done.output, done.output
     assert not (tmp_path / "store").exists()
     (tmp_path / "store").mkdir()
     assert invoke(*asked, "--dry-run").exit_code == 0

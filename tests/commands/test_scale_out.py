@@ -15,8 +15,8 @@ from psutil import Process
 
 from analysis.errors import UserError
 from analysis.overview.findings import findings
-from analysis.questions import cost
 from analysis.questions.cost import Cost
+from analysis.questions.work import Work
 from book.computing import Plan, compute_by, compute_share, longest_first
 from book.local_engine import WORTH_S, LocalEngine, grouped, n_processes
 from book.ray_engine import RETRIES, ray_engine
@@ -281,12 +281,14 @@ def test_units_that_share_work_follow_each_other_in_one_process():
     assert groups == [[0], [1, 3], [2], [4]]
 
 
-def test_what_goes_together_is_begun_by_all_of_its_tokens(monkeypatch):
+def test_what_goes_together_is_begun_by_all_of_its_tokens():
     @dataclass(frozen=True, kw_only=True)
     class Sharing(Scores):
         together: str | None = None
 
-    monkeypatch.setattr(cost, "passes", lambda units: (1, sum(unit.seed for unit in units)))
+        def work(self) -> Work:
+            return Work(layers=self.seed)
+
     units = [Sharing(seed=n, together="a" if n < 6 else None) for n in (4, 8, 5, 6)]
     assert [unit.seed for unit in longest_first(units)] == [4, 5, 8, 6]
     alone = [Sharing(seed=n) for n in (4, 8, 5, 6)]
@@ -310,7 +312,7 @@ def test_what_ends_a_unit_on_a_core_is_one_line_and_nobody_is_left(function, sai
 
 def test_only_much_work_is_worth_processes_and_no_more_than_memory_holds():
     def work(seconds: float, gib: float) -> Cost:
-        return Cost(n_sequences=1, n_tokens=1, seconds=seconds, gib=gib)
+        return Cost(n_units=1, n_tokens=1.0, seconds=seconds, gib=gib)
 
     assert n_processes(work(WORTH_S / 2, 0.1)) == 1
     assert n_processes(work(WORTH_S * 2, 0.1)) == len(os.sched_getaffinity(0))
@@ -339,7 +341,7 @@ def test_the_command_plans_and_shares(asked, tmp_path):
     options = ("--model", asked["model"], "--text", asked["text"], *OPTIONS)
     places = ("run", *options, "--store", tmp_path / "store")
     planned = invoke(*places, "--dry-run")
-    assert planned.exit_code == 0 and "forward passes" in planned.output
+    assert planned.exit_code == 0 and "tokens through all layers" in planned.output
     assert Store.open(tmp_path / "store").runs() == ()
     assert invoke(*places, "--shard", "1/2").exit_code == 3
     waves = 0

@@ -9,7 +9,7 @@ from analysis.errors import UserError
 from analysis.interventions.heads import parse_heads
 from analysis.models.files.card import read_card
 from analysis.questions.asked import Asked, Profile
-from analysis.questions.cost import cost
+from analysis.questions.cost import STARTS, UNIT_S, Rates, cost
 from analysis.studies.atlas.study import AtlasStudy
 from analysis.studies.circuit.study import CircuitStudy
 from tests.models.architectures import GQA, build
@@ -45,11 +45,13 @@ def test_a_request_asks_for_what_the_model_can_hold(worded, tmp_path):
         with pytest.raises(UserError, match=message):
             AtlasStudy(replace(asked, **wrong)).text_scores()
     small = replace(asked, n_tokens=12, n_sequences=2)
-    estimate = cost([AtlasStudy(small).text_scores()])
+    rates = Rates(layer=1.0, logits=0.0, compared=0.0, call=0.0, load=2.0, gib=1.0)
+    estimate = cost([AtlasStudy(small).text_scores()], rates)
     rows = [tokens.ids for tokens in AtlasStudy(small).text_scores().data()]
-    assert estimate.n_sequences == sum(len(ids) for ids in rows) >= 4
-    assert estimate.n_tokens == sum(ids.size for ids in rows) >= 48
-    assert estimate.seconds > 0
+    chance = sum(2 * ids.shape[1] for ids in rows)
+    assert estimate.n_tokens == sum(ids.size for ids in rows) + chance >= 48
+    assert estimate.seconds == UNIT_S + 2.0 * STARTS + asked.card.n_layers * estimate.n_tokens
+    assert cost([], rates).seconds == 0
 
 
 def test_a_notebooks_command_line_says_bos_and_the_pool():

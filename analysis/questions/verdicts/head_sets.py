@@ -42,11 +42,6 @@ class HeadSets(Experiment):
     """Number of the first set among random draws; None where nothing was drawn."""
 
     @property
-    def n_passes(self) -> int:
-        """One pass a set at most, of which the layers below its first head are saved."""
-        return 1 + len(self.sets)
-
-    @property
     def replacing(self) -> Method:
         """What stands in."""
         return Method(self.method)

@@ -19,6 +19,7 @@ from analysis.models.load import hidden_states
 from analysis.progress import Report
 from analysis.questions.drawing import Drawing
 from analysis.questions.rows import Labels, model_scores
+from analysis.questions.work import Work, passes, predicted
 from analysis.text.repeats import repeated_tokens
 from analysis.text.tokens import Tokens
 
@@ -60,10 +61,9 @@ class CopyLags(Drawing):
         """Random blocks shown twice, drawn apart from those of `InductionScores`."""
         return [self._rows]
 
-    @property
-    def n_passes(self) -> int:
-        """One for each lag, one without any, and the control."""
-        return 2 * self.max_shift + 3
+    def work(self) -> Work:
+        """A pass with losses for each lag, one without any, and the control."""
+        return (passes(self.card, self._rows) + predicted(self._rows)) * (2 * self.max_shift + 3)
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Hide one lag after the other.

@@ -16,12 +16,13 @@ from analysis.models.load import Model
 from analysis.progress import Report, stage
 from analysis.questions.drawing import Drawing
 from analysis.questions.rows import Labels, head_profiles, head_scores, joined, model_scores
+from analysis.questions.work import Work, passes, predicted, scored
 from analysis.text.pool import ceiling
 from analysis.text.repeats import repeated_tokens
 from analysis.text.sources import text_rows
 from analysis.text.tokens import Tokens
 
-from .writing import DIRECT, written
+from .writing import DIRECT, written, written_work
 
 TEXT_TWICE, TEXT_SHUFFLED = "text twice", "text in random order, then as it is"
 GAIN = "second_minus_first_loss"
@@ -89,6 +90,12 @@ class InductionScores(Drawing):
     def data(self) -> Sequence[Tokens]:
         """A block shown twice, and with either copy shuffled: random tokens, and text."""
         return [self.repeated, self._shuffled, *self._text.values()]
+
+    def work(self) -> Work:
+        """Passes with losses, and what the usual number of heads write that look at the target."""
+        random = self.repeated, self._shuffled
+        first = scored(self.card, *random) + passes(self.card, *self._text.values())
+        return first + predicted(*self.data()) + written_work(self.card, self.repeated)
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Score every head and the model's own copying.

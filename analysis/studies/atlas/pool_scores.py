@@ -10,6 +10,7 @@ import polars as pl
 from analysis.progress import Report, stage
 from analysis.questions.experiment import Experiment
 from analysis.questions.rows import joined
+from analysis.questions.work import Work, predicted
 from analysis.text.tokens import Tokens
 
 from .induction_scores import InductionScores
@@ -39,6 +40,10 @@ class PoolScores(Experiment):
     def data(self) -> Sequence[Tokens]:
         """A random block shown twice, from every pool."""
         return [one.repeated for one in self._asked.values()]
+
+    def work(self) -> Work:
+        """A pass over every pool's blocks, with losses."""
+        return super().work() + predicted(*self.data())
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Score every head on every pool.

@@ -27,6 +27,7 @@ from analysis.questions.effect_rows import scattered
 from analysis.questions.experiment import Experiment
 from analysis.questions.rows import Labels, absence, head_scores, model_scores
 from analysis.questions.text_sweep import batch_rows
+from analysis.questions.work import NO_WORK, Work, read_under, scored, total
 from analysis.text import words
 from analysis.text.english import Gift, Split, gift
 from analysis.text.tokens import NO_TOKENIZER, Tokens
@@ -119,10 +120,15 @@ class SInhibitionScores(Experiment):
         known = (len(io), len(s)) == (1, 2)
         return row, (len(row) - 1, io[0], s[0], s[1]) if known else None
 
-    @property
-    def n_passes(self) -> int:
-        """Once for attention, once as a base, and once for each head that is zeroed."""
-        return 2 + len(heads_of(self.card))
+    def work(self) -> Work:
+        """Prompts of each length: a pass for attention, and every head zeroed."""
+        if self._prompts is None:
+            return NO_WORK
+        parts, conditions = [part for _, part in self._prompts.parts()], self._conditions()
+        n_rows = len(self._prompts.io)
+        read = (read_under(conditions, self.card, part.tokens.ids.shape) for part in parts)
+        attention = scored(self.card, *(part.tokens for part in parts))
+        return attention + total(read) + Work(logits=n_rows * (1 + len(conditions)))
 
     def data(self) -> Sequence[Tokens]:
         """The prompts, if the tokenizer has enough single-token names."""
@@ -191,15 +197,7 @@ class SInhibitionScores(Experiment):
         self, model: Model, prompts: Prompts, report: Report
     ) -> tuple[np.ndarray, np.ndarray]:
         """The IO - S logit difference, and its change when each head's z is zero everywhere."""
-        every = heads_of(self.card)
-        conditions = [
-            Condition(
-                name=str(head),
-                family="s_inhibition",
-                interventions=(Intervention(method=Method.ZERO, heads=(head,), positions=None),),
-            )
-            for head in every
-        ]
+        every, conditions = heads_of(self.card), self._conditions()
         found, done = np.empty((len(every) + 1, len(prompts.io))), 0
         source = Source(means=None, donor_of=None)
         asked = [*conditions, Condition(name="base", family="s_inhibition", interventions=())]
@@ -215,6 +213,17 @@ class SInhibitionScores(Experiment):
                     done += len(logits)
                     report(done, found.size, "")
         return found[-1], scattered((found[:-1] - found[-1]).T, every, self.card)
+
+    def _conditions(self) -> list[Condition]:
+        """Every head zeroed alone."""
+        return [
+            Condition(
+                name=str(head),
+                family="s_inhibition",
+                interventions=(Intervention(method=Method.ZERO, heads=(head,), positions=None),),
+            )
+            for head in heads_of(self.card)
+        ]
 
     def _copying(self, model: Model, prompts: Prompts) -> list[pl.DataFrame]:
         ids = sorted(self._names.values())

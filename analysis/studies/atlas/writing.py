@@ -24,11 +24,13 @@ from analysis.interventions import (
     sweep,
 )
 from analysis.interventions.direct import direct_logits
+from analysis.models.files.card import ModelCard
 from analysis.models.load import Model, check_shares
 from analysis.progress import Report
 from analysis.questions.halves import EVEN, heads_by_score
 from analysis.questions.text_sweep import batch_rows
 from analysis.questions.verdicts.judgement import Evidence
+from analysis.questions.work import Work, swept, usual_heads
 from analysis.text.tokens import Tokens
 
 LOOKS = 0.2
@@ -110,6 +112,20 @@ def written(
     added = _direct(model, ids, block_len)
     own = np.stack([added[:, head.layer, head.head] for head in heads])
     return {**found, DIRECT: _scattered(own, heads, looks.shape)}
+
+
+def written_work(card: ModelCard, tokens: Tokens) -> Work:
+    """What `written` runs where a usual number of heads look at the target.
+
+    Args:
+        card: The model.
+        tokens: `BOS, s, s`.
+    """
+    n_rows, n_pos = min(MEASURED, len(tokens.ids)), tokens.ids.shape[1]
+    heads = usual_heads(card, min(MOST, max(4, sum(card.heads_by_layer) // 16)))
+    conditions = [_without(method, head) for method in METHODS for head in heads]
+    direct = Work(layers=n_rows * n_pos * card.n_layers)
+    return direct + swept(conditions, card, (n_rows, n_pos), Metrics.LEAN)
 
 
 def copying_heads(induction: Evidence) -> list[Head]:

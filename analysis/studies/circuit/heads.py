@@ -15,6 +15,7 @@ from analysis.interventions import Head
 from analysis.interventions.heads import parse_heads
 from analysis.interventions.passes.layers import layer_calls
 from analysis.interventions.passes.staircase import trace
+from analysis.models.files.card import ModelCard
 from analysis.models.load import Model
 from analysis.questions.drawing import Drawing
 from analysis.questions.halves import heads_by_score
@@ -72,6 +73,15 @@ def circuit_heads(text: Evidence, induction: Evidence) -> CircuitHeads:
     first, *others = copying or looking[:1]
     previous = next(head for head, _ in looking_back(text) if head.layer < first.layer)
     return CircuitHeads(previous, (first, *(h for h in others if h.layer > previous.layer)))
+
+
+def usual_circuit(card: ModelCard) -> CircuitHeads:
+    """Heads that stand for a circuit that is not known yet: it lies in the middle of a model."""
+    at, n = card.attending, len(card.attending)
+    first, second = at[n // 2], at[3 * n // 4]
+    copiers = [Head(first, i) for i in range(min(2, card.heads_by_layer[first]))]
+    others = [Head(second, 0)] if second > first else []
+    return CircuitHeads(Head(at[min(n // 4, n // 2 - 1)], 0), (*copiers, *others))
 
 
 def previous_token_head(text: Evidence) -> Head:

@@ -31,6 +31,7 @@ from analysis.progress import Report, stage
 from analysis.questions.effect_rows import head_effects, loss_effects, scattered
 from analysis.questions.rows import Labels, head_scores, joined
 from analysis.questions.verdicts.head_sets import can_judge, heads_below
+from analysis.questions.work import Work, predicted
 from analysis.text.tokens import Tokens
 
 from .heads import SCOPES, CircuitExperiment
@@ -81,10 +82,22 @@ class CircuitNecessity(CircuitExperiment):
         """The block twice, its control, and the reference set."""
         return [*super().data(), self.reference]
 
-    @property
-    def n_passes(self) -> int:
-        """About: conditions start at their first layer, and few are applied to the control."""
-        return max(1, len(self.conditions()) // 4)
+    def work(self) -> Work:
+        """Every condition from its first layer on, those of the previous-token head twice."""
+        every = self.conditions()
+        both = every, [one for one in every if _is_previous(one)]
+        found = Work(layers=self.card.n_layers * self.reference.ids.size)
+        for tokens, conditions in zip((self.repeated, self.shuffled), both, strict=True):
+            at = [self._first_read(one) for one in conditions]
+            n_rows, n_pos = tokens.ids.shape
+            n_layers = self.card.n_layers
+            rows = n_rows * (3 * n_layers - min(at, default=0) + sum(n_layers - i for i in at))
+            found += Work(layers=n_pos * rows) + predicted(tokens) * (1 + len(conditions))
+        return found
+
+    def _first_read(self, condition: Condition) -> int:
+        """The first layer that is run under a condition: scores of lower ones are read there."""
+        return min(condition.first_layer, *(head.layer for head in self.heads.copiers))
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Ablate.

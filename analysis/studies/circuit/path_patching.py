@@ -28,6 +28,7 @@ from analysis.models.load import Model
 from analysis.progress import Report, stage
 from analysis.questions.effect_rows import condition_rows, head_effects, loss_effects
 from analysis.questions.rows import Labels, absence, joined
+from analysis.questions.work import PARTLY, Work, predicted
 from analysis.text.tokens import Tokens
 
 from .heads import SCOPES, CircuitExperiment
@@ -158,11 +159,20 @@ class PathPatching(CircuitExperiment):
 
     version: ClassVar[int] = 3
 
-    @property
-    def n_passes(self) -> int:
-        """About: a path needs some projections and one pattern, and its loss the last layers."""
-        paths = self.paths(control=False)
-        return max(1, len(paths) // 12 + sum(map(self._loses, paths)) // 3)
+    def work(self) -> Work:
+        """Scores along paths take part of the receiver's layer, losses all that lies behind it."""
+        return self._work(self.repeated, control=False) + self._work(self.shuffled, control=True)
+
+    def _work(self, tokens: Tokens, *, control: bool) -> Work:
+        """That of the paths on one of the blocks."""
+        card, paths = self.card, self.paths(control=control)
+        carried = {(p.receiver.layer, p.sender, p.method) for p in paths if p.family == THROUGH}
+        read = {(p.receiver.layer, p.sender, p.method, p.family == THROUGH, p.into) for p in paths}
+        losing = [path for path in paths if self._loses(path)]
+        layers = 4 * card.n_layers + PARTLY * (len(read) + len(losing))
+        layers += sum(receiver - sender.layer for receiver, sender, _ in carried)
+        layers += sum(card.n_layers - path.receiver.layer for path in losing)
+        return Work(layers=layers * tokens.ids.size) + predicted(tokens) * (1 + len(losing))
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Patch.

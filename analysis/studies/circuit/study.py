@@ -11,13 +11,14 @@ import polars as pl
 from analysis.interventions import Head
 from analysis.models.load import Model
 from analysis.questions.asked import Asked
+from analysis.questions.experiment import Experiment
 from analysis.questions.study import Recall, Study
 from analysis.questions.verdicts.judgement import Evidence
 from analysis.studies.atlas.study import AtlasStudy
 
 from .claims import FIGURES, CircuitClaims
 from .composition import Composition
-from .heads import MAX_RECEIVERS, CircuitHeads, circuit_heads
+from .heads import MAX_RECEIVERS, CircuitHeads, circuit_heads, usual_circuit
 from .necessity import CircuitNecessity
 from .path_patching import PathPatching
 from .second_copy import SecondCopy
@@ -51,12 +52,16 @@ class CircuitStudy(Study[None]):
 
     def necessity(self, text: Evidence, induction: Evidence) -> CircuitNecessity:
         """What is lost without the heads of an induction circuit."""
-        n_draws = self.asked.sizes.n_draws
-        return CircuitNecessity(**self._circuit(circuit_heads(text, induction)), n_draws=n_draws)
+        return self._necessity(circuit_heads(text, induction))
+
+    def _necessity(self, heads: CircuitHeads) -> CircuitNecessity:
+        return CircuitNecessity(**self._circuit(heads), n_draws=self.asked.sizes.n_draws)
 
     def path_patching(self, text: Evidence, induction: Evidence) -> PathPatching:
         """Into which input of an induction head an earlier head's contribution matters."""
-        heads = circuit_heads(text, induction)
+        return self._path_patching(circuit_heads(text, induction))
+
+    def _path_patching(self, heads: CircuitHeads) -> PathPatching:
         return PathPatching(**self._circuit(replace(heads, copiers=heads.copiers[:MAX_RECEIVERS])))
 
     def second_copy(self) -> SecondCopy:
@@ -71,6 +76,12 @@ class CircuitStudy(Study[None]):
         """
         known: dict[str, Any] = dict(evidence)
         return CircuitClaims(card=self.asked.card, seed=self.asked.seed, **known)
+
+    def expected(self) -> Iterator[Experiment]:
+        """Questions about the heads of a circuit."""
+        heads = usual_circuit(self.asked.card)
+        yield self._necessity(heads)
+        yield self._path_patching(heads)
 
     def findings(self, recall: Recall) -> Iterator[Evidence]:
         """Claims on single heads, and on their circuit; none on that without any copying."""

@@ -23,6 +23,7 @@ from analysis.progress import Report, stage
 from analysis.questions.decomposed import Decomposed
 from analysis.questions.effect_rows import scattered
 from analysis.questions.rows import Labels, head_scores
+from analysis.questions.work import Work, passes
 from analysis.studies.circuit.heads import CircuitExperiment
 from analysis.text.tokens import Tokens
 
@@ -43,6 +44,9 @@ from .passes import Column, ComponentPasses, Parts, frobenius, matched_sets
 SWEPT = 1e-3
 """Components are ablated one by one if their mean importance on the blocks is above this, as that
 of one that matters at every thousandth token; all others are ablated in one piece."""
+
+USUAL_SHARE = 0.4
+"""Of the components of two layers, those that are ablated one by one: so many of ours."""
 
 SIZES = (1, 3, ONE_EACH, 12, 24)
 """How many of the chosen components are ablated together."""
@@ -85,13 +89,20 @@ class ComponentEffects(Decomposed, CircuitExperiment):
         """The even blocks, that components are chosen on, and the odd ones."""
         return [replace(self.repeated, ids=self.repeated.ids[::2]), self.tested_on]
 
-    @property
-    def n_passes(self) -> int:
-        """At most: every component of both layers' attention alone."""
-        layers = {self.heads.previous.layer, self.heads.copiers[0].layer}
+    def work(self) -> Work:
+        """A pass from the earlier layer on for a usual share of both layers' components.
+
+        How many matter on the blocks is known once their importances are.
+        """
+        at = self.heads.previous.layer, self.heads.copiers[0].layer
         decomposition, _ = self.loaded()
         found = projections(decomposition).items()
-        return 1 + sum(decomposition.components[n].n for (at, _), n in found if at in layers)
+        n_parts = sum(decomposition.components[n].n for (layer, _), n in found if layer in at)
+        n_draws = len(SIZES) * (1 + self.n_draws)
+        first, then = self.data()
+        sets = USUAL_SHARE * n_parts * (first.ids.size + then.ids.size) + n_draws * then.ids.size
+        layers = sets * (self.card.n_layers - at[0])
+        return passes(self.card, first, then) * 2 + Work(layers=layers, logits=sets / 2)
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Ablate.

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from analysis.errors import UserError
 from analysis.questions.asked import Profile
 from analysis.questions.decomposed import DecomposedStudy
+from analysis.questions.experiment import Experiment
 from analysis.questions.study import Recall
 from analysis.questions.verdicts.judgement import Evidence
 from analysis.studies.atlas.study import AtlasStudy
-from analysis.studies.circuit.heads import CircuitHeads, circuit_heads
+from analysis.studies.circuit.heads import CircuitHeads, circuit_heads, usual_circuit
 
 from .claims import FIGURES, ComponentEffectClaims
 from .question import ComponentEffects
@@ -60,6 +61,10 @@ class CircuitComponentStudy(DecomposedStudy[EffectSizes]):
         return ComponentEffectClaims(
             card=asked.card, seed=asked.seed, copier=copier, effects=effects
         )
+
+    def expected(self) -> Iterator[Experiment]:
+        """The components of a circuit's two layers."""
+        yield self.effects(usual_circuit(self.asked.card))
 
     def findings(self, recall: Recall) -> Iterator[Evidence]:
         """Claims on the components of an induction circuit; none without them, or any copying."""

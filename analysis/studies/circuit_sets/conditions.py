@@ -31,6 +31,8 @@ class Goal(Enum):
     """They alone are replaced, and as little as can be is to be left."""
 
 
+USUAL_CIRCUIT = 8
+"""Heads of a circuit whose work is estimated before it is known."""
 ORDERS = 3
 """Random orders of all heads, of which the first few are kept: what any set of a size does."""
 
@@ -157,3 +159,16 @@ def _joined(heads: Sequence[Head]) -> str:
 def sizes(n_heads: int) -> list[int]:
     """How many heads are kept on the curves: powers of two, below all."""
     return [2**i for i in range(n_heads.bit_length()) if 2**i < n_heads]
+
+
+def usual_sets(n_heads: int, n_cuts: int, n_starts: int, n_draws: int) -> int:
+    """How many conditions there are where a usual number of heads makes the circuit.
+
+    Args:
+        n_heads: Of the model.
+        n_cuts: How often heads are cut.
+        n_starts: How often gates are learned.
+        n_draws: Circuits drawn beside the circuit.
+    """
+    fixed = 4 + len(DOSES) + USUAL_CIRCUIT + n_cuts
+    return fixed + (2 + ORDERS) * len(sizes(n_heads)) + 2 * n_starts + 2 * n_draws

@@ -17,6 +17,7 @@ from analysis.models.load import Model
 from analysis.progress import Report
 from analysis.questions.effect_rows import condition_rows, loss_effects
 from analysis.questions.rows import Labels, absence
+from analysis.questions.work import PARTLY, Work, predicted
 from analysis.studies.circuit.heads import SCOPES, BlockExperiment
 from analysis.studies.circuit.passes import batches
 from analysis.studies.circuit.path_patching import Patched, Path, check_adds
@@ -47,10 +48,12 @@ class CircuitEdges(BlockExperiment):
     circuit: tuple[str, ...]
     """Heads, as `L0H3`."""
 
-    @property
-    def n_passes(self) -> int:
-        """A path into a layer is run from there on, on half of the sequences."""
-        return max(1, sum(1 for _ in self.paths()) // 4)
+    def work(self) -> Work:
+        """Half of the sequences: a path is run from the receiver's layer on."""
+        n_layers, paths = self.card.n_layers, list(self.paths())
+        layers = sum(n_layers - path.receiver.layer + PARTLY for path in paths)
+        each = Work(layers=self.repeated.ids.size * (2 * n_layers + layers))
+        return (each + predicted(self.repeated) * (1 + len(paths))) * 0.5
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Patch.

@@ -164,6 +164,11 @@ def n_tried(n_heads: int) -> int:
     return n_heads + n_tried(n_heads - n_cut(n_heads)) if n_heads else 0
 
 
+def n_cuts(n_heads: int) -> int:
+    """How often `eliminated` cuts."""
+    return 1 + n_cuts(n_heads - n_cut(n_heads)) if n_heads else 0
+
+
 def losses_of(
     asked: Sequence[Replaced], some: Sequence[Rows], report: Report
 ) -> Float[np.ndarray, "set sequence predicted"]:

@@ -27,14 +27,15 @@ from analysis.models.load import Model
 from analysis.progress import Report, silent, stage
 from analysis.questions.effect_rows import loss_effects
 from analysis.questions.rows import Labels
+from analysis.questions.work import Work
 from analysis.studies.circuit.heads import BlockExperiment
 from analysis.text.tokens import Tokens
 
 from . import gates
-from .attribution import by_gradient
-from .conditions import ATTENTION, GRADIENT, Conditions, Goal, sizes
+from .attribution import STEPS, by_gradient
+from .conditions import ATTENTION, GRADIENT, Conditions, Goal, usual_sets
 from .gates import learned
-from .passes import Rows, eliminated, losses_of, n_tried
+from .passes import Rows, eliminated, losses_of, n_cuts, n_tried
 
 TARGET = 0.95
 """Share of copying that a set keeps on the even sequences to be chosen, if any small one does."""
@@ -106,15 +107,24 @@ class CircuitSets(BlockExperiment):
         """The block twice, and what stand-ins are read on."""
         return [self.repeated, *map(self.stand_in_rows, ("other lag", "shuffled"))]
 
-    @property
-    def n_passes(self) -> int:
-        """Sets are run on half of the sequences; half a pass for each cut that is tried, on few.
-
-        A step of a gate is a pass forwards and one backwards, which costs two, on few sequences.
-        """
-        n_heads = len(heads_of(self.card))
-        steps = 3 * self.n_starts * len(Goal) * gates.STEPS * LEARNED_FROM // self.n_sequences
-        return (n_tried(n_heads) + 2 * self.n_draws + 5 * len(sizes(n_heads))) // 2 + steps
+    def work(self) -> Work:
+        """Sets on half of the sequences; each cut that is tried, and each gate's step, on few."""
+        card, tokens, n_heads = self.card, self.repeated, len(heads_of(self.card))
+        n_half, n_pos = len(tokens.ids) // 2, tokens.ids.shape[1]
+        tried = n_tried(n_heads) * (card.n_layers + 1) / 2 + n_cuts(n_heads) * card.n_layers
+        some = min(n_half, SEARCHED, rows_at_once(TOKENS_PER_BATCH, n_pos))
+        gated = self.n_starts * len(Goal) * min(LEARNED_FROM, n_half)
+        n_sets = (
+            usual_sets(n_heads, n_cuts(n_heads), self.n_starts, self.n_draws) + n_heads // SMALL
+        )
+        layers = (
+            2 * some * tried + n_half * card.n_layers * (n_sets + 7) + gated * card.n_layers * 2
+        )
+        gradients = card.n_layers * (gated * gates.STEPS + n_half * STEPS)
+        losses = 2 * some * n_tried(n_heads) + n_half * n_sets + 3 * gradients / card.n_layers
+        return Work(
+            layers=layers * n_pos, gradients=gradients * n_pos, logits=losses * (self.block_len - 1)
+        )
 
     @property
     def n_starts(self) -> int:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from analysis.interventions import Head, Method
+from analysis.interventions.heads import heads_of
 from analysis.questions.asked import Asked
+from analysis.questions.experiment import Experiment
 from analysis.questions.halves import heads_by_score
 from analysis.questions.study import Recall, Study
 from analysis.questions.verdicts.judgement import Evidence
+from analysis.questions.work import usual_heads
 from analysis.studies.atlas.study import AtlasStudy
 from analysis.studies.circuit.heads import looking_back
 from analysis.studies.circuit.study import CircuitStudy
 
 from .claims import FIGURES, CircuitSetClaims
+from .conditions import USUAL_CIRCUIT
 from .edges import MAX_HEADS, CircuitEdges
 from .question import CircuitSets
 from .views import needs
@@ -42,11 +46,14 @@ class CircuitSetStudy(Study[None]):
             text: Answer of `TextScores`.
             induction: Answer of `InductionScores`.
         """
+        return self._sets(method, by_attention(text, induction))
+
+    def _sets(self, method: Method, ranking: tuple[str, ...]) -> CircuitSets:
         sizes = self.asked.sizes
         return CircuitSets(
             **self.asked.random(n_sequences=sizes.n_blocks, block_len=sizes.block_len),
             method=method.value,
-            by_attention=by_attention(text, induction),
+            by_attention=ranking,
             n_draws=sizes.n_draws,
         )
 
@@ -56,10 +63,14 @@ class CircuitSetStudy(Study[None]):
         Args:
             sets: Answers of `CircuitSets` by method; the circuit of `resample` is taken.
         """
-        sizes, added = self.asked.sizes, needs(sets, Method.RESAMPLE.value, self.asked.seed)
+        added = needs(sets, Method.RESAMPLE.value, self.asked.seed)
+        return self._edges(sorted(added, key=lambda head: -added[head])[:MAX_HEADS])
+
+    def _edges(self, circuit: Iterable[str]) -> CircuitEdges:
+        sizes = self.asked.sizes
         return CircuitEdges(
             **self.asked.random(n_sequences=sizes.n_blocks, block_len=sizes.block_len),
-            circuit=tuple(sorted(sorted(added, key=lambda head: -added[head])[:MAX_HEADS])),
+            circuit=tuple(sorted(circuit)),
         )
 
     def between(self, sets: Mapping[str, Evidence], recall: Recall) -> Evidence | None:
@@ -77,6 +88,13 @@ class CircuitSetStudy(Study[None]):
         if not atlas.copies(induction):
             return {}
         return {m.value: recall(self.sets(m, text, induction)) for m in METHODS}
+
+    def expected(self) -> Iterator[Experiment]:
+        """Circuits as wholes, and the paths between the heads of one."""
+        card = self.asked.card
+        for method in METHODS:
+            yield self._sets(method, tuple(map(str, heads_of(card))))
+        yield self._edges(map(str, usual_heads(card, USUAL_CIRCUIT)))
 
     def findings(self, recall: Recall) -> Iterator[Evidence]:
         """Claims on circuits as wholes."""

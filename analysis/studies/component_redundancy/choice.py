@@ -32,6 +32,7 @@ from analysis.progress import Report, stage
 from analysis.questions.decomposed import DecomposedText
 from analysis.questions.text_sweep import batch_rows
 from analysis.questions.verdicts.judgement import Evidence
+from analysis.questions.work import Work, passes
 from analysis.text.tokens import Tokens
 
 LAG = 1
@@ -85,6 +86,11 @@ class PairChoice(DecomposedText):
                 f"only {', '.join(decomposition.components)}; decompose those too"
             )
         return found[layer, "q"], found[layer, "k"]
+
+    def work(self) -> Work:
+        """A pass over both halves, with logits."""
+        size = sum(tokens.ids.size for tokens in self.data())
+        return passes(self.card, *self.data()) + Work(logits=size)
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Rank the pairs, and draw random ones.

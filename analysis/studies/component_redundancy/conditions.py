@@ -21,6 +21,7 @@ from analysis.interventions.heads import parse_heads
 from analysis.interventions.passes.sweep import on_device
 from analysis.progress import Report
 from analysis.questions.decomposed import Decomposed, DecomposedText
+from analysis.questions.work import NO_WORK, Work
 from analysis.studies.predictions.measures import TARGET
 from analysis.studies.redundancy.question import AtPosition
 from analysis.text.tokens import Tokens
@@ -64,11 +65,19 @@ class AblatedComponents(Decomposed):
             return {}
         return {name: g[:, :n_pos] for name, g in importances(*self.made, tokens).items()}
 
+    def searched_work(self, n_tokens: int, n_wheres: int) -> Work:
+        """What an adversary runs: every step there and back; nothing in other modes."""
+        if Mode(self.mode) is not Mode.ADVERSARIAL:
+            return NO_WORK
+        each = Work(layers=2.0, gradients=ablation.ASCENT.n_steps) * self.card.n_layers
+        logits = Work(logits=2 + 3 * ablation.ASCENT.n_steps)
+        return (each + logits) * (n_tokens * n_wheres * self.n_draws)
+
     @property
-    def n_passes(self) -> int:
-        """Every draw under some conditions, and each step of an adversary there and back."""
-        searched = Mode(self.mode) is Mode.ADVERSARIAL
-        return 3 * self.n_draws * (1 + (3 * ablation.ASCENT.n_steps if searched else 0))
+    def n_masked(self) -> int:
+        """Passes that are shown side by side: `side_by_side`, each with its draws."""
+        kinds = {Mode.DETERMINISTIC: 2, Mode.STOCHASTIC: 4}
+        return 2 + kinds.get(Mode(self.mode), 3) * self.n_draws
 
     def ablation(
         self, tokens: Int[Tensor, "row pos"], found: Importances, within: str | None, seed: int

@@ -13,10 +13,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from analysis.attention import Taps
+from analysis.components.ablation import Mode
 from analysis.components.decomposed import Masks, masked
 from analysis.components.stacking import stacks
 from analysis.interventions.passes.sweep import on_device
 from analysis.progress import Report
+from analysis.questions.work import Work
 from analysis.studies.redundancy.query_offsets import attention_from_last, offset_rows
 
 from .conditions import NOWHERE, ComponentsAtPosition
@@ -33,6 +35,16 @@ class ComponentOffsets(ComponentsAtPosition):
 
     max_offset: int
     """Attention to t - 0, t - 1, ... t - this."""
+
+    def work(self) -> Work:
+        """A pass up to every position for each mask; the worst of one is searched.
+
+        That within the head: the others are known where `ComponentRedundancy` was asked.
+        """
+        n_tokens = sum((t + 1) * len(rows) for t, rows in self.groups())
+        whole = Mode(self.mode) is Mode.DETERMINISTIC
+        read = n_tokens * self.n_masked + (0 if whole else self.tokens.ids.size) + self.n_tokens
+        return Work(layers=self.card.n_layers * read) + self.searched_work(n_tokens, 1)
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Watch every head under each condition.

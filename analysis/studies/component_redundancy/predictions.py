@@ -20,6 +20,7 @@ from analysis.components.decomposed import Masks, masked
 from analysis.components.stacking import stacks
 from analysis.interventions.passes.sweep import on_device
 from analysis.models.load import Model, hidden_states, unembed
+from analysis.questions.work import Work
 from analysis.studies.predictions.measures import TARGET, Outcome, Place, prediction_rows
 from analysis.studies.predictions.question import AT_T, METRICS, PredictionTables
 from analysis.text.tokens import Tokens
@@ -36,6 +37,14 @@ class ComponentPredictions(AblatedComponents, PredictionTables):
     """
 
     version: ClassVar[int] = 4
+
+    def work(self) -> Work:
+        """Every prompt under each mask, and what an adversary searches."""
+        n_tokens = sum(tokens.ids.size for tokens in self.data())
+        whole = Mode(self.mode) is Mode.DETERMINISTIC
+        read = Work(layers=self.card.n_layers * n_tokens * (self.n_masked + (not whole)))
+        logits = Work(logits=len(self.data()) * self.n_masked)
+        return read + logits + self.searched_work(n_tokens, 3)
 
     @cached_property
     def _known(self) -> dict[str, dict[str, Float[Tensor, " d_vocab"]]]:

@@ -21,6 +21,7 @@ from analysis.interventions import NOTHING, Condition, Endings, Method, Opening,
 from analysis.interventions.passes.endings import continues, first_position, opened
 from analysis.models.load import unembed
 from analysis.progress import Report
+from analysis.questions.work import NO_WORK, Work, passes
 from analysis.studies.redundancy.measures import Measured, Read, kl, read
 from analysis.studies.redundancy.question import SCOPES, ValueRedundancy
 
@@ -54,11 +55,16 @@ class ComponentRedundancy(ComponentsAtPosition, ValueRedundancy):
     within: str | None
     """The head that the components are cut from, as `L1H4`; None for all."""
 
-    @property
-    def n_passes(self) -> int:
-        """Each draw of the base and of A, with nothing else done and with every B; and searches."""
-        removals = 2 * self.n_draws * len(SCOPES) * self.max_lag
-        return super().n_passes + removals
+    def work(self) -> Work:
+        """Both arms of every draw, each with all removals; and what an adversary searches."""
+        whole = Mode(self.mode) is Mode.DETERMINISTIC
+        found = NO_WORK if whole else passes(self.card, self.tokens)
+        for t, rows in self.groups():
+            draws = 2 * self.n_draws * len(rows)
+            opened = self.opened_work(t, len(rows) + draws // (2 if whole else 1))
+            found += opened + self.ended_work(t, draws, self._removals(t))
+            found += self.searched_work((t + 1) * len(rows), 2)
+        return found
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Compare the conditions.
@@ -129,15 +135,7 @@ class ComponentRedundancy(ComponentsAtPosition, ValueRedundancy):
     def _ended(self, ablation: Ablation, draws: Sequence[Masks], target: Opening) -> Endings:
         """What all draws compute at t, one after the other: with nothing else done, then with B."""
         decomposition, t = ablation.decomposition, ablation.tokens.shape[1] - 1
-        removals = [
-            Condition(
-                name=f"B({scope}) {lag}",
-                family="redundancy",
-                interventions=(self.unread(Method(self.method), t - lag, scope),),
-            )
-            for lag in self.lags(t)
-            for scope in SCOPES
-        ]
+        removals = self._removals(t)
         begin = first_position(removals, t + 1)
         every: list[Endings] = []
         for masks, tokens in stacks(draws, ablation.tokens):
@@ -149,6 +147,18 @@ class ComponentRedundancy(ComponentsAtPosition, ValueRedundancy):
         attn_out = (torch.cat([each.attn_out for each in some], 2) for some in (first, later))
         hidden = (torch.cat([each.hidden for each in some], 1) for some in (first, later))
         return Endings(torch.cat(list(attn_out)), torch.cat(list(hidden)))
+
+    def _removals(self, t: int) -> list[Condition]:
+        """B at every lag, of all heads and of the one."""
+        return [
+            Condition(
+                name=f"B({scope}) {lag}",
+                family="redundancy",
+                interventions=(self.unread(Method(self.method), t - lag, scope),),
+            )
+            for lag in self.lags(t)
+            for scope in SCOPES
+        ]
 
     def subject(self) -> dict[str, str | None]:
         """What all rows say of A and B."""

@@ -12,10 +12,11 @@ from analysis.errors import UserError
 from analysis.interventions import Head
 from analysis.questions.asked import Profile
 from analysis.questions.decomposed import DecomposedStudy
+from analysis.questions.experiment import Experiment
 from analysis.questions.study import Recall
 from analysis.questions.verdicts.judgement import Evidence
 from analysis.studies.atlas.study import AtlasStudy
-from analysis.studies.circuit.heads import previous_token_head
+from analysis.studies.circuit.heads import previous_token_head, usual_circuit
 from analysis.studies.predictions.study import MAX_CONTEXT
 from analysis.studies.redundancy.question import MAX_TOKENS
 from analysis.studies.redundancy.study import MAX_QUERY_OFFSET, RedundancyStudy
@@ -128,6 +129,24 @@ class ComponentRedundancyStudy(DecomposedStudy[PairSizes]):
         """What holds of components and the value one back."""
         asked = self.asked
         return ComponentRedundancyClaims(card=asked.card, seed=asked.seed, evidence=evidence)
+
+    def expected(self) -> Iterator[Experiment]:
+        """A pair of components under every mode, others beside it, and what is shown of it."""
+        head = usual_circuit(self.asked.card).previous
+        choice = self.pair_choice(head)
+        yield choice
+        pair, plainly = ",".join(f"{name}:0" for name in choice.layers), Mode.DETERMINISTIC
+        yield from (self.redundancy(head, pair, mode, None) for mode in Mode)
+        yield from (self.redundancy(head, pair, mode, head) for mode in WITHIN_MODES)
+        others = [self._beside(choice, i) for i in range(1, 1 + self.sizes.n_matched)]
+        outside = [self.redundancy(head, other, plainly, None) for other in others]
+        yield from (each for one in outside for each in (one, replace(one, max_lag=1)))
+        for mode in SWEPT_MODES if self._swept else ():
+            yield self.offsets(head, pair, mode)
+            yield self.predictions(head, pair, mode)
+
+    def _beside(self, choice: PairChoice, index: int) -> str:
+        return ",".join(f"{name}:{index}" for name in choice.layers)
 
     def findings(self, recall: Recall) -> Iterator[Evidence]:
         """Claims on components and the value one back; none where queries are turned otherwise."""

@@ -20,6 +20,7 @@ from analysis.progress import Report
 from analysis.questions.effect_rows import effect_rows
 from analysis.questions.text_sweep import TextSweep, batch_rows
 from analysis.questions.verdicts.head_sets import HeadSets
+from analysis.questions.work import Work, swept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,11 @@ class AblationSweep(TextSweep, HeadSets):
     def acting_at(self) -> tuple[int, ...] | None:
         """The positions."""
         return self.positions
+
+    def work(self) -> Work:
+        """Every set from its first layer on, compared at all positions."""
+        shape, reference = self.tokens.ids.shape, self.reference.ids.size
+        return swept(self.conditions(), self.card, shape, Metrics.FULL, reference)
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Measure every set.

@@ -14,6 +14,7 @@ from analysis.interventions import (
     Effects,
     Intervention,
     Method,
+    Needs,
     Pooling,
     direct_effects,
     estimated_loss_change,
@@ -25,6 +26,7 @@ from analysis.progress import Report, stage
 from analysis.questions.effect_rows import effect_rows
 from analysis.questions.rows import absence
 from analysis.questions.text_sweep import TextSweep, batch_rows
+from analysis.questions.work import Work, passes, predicted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,10 @@ class DirectEffects(TextSweep):
     """How much of zeroing a head reaches the logits directly, whatever later layers make of it?"""
 
     version: ClassVar[int] = 2
+
+    def work(self) -> Work:
+        """One pass, and what it predicts."""
+        return passes(self.card, self.tokens) + predicted(self.tokens)
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Measure every head's own part of a logit.
@@ -85,10 +91,12 @@ class GradientEstimates(DirectEffects):
     method: str
     """A value of `Method`, of those that replace z; means are those of each position."""
 
-    @property
-    def n_passes(self) -> int:
-        """A forward and a backward pass, and one for stand-ins."""
-        return 4
+    def work(self) -> Work:
+        """A pass there and back; what stands in is read in one more, if anything."""
+        size, needs = self.tokens.ids.size, Method(self.method).needs
+        there = Work(gradients=size * self.card.n_layers, logits=3 * size)
+        read = {Needs.MEANS: self.reference, Needs.DONORS: self.tokens}
+        return there + passes(self.card, *(read[need] for need in (needs,) if need in read))
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Estimate every head's loss change.

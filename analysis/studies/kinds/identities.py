@@ -22,6 +22,7 @@ from analysis.models.load import Model, hidden_states
 from analysis.progress import Report
 from analysis.questions.rows import head_scores, model_scores
 from analysis.questions.text_sweep import TextSweep
+from analysis.questions.work import PARTLY, Work, passes
 from analysis.text.tokens import Tokens
 
 VARIANTS = ("zero", "uniform", "q_zero", "constant_scores", "unmasked_scores")
@@ -34,10 +35,11 @@ class AblationIdentities(TextSweep):
 
     version: ClassVar[int] = 2
 
-    @property
-    def n_passes(self) -> int:
-        """A base, and each layer's attention once for each variant."""
-        return 1 + len(VARIANTS)
+    def work(self) -> Work:
+        """A base, and part of each layer's attention for each variant."""
+        n_pos = self.tokens.ids.shape[1]
+        called = Work(layers=n_pos * self.card.n_layers)
+        return called + passes(self.card, self.tokens) * (1 + PARTLY * len(VARIANTS))
 
     def data(self) -> Sequence[Tokens]:
         """The measured rows; nothing is averaged over a reference set."""

@@ -19,9 +19,11 @@ from analysis.interventions import (
 from analysis.interventions.heads import heads_of, parse_heads
 from analysis.models.load import Model
 from analysis.questions.asked import Profile
+from analysis.questions.experiment import Experiment
 from analysis.questions.second_text import no_second_text, second_text
 from analysis.questions.study import Recall, TextStudy
 from analysis.questions.verdicts.judgement import Evidence
+from analysis.questions.work import usual_heads
 from analysis.text.builtin import text_said
 
 from .ablation_sweep import AblationSweep
@@ -95,8 +97,10 @@ class KindStudy(TextStudy[KindSizes]):
         Returns:
             Sweeps by family; `layer_matched` has only the sizes that the layers have room for.
         """
+        return self._sets(parse_heads(ranking(singles), self.asked.card))
+
+    def _sets(self, ranked: HeadSet) -> dict[str, AblationSweep]:
         every = heads_of(self.asked.card)
-        ranked = parse_heads(ranking(singles), self.asked.card)
         sets: dict[str, list[HeadSet]] = {"top": [], "random": [], "layer_matched": []}
         for size in (size for size in self.sizes.set_sizes if size <= len(every) // 3):
             top = ranked[:size]
@@ -172,6 +176,11 @@ class KindStudy(TextStudy[KindSizes]):
             no_second=self.no_second,
             evidence=evidence,
         )
+
+    def expected(self) -> Iterator[Experiment]:
+        """Sets of heads, the top ones and those beside them."""
+        n_top = max(self.sizes.set_sizes)
+        yield from self._sets(usual_heads(self.asked.card, n_top)).values()
 
     def findings(self, recall: Recall) -> Iterator[Evidence]:
         """Claims on kinds of ablation, and each head's direct effect beside them."""

@@ -27,6 +27,7 @@ from analysis.questions.effect_rows import condition_rows
 from analysis.questions.experiment import Experiment
 from analysis.questions.rows import Labels
 from analysis.questions.verdicts.head_sets import HeadSets
+from analysis.questions.work import Work, read_under
 from analysis.text.lists import Design, ListQuestion, Lists, Shown, shown_lists
 from analysis.text.pool import Pool
 from analysis.text.tokens import Tokens, Vocabulary
@@ -82,10 +83,11 @@ class LagProfiles(Drawing, HeadSets):
     layers: str
     """A value of `Layers`: where the sets' heads lie."""
 
-    @property
-    def n_passes(self) -> int:
-        """One pass a set at most, of which the layers below its first head are saved."""
-        return len(self.sets)
+    def work(self) -> Work:
+        """Every set from its first layer on; logits where an item is shown again."""
+        tokens, reference = self.lists.tokens, self.reference.tokens.ids.size
+        read = read_under(self.conditions(), self.card, tokens.ids.shape, reference)
+        return read + Work(logits=len(self.sets) * len(tokens.ids) * len(tokens.targets))
 
     @cached_property
     def _permutations(self) -> Lists:

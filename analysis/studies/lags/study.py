@@ -14,6 +14,7 @@ from analysis.interventions import Head, Method
 from analysis.interventions.heads import heads_of
 from analysis.models.load import Model
 from analysis.questions.asked import Profile
+from analysis.questions.experiment import Experiment
 from analysis.questions.halves import heads_by_score
 from analysis.questions.study import Recall, TextStudy
 from analysis.questions.verdicts.head_sets import (
@@ -24,6 +25,7 @@ from analysis.questions.verdicts.head_sets import (
     upstream_heads,
 )
 from analysis.questions.verdicts.judgement import Evidence
+from analysis.questions.work import spread_heads
 from analysis.studies.atlas.study import AtlasStudy
 from analysis.text.lists import Design, Shown, max_words
 
@@ -219,6 +221,17 @@ class LagStudy(TextStudy[LagSizes]):
         for design in Design:
             self.base(design, Shown.ITEMS).data()
         return []
+
+    def expected(self) -> Iterator[Experiment]:
+        """Lists without sets of heads, as if none lay upstream of another."""
+        ranking = tuple(map(str, spread_heads(self.asked.card)))
+        for design in Design:
+            yield from (self.base(design, shown) for shown in (Shown.ITEMS, Shown.OTHERS))
+            yield self.single(design, ranking)
+        yield from (self.top(case, ranking) for case in self.cases())
+        yield from (self.random(case, ranking, {})[0] for case in self.drawn_cases())
+        for roles in self.lengths(ranking).values():
+            yield from roles.values()
 
     def findings(self, recall: Recall) -> Iterator[Evidence]:
         """Claims on recall by lag; none with too few words, as the chapter says."""

@@ -37,6 +37,7 @@ from analysis.progress import Report
 from analysis.questions.effect_rows import condition_rows
 from analysis.questions.experiment import Experiment
 from analysis.questions.rows import Labels
+from analysis.questions.work import Work, passes
 from analysis.text.prompts import Prompt, check_length, prompt_tokens
 from analysis.text.sources import text_rows
 from analysis.text.tokens import Tokens
@@ -70,10 +71,9 @@ class PromptProbe(Experiment):
     top_k: int = 20
     """Tokens kept that rose most, and as many that fell most."""
 
-    @property
-    def n_passes(self) -> int:
+    def work(self) -> Work:
         """As it is, and replaced."""
-        return 2
+        return passes(self.card, *self.data()) * 2
 
     @cached_property
     def tokens(self) -> Tokens:
@@ -128,9 +128,9 @@ class PromptProbe(Experiment):
         with torch.inference_mode():
             tapping = taps(done, self._stand_ins(model), 1)
             base, pattern = self._pass(model, ids, Taps())
-            report(1, self.n_passes, "as it is")
+            report(1, 2, "as it is")
             hidden, ablated = self._pass(model, ids, tapping)
-            report(2, self.n_passes, self.condition.name)
+            report(2, 2, self.condition.name)
             logits = unembed(model, torch.stack([base, hidden])[:, self.position])
             effects = self._effects(model, ids[0], base, hidden)
         names = (TARGET, self.condition.name)

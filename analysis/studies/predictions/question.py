@@ -17,12 +17,14 @@ from torch import Tensor
 from analysis.errors import UserError
 from analysis.interventions import NOTHING, Head, Metrics, endings, opening
 from analysis.interventions.heads import parse_heads
+from analysis.interventions.passes.endings import first_position
 from analysis.interventions.passes.predictions import differences, predictions
 from analysis.models.load import Model, unembed
 from analysis.progress import Report
 from analysis.questions.effect_rows import condition_rows
 from analysis.questions.experiment import Experiment
 from analysis.questions.rows import Labels, absence, interval_columns
+from analysis.questions.work import NO_WORK, Work
 from analysis.statistics.resampling import bootstrap
 from analysis.text.prompts import PROMPTS, prompt_tokens
 from analysis.text.sources import text_rows
@@ -59,10 +61,20 @@ class PredictionTables(Experiment):
     top_k: int = 20
     """Tokens kept that rose most, and as many that fell most."""
 
-    @property
-    def n_passes(self) -> int:
-        """The target, and every condition of a long prompt."""
-        return len(table_conditions(self._head, 2, self.card))
+    def work(self) -> Work:
+        """Every prompt, and each condition from the first position and layer that any touches."""
+        found, n = NO_WORK, self.card.n_layers
+        for tokens in self.data():
+            n_pos = tokens.ids.size
+            _, *others = (
+                one.condition for one in table_conditions(self._head, n_pos - 1, self.card)
+            )
+            touched = n_pos - first_position(others, n_pos)
+            behind = n - min(one.first_layer for one in others)
+            rows = 2 * n * n_pos + len(others) * touched * behind
+            logits, compared = 4 + 2 * len(others), len(others)
+            found += Work(layers=rows, logits=logits, compared=compared, calls=2 * n + behind)
+        return found
 
     @cached_property
     def _head(self) -> Head:

@@ -10,10 +10,11 @@ import polars as pl
 from analysis.interventions import Method, Pooling
 from analysis.interventions.heads import heads_of
 from analysis.models.load import Model
+from analysis.questions.experiment import Experiment
 from analysis.questions.study import Recall, TextStudy
 from analysis.questions.verdicts.judgement import Evidence
 from analysis.studies.atlas.study import AtlasStudy
-from analysis.studies.circuit.heads import previous_token_head
+from analysis.studies.circuit.heads import previous_token_head, usual_circuit
 
 from .prompt_probe import PromptProbe
 from .question import PredictionTables
@@ -49,6 +50,10 @@ class PredictionStudy(TextStudy[None]):
     def gaps(self, model: Model) -> list[pl.DataFrame]:
         """Prompts that the model cannot hold."""
         return self.tables(str(heads_of(self.asked.card)[0])).gaps(model)
+
+    def expected(self) -> Iterator[Experiment]:
+        """Predictions without a previous-token head."""
+        yield self.tables(str(usual_circuit(self.asked.card).previous))
 
     def findings(self, recall: Recall) -> Iterator[Evidence]:
         """No claims: what is predicted without the previous-token head."""

@@ -19,6 +19,7 @@ from analysis.interventions.passes.visible import uniform, visible
 from analysis.models.load import Model, hidden_states
 from analysis.progress import Report
 from analysis.questions.rows import Labels, head_profiles
+from analysis.questions.work import Work
 
 from .question import AtPosition
 
@@ -41,10 +42,11 @@ class QueryOffsets(AtPosition):
     max_offset: int
     """Attention to t - 0, t - 1, ... t - this."""
 
-    @property
-    def n_passes(self) -> int:
-        """One for each condition."""
-        return 3
+    def work(self) -> Work:
+        """A pass up to every position for each condition, and what is by chance."""
+        groups, n = list(self.groups()), self.card.n_layers
+        n_tokens = sum((t + 1) * len(rows) for t, rows in groups)
+        return Work(layers=n * (3 * n_tokens + self.n_tokens), calls=3 * n * len(groups))
 
     def conditions(self, t: int) -> dict[str, tuple[Intervention, ...]]:
         """What is done, by name."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -19,6 +19,7 @@ from analysis.interventions import (
     Head,
     Intervention,
     Method,
+    Needs,
     Pooling,
     StandIns,
     endings,
@@ -26,12 +27,14 @@ from analysis.interventions import (
     stand_in_source,
 )
 from analysis.interventions.heads import parse_heads
+from analysis.interventions.passes.endings import first_position
 from analysis.interventions.passes.sweep import on_device
 from analysis.models.load import Model
 from analysis.precision import Precision
 from analysis.progress import Report
 from analysis.questions.rows import Labels, literals
 from analysis.questions.text_sweep import TextSweep
+from analysis.questions.work import NO_WORK, Work, passes
 
 from .measures import (
     FLOOR,
@@ -130,10 +133,26 @@ class ValueRedundancy(AtPosition):
     max_lag: int
     """B is applied at t - o for o = 1 to this, where the sequence reaches so far back."""
 
-    @property
-    def n_passes(self) -> int:
-        """About: conditions walk a few positions only."""
-        return 2
+    def work(self) -> Work:
+        """A pass up to every position, and each condition from the first position it touches."""
+        means = Method(self.method).needs is Needs.MEANS
+        found = passes(self.card, self.reference) if means else NO_WORK
+        for t, rows in self.groups():
+            conditions = self.conditions(t)
+            found += self.opened_work(t, len(rows)) + self.ended_work(t, len(rows), conditions)
+        return found
+
+    def opened_work(self, t: int, n_rows: int) -> Work:
+        """Sequences up to a position, and one row that shows how layers are called."""
+        n = self.card.n_layers
+        return Work(layers=n * (t + 1) * (1 + n_rows), logits=n_rows, calls=2 * n)
+
+    def ended_work(self, t: int, n_rows: int, conditions: Sequence[Condition]) -> Work:
+        """Conditions on some sequences, from the first position and layer that any touches."""
+        n_pos = t + 1 - first_position(conditions, t + 1)
+        n, n_layers = len(conditions) * n_rows, self.card.n_layers
+        n_layers -= min(one.first_layer for one in conditions)
+        return Work(layers=n_layers * n_pos * n, logits=n, calls=n_layers)
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Compare the conditions.

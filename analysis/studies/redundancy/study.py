@@ -10,10 +10,11 @@ import numpy as np
 
 from analysis.interventions import Head
 from analysis.questions.asked import Profile
+from analysis.questions.experiment import Experiment
 from analysis.questions.study import Recall, TextStudy
 from analysis.questions.verdicts.judgement import Evidence
 from analysis.studies.atlas.study import AtlasStudy
-from analysis.studies.circuit.heads import previous_token_head
+from analysis.studies.circuit.heads import previous_token_head, usual_circuit
 
 from .claims import FIGURES, RedundancyClaims, RedundancyEvidence
 from .query_offsets import QueryOffsets
@@ -83,6 +84,13 @@ class RedundancyStudy(TextStudy[RedundancySizes]):
     def claims(self, evidence: RedundancyEvidence) -> RedundancyClaims:
         """What holds of previous-token redundancy."""
         return RedundancyClaims(card=self.asked.card, seed=self.asked.seed, evidence=evidence)
+
+    def expected(self) -> Iterator[Experiment]:
+        """Where heads look without one, and what values bring without it and others."""
+        head = usual_circuit(self.asked.card).previous
+        yield self.query_offsets(head)
+        yield from (self.value_redundancy(head, method) for method in VALUE_METHODS)
+        yield from (self.value_redundancy(o, "zero_value") for o in self.others_of_layer(head))
 
     def findings(self, recall: Recall) -> Iterator[Evidence]:
         """Claims on the redundancy of a previous-token head, and where heads look without it."""

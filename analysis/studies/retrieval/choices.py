@@ -10,6 +10,7 @@ import polars as pl
 
 from analysis.progress import Report
 from analysis.questions.verdicts.judgement import Evidence
+from analysis.questions.work import Work
 from analysis.studies.retrieval.answering.choices import choices
 from analysis.studies.retrieval.answering.items import Example, with_example
 from analysis.studies.retrieval.answering.prompts import Prompt, prompts
@@ -21,6 +22,10 @@ from .questions import Asking, FileQuestions, RecordQuestions
 @dataclass(frozen=True, kw_only=True)
 class Choosing(Asking):
     """Questions that are answered freely, and by choice among what the records say."""
+
+    def work(self) -> Work:
+        """Every record's answer is read behind the question."""
+        return self.asked_work(max(1 + len(asked.item.wrong) for asked in self.prompts))
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Ask.

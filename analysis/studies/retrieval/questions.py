@@ -17,8 +17,9 @@ from analysis.errors import UserError
 from analysis.files import regular_bytes
 from analysis.questions.experiment import Experiment
 from analysis.questions.rows import absence
+from analysis.questions.work import Work
 from analysis.studies.retrieval.answering.baseline import Baseline
-from analysis.studies.retrieval.answering.items import record_items
+from analysis.studies.retrieval.answering.items import MAX_NEW, record_items
 from analysis.studies.retrieval.answering.prompts import Prompt, prompt
 from analysis.text.english import Split
 from analysis.text.records import FACTS
@@ -77,6 +78,16 @@ class Asking(Experiment):
     def data(self) -> Sequence[Tokens]:
         """The prompts."""
         return [self.tokens]
+
+    def asked_work(self, n_follow: int) -> Work:
+        """Every context once, and behind it some tokens for each thing that is asked.
+
+        Args:
+            n_follow: How often a question is read with something behind it, beside the answer.
+        """
+        follow = (len(one.ids) - one.query[0] + len(one.answer) for one in self.prompts)
+        n_tokens = sum(len(one.ids) + MAX_NEW for one in self.prompts) + n_follow * sum(follow)
+        return Work(layers=self.card.n_layers * n_tokens, logits=MAX_NEW * len(self.prompts))
 
     def item_rows(self, answers: Sequence[Baseline]) -> pl.DataFrame:
         """Rows of `retrieval_items`, one a question."""

@@ -12,9 +12,11 @@ from analysis.errors import UserError
 from analysis.interventions import HeadSet, Method, Pooling
 from analysis.interventions.heads import heads_of
 from analysis.models.load import Model
+from analysis.questions.experiment import Experiment
 from analysis.questions.study import Recall, TextStudy
 from analysis.questions.verdicts.head_sets import set_names, upstream_heads
 from analysis.questions.verdicts.judgement import Evidence
+from analysis.questions.work import spread_heads
 from analysis.studies.kinds.ablation_sweep import AblationSweep
 from analysis.studies.retrieval.answering.decoding import Scope
 from analysis.studies.retrieval.answering.items import MAX_NEW
@@ -275,6 +277,22 @@ class RetrievalStudy(TextStudy[RetrievalSizes]):
         for one in (*self.heat(), self.scores()):
             one.data()
         return []
+
+    def expected(self) -> Iterator[Experiment]:
+        """Curves of every fact, as if some questions about each were answered.
+
+        Rankings agree, and no head lies upstream of another.
+        """
+        yield self.scores()
+        ranked = spread_heads(self.asked.card)
+        plan = replace(self.plan(None), rankings=dict.fromkeys(RANKINGS, ranked))
+        first = plan.only(RANKINGS[0])
+        for fact in FACTS:
+            asked = (fact, self.n_tokens, self.sizes.n_items)
+            yield self.top(asked, plan, "zero")
+            yield from (self.drawn(asked, plan, family) for family in (SINGLE, *FAMILIES))
+            yield from (self.top(asked, first, kind) for kind in KINDS)
+        yield from (self.text(plan, family) for family in ("top", RANDOM))
 
     def findings(self, recall: Recall) -> Iterator[Evidence]:
         """Claims on retrieval; none in too short a context, as the chapter says."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from analysis import scores
 from analysis.errors import UserError
-from analysis.interventions import Method
+from analysis.interventions import Head, Method
 from analysis.interventions.averages import Measurement
 from analysis.interventions.heads import heads_of, listed
 from analysis.interventions.passes.predictions import Metrics
@@ -33,6 +33,7 @@ from analysis.questions.rows import (
     model_scores,
 )
 from analysis.questions.text_sweep import batch_rows
+from analysis.questions.work import Work, passes, predicted, scored, swept, usual_heads
 from analysis.text.sources import text_rows
 from analysis.text.tokens import NO_TOKENIZER, Tokens, delimiter_ids
 
@@ -93,10 +94,18 @@ class BosSink(Drawing):
         bos = self.vocabulary.bos if self.bos else ()
         return repeated_and_fresh(self.pool, bos, (self.n_sequences, self.block_len), self.seed)
 
-    @property
-    def n_passes(self) -> int:
-        """About how often each data set is run: mostly conditions, on one of them."""
-        return 2 + (self.n_top * (2 + self.n_draws) + 4 * self.n_draws + 8) // 6
+    def work(self) -> Work:
+        """Designs and blocks scored and read, and every removal; the heads are usual ones."""
+        card, repeats = self.card, tuple(self._repeats.values())
+        found = scored(card, *repeats) + passes(card, *repeats)
+        if not self._designs:
+            return found
+        main, plan = self._designs[self._main], self._plan_of(usual_heads(card, self.n_top))
+        others = len(plan.other_values())
+        values = passes(card, main) * (1 + others) + predicted(main) * (3 + others)
+        read = passes(card, main) * 9 + passes(card, self._designs[WORD_FIRST])
+        removals = swept(plan.conditions(), card, main.ids.shape, Metrics.LEAN)
+        return found + scored(card, *self._designs.values()) + read + values + removals
 
     def data(self) -> Sequence[Tokens]:
         """The designs that can be made, and the random blocks."""
@@ -216,11 +225,15 @@ class BosSink(Drawing):
     def _plan(self, masses: np.ndarray) -> Plan:
         """Heads by their mass on the even sequences, and random positions of the first half."""
         every, order = heads_of(self.card), strongest_first(listed(masses, self.card))
+        return self._plan_of([every[i] for i in order[: self.n_top]])
+
+    def _plan_of(self, top: Sequence[Head]) -> Plan:
+        """The same for some heads."""
         places = range(1, self.n_tokens // 2)
         rng = Random(f"positions/{self.seed}")
         return Plan(
-            top=tuple(sorted(every[i] for i in order[: self.n_top])),
-            every=every,
+            top=tuple(sorted(top)),
+            every=heads_of(self.card),
             elsewhere=tuple(rng.sample(places, min(self.n_draws, len(places)))),
             n_draws=self.n_draws,
             seed=self.seed,

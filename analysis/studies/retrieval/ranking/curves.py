@@ -20,8 +20,9 @@ from analysis.questions.effect_rows import condition_rows
 from analysis.questions.rows import Labels
 from analysis.questions.text_sweep import batch_rows
 from analysis.questions.verdicts.head_sets import HeadSets
+from analysis.questions.work import PARTLY, Work, read_under
 from analysis.studies.retrieval.answering.decoding import Scope
-from analysis.studies.retrieval.answering.items import record_items
+from analysis.studies.retrieval.answering.items import MAX_NEW, record_items
 from analysis.studies.retrieval.answering.outcomes import Outcomes, outcomes
 from analysis.studies.retrieval.answering.prompts import Prompt, prompts
 from analysis.studies.retrieval.answering.trials import Trial
@@ -90,6 +91,20 @@ class SetCurves(HeadSets):
         """The questions, and what means are taken over."""
         other = [self._tokens(self.reference)] if self.reference else []
         return [self.tokens, *other]
+
+    def work(self) -> Work:
+        """Every set from its first layer on; of the last layer little but keys and values.
+
+        Answers that only decoding can tell are few, and left out.
+        """
+        n_layers, size = self.card.n_layers, self.tokens.ids.size
+        conditions = [one for one in self.conditions() if one.interventions]
+        logits = Work(logits=self.tokens.ids.shape[0] * MAX_NEW * len(self.sets) / 2)
+        if self.method == ZERO_QUERY:
+            return logits + Work(layers=size * n_layers * len(self.sets))
+        read = read_under(conditions, self.card, self.tokens.ids.shape)
+        means = sum(len(asked.ids) + MAX_NEW for asked in self.reference)
+        return read + logits + Work(layers=means * n_layers - (1 - PARTLY) * size * len(conditions))
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Ask every question under every set.

@@ -16,6 +16,7 @@ from analysis.interventions.heads import heads_of, listed
 from analysis.progress import Report
 from analysis.questions.rows import Labels, absence, head_scores, model_scores
 from analysis.questions.verdicts.judgement import Evidence
+from analysis.questions.work import Work
 from analysis.scores import retrieval as scores
 from analysis.statistics.stability import SIZES, Check, jaccard, split_half, validity
 from analysis.studies.retrieval.answering.observations import Observation, observations
@@ -38,6 +39,10 @@ PerHead = Float[np.ndarray, "item layer head"]
 @dataclass(frozen=True, kw_only=True)
 class HeadDetection(Asking):
     """What every head looks at while the model answers."""
+
+    def work(self) -> Work:
+        """The question and the null question are read behind every context."""
+        return self.asked_work(2)
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Ask every question and score every head.
