@@ -137,17 +137,11 @@ def _prepare(store_path: Path, options: dict[str, str], *, timed: bool) -> None:
     from analysis.studies.speed.views import questions  # noqa: PLC0415 - imports torch
     from store import Store  # noqa: PLC0415
 
-    from .computing import asked_of, compute  # noqa: PLC0415
+    from .computing import compute  # noqa: PLC0415
     from .editions import editions  # noqa: PLC0415
 
     store = Store.planned(store_path)
     every = [dict(edition.options) for edition in editions(options)]
-    for asked in every:
-        if asked_of(asked).vocabulary.tokenizer is None:
-            raise UserError(
-                f"expected a tokenizer beside {asked['model']}, found none, so that no chapter has "
-                "text to show; save tokenizer.json there, or use `headbook run` and `headbook sql`"
-            )
     for asked in every:
         compute(store_path, asked)
     for question in (

@@ -15,15 +15,20 @@ with app.setup:
     from analysis.studies.kinds.claims import KindEvidence
     from analysis.studies.kinds.study import KindStudy
     from analysis.tables import check_table, effects_beside, judged_claims, left_out, single_effects
-    from book.live import boxes, progress_bar, requested, tokens_note
+    from book.live import boxes, progress_bar, requested, studied, tokens_note
     from store import Store
 
 
 @app.cell(hide_code=True)
-def finding(asked, changed, farthest, nearest, top):
-    mo.md(f"""
+def finding():
+    mo.md("""
     # What "ablate" means
+    """)
 
+
+@app.cell(hide_code=True)
+def found(asked, changed, farthest, nearest, top):
+    mo.md(f"""
     Every head of **{asked.card.name}** alone, under each kind of ablation, on
     {texts_said(asked)[0]}. The kind closest to `zero` in how it ranks the heads is
     `{nearest["other"]}` (Spearman {nearest["value"]:.2f}, {nearest["lower"]:.2f} to
@@ -50,44 +55,41 @@ def ask(model, source):
 
 @app.cell
 def kinds_answer(asked, store):
-    kinds = {
-        kind: store.recall(sweep, progress_bar) for kind, sweep in KindStudy(asked).kinds().items()
-    }
-    return (kinds,)
+    study = studied(KindStudy, asked)
+    kinds = {kind: store.recall(sweep, progress_bar) for kind, sweep in study.kinds().items()}
+    return kinds, study
 
 
 @app.cell
-def second_answer(asked, store):
-    on_second = {
-        text: store.recall(sweep, progress_bar) for text, sweep in KindStudy(asked).second().items()
-    }
+def second_answer(store, study):
+    on_second = {text: store.recall(sweep, progress_bar) for text, sweep in study.second().items()}
     return (on_second,)
 
 
 @app.cell
-def sets_answer(asked, kinds, store):
+def sets_answer(kinds, store, study):
     sets = {
         family: store.recall(sweep, progress_bar)
-        for family, sweep in KindStudy(asked).sets(kinds["zero"]).items()
+        for family, sweep in study.sets(kinds["zero"]).items()
     }
     return (sets,)
 
 
 @app.cell
-def identities_answer(asked, store):
-    identities = store.recall(KindStudy(asked).identities(), progress_bar)
+def identities_answer(store, study):
+    identities = store.recall(study.identities(), progress_bar)
     return (identities,)
 
 
 @app.cell
-def direct_answer(asked, store):
-    direct = store.recall(KindStudy(asked).direct_effects(), progress_bar)
+def direct_answer(store, study):
+    direct = store.recall(study.direct_effects(), progress_bar)
     return (direct,)
 
 
 @app.cell
-def estimate_answer(asked, store):
-    estimate = store.recall(KindStudy(asked).gradient_estimates(), progress_bar)
+def estimate_answer(store, study):
+    estimate = store.recall(study.gradient_estimates(), progress_bar)
     return (estimate,)
 
 
@@ -104,8 +106,8 @@ def gather(estimate, identities, kinds, on_second, sets):
 
 
 @app.cell
-def judge(asked, evidence, store):
-    judged = store.recall(KindStudy(asked).claims(evidence))
+def judge(evidence, store, study):
+    judged = store.recall(study.claims(evidence))
     agreements, curves, claims = (
         judged[table] for table in ("rank_agreements", "ablation_curves", "claims")
     )
@@ -124,7 +126,8 @@ def summarise(agreements, asked, curves, judged, kinds, on_second):
 
 
 @app.cell(hide_code=True)
-def kinds_text():
+def kinds_text(study):
+    mo.stop(not study)
     mo.md(r"""
     ## The kinds
 
@@ -144,7 +147,8 @@ def kinds_text():
 
 
 @app.cell
-def choose_metric():
+def choose_metric(study):
+    mo.stop(not study)
     metric = mo.ui.dropdown(
         {"KL(base || ablated)": "kl_base_ablated", "loss change": "loss_change"},
         value="KL(base || ablated)",
@@ -203,7 +207,8 @@ def pair(first, kinds, second):
 
 
 @app.cell(hide_code=True)
-def texts_text(asked):
+def texts_text(asked, study):
+    mo.stop(not study)
     mo.md(f"""
     ## The same heads on another text
 

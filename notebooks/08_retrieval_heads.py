@@ -18,7 +18,7 @@ with app.setup:
     from analysis.studies.retrieval.claims import AREA
     from analysis.studies.retrieval.study import N_RECORDS, RANKINGS, RetrievalStudy
     from analysis.tables import judged_claims
-    from book.live import answered, boxes, progress_bar, requested, tokens_note
+    from book.live import answered, boxes, progress_bar, requested, studied, tokens_note
     from store import Store
 
 
@@ -53,12 +53,15 @@ def question():
 @app.cell
 def ask(model, source):
     asked = requested(model.value, source.value)
-    study = RetrievalStudy.of(asked)
-    none = f"**{asked.card.name}** has no tokenizer, so that nothing can be study of it."
-    mo.stop(study is None, mo.md(none))
     store = Store.open()
     tokens_note(asked)
-    return study, asked, store
+    return asked, store
+
+
+@app.cell
+def ask_study(asked):
+    study = studied(RetrievalStudy, asked)
+    return (study,)
 
 
 @app.cell
