@@ -67,9 +67,7 @@ def answer(asked, store):
 
 @app.cell
 def second_answer(store, study):
-    second = {
-        text: store.recall(mass, progress_bar) for text, mass in study.second().items()
-    }
+    second = {text: store.recall(mass, progress_bar) for text, mass in study.second().items()}
     return (second,)
 
 

@@ -108,21 +108,25 @@ def gather(estimate, identities, kinds, on_second, sets):
 @app.cell
 def judge(evidence, store, study):
     judged = store.recall(study.claims(evidence))
-    agreements, curves, claims = (
-        judged[table] for table in ("rank_agreements", "ablation_curves", "claims")
-    )
-    return agreements, claims, curves, judged
+    agreements, curves = (judged[table] for table in ("rank_agreements", "ablation_curves"))
+    return agreements, curves, judged
 
 
 @app.cell
-def summarise(agreements, asked, curves, judged, kinds, on_second):
+def summarise(asked, curves, judged, on_second):
+    top = curves.filter(family="top").sort("size").row(-1, named=True)
+    changed = views.text_sentence(judged, on_second, texts_said(asked)[0])
+    return changed, top
+
+
+@app.cell
+def rank_kinds(agreements, judged, kinds):
     names = list(kinds)
     every_two = agreements.filter(pl.col("kind").is_in(names), pl.col("other").is_in(names))
     swept = every_two.filter(pl.col("other") != "zero", kind="zero").sort("value")
+    mo.stop(swept.is_empty(), mo.md(f"No two kinds of ablation rank the heads.{left_out(judged)}"))
     nearest, farthest = swept.row(-1, named=True), swept.row(0, named=True)
-    top = curves.filter(family="top").sort("size").row(-1, named=True)
-    changed = views.text_sentence(judged, on_second, texts_said(asked)[0])
-    return changed, every_two, farthest, nearest, top
+    return every_two, farthest, nearest
 
 
 @app.cell(hide_code=True)
@@ -225,8 +229,9 @@ def texts_text(asked, study):
 @app.cell
 def heads_on_texts(agreements, asked, judged, kinds, on_second):
     on_both = views.text_effects(kinds["zero"], on_second)
-    mo.stop(on_both.is_empty(), mo.md(left_out(judged)))
-    rank_alike, mover = views.text_agreement(agreements, on_second), on_both.row(0, named=True)
+    rank_alike = views.text_agreement(agreements, on_second)
+    mo.stop(not rank_alike, mo.md(left_out(judged)))
+    mover = on_both.row(0, named=True)
     here, there = texts_said(asked)
     one_against_other(
         on_both,
@@ -281,13 +286,10 @@ def identity_checks(judged):
 
 @app.cell
 def top_against_random(curves, top):
-    against = curves.filter(pl.col("p").is_not_null())
-    largest = against["p_holm"].max()
     cumulative_curve(
         curves,
         "KL(base || ablated), nats",
-        f"The top {top['size']} heads cost {top['value']:.2f} nats; against random sets the "
-        f"largest p after Holm is {largest:.3f}",
+        f"The top {top['size']} heads cost {top['value']:.2f} nats; {views.against_random(curves)}",
         f"Zeroing the heads that matter most alone, chosen on the even sequences, on the "
         f"{top['n']} odd ones (95 % bootstrap), against random sets of the same size drawn among "
         "all other heads, and as many in each layer (mean and 95 % of draws).",
@@ -320,7 +322,9 @@ def direct_and_total(direct, kinds):
 def estimated(agreements, estimate, kinds):
     exact = single_effects({"exact": kinds["zero"]}, "loss_change")
     guessed = single_effects({"estimate": estimate}, "loss_change")
-    rank = agreements.filter(kind="zero", other="one gradient").row(0, named=True)
+    ranks = agreements.filter(kind="zero", other="one gradient")
+    mo.stop(ranks.is_empty(), mo.md("One gradient and the sweep have no order to compare."))
+    rank = ranks.row(0, named=True)
     one_against_other(
         effects_beside(exact, guessed),
         ("exact loss change, nats", "estimate from one gradient, nats"),
@@ -332,8 +336,9 @@ def estimated(agreements, estimate, kinds):
 
 
 @app.cell
-def verdicts(claims):
-    judged_claims(claims)
+def verdicts(judged):
+    mo.stop("claims" not in judged, mo.md("No claim of this chapter can be tested."))
+    judged_claims(judged["claims"])
 
 
 if __name__ == "__main__":

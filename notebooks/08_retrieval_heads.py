@@ -7,9 +7,8 @@ with app.setup:
     import marimo as mo
     import polars as pl
 
-    from analysis.plots.grids import share_map
     from analysis.plots.intervals import claim_intervals
-    from analysis.plots.levels import accuracy_curves, method_curves
+    from analysis.plots.levels import accuracy_curves, method_curves, share_map
     from analysis.studies.circuit.views import said
     from analysis.studies.published import NO_FILES
     from analysis.studies.published import views as published_views

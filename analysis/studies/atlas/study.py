@@ -152,11 +152,11 @@ class AtlasStudy(Study[AtlasSizes]):
     def findings(self, recall: Recall) -> Iterator[Evidence]:
         """Claims on single heads."""
         text, induction, *others = map(recall, self.scores())
+        recall(self.pool_scores())
+        yield recall(self.claims(text, induction, recall(self.copy_lags())))
         every = (text, induction, *others)
         for one in self.patterns(pl.concat(a["head_scores"] for a in every if "head_scores" in a)):
             recall(one)
-        recall(self.pool_scores())
-        yield recall(self.claims(text, induction, recall(self.copy_lags())))
 
 
 STUDY = AtlasStudy
