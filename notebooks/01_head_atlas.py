@@ -159,13 +159,14 @@ def pattern(data, head, patterns, prompts):
 def profile(asked, data, head, text):
     at = parse_heads([head.value], asked.card)[0]._asdict()
     profiles = text["head_profiles"].filter(profile="offset", **at)
+    sources = " and on ".join(READ[each] for each in READ if each in set(profiles["data"]))
     peak = profiles.filter(pl.col("lag") > 0, data=data).sort("value").row(-1, named=True)
     attention_profile(
         profiles,
         "tokens back",
         f"{head.value} peaks {peak['lag']} back in {READ[data]}, at {peak['value']:.2f}",
-        f"Mean attention of {head.value} to the token d back, in text and on random tokens, "
-        f"with 95 % bands over {peak['n']} sequences; dashed: uniform attention.",
+        f"Mean attention of {head.value} to the token d back, on {sources}, with "
+        f"95 % bands over {peak['n']} sequences; dashed: uniform attention.",
     )
 
 

@@ -173,7 +173,8 @@ def moved_table(asked, on_texts):
 
 
 @app.cell(hide_code=True)
-def design_text():
+def design_text(study):
+    mo.stop(not study)
     mo.md(r"""
     ## The token, or the position?
 
@@ -211,7 +212,8 @@ def designs(head, sink):
 
 
 @app.cell(hide_code=True)
-def carry_text():
+def carry_text(study):
+    mo.stop(not study)
     mo.md(rf"""
     ## Does it carry anything?
 

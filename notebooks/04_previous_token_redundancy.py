@@ -232,7 +232,8 @@ def share_in_attention(by_head, head, shown_head):
 
 
 @app.cell(hide_code=True)
-def sweep_text():
+def sweep_text(comparisons):
+    mo.stop(comparisons.is_empty())
     mo.md(r"""
     ## By offset, beside B alone
 
@@ -242,7 +243,8 @@ def sweep_text():
 
 
 @app.cell
-def choose_scope():
+def choose_scope(comparisons):
+    mo.stop(comparisons.is_empty())
     scope = mo.ui.radio(["all", "specific"], value="all", label="values of")
     scope
     return (scope,)
@@ -264,7 +266,8 @@ def sweep_chart(by_head, scope, shown_head):
 
 
 @app.cell(hide_code=True)
-def layers_text():
+def layers_text(comparisons):
+    mo.stop(comparisons.is_empty())
     mo.md(r"""
     ## Layer by layer
 
@@ -275,7 +278,8 @@ def layers_text():
 
 
 @app.cell
-def choose_metric():
+def choose_metric(comparisons):
+    mo.stop(comparisons.is_empty())
     metric = mo.ui.radio(["nip", "cosine"], value="nip", label="measure")
     metric
     return (metric,)
@@ -376,7 +380,8 @@ def watched_change(offsets, watched):
 
 
 @app.cell(hide_code=True)
-def published_text():
+def published_text(comparisons):
+    mo.stop(comparisons.is_empty())
     mo.md("""
     ## Published, and ours
 

@@ -80,8 +80,7 @@ def judged(evidence, store, study):
 
 @app.cell
 def gather_curves(asked, base_claim, evidence, judged_all):
-    why = judged_all["absences"]["reason"].to_list() if "absences" in judged_all else []
-    lines = "\n".join(f"- {reason}" for reason in why)
+    lines = views.absence_lines(judged_all)
     mo.stop(
         "retrieval_curves" not in judged_all,
         mo.md(
@@ -171,7 +170,8 @@ def curves_by_ranking(drawn_curves, fact, half):
 
 
 @app.cell
-def choose_ranking():
+def choose_ranking(replaced):
+    mo.stop(not replaced)
     ranking = mo.ui.dropdown(list(RANKINGS), value=RANKINGS[0], label="ranking")
     ranking
     return (ranking,)

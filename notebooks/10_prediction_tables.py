@@ -117,7 +117,8 @@ def changes_table(changes):
 
 
 @app.cell(hide_code=True)
-def one_prompt_text():
+def one_prompt_text(tables):
+    mo.stop(not tables)
     mo.md("""
     ## One prompt at a time
 

@@ -129,7 +129,7 @@ def residual_norms(
 def _norm_map(rows: pl.DataFrame, kinds: list[str]) -> alt.HConcatChart:
     """Norms by layer, upward, and position, on one logarithmic scale of colours."""
     layers = sorted(in_order(rows, "layer"))
-    height = step(len(layers), 16, TALL / 2) * len(layers)
+    height = step(len(layers), 16, TALL // 2) * len(layers)
     color = alt.Color(
         "value:Q",
         title="norm of the residual stream",

@@ -148,7 +148,7 @@ def path_grid(rows: pl.DataFrame, title: str, description: str) -> alt.HConcatCh
     farthest = symmetric_end(rows)
     scale = alt.Scale(domain=[-farthest, 0, farthest], range=_DIVERGING)
     n_heads, n_layers = rows["head"].n_unique(), max(rows["layer"], default=-1) + 1
-    across, down = step(n_heads, 28, (COLUMN - 110) / 3), step(n_layers, 28, TALL)
+    across, down = step(n_heads, 28, (COLUMN - 110) // 3), step(n_layers, 28, TALL)
     width, height = max(120, across * n_heads), max(50, down * n_layers)
     y = alt.Y(
         "layer:O", title="sender's layer", scale=alt.Scale(domain=list(range(n_layers))[::-1])

@@ -82,9 +82,9 @@ def layered(
     )
 
 
-def step(count: int, most: float, room: float = COLUMN) -> float:
+def step(count: int, most: int, room: int = COLUMN) -> float:
     """Pixels of each of so many rows or columns: no more than some, and all within some room."""
-    return min(most, room / max(count, 1))
+    return float(min(most, room / max(count, 1)))
 
 
 def labelled(rows: pl.DataFrame, size: pl.Expr) -> pl.DataFrame:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import polars as pl
 
+from analysis.interventions.heads import Head, in_words
 from analysis.questions.verdicts.judgement import Evidence
 from analysis.statistics.resampling import Interval, ratio_of_sums
 
@@ -297,6 +298,7 @@ def kept_said(sets: Mapping[str, Evidence], seed: int) -> str:
     for method, answer in sets.items():
         found = rises(answer)
         ((kept, share, _),) = _shares(found, CIRCUIT, seed)
+        names = in_words([Head.parse(name) for name in kept])
         ends = f"{share.lower:.2f} to {share.upper:.2f}"
-        said.append(f"{', '.join(kept)} keep {share.estimate:.2f} ({ends}, {method})")
+        said.append(f"{names} keep {share.estimate:.2f} ({ends}, {method})")
     return f"With every other head replaced, {'; '.join(said)} of what all gain." if said else ""
