@@ -86,7 +86,7 @@ def _folded(rows: pl.DataFrame, listed: str) -> str:
 def _spent(rows: pl.DataFrame) -> str:
     """How long runs took together."""
     took = float(rows["seconds"].sum())
-    return f"{took / 60:.0f} minutes" if took >= 120 else f"{took:.1f} seconds"
+    return f"{took / 60:.0f} minutes" if took >= 120 else f"{took:.2g} seconds"
 
 
 def _layout() -> bytes:

@@ -198,6 +198,7 @@ def bos_or_word(sinks):
 
 @app.cell
 def untested(absences):
+    mo.stop(absences.is_empty(), mo.md("Every score could be tested on this model."))
     mo.vstack(
         [
             mo.md(

@@ -12,6 +12,7 @@ from .theme import (
     SHARE,
     VERDICT_COLOR,
     VERDICTS,
+    in_order,
     symmetric_end,
 )
 
@@ -30,6 +31,8 @@ _ROLES = {
 _DRAWN, _OUTLIERS, _STEP = 1_500, 60, 0.25
 """Pairs that are all drawn; of more, how many of each kind, and the standard deviations of a step
 in which the others are counted."""
+_GROUPS = 30
+"""Rows of a strip, at most."""
 _PLACES = (BLUE, "#7a5ba6", "#b98a3c", ORANGE, GREY)
 
 
@@ -106,8 +109,12 @@ def ablation_strip(
 
     Returns:
         A row for each group and a point with its interval for each condition, coloured by role;
-        0 is no effect.
+        0 is no effect. Of many groups the first ones, and the caption says so.
     """
+    groups = in_order(rows, "group")
+    if len(groups) > _GROUPS:
+        rows = rows.filter(pl.col("group").is_in(groups[:_GROUPS]))
+        description += f" Drawn are the first {_GROUPS} of {len(groups)}."
     present = set(rows["role"])
     roles = [role for role in _ROLES if role in present]
     scale = alt.Scale(domain=roles, range=[_ROLES[role] for role in roles])

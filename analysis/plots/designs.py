@@ -108,7 +108,7 @@ def residual_norms(
         color=alt.Color(
             "layer:O",
             title="entering layer",
-            scale=alt.Scale(scheme="viridis", domain=sorted(in_order(rows, "layer"))),
+            scale=alt.Scale(scheme="viridis", domain=rows["layer"].unique().sort().to_list()),
             legend=alt.Legend(symbolOpacity=1),
         ),
         tooltip=["layer:O", "position:Q", "data:N", *INTERVAL[:3]],
@@ -128,7 +128,7 @@ def residual_norms(
 
 def _norm_map(rows: pl.DataFrame, kinds: list[str]) -> alt.HConcatChart:
     """Norms by layer, upward, and position, on one logarithmic scale of colours."""
-    layers = sorted(in_order(rows, "layer"))
+    layers = rows["layer"].unique().sort().to_list()
     height = step(len(layers), 16, TALL // 2) * len(layers)
     color = alt.Color(
         "value:Q",
@@ -141,7 +141,12 @@ def _norm_map(rows: pl.DataFrame, kinds: list[str]) -> alt.HConcatChart:
         .mark_rect()
         .encode(
             x=alt.X("position:O", title="position", axis=alt.Axis(labelAngle=0)),
-            y=alt.Y("layer:O", title="entering layer", scale=alt.Scale(domain=layers[::-1])),
+            y=alt.Y(
+                "layer:O",
+                title="entering layer",
+                scale=alt.Scale(domain=layers[::-1]),
+                axis=alt.Axis(labelOverlap=True),
+            ),
             color=color,
             tooltip=["layer:O", "position:Q", "data:N", *INTERVAL[:3]],
         )

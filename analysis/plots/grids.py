@@ -1,5 +1,7 @@
 """A cell for each pair: heads of layers, kinds of ablation, components of either side."""
 
+from typing import Any
+
 import altair as alt
 import polars as pl
 
@@ -22,6 +24,8 @@ _PANEL = 240
 """Pixels of one grid of several, either way."""
 _LEGIBLE = (24, 12)
 """Pixels of a cell that has room for a number, across and down."""
+_SPARSE: dict[str, Any] = {"labelOverlap": "parity", "labelSeparation": 3}
+"""An axis of rows that may be lower than their labels."""
 _ROOMS = {"second": COLUMN, "first": TALL}
 _DIVERGING = ["#c0653a", "#f7f7f7", "#3b6ea8"]
 
@@ -84,8 +88,8 @@ def head_panels(
         return (
             chart.mark_rect()
             .encode(
-                x=alt.X("head:O", title="head", axis=alt.Axis(labelAngle=0)),
-                y=alt.Y("layer:O", title="layer", scale=layers),
+                x=alt.X("head:O", title="head", axis=alt.Axis(labelAngle=0, labelOverlap=True)),
+                y=alt.Y("layer:O", title="layer", scale=layers, axis=alt.Axis(**_SPARSE)),
                 color=alt.Color("value:Q", title=unit, scale=scale, legend=legend),
                 tooltip=["name:N", f"{by}:N", *EFFECT],
             )
