@@ -112,7 +112,7 @@ def test_of_many_pairs_those_far_out_are_drawn_and_the_others_counted(n):
     marks, width = drawn(spec)
     assert marks <= MARKS
     assert width <= COLUMN
-    drawn_rows = [rows for rows in spec["datasets"].values() if "pair" in rows[0]][0]
+    drawn_rows = next(rows for rows in spec["datasets"].values() if "pair" in rows[0])
     for kind, own in rows.partition_by("kind", as_dict=True).items():
         names = {row["pair"] for row in drawn_rows if row["kind"] == kind[0]}
         assert own.sort(pl.col("z").abs())["pair"][-1] in names, "an outlier"
@@ -123,8 +123,7 @@ def test_of_many_pairs_those_far_out_are_drawn_and_the_others_counted(n):
 
 def test_where_cells_stand_for_several_heads_each_is_the_largest_of_them():
     rows = several((32, 32), "kind", tuple(f"kind {i}" for i in range(8)))
-    (cells, *_) = [
-        cells for cells in effect_grid(rows, "u", "t", "d").to_dict()["datasets"].values()
-    ]
+    datasets = effect_grid(rows, "u", "t", "d").to_dict()["datasets"]
+    cells = next(iter(datasets.values()))
     largest = rows.filter(kind="kind 0", layer=5).filter(pl.col("head") < 2)["value"].max()
     assert largest in [row["value"] for row in cells]
