@@ -164,12 +164,6 @@ def _prepare(store_path: Path, options: dict[str, str], *, timed: bool) -> None:
     store = Store.planned(store_path)
     every = [dict(edition.options) for edition in editions(options)]
     for asked in every:
-        if asked_of(asked).vocabulary.tokenizer is None:
-            raise UserError(
-                f"expected a tokenizer beside {asked['model']}, found none, so that no chapter has "
-                "text to show; save tokenizer.json there, or use `headbook run` and `headbook sql`"
-            )
-    for asked in every:
         compute(store_path, asked)
     for question in (
         questions(options["profile"]) if timed else ()

@@ -149,6 +149,7 @@ class _Composer:
             live=frozenset(plan.controls),
             notes=plan.notes,
             names={id(run.globals.get(name)): name for name in {**plan.controls, **plan.notes}},
+            menus=plan.controls,
         )
         source = source_of(output)
         if source is not None and not state:

@@ -11,10 +11,12 @@ from html import escape
 from typing import TYPE_CHECKING, Any, cast
 
 from .errors import BookError
+from .markdown import without_minus_zero
 
 if TYPE_CHECKING:
     from .page import Json, Page
 
+_WORDS = ("title", "text", "description")
 _DIGITS = 7
 """Significant digits of chart data: what a float32 holds."""
 
@@ -93,7 +95,7 @@ def chart_html(spec: Json, page: Page, *, inner: bool) -> str:
     if _loads(spec):
         raise BookError("a chart whose data is inside it", "a data url", "chart a polars frame")
     page.data.update({name: by_column(rows) for name, rows in datasets.items()})
-    spec = _renumbered(spec)
+    spec = _worded(_renumbered(spec))
     name, caption = page.chart(spec), escape(str(spec["description"]))
     where = "data-inner " if inner else ""
     box = (
@@ -101,6 +103,21 @@ def chart_html(spec: Json, page: Page, *, inner: bool) -> str:
         f'aria-label="{escape(alternative(spec))}"></div>'
     )
     return f'{box}<p class="hb-caption">{caption}</p>' if inner else box
+
+
+def _worded(value: Any) -> Any:
+    """A spec whose titles and captions have no `-0.00`."""
+    if isinstance(value, dict):
+        items = cast("Json", value).items()
+        return {
+            key: without_minus_zero(part)
+            if key in _WORDS and isinstance(part, str)
+            else _worded(part)
+            for key, part in items
+        }
+    return (
+        [_worded(part) for part in cast("list[Any]", value)] if isinstance(value, list) else value
+    )
 
 
 def alternative(spec: Json) -> str:

@@ -87,6 +87,38 @@ def set_to(element: object, place: int) -> object:
     return mo.ui.slider(slider.start, slider.stop, slider.step, value=value, label=label)
 
 
+def shortened(element: object, n: int) -> object:
+    """A fresh control with fewer choices, at the same value.
+
+    Args:
+        element: A control with more than so many.
+        n: How many to keep, 2 or more.
+
+    Returns:
+        Of a slider the ends and what lies evenly between; of a menu, whose first options are the
+        ones to look at first, these and the last; what is chosen stays among them.
+    """
+    values, place = choices(element) or [], chosen(element)
+    last = len(values) - 1
+    if isinstance(element, mo.ui.slider):
+        wanted = [round(i * last / (n - 1)) for i in range(n)]
+    else:
+        wanted = [*range(n - 1), last]
+    if place not in wanted:
+        nearest = min(wanted[1:-1] or wanted[1:], key=lambda each: abs(each - place))
+        wanted[wanted.index(nearest)] = place
+    kept = [values[each] for each in sorted(wanted)]
+    at, label = kept.index(values[place]), label_of(element)
+    if isinstance(element, mo.ui.slider):
+        return mo.ui.slider(steps=kept, value=kept[at], label=label)
+    menu = cast("mo.ui.dropdown | mo.ui.radio", element)
+    options = {key: menu.options[key] for key in kept if key is not None}
+    if isinstance(menu, mo.ui.radio):
+        return mo.ui.radio(options=options, value=kept[at], label=label)
+    nothing = allows_nothing(menu)
+    return mo.ui.dropdown(options, kept[at], allow_select_none=nothing, label=label)
+
+
 def control_html(name: str, element: object, label: str, page: Page) -> str:
     """A working control of the static page.
 
@@ -146,6 +178,11 @@ def choice_text(value: object) -> str:
     if value is None:
         return "–"
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def note_html(note: str) -> str:
+    """A word on what a control does not offer here."""
+    return f'<span class="hb-fixed"><small>{escape(note)}</small></span>'
 
 
 def fixed_html(label: str, value: object, note: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from html import escape
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import marimo as mo
 
@@ -15,7 +15,10 @@ from store import StoreError
 
 if TYPE_CHECKING:
     from analysis.questions.asked import Asked
+    from analysis.questions.study import Study
     from store import Report
+
+    S = TypeVar("S", bound=Study[Any])
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -100,6 +103,19 @@ def requested(model: str, text: str) -> Asked:
         Model and text, with the profile of the notebook's command line.
     """
     return answered(_asked, model, text)
+
+
+def studied(kind: type[S], asked: Asked) -> S:
+    """The study of a model; what hinders it ends the cell with a message.
+
+    Args:
+        kind: Which study.
+        asked: What a chapter is about.
+    """
+    name, why = escape(asked.card.name), escape(kind.hindrance(asked))
+    told = mo.Html(f"<p><em>Not testable</em> in <b>{name}</b>: {why}.</p>")
+    mo.stop(bool(why), told)
+    return kind(asked)
 
 
 def tokens_note(asked: Asked) -> mo.Html:

@@ -24,6 +24,7 @@ _ADMONITION = re.compile(
 )
 _ROLE = re.compile(r"\{[\w:-]+\}`")
 _COLONS = re.compile(r"^ *(:{3,})", re.MULTILINE)
+_MINUS_ZERO = re.compile(r"(?<![\w.])-(?=0\.0+(?!\d))")
 _INLINE_MATH = r'<span class="math notranslate nohighlight">\({}\)</span>'
 
 
@@ -33,6 +34,11 @@ def source_of(value: object) -> str | None:
     if made.__name__ == "_md" and made.__module__.startswith("marimo."):
         return str(value._repr_markdown_())  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType]
     return None
+
+
+def without_minus_zero(text: str) -> str:
+    """Text in which what rounds to nothing has no sign: `0.00` and not `-0.00`."""
+    return _MINUS_ZERO.sub("", text)
 
 
 def myst(source: str, page: Page, render: Callable[[str], str]) -> str:
@@ -55,7 +61,8 @@ def myst(source: str, page: Page, render: Callable[[str], str]) -> str:
     ):
         if mark in source:
             raise BookError("text and elements in mo.md", f"{mark}…>", remedy)
-    text = _ALONE.sub(lambda found: f"\n\n{page.block(render(found[1]))}\n\n", source)
+    words = without_minus_zero(source)
+    text = _ALONE.sub(lambda found: f"\n\n{page.block(render(found[1]))}\n\n", words)
     text = _ELEMENT.sub(lambda found: page.inline(render(found[1])), text)
     return _ADMONITION.sub(_admonition, text)
 

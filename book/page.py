@@ -168,6 +168,17 @@ def changed(html: str, change: Callable[[str], str]) -> str:
     return _PACKED.sub(repacked, change(html))
 
 
+def island_of(html: str) -> Json:
+    """What the script of a page reads, as `Page.island` wrote it; empty where it reads nothing."""
+    island = _ISLAND.search(html)
+    return {} if island is None else _unpacked(island)
+
+
+def _unpacked(island: re.Match[str]) -> Json:
+    kind, text = island.groups()
+    return json.loads(gzip.decompress(b64decode(text)) if kind == "gzip" else text)
+
+
 def late_html(html: str) -> str:
     """What the script of a page puts in place.
 
@@ -178,8 +189,8 @@ def late_html(html: str) -> str:
         HTML of its long tables, and the links of tables that are paged.
     """
     found: list[str] = []
-    for kind, text in _ISLAND.findall(html):
-        content = json.loads(gzip.decompress(b64decode(text)) if kind == "gzip" else text)
+    for island in _ISLAND.finditer(html):
+        content = _unpacked(island)
         found += content.get("later", {}).values()
         columns = (
             column for table in content.get("tables", {}).values() for column in table["columns"]

@@ -18,7 +18,7 @@ from bs4.element import NavigableString, PageElement
 
 from ._compat import chart_inside, kept_element, kept_object, label_of
 from .charts import chart_html, chart_spec, is_chart
-from .controls import control_html, fixed_html
+from .controls import choices, control_html, fixed_html, note_html
 from .elements import HANDLERS
 from .errors import BookError
 from .markdown import inline_html, myst, source_of
@@ -60,13 +60,15 @@ class Renderer:
     """Renders the outputs of one run of a notebook.
 
     `names` finds the variable of a control by the identity of the object; controls in `live`
-    work on the page, the others are shown at their value with the reason in `notes`.
+    work on the page, with the choices of `menus` where these are fewer, the others are shown at
+    their value; `notes` has the reason.
     """
 
     page: Page
     live: frozenset[str] = frozenset()
     notes: Mapping[str, str] = field(default_factory=dict[str, str])
     names: Mapping[int, str] = field(default_factory=dict[int, str])
+    menus: Mapping[str, object] = field(default_factory=dict[str, object])
     _depth: int = 0
 
     def html(self, value: object) -> str:
@@ -188,7 +190,10 @@ class Renderer:
         name = self.names.get(id(element), "")
         label = inline_html(label_of(element))
         if name in self.live:
-            return control_html(name, element, label, self.page)
+            short = self.menus.get(name, element)
+            shown = element if choices(element) == choices(short) else short
+            note = note_html(self.notes[name]) if name in self.notes else ""
+            return control_html(name, shown, label, self.page) + note
         note = self.notes.get(name, FIXED)
         value: Any = cast("Any", element).value
         if isinstance(element, mo.ui.dropdown):

@@ -64,12 +64,29 @@ def write_runs(source: Path, records: Mapping[str, Record], store: RunStore) -> 
             listed = "".join(
                 _entry(row, places.get(row["run"], []), page) for row in group.iter_rows(named=True)
             )
-            block = page.block(f'<div class="hb-run-list">{listed}</div>')
+            block = page.block(_folded(group, listed))
             text += f"\n## {experiment}, version {version}\n\n{block}\n"
         text += f"\n{page.block(page.island())}\n"
     write_aside(page_path, text.encode())
     write_aside(fragments, json.dumps(page.fragments).encode())
     return len(used)
+
+
+def _folded(rows: pl.DataFrame, listed: str) -> str:
+    """The entries of an experiment, behind how many there are; a link to one opens them."""
+    count = f"{rows.height} {'run' if rows.height == 1 else 'runs'}"
+    models = rows["model"].drop_nulls().n_unique()
+    beside = f" on {models} models" if models > 1 else ""
+    return (
+        f'<details class="hb-accordion"><summary>{count}{beside}, in {_spent(rows)}</summary>'
+        f'<div class="hb-run-list">{listed}</div></details>'
+    )
+
+
+def _spent(rows: pl.DataFrame) -> str:
+    """How long runs took together."""
+    took = float(rows["seconds"].sum())
+    return f"{took / 60:.0f} minutes" if took >= 120 else f"{took:.2g} seconds"
 
 
 def _layout() -> bytes:
@@ -79,12 +96,10 @@ def _layout() -> bytes:
 
 def _summary(rows: pl.DataFrame) -> str:
     """What all runs come to, as a sentence."""
-    took = float(rows["seconds"].sum())
-    spent = f"{took / 60:.0f} minutes" if took >= 120 else f"{took:.0f} seconds"
     models = rows["model"].drop_nulls().n_unique()
     return (
         f"{rows.height} runs of {rows['experiment'].n_unique()} experiments on {models} "
-        f"{'model' if models == 1 else 'models'} took {spent} of computing."
+        f"{'model' if models == 1 else 'models'} took {_spent(rows)} of computing."
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ._compat import SETUP, CellError, CellRun, run_cells, setup_values
 from .charts import unchecked
-from .controls import choice_text, choices, chosen, set_to
+from .controls import choice_text, choices, chosen, set_to, shortened
 from .dataflow import Dataflow, shows
 from .errors import BookError
 from .provenance import Origin, Witness
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ._compat import CellInfo
 
 MAX_STATES = 200
-"""States that one group of controls may have; beyond it, controls are shown fixed."""
+"""States that one group of controls may have; beyond it, the longest menus are cut short."""
 
 State = tuple[int, ...]
 """Places of the chosen values, one per control that a cell depends on, in order of name."""
@@ -35,7 +35,9 @@ class StatePlan:
 
     flow: Dataflow
     controls: dict[str, object]
+    """Those that work, each with the choices that the page offers."""
     notes: dict[str, str]
+    """Why a control is fixed, or offers fewer choices than in the notebook."""
     groups: tuple[tuple[str, ...], ...]
 
     def names(self, cell: CellInfo) -> tuple[str, ...]:
@@ -65,12 +67,13 @@ def plan_states(cells: tuple[CellInfo, ...], names: Mapping[str, object]) -> Sta
         names: What its cells have defined.
 
     Returns:
-        The plan; a control is fixed if it follows from another one, if nothing shown depends on
-        it, or if its group would have more than `MAX_STATES` states.
+        The plan; a control is fixed if it follows from another one, or if nothing shown depends on
+        it. The longest menus of a group that would have more than `MAX_STATES` states are cut
+        short; a control with two choices can only be fixed.
     """
     found = {name: names[name] for cell in cells for name in cell.defs if name in names}
     controls = {name: element for name, element in found.items() if choices(element)}
-    notes: dict[str, str] = {}
+    every, notes = dict(controls), dict[str, str]()
     while True:
         flow = Dataflow(cells, controls)
         groups = _groups(flow)
@@ -78,9 +81,27 @@ def plan_states(cells: tuple[CellInfo, ...], names: Mapping[str, object]) -> Sta
             _following(flow, controls) or _too_many(controls, groups) or _unused(controls, groups)
         )
         if not note:
-            return StatePlan(flow=flow, controls=controls, notes=notes, groups=groups)
+            break
         notes |= note
         controls = {name: element for name, element in controls.items() if name not in note}
+    controls |= {name: shortened(controls[name], n) for name, n in _lengths(controls, groups)}
+    for name, element in controls.items():
+        if element is not every[name]:
+            sizes = (len(choices(one) or ()) for one in (element, every[name]))
+            notes[name] = "({} of {} here; the notebook offers them all)".format(*sizes)
+    return StatePlan(flow=flow, controls=controls, notes=notes, groups=groups)
+
+
+def _lengths(
+    controls: Mapping[str, object], groups: tuple[tuple[str, ...], ...]
+) -> list[tuple[str, int]]:
+    """How many choices are left to each control that offers too many."""
+    whole = {name: len(choices(element) or ()) for name, element in controls.items()}
+    sizes = dict(whole)
+    for group in groups:
+        while math.prod(sizes[name] for name in group) > MAX_STATES:
+            sizes[max(group, key=lambda name: sizes[name])] -= 1
+    return [(name, size) for name, size in sizes.items() if size < whole[name]]
 
 
 def _groups(flow: Dataflow) -> tuple[tuple[str, ...], ...]:
@@ -97,14 +118,13 @@ def _following(flow: Dataflow, controls: Mapping[str, object]) -> dict[str, str]
 def _too_many(
     controls: Mapping[str, object], groups: tuple[tuple[str, ...], ...]
 ) -> dict[str, str]:
+    """A control to be fixed, since even two choices of each are too many states."""
     for group in groups:
-        sizes = {name: len(choices(controls[name]) or ()) for name in group}
-        states = math.prod(sizes.values())
-        if states > MAX_STATES:
-            largest = max(group, key=lambda name: sizes[name])
+        if 2 ** len(group) > MAX_STATES:
+            largest = max(group, key=lambda name: len(choices(controls[name]) or ()))
             return {
-                largest: f"(fixed here: {states:,} states are more than the {MAX_STATES} that a "
-                "page holds; the notebook offers them all)"
+                largest: f"(fixed here: {len(group)} controls have more states than the "
+                f"{MAX_STATES} that a page holds; the notebook offers them all)"
             }
     return {}
 

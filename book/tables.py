@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from .links import Link, link_to
+from .markdown import without_minus_zero
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,6 +35,9 @@ TALL_ROWS = 25
 
 MANY_COLUMNS = 7
 """Tables of as many columns have them closer together."""
+
+_NUMBERS = re.compile(r"[-+\d.%]+ (?:to|\()[-+\d.%() to]+")
+"""An interval, as views write it."""
 
 _WIDE_TEXT, _SHORT_TEXT = 40, 24
 _SUFFIX = "_link"
@@ -151,7 +156,7 @@ def _links(value: Any, label: Any) -> tuple[Link, ...]:
 
 
 def _finite(value: Any) -> float | None:
-    return float(f"{value:.9g}") if value is not None and math.isfinite(value) else None
+    return float(f"{value:.9g}") + 0.0 if value is not None and math.isfinite(value) else None
 
 
 def value_text(value: Any) -> str:
@@ -161,12 +166,13 @@ def value_text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value + 0.0:.4g}"  # of two zeros the one without a sign
     if isinstance(value, (list, tuple, pl.Series)):
         return ", ".join(value_text(item) for item in value)  # pyright: ignore[reportUnknownVariableType]
     if isinstance(value, dict):
         return json.dumps(value, sort_keys=True, default=str)
-    return str(value)
+    text = str(value)
+    return without_minus_zero(text) if _NUMBERS.fullmatch(text) else text
 
 
 def _rows(columns: list[_Column], height: int) -> dict[str, Any]:

@@ -13,7 +13,17 @@ with app.setup:
     from analysis.plots.intervals import by_data
     from analysis.plots.patterns import pattern_pair
     from analysis.studies.atlas.study import AtlasStudy
-    from analysis.studies.atlas.views import LABELS, atlas, bars, label_counts
+    from analysis.studies.atlas.views import (
+        LABELS,
+        READ,
+        atlas,
+        bars,
+        label_counts,
+        measured_labels,
+        pictured_menu,
+        pictures,
+        read_data,
+    )
     from analysis.tables import beside, sink_rows, strongest
     from book.live import boxes, progress_bar, requested, tokens_note
     from store import Store
@@ -79,7 +89,8 @@ def gather(gifts, induction, successor, text):
     absences = pl.concat([pl.DataFrame(schema=dict.fromkeys(GAP, pl.String)), *gaps])
     heads = atlas(scores)
     counts = label_counts(heads)
-    return absences, counts, heads, scores
+    data = read_data(text)
+    return absences, counts, data, heads, scores
 
 
 @app.cell
@@ -94,11 +105,8 @@ def label_bars():
 
 @app.cell
 def choose_score(scores):
-    score = mo.ui.dropdown(
-        [each.label for each in LABELS if not scores.filter(score=each.name).is_empty()],
-        value=LABELS[0].label,
-        label="score",
-    )
+    labels = measured_labels(scores)
+    score = mo.ui.dropdown(labels, value=labels[0], label="score")
     score
     return (score,)
 
@@ -119,42 +127,46 @@ def grid(asked, score, scores):
 
 
 @app.cell
-def choose_head(text):
-    names = (
-        text["patterns"]
-        .select(name=pl.format("L{}H{}", "layer", "head"))
-        .unique(maintain_order=True)["name"]
-        .to_list()
-    )
-    first = strongest(beside(text["head_scores"], "previous_token", "text", "random"))
-    head = mo.ui.dropdown(names, value=first["name"], label="head")
+def patterns_answer(asked, scores, store, text):
+    more = [store.recall(one, progress_bar) for one in AtlasStudy(asked).patterns(scores)]
+    patterns, prompts = pictures([text, *more])
+    return patterns, prompts
+
+
+@app.cell
+def choose_head(data, patterns, scores, text):
+    menu = pictured_menu(patterns, scores)
+    rows = beside(text["head_scores"], "previous_token", data, "random")
+    names = list(menu.values())
+    first = strongest(rows.filter(pl.col("name").is_in(names)))["name"]
+    head = mo.ui.dropdown(menu, value=list(menu)[names.index(first)], label="head")
     head
     return (head,)
 
 
 @app.cell
-def pattern(asked, head, text):
-    place = parse_heads([head.value], asked.card)[0]._asdict()
+def pattern(data, head, patterns, prompts):
     pattern_pair(
-        text["patterns"].filter(**place),
-        text["prompts"],
-        f"Where {head.value} looks in text",
+        patterns.filter(name=head.value),
+        prompts,
+        f"Where {head.value} looks in {READ[data]}",
         f"Attention of {head.value} over the first positions, mean over sequences and on the "
         "first one. Position 0 holds BOS where the model has one.",
     )
 
 
 @app.cell
-def profile(asked, head, text):
+def profile(asked, data, head, text):
     at = parse_heads([head.value], asked.card)[0]._asdict()
     profiles = text["head_profiles"].filter(profile="offset", **at)
-    peak = profiles.filter(pl.col("lag") > 0, data="text").sort("value").row(-1, named=True)
+    sources = " and on ".join(READ[each] for each in READ if each in set(profiles["data"]))
+    peak = profiles.filter(pl.col("lag") > 0, data=data).sort("value").row(-1, named=True)
     attention_profile(
         profiles,
         "tokens back",
-        f"{head.value} peaks {peak['lag']} back in text, at {peak['value']:.2f}",
-        f"Mean attention of {head.value} to the token d back, in text and on random tokens, "
-        f"with 95 % bands over {peak['n']} sequences; dashed: uniform attention.",
+        f"{head.value} peaks {peak['lag']} back in {READ[data]}, at {peak['value']:.2f}",
+        f"Mean attention of {head.value} to the token d back, on {sources}, with "
+        f"95 % bands over {peak['n']} sequences; dashed: uniform attention.",
     )
 
 
@@ -186,6 +198,7 @@ def bos_or_word(sinks):
 
 @app.cell
 def untested(absences):
+    mo.stop(absences.is_empty(), mo.md("Every score could be tested on this model."))
     mo.vstack(
         [
             mo.md(

@@ -255,6 +255,7 @@ def summarise_induction(induction):
 @app.cell
 def summarise_text(text):
     looking_back = beside(text["head_scores"], "previous_token", "text", "random")
+    mo.stop(looking_back.is_empty(), mo.md(left_out(text)))
     previous = strongest(looking_back)
     return looking_back, previous
 

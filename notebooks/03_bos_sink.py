@@ -17,15 +17,20 @@ with app.setup:
     from analysis.studies.sink.claims import PART_SMALL, PUBLISHED_MASS, VALUE_SMALL
     from analysis.studies.sink.study import SinkStudy
     from analysis.tables import judged_claims, left_out, strongest
-    from book.live import boxes, progress_bar, requested, tokens_note
+    from book.live import boxes, progress_bar, requested, studied, tokens_note
     from store import Store
 
 
 @app.cell(hide_code=True)
-def finding(asked, lasting, moving, removed, top, verdicts):
-    mo.md(f"""
+def finding():
+    mo.md("""
     # The sink at position 0
+    """)
 
+
+@app.cell(hide_code=True)
+def found(asked, lasting, moving, removed, top, verdicts):
+    mo.md(f"""
     On {texts_said(asked)[0]}, **{top["name"]}** puts {top["value"]:.2f} ({top["lower"]:.2f} to
     {top["upper"]:.2f}) of its attention on position 0; uniform attention would put
     {top["chance"]:.2f} there. {moving} All that follows is of {texts_said(asked)[0]} and of random
@@ -55,21 +60,20 @@ def ask(model, source):
 
 @app.cell
 def answer(asked, store):
-    sink = store.recall(SinkStudy(asked).sink(), progress_bar)
-    return (sink,)
+    study = studied(SinkStudy, asked)
+    sink = store.recall(study.sink(), progress_bar)
+    return sink, study
 
 
 @app.cell
-def second_answer(asked, store):
-    second = {
-        text: store.recall(mass, progress_bar) for text, mass in SinkStudy(asked).second().items()
-    }
+def second_answer(store, study):
+    second = {text: store.recall(mass, progress_bar) for text, mass in study.second().items()}
     return (second,)
 
 
 @app.cell
-def judge(asked, second, sink, store):
-    judged = store.recall(SinkStudy(asked).claims(sink, second))
+def judge(second, sink, store, study):
+    judged = store.recall(study.claims(sink, second))
     claims = judged["claims"]
     verdicts = dict(claims.select("claim", "verdict").iter_rows())
     return claims, judged, verdicts
@@ -169,7 +173,8 @@ def moved_table(asked, on_texts):
 
 
 @app.cell(hide_code=True)
-def design_text():
+def design_text(study):
+    mo.stop(not study)
     mo.md(r"""
     ## The token, or the position?
 
@@ -207,7 +212,8 @@ def designs(head, sink):
 
 
 @app.cell(hide_code=True)
-def carry_text():
+def carry_text(study):
+    mo.stop(not study)
     mo.md(rf"""
     ## Does it carry anything?
 

@@ -22,7 +22,7 @@ with app.setup:
     from analysis.studies.redundancy.query_offsets import CHANGE, PROFILE, TARGET
     from analysis.studies.redundancy.study import RedundancyStudy
     from analysis.tables import judged_claims
-    from book.live import answered, boxes, progress_bar, requested, tokens_note
+    from book.live import answered, boxes, progress_bar, requested, studied, tokens_note
     from store import Store
 
 
@@ -69,28 +69,27 @@ def ask(model, source):
 
 @app.cell
 def text_answer(asked, store):
+    study = studied(RedundancyStudy, asked)
     text = store.recall(AtlasStudy(asked).text_scores(), progress_bar)
     head = previous_token_head(text)
-    return (head,)
+    return head, study
 
 
 @app.cell
-def redundancy_answer(asked, head, store):
-    evidence = RedundancyStudy(asked).evidence(lambda e: store.recall(e, progress_bar), head)
+def redundancy_answer(head, store, study):
+    evidence = study.evidence(lambda e: store.recall(e, progress_bar), head)
     return (evidence,)
 
 
 @app.cell
-def offsets_answer(asked, head, store):
-    offsets = store.recall(RedundancyStudy(asked).query_offsets(head), progress_bar)[
-        "head_profiles"
-    ]
+def offsets_answer(head, store, study):
+    offsets = store.recall(study.query_offsets(head), progress_bar)["head_profiles"]
     return (offsets,)
 
 
 @app.cell
-def judged(asked, evidence, head, store):
-    judged_all = store.recall(RedundancyStudy(asked).claims(evidence))
+def judged(asked, evidence, head, store, study):
+    judged_all = store.recall(study.claims(evidence))
     mo.stop(
         "claims" not in judged_all,
         mo.md(
@@ -233,7 +232,8 @@ def share_in_attention(by_head, head, shown_head):
 
 
 @app.cell(hide_code=True)
-def sweep_text():
+def sweep_text(comparisons):
+    mo.stop(comparisons.is_empty())
     mo.md(r"""
     ## By offset, beside B alone
 
@@ -243,7 +243,8 @@ def sweep_text():
 
 
 @app.cell
-def choose_scope():
+def choose_scope(comparisons):
+    mo.stop(comparisons.is_empty())
     scope = mo.ui.radio(["all", "specific"], value="all", label="values of")
     scope
     return (scope,)
@@ -265,7 +266,8 @@ def sweep_chart(by_head, scope, shown_head):
 
 
 @app.cell(hide_code=True)
-def layers_text():
+def layers_text(comparisons):
+    mo.stop(comparisons.is_empty())
     mo.md(r"""
     ## Layer by layer
 
@@ -276,7 +278,8 @@ def layers_text():
 
 
 @app.cell
-def choose_metric():
+def choose_metric(comparisons):
+    mo.stop(comparisons.is_empty())
     metric = mo.ui.radio(["nip", "cosine"], value="nip", label="measure")
     metric
     return (metric,)
@@ -377,7 +380,8 @@ def watched_change(offsets, watched):
 
 
 @app.cell(hide_code=True)
-def published_text():
+def published_text(comparisons):
+    mo.stop(comparisons.is_empty())
     mo.md("""
     ## Published, and ours
 

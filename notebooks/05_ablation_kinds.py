@@ -15,15 +15,20 @@ with app.setup:
     from analysis.studies.kinds.claims import KindEvidence
     from analysis.studies.kinds.study import KindStudy
     from analysis.tables import check_table, effects_beside, judged_claims, left_out, single_effects
-    from book.live import boxes, progress_bar, requested, tokens_note
+    from book.live import boxes, progress_bar, requested, studied, tokens_note
     from store import Store
 
 
 @app.cell(hide_code=True)
-def finding(asked, changed, farthest, nearest, top):
-    mo.md(f"""
+def finding():
+    mo.md("""
     # What "ablate" means
+    """)
 
+
+@app.cell(hide_code=True)
+def found(asked, changed, farthest, nearest, top):
+    mo.md(f"""
     Every head of **{asked.card.name}** alone, under each kind of ablation, on
     {texts_said(asked)[0]}. The kind closest to `zero` in how it ranks the heads is
     `{nearest["other"]}` (Spearman {nearest["value"]:.2f}, {nearest["lower"]:.2f} to
@@ -50,44 +55,41 @@ def ask(model, source):
 
 @app.cell
 def kinds_answer(asked, store):
-    kinds = {
-        kind: store.recall(sweep, progress_bar) for kind, sweep in KindStudy(asked).kinds().items()
-    }
-    return (kinds,)
+    study = studied(KindStudy, asked)
+    kinds = {kind: store.recall(sweep, progress_bar) for kind, sweep in study.kinds().items()}
+    return kinds, study
 
 
 @app.cell
-def second_answer(asked, store):
-    on_second = {
-        text: store.recall(sweep, progress_bar) for text, sweep in KindStudy(asked).second().items()
-    }
+def second_answer(store, study):
+    on_second = {text: store.recall(sweep, progress_bar) for text, sweep in study.second().items()}
     return (on_second,)
 
 
 @app.cell
-def sets_answer(asked, kinds, store):
+def sets_answer(kinds, store, study):
     sets = {
         family: store.recall(sweep, progress_bar)
-        for family, sweep in KindStudy(asked).sets(kinds["zero"]).items()
+        for family, sweep in study.sets(kinds["zero"]).items()
     }
     return (sets,)
 
 
 @app.cell
-def identities_answer(asked, store):
-    identities = store.recall(KindStudy(asked).identities(), progress_bar)
+def identities_answer(store, study):
+    identities = store.recall(study.identities(), progress_bar)
     return (identities,)
 
 
 @app.cell
-def direct_answer(asked, store):
-    direct = store.recall(KindStudy(asked).direct_effects(), progress_bar)
+def direct_answer(store, study):
+    direct = store.recall(study.direct_effects(), progress_bar)
     return (direct,)
 
 
 @app.cell
-def estimate_answer(asked, store):
-    estimate = store.recall(KindStudy(asked).gradient_estimates(), progress_bar)
+def estimate_answer(store, study):
+    estimate = store.recall(study.gradient_estimates(), progress_bar)
     return (estimate,)
 
 
@@ -104,27 +106,32 @@ def gather(estimate, identities, kinds, on_second, sets):
 
 
 @app.cell
-def judge(asked, evidence, store):
-    judged = store.recall(KindStudy(asked).claims(evidence))
-    agreements, curves, claims = (
-        judged[table] for table in ("rank_agreements", "ablation_curves", "claims")
-    )
-    return agreements, claims, curves, judged
+def judge(evidence, store, study):
+    judged = store.recall(study.claims(evidence))
+    agreements, curves = (judged[table] for table in ("rank_agreements", "ablation_curves"))
+    return agreements, curves, judged
 
 
 @app.cell
-def summarise(agreements, asked, curves, judged, kinds, on_second):
+def summarise(asked, curves, judged, on_second):
+    top = curves.filter(family="top").sort("size").row(-1, named=True)
+    changed = views.text_sentence(judged, on_second, texts_said(asked)[0])
+    return changed, top
+
+
+@app.cell
+def rank_kinds(agreements, judged, kinds):
     names = list(kinds)
     every_two = agreements.filter(pl.col("kind").is_in(names), pl.col("other").is_in(names))
     swept = every_two.filter(pl.col("other") != "zero", kind="zero").sort("value")
+    mo.stop(swept.is_empty(), mo.md(f"No two kinds of ablation rank the heads.{left_out(judged)}"))
     nearest, farthest = swept.row(-1, named=True), swept.row(0, named=True)
-    top = curves.filter(family="top").sort("size").row(-1, named=True)
-    changed = views.text_sentence(judged, on_second, texts_said(asked)[0])
-    return changed, every_two, farthest, nearest, top
+    return every_two, farthest, nearest
 
 
 @app.cell(hide_code=True)
-def kinds_text():
+def kinds_text(study):
+    mo.stop(not study)
     mo.md(r"""
     ## The kinds
 
@@ -144,7 +151,8 @@ def kinds_text():
 
 
 @app.cell
-def choose_metric():
+def choose_metric(study):
+    mo.stop(not study)
     metric = mo.ui.dropdown(
         {"KL(base || ablated)": "kl_base_ablated", "loss change": "loss_change"},
         value="KL(base || ablated)",
@@ -203,7 +211,8 @@ def pair(first, kinds, second):
 
 
 @app.cell(hide_code=True)
-def texts_text(asked):
+def texts_text(asked, study):
+    mo.stop(not study)
     mo.md(f"""
     ## The same heads on another text
 
@@ -220,8 +229,9 @@ def texts_text(asked):
 @app.cell
 def heads_on_texts(agreements, asked, judged, kinds, on_second):
     on_both = views.text_effects(kinds["zero"], on_second)
-    mo.stop(on_both.is_empty(), mo.md(left_out(judged)))
-    rank_alike, mover = views.text_agreement(agreements, on_second), on_both.row(0, named=True)
+    rank_alike = views.text_agreement(agreements, on_second)
+    mo.stop(not rank_alike, mo.md(left_out(judged)))
+    mover = on_both.row(0, named=True)
     here, there = texts_said(asked)
     one_against_other(
         on_both,
@@ -276,13 +286,10 @@ def identity_checks(judged):
 
 @app.cell
 def top_against_random(curves, top):
-    against = curves.filter(pl.col("p").is_not_null())
-    largest = against["p_holm"].max()
     cumulative_curve(
         curves,
         "KL(base || ablated), nats",
-        f"The top {top['size']} heads cost {top['value']:.2f} nats; against random sets the "
-        f"largest p after Holm is {largest:.3f}",
+        f"The top {top['size']} heads cost {top['value']:.2f} nats; {views.against_random(curves)}",
         f"Zeroing the heads that matter most alone, chosen on the even sequences, on the "
         f"{top['n']} odd ones (95 % bootstrap), against random sets of the same size drawn among "
         "all other heads, and as many in each layer (mean and 95 % of draws).",
@@ -315,7 +322,9 @@ def direct_and_total(direct, kinds):
 def estimated(agreements, estimate, kinds):
     exact = single_effects({"exact": kinds["zero"]}, "loss_change")
     guessed = single_effects({"estimate": estimate}, "loss_change")
-    rank = agreements.filter(kind="zero", other="one gradient").row(0, named=True)
+    ranks = agreements.filter(kind="zero", other="one gradient")
+    mo.stop(ranks.is_empty(), mo.md("One gradient and the sweep have no order to compare."))
+    rank = ranks.row(0, named=True)
     one_against_other(
         effects_beside(exact, guessed),
         ("exact loss change, nats", "estimate from one gradient, nats"),
@@ -327,8 +336,9 @@ def estimated(agreements, estimate, kinds):
 
 
 @app.cell
-def verdicts(claims):
-    judged_claims(claims)
+def verdicts(judged):
+    mo.stop("claims" not in judged, mo.md("No claim of this chapter can be tested."))
+    judged_claims(judged["claims"])
 
 
 if __name__ == "__main__":

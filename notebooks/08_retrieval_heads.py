@@ -7,9 +7,8 @@ with app.setup:
     import marimo as mo
     import polars as pl
 
-    from analysis.plots.grids import share_map
     from analysis.plots.intervals import claim_intervals
-    from analysis.plots.levels import accuracy_curves, method_curves
+    from analysis.plots.levels import accuracy_curves, method_curves, share_map
     from analysis.studies.circuit.views import said
     from analysis.studies.published import NO_FILES
     from analysis.studies.published import views as published_views
@@ -18,7 +17,7 @@ with app.setup:
     from analysis.studies.retrieval.claims import AREA
     from analysis.studies.retrieval.study import N_RECORDS, RANKINGS, RetrievalStudy
     from analysis.tables import judged_claims
-    from book.live import answered, boxes, progress_bar, requested, tokens_note
+    from book.live import answered, boxes, progress_bar, requested, studied, tokens_note
     from store import Store
 
 
@@ -53,12 +52,15 @@ def question():
 @app.cell
 def ask(model, source):
     asked = requested(model.value, source.value)
-    study = RetrievalStudy.of(asked)
-    none = f"**{asked.card.name}** has no tokenizer, so that nothing can be study of it."
-    mo.stop(study is None, mo.md(none))
     store = Store.open()
     tokens_note(asked)
-    return study, asked, store
+    return asked, store
+
+
+@app.cell
+def ask_study(asked):
+    study = studied(RetrievalStudy, asked)
+    return (study,)
 
 
 @app.cell
@@ -78,8 +80,7 @@ def judged(evidence, store, study):
 
 @app.cell
 def gather_curves(asked, base_claim, evidence, judged_all):
-    why = judged_all["absences"]["reason"].to_list() if "absences" in judged_all else []
-    lines = "\n".join(f"- {reason}" for reason in why)
+    lines = views.absence_lines(judged_all)
     mo.stop(
         "retrieval_curves" not in judged_all,
         mo.md(
@@ -169,7 +170,8 @@ def curves_by_ranking(drawn_curves, fact, half):
 
 
 @app.cell
-def choose_ranking():
+def choose_ranking(replaced):
+    mo.stop(not replaced)
     ranking = mo.ui.dropdown(list(RANKINGS), value=RANKINGS[0], label="ranking")
     ranking
     return (ranking,)

@@ -16,7 +16,7 @@ with app.setup:
     from analysis.studies.lags.study import METHODS, LagStudy
     from analysis.tables import judged_claims
     from analysis.text.lists import Design
-    from book.live import answered, boxes, progress_bar, requested, tokens_note
+    from book.live import answered, boxes, progress_bar, requested, studied, tokens_note
     from store import Store
 
     WINDOW = 10
@@ -56,10 +56,15 @@ def question():
 @app.cell
 def ask(model, source):
     asked = requested(model.value, source.value)
-    study = LagStudy(asked)
     store = Store.open()
     tokens_note(asked)
-    return study, asked, store
+    return asked, store
+
+
+@app.cell
+def ask_study(asked):
+    study = studied(LagStudy, asked)
+    return (study,)
 
 
 @app.cell
@@ -161,7 +166,8 @@ def lag_levels(case, evidence):
 
 
 @app.cell(hide_code=True)
-def null_title():
+def null_title(study):
+    mo.stop(not study)
     mo.md("""
     ## What random heads are
     """)
@@ -248,7 +254,8 @@ def lag_lengths(evidence):
 
 
 @app.cell(hide_code=True)
-def csv_text():
+def csv_text(study):
+    mo.stop(not study)
     mo.md("""
     ## As tables of two columns
 

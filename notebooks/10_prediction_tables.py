@@ -13,21 +13,26 @@ with app.setup:
     from analysis.studies.predictions import views
     from analysis.studies.predictions.study import PredictionStudy
     from analysis.text.shown import chips, token_table
-    from book.live import boxes, progress_bar, requested, tokens_note
+    from book.live import boxes, progress_bar, requested, studied, tokens_note
     from store import Store
 
     TOP_K = 8
 
 
 @app.cell(hide_code=True)
-def finding(asked, changes, subject):
+def finding():
+    mo.md("""
+    # What is predicted without it?
+    """)
+
+
+@app.cell(hide_code=True)
+def found(asked, changes, subject):
     crafted = changes.filter(group="crafted prompts", condition=f"zero {subject} at t")
     value = changes.filter(group="crafted prompts", condition=f"values t-1, {subject}")
     everything = changes.filter(group="crafted prompts", condition="values before t, all layers")
     sampled = changes.filter(group="samples of text", condition=f"zero {subject} at t")
     mo.md(f"""
-    # What is predicted without it?
-
     **{subject}** is the strongest previous-token head of **{asked.card.name}**. Zeroed where the
     model predicts, the most probable token is another one on
     **{crafted["changed"][0]} of {crafted["n"][0]}** crafted prompts and on
@@ -54,14 +59,15 @@ def ask(model, source):
 
 @app.cell
 def choose_subject(asked, store):
+    study = studied(PredictionStudy, asked)
     text = store.recall(AtlasStudy(asked).text_scores(), progress_bar)
     subject = str(previous_token_head(text))
-    return (subject,)
+    return study, subject
 
 
 @app.cell
-def tables_answer(asked, store, subject):
-    tabled = PredictionStudy(asked).tables(subject)
+def tables_answer(store, study, subject):
+    tabled = study.tables(subject)
     tables = store.recall(tabled, progress_bar)
     after_bos = tables["prompts"].filter(pl.col("position") >= int(tabled.bos))
     labels = views.menu(after_bos, tabled.categories())
@@ -111,7 +117,8 @@ def changes_table(changes):
 
 
 @app.cell(hide_code=True)
-def one_prompt_text():
+def one_prompt_text(tables):
+    mo.stop(not tables)
     mo.md("""
     ## One prompt at a time
 

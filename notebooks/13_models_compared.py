@@ -9,7 +9,7 @@ with app.setup:
 
     from analysis.overview import models as views
     from analysis.overview.findings import findings
-    from analysis.plots.grids import verdict_grid
+    from analysis.plots.bars import verdict_grid
     from analysis.plots.levels import ranked_heads
     from analysis.plots.points import best_by_label
     from analysis.studies.atlas.study import AtlasStudy

@@ -97,7 +97,11 @@ def attention_profile(
         opacity=alt.condition(chosen, alt.value(1), alt.value(0.15)),
         tooltip=["data:N", "lag:Q", *INTERVAL],
     )
-    band = base.mark_area(opacity=0.2).encode(y=alt.Y("lower:Q", title=""), y2="upper:Q")
+    band = base.mark_area().encode(
+        y=alt.Y("lower:Q", title=""),
+        y2="upper:Q",
+        opacity=alt.condition(chosen, alt.value(0.2), alt.value(0.03)),
+    )
     line = base.mark_line(point=alt.OverlayMarkDef(size=18)).encode(y=y)
     expected = (
         alt.Chart(rows.unique("lag").sort("lag"))

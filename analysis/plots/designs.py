@@ -5,13 +5,20 @@ import polars as pl
 
 from .theme import (
     BLUE,
+    COLUMN,
     GREY,
     INTERVAL,
     ORANGE,
     SHARE,
+    TALL,
     in_order,
+    labelled,
     layered,
+    step,
 )
+
+_LINES = 10
+"""Layers that lines can tell apart."""
 
 
 def two_by_two(rows: pl.DataFrame, title: str, description: str) -> alt.LayerChart:
@@ -61,13 +68,14 @@ def value_norms(rows: pl.DataFrame, title: str, description: str) -> alt.LayerCh
     """
     name = "norm of the value at position 0, over the others"
     x = alt.X("mass:Q", title="attention to position 0", scale=SHARE)
-    base = alt.Chart(rows).encode(x=x)
+    base = alt.Chart(labelled(rows, pl.max_horizontal("mass", pl.col("value") / 2))).encode(x=x)
     rule = base.mark_rule(color=BLUE).encode(y=alt.Y("lower:Q", title=name), y2="upper:Q")
     tooltip = ["name:N", alt.Tooltip("mass:Q", format=".3f"), *INTERVAL[:3]]
     point = base.mark_circle(size=50, color=BLUE).encode(
         y=alt.Y("value:Q", title=name, scale=alt.Scale(domainMin=0)), tooltip=tooltip
     )
-    label = base.mark_text(align="left", dx=6, fontSize=10).encode(
+    named = base.transform_filter("datum.labelled")
+    label = named.mark_text(align="left", dx=6, fontSize=10).encode(
         y=alt.Y("value:Q", title=name), text="name:N"
     )
     ends = pl.DataFrame({"mass": [0.0, 1.0], "value": [1.0, 1.0]})
@@ -75,7 +83,9 @@ def value_norms(rows: pl.DataFrame, title: str, description: str) -> alt.LayerCh
     return layered([equal, rule, point, label], (420, 280), title, description)
 
 
-def residual_norms(rows: pl.DataFrame, title: str, description: str) -> alt.LayerChart:
+def residual_norms(
+    rows: pl.DataFrame, title: str, description: str
+) -> alt.LayerChart | alt.HConcatChart:
     """Norm of the residual stream entering each layer, by position.
 
     Args:
@@ -84,9 +94,12 @@ def residual_norms(rows: pl.DataFrame, title: str, description: str) -> alt.Laye
         description: The caption.
 
     Returns:
-        A line a layer and text on a logarithmic axis, with 95 % bands.
+        A line a layer and text on a logarithmic axis, with 95 % bands; of many layers, a cell each
+        in a panel for each text.
     """
     kinds = in_order(rows, "data")
+    if rows["layer"].n_unique() > _LINES:
+        return _norm_map(rows, kinds).properties(title=title, description=description)
     # A wide interval of few sequences may reach below 0, where there is no logarithm.
     rows = rows.with_columns(pl.col("lower").clip(pl.col("value").min() / 10))
     y = alt.Y("value:Q", title="norm of the residual stream", scale=alt.Scale(type="log"))
@@ -95,7 +108,7 @@ def residual_norms(rows: pl.DataFrame, title: str, description: str) -> alt.Laye
         color=alt.Color(
             "layer:O",
             title="entering layer",
-            scale=alt.Scale(scheme="viridis", domain=sorted(in_order(rows, "layer"))),
+            scale=alt.Scale(scheme="viridis", domain=rows["layer"].unique().sort().to_list()),
             legend=alt.Legend(symbolOpacity=1),
         ),
         tooltip=["layer:O", "position:Q", "data:N", *INTERVAL[:3]],
@@ -111,6 +124,35 @@ def residual_norms(rows: pl.DataFrame, title: str, description: str) -> alt.Laye
     )
     line = base.mark_line(point=alt.OverlayMarkDef(size=14)).encode(y=y, strokeDash=dash)
     return layered([band, line], (480, 260), title, description)
+
+
+def _norm_map(rows: pl.DataFrame, kinds: list[str]) -> alt.HConcatChart:
+    """Norms by layer, upward, and position, on one logarithmic scale of colours."""
+    layers = rows["layer"].unique().sort().to_list()
+    height = step(len(layers), 16, TALL // 2) * len(layers)
+    color = alt.Color(
+        "value:Q",
+        title="norm of the residual stream",
+        scale=alt.Scale(type="log", scheme="viridis"),
+        legend=alt.Legend(orient="bottom", gradientLength=240, format="~g"),
+    )
+    cells = [
+        alt.Chart(rows.filter(data=kind), title=kind, width=COLUMN / 2.4, height=height)
+        .mark_rect()
+        .encode(
+            x=alt.X("position:O", title="position", axis=alt.Axis(labelAngle=0)),
+            y=alt.Y(
+                "layer:O",
+                title="entering layer",
+                scale=alt.Scale(domain=layers[::-1]),
+                axis=alt.Axis(labelOverlap=True),
+            ),
+            color=color,
+            tooltip=["layer:O", "position:Q", "data:N", *INTERVAL[:3]],
+        )
+        for kind in kinds
+    ]
+    return alt.HConcatChart(hconcat=cells)
 
 
 def resting_place(rows: pl.DataFrame, title: str, description: str) -> alt.LayerChart:

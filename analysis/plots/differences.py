@@ -114,13 +114,15 @@ def condition_effects(
     )
     if rows.height > len(conditions):
         every = every.encode(yOffset=alt.YOffset("group:N", scale=alt.Scale(domain=groups)))
-    rule = every.mark_rule().encode(x=alt.X("lower:Q", title=unit), x2="upper:Q")
+    # A wide interval of few sequences may reach below 0, where there is no divergence.
+    scale = alt.Scale(domainMin=0, clamp=True)
+    rule = every.mark_rule().encode(x=alt.X("lower:Q", title=unit, scale=scale), x2="upper:Q")
     tooltip = [
         *("condition:N", "group:N"),
         *(alt.Tooltip(f"{name}:Q", format=".4f") for name in ("value", "lower", "upper")),
         alt.Tooltip("n:Q", title="n"),
     ]
     point = every.mark_circle(size=50).encode(
-        x=alt.X("value:Q", title=unit, scale=alt.Scale(domainMin=0)), tooltip=tooltip
+        x=alt.X("value:Q", title=unit, scale=scale), tooltip=tooltip
     )
     return alt.LayerChart(layer=[rule, point], width=420, title=title, description=description)

@@ -5,7 +5,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from .theme import BLUE, GREY, ORANGE, layered
+from .theme import BLUE, GREY, ORANGE, TALL, layered, step
 
 _ROLES = {
     "previous-token head": "#7a5ba6",
@@ -19,6 +19,9 @@ _STEPS = 16
 
 _BOW = 0.22
 """How far an edge bows sideways, in units of its length upward."""
+
+_BOWED = 3
+"""Layers that an edge passes from which it bows no farther."""
 
 _LABELLED = 6
 """Edges whose size is written beside them, at most."""
@@ -52,7 +55,8 @@ def circuit_graph(
         pl.col("labelled").fill_null(value=False)
     )
     layers = [*_edge_layers(edges, unit, x, y), *_node_layers(drawn, x, y)]
-    width, height = max(320, min(680, 76 * n_heads)), max(180, min(640, 96 * n_layers))
+    width = max(320, round(step(n_heads, 76) * n_heads))
+    height = max(180, round(step(n_layers, 96, TALL) * n_layers))
     return layered(layers, (width, height), title, description)
 
 
@@ -154,7 +158,7 @@ def _points(edges: pl.DataFrame) -> pl.DataFrame:
     along = pl.col("along")
     climb = pl.col("to_layer") - pl.col("from_layer")
     across = pl.col("to_head") - pl.col("from_head")
-    bow = 4 * along * (1 - along) * _BOW * (climb - 1)
+    bow = 4 * along * (1 - along) * _BOW * (climb - 1).clip(upper_bound=_BOWED)
     return _signs(edges).select(
         pl.format("{} → {}", "sender", "receiver").alias("edge"),
         "along",

@@ -1,14 +1,38 @@
-"""A cell for each pair: heads of layers, queries and keys, claims of models."""
+"""A cell for each pair: heads of layers, kinds of ablation, components of either side."""
+
+from typing import Any
 
 import altair as alt
 import polars as pl
 
-from .theme import ACCURACY, EFFECT, GREY, HEAT, INTERVAL, MEASURED, VERDICT_COLOR, symmetric_end
+from .theme import (
+    COLUMN,
+    EFFECT,
+    HEAT,
+    INTERVAL,
+    MARKS,
+    MEASURED,
+    TALL,
+    in_order,
+    step,
+    symmetric_end,
+)
 
+_WIDEST = 22
+"""Pixels of a head whose name stands below it."""
+_PANEL = 240
+"""Pixels of one grid of several, either way."""
+_LEGIBLE = (24, 12)
+"""Pixels of a cell that has room for a number, across and down."""
+_SPARSE: dict[str, Any] = {"labelOverlap": "parity", "labelSeparation": 3}
+"""An axis of rows that may be lower than their labels."""
+_ROOMS = {"second": COLUMN, "first": TALL}
 _DIVERGING = ["#c0653a", "#f7f7f7", "#3b6ea8"]
 
 
-def effect_grid(rows: pl.DataFrame, unit: str, title: str, description: str) -> alt.LayerChart:
+def effect_grid(
+    rows: pl.DataFrame, unit: str, title: str, description: str
+) -> alt.LayerChart | alt.ConcatChart:
     """Every head's effect under every kind of ablation.
 
     Args:
@@ -18,17 +42,73 @@ def effect_grid(rows: pl.DataFrame, unit: str, title: str, description: str) -> 
         description: The caption.
 
     Returns:
-        Kinds downward, heads to the right; colour on a square-root scale from 0.
+        Kinds downward and heads to the right; of more heads than a page has room for, a panel for
+        each kind as in `head_panels`. The colour is on a square-root scale from 0.
     """
     n_heads, n_kinds = rows["name"].n_unique(), rows["kind"].n_unique()
-    base = alt.Chart(rows, width=max(300, 22 * n_heads), height=26 * n_kinds).encode(
+    scale = alt.Scale(type="sqrt", domainMin=0, scheme="blues", clamp=True)
+    if _WIDEST * n_heads > COLUMN:
+        return head_panels(rows, "kind", (unit, scale), title, description)
+    base = alt.Chart(rows, width=max(300, _WIDEST * n_heads), height=26 * n_kinds).encode(
         x=alt.X("name:N", title=None, sort=None, axis=alt.Axis(labelAngle=-90)),
         y=alt.Y("kind:N", title=None, sort=None),
         tooltip=["name:N", "kind:N", *EFFECT],
     )
-    scale = alt.Scale(type="sqrt", domainMin=0, scheme="blues", clamp=True)
     cells = base.mark_rect().encode(color=alt.Color("value:Q", title=unit, scale=scale))
     return alt.LayerChart(layer=[cells], title=title, description=description)
+
+
+def head_panels(
+    rows: pl.DataFrame, by: str, shown: tuple[str, alt.Scale], title: str, description: str
+) -> alt.ConcatChart:
+    """One number of every head under several conditions, a small grid for each.
+
+    Args:
+        rows: Columns `name` (`L1H4`), `value`, `lower`, `upper`, `n`, and what tells panels apart.
+        by: The column of that.
+        shown: What a value is, and the scale of its colours.
+        title: The finding.
+        description: The caption.
+
+    Returns:
+        Layers upward, heads to the right, on one scale; of more cells than `MARKS`, each is that
+        of several neighbours which is largest.
+    """
+    unit, scale = shown
+    place = pl.col("name").str.extract_groups(r"^L(?<layer>\d+)H(?<head>\d+)$").struct.unnest()
+    placed = _pooled(rows.with_columns(place.cast(pl.Int32)), by)
+    n_heads, n_layers = placed["head"].n_unique(), max(placed["layer"]) + 1
+    width = max(90, step(n_heads, 16, _PANEL) * n_heads)
+    height = max(40, step(n_layers, 16, _PANEL) * n_layers)
+    layers = alt.Scale(domain=list(range(n_layers))[::-1])
+    legend = alt.Legend(orient="bottom", gradientLength=240)
+
+    def grid(panel: str) -> alt.Chart:
+        chart = alt.Chart(placed.filter(pl.col(by) == panel), title=panel)
+        return (
+            chart.mark_rect()
+            .encode(
+                x=alt.X("head:O", title="head", axis=alt.Axis(labelAngle=0, labelOverlap=True)),
+                y=alt.Y("layer:O", title="layer", scale=layers, axis=alt.Axis(**_SPARSE)),
+                color=alt.Color("value:Q", title=unit, scale=scale, legend=legend),
+                tooltip=["name:N", f"{by}:N", *EFFECT],
+            )
+            .properties(width=width, height=height)
+        )
+
+    grids = [grid(panel) for panel in in_order(rows, by)]
+    columns = max(1, int((COLUMN + 100) // (width + 60)))
+    return alt.ConcatChart(concat=grids, columns=columns, title=title, description=description)
+
+
+def _pooled(placed: pl.DataFrame, by: str) -> pl.DataFrame:
+    """Of neighbouring heads the one with the largest value, where all would be too many marks."""
+    near = -(-placed.height // MARKS)
+    if near == 1:
+        return placed
+    first = (pl.col("head") // near * near).alias("head")
+    kept = placed.sort(pl.col("value").abs(), descending=True, maintain_order=True)
+    return kept.with_columns(first).unique((by, "layer", "head"), keep="first", maintain_order=True)
 
 
 def agreement_grid(rows: pl.DataFrame, title: str, description: str) -> alt.LayerChart:
@@ -72,12 +152,13 @@ def path_grid(rows: pl.DataFrame, title: str, description: str) -> alt.HConcatCh
     farthest = symmetric_end(rows)
     scale = alt.Scale(domain=[-farthest, 0, farthest], range=_DIVERGING)
     n_heads, n_layers = rows["head"].n_unique(), max(rows["layer"], default=-1) + 1
+    across, down = step(n_heads, 28, (COLUMN - 110) // 3), step(n_layers, 28, TALL)
+    width, height = max(120, across * n_heads), max(50, down * n_layers)
     y = alt.Y(
         "layer:O", title="sender's layer", scale=alt.Scale(domain=list(range(n_layers))[::-1])
     )
 
     def grid(into: str) -> alt.LayerChart:
-        width, height = max(120, 28 * n_heads), max(50, 28 * n_layers)
         base = alt.Chart(rows.filter(into=into), width=width, height=height).encode(
             x=alt.X("head:O", title="sender's head", axis=alt.Axis(labelAngle=0)),
             y=y,
@@ -94,7 +175,8 @@ def path_grid(rows: pl.DataFrame, title: str, description: str) -> alt.HConcatCh
             fillOpacity=0, stroke="black", strokeWidth=2
         )
         words = _silent(rows, n_layers, y)
-        return alt.LayerChart(layer=[cells, numbers, frame, *words], title=into)
+        told = [numbers] if _legible(across, down) else []
+        return alt.LayerChart(layer=[cells, *told, frame, *words], title=into)
 
     inputs = rows["into"].unique(maintain_order=True).to_list()
     return alt.HConcatChart(
@@ -117,7 +199,10 @@ def pair_grids(rows: pl.DataFrame, unit: str, title: str, description: str) -> a
     farthest = max(float(rows["value"].abs().max() or 0), 1e-9)  # pyright: ignore[reportArgumentType]
     scale = alt.Scale(domain=[-farthest, 0, farthest], range=_DIVERGING)
     panels = rows["panel"].unique(maintain_order=True).to_list()
-    names = {end: rows[end].unique(maintain_order=True).to_list() for end in ("first", "second")}
+    names = {end: in_order(rows, end) for end in ("first", "second")}
+    across, down = (step(len(names[end]), 15, room) for end, room in _ROOMS.items())
+    width, height = across * len(names["second"]), down * len(names["first"])
+    columns = max(1, min(3, int(COLUMN // (width + 60))))
 
     def grid(panel: str) -> alt.Chart:
         return (
@@ -129,11 +214,11 @@ def pair_grids(rows: pl.DataFrame, unit: str, title: str, description: str) -> a
                 color=alt.Color("value:Q", title=unit, scale=scale),
                 tooltip=["first:N", "second:N", alt.Tooltip("value:Q", format=".3g")],
             )
-            .properties(width=15 * len(names["second"]), height=15 * len(names["first"]))
+            .properties(width=width, height=height)
         )
 
     grids = [grid(panel) for panel in panels]
-    return alt.ConcatChart(concat=grids, columns=3, title=title, description=description)
+    return alt.ConcatChart(concat=grids, columns=columns, title=title, description=description)
 
 
 def head_grid(
@@ -162,8 +247,10 @@ def head_grid(
 
 def _grid(rows: pl.DataFrame, n_layers: int, scale: alt.Scale) -> alt.LayerChart:
     n_heads = rows["head"].n_unique()
+    across, down = step(n_heads, 46), step(n_layers, 34, TALL)
+    width, height = max(200, across * n_heads), max(80, down * n_layers)
     y = alt.Y("layer:O", title="layer", scale=alt.Scale(domain=list(range(n_layers))[::-1]))
-    base = alt.Chart(rows, width=max(200, 46 * n_heads), height=max(80, 34 * n_layers)).encode(
+    base = alt.Chart(rows, width=width, height=height).encode(
         x=alt.X("head:O", title="head", axis=alt.Axis(labelAngle=0)),
         y=y,
         tooltip=["layer:O", "head:O", *INTERVAL],
@@ -175,7 +262,13 @@ def _grid(rows: pl.DataFrame, n_layers: int, scale: alt.Scale) -> alt.LayerChart
         text=alt.Text("value:Q", format=".2f"),
         color=alt.condition(f"datum.value > {dark}", alt.value("white"), alt.value("#333")),
     )
-    return alt.LayerChart(layer=[cells, numbers, *_silent(rows, n_layers, y)])
+    told = [numbers] if _legible(across, down) else []
+    return alt.LayerChart(layer=[cells, *told, *_silent(rows, n_layers, y)])
+
+
+def _legible(across: float, down: float) -> bool:
+    """Whether a cell has room for its number."""
+    return across >= _LEGIBLE[0] and down >= _LEGIBLE[1]
 
 
 def _silent(rows: pl.DataFrame, n_layers: int, y: alt.Y) -> list[alt.Chart]:
@@ -185,69 +278,3 @@ def _silent(rows: pl.DataFrame, n_layers: int, y: alt.Y) -> list[alt.Chart]:
         return []
     words = alt.Chart(pl.DataFrame({"layer": layers}).with_columns(says=pl.lit("no attention")))
     return [words.mark_text(fontSize=11).encode(y=y, text="says:N")]
-
-
-def verdict_grid(rows: pl.DataFrame, title: str, description: str) -> alt.LayerChart:
-    """The verdict on every claim for every model.
-
-    Args:
-        rows: Columns `claim`, `model`, `verdict`, `estimate`, `lower`, `upper`, `control`,
-            `threshold`, `statement` and `chapter`, in the order of the chapters.
-        title: The finding.
-        description: The caption.
-
-    Returns:
-        Claims down, models across; the colour is the verdict, the number the estimate. There is
-        no cell where a model has no such claim.
-    """
-    n_models, n_claims = rows["model"].n_unique(), rows["claim"].n_unique()
-    rows = rows.with_columns(
-        pl.col("claim").str.replace_all("_", " "),
-        shown=pl.Series(["" if value is None else f"{value:.3g}" for value in rows["estimate"]]),
-    )
-    numbers = ("estimate", "lower", "upper", "control", "threshold")
-    base = alt.Chart(rows, width=max(160, 110 * n_models), height=20 * n_claims).encode(
-        x=alt.X("model:N", title=None, sort=None, axis=alt.Axis(labelAngle=0, orient="top")),
-        y=alt.Y("claim:N", title=None, sort=None, axis=alt.Axis(labelLimit=280)),
-        tooltip=[
-            *("statement:N", "model:N", "verdict:N", "chapter:N"),
-            *(alt.Tooltip(f"{name}:Q", format=".3f") for name in numbers),
-        ],
-    )
-    cells = base.mark_rect(stroke="white", strokeWidth=1.5).encode(color=VERDICT_COLOR)
-    texts = base.mark_text(fontSize=11).encode(text="shown:N", color=alt.value("white"))
-    return alt.LayerChart(layer=[cells, texts], title=title, description=description)
-
-
-def share_map(
-    rows: pl.DataFrame, names: tuple[str, str], title: str, description: str
-) -> alt.LayerChart:
-    """Shares of questions answered as coloured cells.
-
-    Args:
-        rows: Columns `across`, `down`, `accuracy`, `lower`, `upper` and `n`.
-        names: Titles of the axes, across and down.
-        title: The finding.
-        description: The caption.
-
-    Returns:
-        A cell for each, in the order of the rows, with its number.
-    """
-    n_across, n_down = rows["across"].n_unique(), rows["down"].n_unique()
-    base = alt.Chart(rows, width=max(240, 72 * n_across), height=max(80, 30 * n_down)).encode(
-        x=alt.X("across:N", title=names[0], sort=None, axis=alt.Axis(labelAngle=0)),
-        y=alt.Y("down:N", title=names[1], sort=None),
-        tooltip=[
-            alt.Tooltip("across:N", title=names[0]),
-            alt.Tooltip("down:N", title=names[1]),
-            *ACCURACY,
-        ],
-    )
-    cells = base.mark_rect(stroke=GREY, strokeWidth=0.3).encode(
-        color=alt.Color("accuracy:Q", title="share answered", scale=HEAT)
-    )
-    numbers = base.mark_text(fontSize=11).encode(
-        text=alt.Text("accuracy:Q", format=".2f"),
-        color=alt.condition("datum.accuracy > 0.62", alt.value("white"), alt.value("#333")),
-    )
-    return alt.LayerChart(layer=[cells, numbers], title=title, description=description)

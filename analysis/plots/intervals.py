@@ -3,9 +3,12 @@
 import altair as alt
 import polars as pl
 
+from .grids import head_panels
 from .theme import (
     BLUE,
+    COLUMN,
     GREY,
+    HEAT,
     INTERVAL,
     MEASURED,
     ORANGE,
@@ -14,11 +17,15 @@ from .theme import (
     VERDICT_SCALE,
     VERDICTS,
     data_color,
+    in_order,
     layered,
+    step,
 )
 
 _SHAPES = ["circle", "diamond", "cross", "square", "triangle-up"]
 """Of verdicts."""
+_NARROWEST = 7
+"""Pixels of one of several points of a head."""
 _SMALLEST = 0.001
 """Nats below which a divergence is drawn on a linear axis."""
 
@@ -44,7 +51,7 @@ def losses(rows: pl.DataFrame, title: str, description: str) -> alt.LayerChart:
     return layered([guess, rule, point], (460, 110), title, description)
 
 
-def by_data(rows: pl.DataFrame, title: str, description: str) -> alt.LayerChart:
+def by_data(rows: pl.DataFrame, title: str, description: str) -> alt.LayerChart | alt.ConcatChart:
     """Every head's score on several data sets side by side.
 
     Args:
@@ -53,10 +60,15 @@ def by_data(rows: pl.DataFrame, title: str, description: str) -> alt.LayerChart:
         description: The caption.
 
     Returns:
-        Points with 95 % intervals, in [0, 1].
+        Points with 95 % intervals, in [0, 1]; of more heads than a page has room for, a panel for
+        each data set as in `head_panels`.
     """
-    color = data_color(rows["data"].unique(maintain_order=True).to_list())
-    base = alt.Chart(rows, width=alt.Step(20)).encode(
+    kinds = in_order(rows, "data")
+    width = step(rows["name"].n_unique(), 20 * len(kinds), COLUMN - 40)
+    if width < _NARROWEST * len(kinds):
+        return head_panels(rows, "data", ("mean attention", HEAT), title, description)
+    color = data_color(kinds)
+    base = alt.Chart(rows, width=alt.Step(width, **{"for": "position"})).encode(
         x=alt.X("name:N", title=None, sort=None, axis=alt.Axis(labelAngle=-90)),
         xOffset="data:N",
         color=color,

@@ -8,6 +8,7 @@ from .theme import (
     BLUE,
     EFFECT,
     GREY,
+    HEAT,
     INTERVAL,
     MEASURED,
     MODEL_COLORS,
@@ -230,3 +231,37 @@ def kept_curves(rows: pl.DataFrame, title: str, description: str) -> alt.HConcat
         ]
         panels.append(alt.LayerChart(layer=encoded, width=225, height=220, title=method))
     return alt.HConcatChart(hconcat=panels, title=title, description=description)
+
+
+def share_map(
+    rows: pl.DataFrame, names: tuple[str, str], title: str, description: str
+) -> alt.LayerChart:
+    """Shares of questions answered as coloured cells.
+
+    Args:
+        rows: Columns `across`, `down`, `accuracy`, `lower`, `upper` and `n`.
+        names: Titles of the axes, across and down.
+        title: The finding.
+        description: The caption.
+
+    Returns:
+        A cell for each, in the order of the rows, with its number.
+    """
+    n_across, n_down = rows["across"].n_unique(), rows["down"].n_unique()
+    base = alt.Chart(rows, width=max(240, 72 * n_across), height=max(80, 30 * n_down)).encode(
+        x=alt.X("across:N", title=names[0], sort=None, axis=alt.Axis(labelAngle=0)),
+        y=alt.Y("down:N", title=names[1], sort=None),
+        tooltip=[
+            alt.Tooltip("across:N", title=names[0]),
+            alt.Tooltip("down:N", title=names[1]),
+            *ACCURACY,
+        ],
+    )
+    cells = base.mark_rect(stroke=GREY, strokeWidth=0.3).encode(
+        color=alt.Color("accuracy:Q", title="share answered", scale=HEAT)
+    )
+    numbers = base.mark_text(fontSize=11).encode(
+        text=alt.Text("accuracy:Q", format=".2f"),
+        color=alt.condition("datum.accuracy > 0.62", alt.value("white"), alt.value("#333")),
+    )
+    return alt.LayerChart(layer=[cells, numbers], title=title, description=description)

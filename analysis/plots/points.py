@@ -11,6 +11,7 @@ from .theme import (
     MEASURED,
     ORANGE,
     SHARE,
+    labelled,
     layered,
     model_color,
 )
@@ -33,7 +34,8 @@ def one_against_other(
     """
     up, across = names
     x, y = alt.X(f"{other}:Q", title=across), alt.Y("value:Q", title=up)
-    base = alt.Chart(rows)
+    size = pl.max_horizontal(pl.col("value").abs(), pl.col(other).abs())
+    base = alt.Chart(labelled(rows, size))
     columns = ("value", "lower", "upper", other, f"{other}_lower", f"{other}_upper")
     tooltip = ["name:N", *(alt.Tooltip(f"{column}:Q", format=".4f") for column in columns)]
     upright = base.mark_rule(color=BLUE, opacity=0.5).encode(
@@ -47,7 +49,9 @@ def one_against_other(
     ends = pl.DataFrame({axis: [min(0.0, *values), max(0.0, *values)] for axis in (other, "value")})
     large = 0.3 * max(map(abs, values))
     labels = (
-        base.transform_filter(f"max(abs(datum.value), abs(datum.{other})) > {large}")
+        base.transform_filter(
+            f"datum.labelled && max(abs(datum.value), abs(datum.{other})) > {large}"
+        )
         .mark_text(align="left", dx=6, fontSize=10)
         .encode(x=x, y=y, text="name:N")
     )

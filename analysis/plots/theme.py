@@ -8,6 +8,15 @@ alt.data_transformers.disable_max_rows()
 SHARE = alt.Scale(domain=[0, 1])
 """Every axis of shares of attention."""
 
+COLUMN, TALL = 560, 640
+"""Pixels between axis and legend that a page has room for, across and down."""
+
+MARKS = 5_000
+"""So many marks a chart may have; more are slow to draw, and no reader tells them apart."""
+
+_ALL_NAMED, _NAMED = 40, 12
+"""So many points all have their name beside them; of more, those that stand out."""
+
 BLUE, ORANGE, GREY = "#3b6ea8", "#d2762b", "#8c8c8c"
 COLORS = {
     "text": BLUE,
@@ -71,6 +80,23 @@ def layered(
     return alt.LayerChart(
         layer=layers, width=size[0], height=size[1], title=title, description=description
     )
+
+
+def step(count: int, most: int, room: int = COLUMN) -> float:
+    """Pixels of each of so many rows or columns: no more than some, and all within some room."""
+    return float(min(most, room / max(count, 1)))
+
+
+def labelled(rows: pl.DataFrame, size: pl.Expr) -> pl.DataFrame:
+    """Rows with `labelled`: whether a point's name is written beside it.
+
+    Args:
+        rows: A row a point.
+        size: What makes a point worth a name, where there is no room for all.
+    """
+    few = rows.height <= _ALL_NAMED
+    worth = pl.lit(value=True) if few else size.rank("ordinal", descending=True) <= _NAMED
+    return rows.with_columns(labelled=worth)
 
 
 def in_order(rows: pl.DataFrame, column: str) -> list[str]:

@@ -10,6 +10,8 @@ from analysis.interventions.heads import heads_of
 from analysis.models.files.card import ModelCard
 from analysis.text.tokens import Tokens
 
+DRAWN = 0.2
+"""Of what all logits take: those of tokens that are drawn, and how much logits change."""
 PARTLY = 1 / 3
 """Of a layer's work, where only what heads read or look at is computed."""
 
@@ -111,6 +113,7 @@ def swept(
     # the base's own: logits twice, and the rows of W_U averaged with its probabilities
     base = Work(logits=3 * positions)
     each = {
+        Metrics.DRAWN: Work(logits=DRAWN * positions),
         Metrics.LEAN: Work(logits=positions),
         Metrics.FULL: Work(logits=positions, compared=positions),
     }

@@ -88,13 +88,51 @@ def test_reading_a_control_is_told_from_placing_it(code, expected):
     assert reads(code, "a") == expected
 
 
-def test_beyond_the_cap_the_largest_control_is_fixed_with_a_note(tmp_path):
-    controls = f"a = mo.ui.slider(0, {MAX_STATES - 1})\nb = mo.ui.slider(0, 2)\nmo.hstack([a, b])"
-    chapter = compiled(tmp_path, ("controls", controls), ("sum", "str(a.value + b.value)"))
+def test_beyond_the_cap_the_longest_menu_is_cut_short_with_a_note(tmp_path):
+    whole, kept = MAX_STATES, MAX_STATES // 3
+    controls = f"a = mo.ui.slider(0, {whole - 1}, value=7)\nb = mo.ui.slider(0, 2)\n[a, b]"
+    cells = (("controls", controls.replace("[a", "mo.hstack([a").replace("b]", "b])")),)
+    chapter = compiled(tmp_path, *cells, ("both", "str((a.value, b.value))"))
     html = html_of(chapter)
-    assert chapter.states == 1 + 3
-    assert f"{3 * MAX_STATES:,} states are more than the {MAX_STATES}" in html
-    assert 'data-control="b"' in html and 'data-control="a"' not in html
+    assert chapter.states == 1 + 3 * kept
+    assert f"({kept} of {whole} here; the notebook offers them all)" in html
+    shown = set(states_of(html).values())
+    assert shown >= {"(0, 0)", f"({whole - 1}, 2)", "(7, 1)"}, "both ends, and what is chosen"
+    first = BeautifulSoup(html, "html.parser").select_one(".hb-state:not([hidden])")
+    assert first.get_text() == "(7, 0)"
+
+
+def test_a_long_menu_keeps_what_stands_first_the_last_and_what_is_chosen(tmp_path):
+    control = "a = mo.ui.dropdown([f'h{i}' for i in range(1000)], value='h500')\na"
+    html = html_of(compiled(tmp_path, ("control", control), ("shown", "a.value")))
+    options = [one.get_text() for one in BeautifulSoup(html, "html.parser").select("option")]
+    assert len(options) == MAX_STATES
+    assert options[:3] == ["h0", "h1", "h2"]
+    assert options[-2:] == ["h500", "h999"]
+    assert set(states_of(html).values()) == set(options)
+
+
+def test_equally_long_menus_are_cut_alike_and_two_choices_stay(tmp_path):
+    controls = "a = mo.ui.slider(0, 99)\nb = mo.ui.slider(0, 99)\nc = mo.ui.switch()\n"
+    cells = (
+        ("controls", controls + "mo.hstack([a, b, c])"),
+        ("all", "str((a.value, b.value, c.value))"),
+    )
+    html = html_of(compiled(tmp_path, *cells))
+    assert html.count("(10 of 100 here") == 2
+    assert "fixed here" not in html
+
+
+def test_more_switches_than_a_page_holds_are_fixed_one_by_one(tmp_path):
+    names = "abcdefgh"
+    controls = "\n".join(f"{name} = mo.ui.switch()" for name in names)
+    shown = f"str(({', '.join(f'{name}.value' for name in names)}))"
+    html = html_of(
+        compiled(
+            tmp_path, ("controls", f"{controls}\nmo.hstack([{', '.join(names)}])"), ("all", shown)
+        )
+    )
+    assert html.count("(fixed here: 8 controls have more states") == 1
 
 
 def test_a_control_that_follows_another_is_fixed(tmp_path):

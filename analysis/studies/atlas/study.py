@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
@@ -19,7 +20,8 @@ from .induction_scores import InductionScores
 from .pool_scores import PoolScores
 from .s_inhibition_scores import SInhibitionScores
 from .successor_scores import SuccessorScores
-from .text_scores import TextScores
+from .text_scores import TextPatterns, TextScores
+from .views import leaders
 
 N_PICTURED = 32
 """Positions of pictured patterns."""
@@ -59,16 +61,39 @@ class AtlasStudy(Study[AtlasSizes]):
 
     def text_scores(self) -> TextScores:
         """What heads look at in text and on random tokens."""
-        asked, sizes = self.asked, self.asked.sizes
-        pictured = pictured_heads(asked.card) if asked.heads is None else asked.heads
-        parse_heads(pictured, asked.card)
-        return TextScores(
-            **asked.text_rows(sizes.n_sequences, sizes.n_tokens),
-            token_pool=asked.token_pool,
-            n_offsets=min(N_OFFSETS, sizes.n_tokens - 1),
-            n_pictured=min(N_PICTURED, sizes.n_tokens - 1),
-            pictured=pictured,
-        )
+        n_offsets = min(N_OFFSETS, self.asked.sizes.n_tokens - 1)
+        return TextScores(**self._text_rows(self._named()), n_offsets=n_offsets)
+
+    def patterns(self, head_scores: pl.DataFrame) -> list[TextPatterns]:
+        """What `text_scores` does not picture: heads that lead in a score of a large model.
+
+        Args:
+            head_scores: Rows of all scores.
+
+        Returns:
+            One question; none where all patterns are kept already.
+        """
+        every = dict.fromkeys((*self._named(), *leaders(head_scores)["name"]))
+        kept = set[str]() if self.asked.vocabulary.tokenizer is None else set(self._named())
+        missing = tuple(name for name in every if name not in kept)
+        return [TextPatterns(**self._text_rows(missing))] if missing else []
+
+    def _named(self) -> tuple[str, ...]:
+        """Heads that are pictured whatever they do."""
+        card, heads = self.asked.card, self.asked.heads
+        named = pictured_heads(card) if heads is None else heads
+        parse_heads(named, card)
+        return named
+
+    def _text_rows(self, pictured: tuple[str, ...]) -> dict[str, Any]:
+        """Text, random tokens, and whose patterns on them are kept."""
+        sizes = self.asked.sizes
+        return {
+            **self.asked.text_rows(sizes.n_sequences, sizes.n_tokens),
+            "token_pool": self.asked.token_pool,
+            "n_pictured": min(N_PICTURED, sizes.n_tokens - 1),
+            "pictured": pictured,
+        }
 
     def induction_scores(self) -> InductionScores:
         """Induction and copying on a random block shown twice."""
@@ -126,9 +151,12 @@ class AtlasStudy(Study[AtlasSizes]):
 
     def findings(self, recall: Recall) -> Iterator[Evidence]:
         """Claims on single heads."""
-        text, induction, *_ = map(recall, self.scores())
+        text, induction, *others = map(recall, self.scores())
         recall(self.pool_scores())
         yield recall(self.claims(text, induction, recall(self.copy_lags())))
+        every = (text, induction, *others)
+        for one in self.patterns(pl.concat(a["head_scores"] for a in every if "head_scores" in a)):
+            recall(one)
 
 
 STUDY = AtlasStudy

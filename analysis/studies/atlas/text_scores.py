@@ -32,18 +32,14 @@ NO_BOS = "position 0 holds an ordinary token: see position_0"
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextScores(Drawing):
-    """What does every head of a model look at in text, and on random tokens?"""
-
-    version: ClassVar[int] = 3
+class TextRows(Drawing):
+    """A question about text and about random tokens of the same shape."""
 
     bos: bool
     """Whether every sequence starts with the tokenizer's BOS."""
     n_sequences: int
     n_tokens: int
     """Length of each sequence, with the BOS."""
-    n_offsets: int
-    """Offsets 0 .. n_offsets - 1 of the positional profile."""
     n_pictured: int
     """Positions of the mean and the example pattern."""
     pictured: tuple[str, ...]
@@ -63,6 +59,34 @@ class TextScores(Drawing):
         body = self.n_tokens - len(start)
         rows = [[*start, *rng.choices(self.pool.ids, k=body)] for _ in range(self.n_sequences)]
         return self.pool.tokens(rows, "random tokens", self.seed, bos=self.bos, block_len=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextPatterns(TextRows):
+    """Where do some heads of a model look in text; without a tokenizer, on random tokens?"""
+
+    version: ClassVar[int] = 1
+
+    def data(self) -> Sequence[Tokens]:
+        """The rows that patterns are averaged over."""
+        return [self._random if self._text is None else self._text]
+
+    def run(self, report: Report) -> dict[str, pl.DataFrame]:
+        """Average the patterns: `patterns` and `prompts`."""
+        (rows,) = self.data()
+        picture = Picture(parse_heads(self.pictured, self.card), self.n_pictured)
+        stream_scores(self.loaded_model(), rows.ids, {}, report, watchers=[picture])
+        return picture.tables(self.card.model, rows, self.vocabulary)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextScores(TextRows):
+    """What does every head of a model look at in text, and on random tokens?"""
+
+    version: ClassVar[int] = 3
+
+    n_offsets: int
+    """Offsets 0 .. n_offsets - 1 of the positional profile."""
 
     @cached_property
     def _bare(self) -> Tokens | None:

@@ -1,6 +1,6 @@
 """One row a head, the labels that it earns; and copying by pool and by lag."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import polars as pl
 
@@ -16,6 +16,10 @@ from .writing import DIRECT, WITHOUT, copying_heads, decoys, looking_heads
 
 LABELS = tuple(score for score in registered() if score.label)
 """What the atlas calls heads. The bars are conventions of this book, the same for every model."""
+LEADERS = 3
+"""Heads of each label whose patterns are pictured, however many heads there are."""
+READ = {"text": "text", "random": "random tokens"}
+"""What heads are pictured on, by its name in `data`; the first that a model reads."""
 
 
 def atlas(head_scores: pl.DataFrame) -> pl.DataFrame:
@@ -43,6 +47,70 @@ def label_counts(heads: pl.DataFrame) -> pl.DataFrame:
     """How many heads of an atlas earn each label: columns `label` and `heads`."""
     found = [heads["labels"].str.contains(each.label, literal=True).sum() for each in LABELS]
     return pl.DataFrame({"label": [each.label for each in LABELS], "heads": found})
+
+
+def measured_labels(head_scores: pl.DataFrame) -> list[str]:
+    """The labels whose score some head has, in the order of the atlas."""
+    known = set(
+        head_scores.filter(pl.col("sequence").is_null()).select("score", "data").iter_rows()
+    )
+    return [each.label for each in LABELS if (each.name, each.data) in known]
+
+
+def leaders(head_scores: pl.DataFrame) -> pl.DataFrame:
+    """The strongest heads of each label, whether they earn it or not.
+
+    Args:
+        head_scores: Rows of the table, of one model.
+
+    Returns:
+        Columns `layer`, `head`, `name` and `leads`, such as `induction 1, duplicate token 3`: the
+        head's place by the score of each label; by layer and head.
+    """
+    places = [pl.DataFrame(schema={"layer": pl.Int32, "head": pl.Int32, "leads": pl.String})]
+    for each in LABELS:
+        rows = head_scores.filter(
+            pl.col("sequence").is_null(),
+            pl.col("value").is_finite(),
+            score=each.name,
+            data=each.data,
+        )
+        top = rows.sort("value", "layer", "head", descending=[True, False, False]).head(LEADERS)
+        place = pl.format(f"{each.label} {{}}", pl.int_range(1, pl.len() + 1))
+        places.append(top.select(pl.col("layer", "head").cast(pl.Int32), leads=place))
+    every = pl.concat(places).group_by("layer", "head").agg(pl.col("leads").str.join(", "))
+    return named(every.sort("layer", "head")).select("layer", "head", "name", "leads")
+
+
+def read_data(text: Mapping[str, pl.DataFrame]) -> str:
+    """What heads are pictured on: `text`, or `random` for a model without a tokenizer.
+
+    Args:
+        text: Answer of `TextScores`.
+    """
+    known = set(text["head_profiles"]["data"])
+    return next(data for data in READ if data in known)
+
+
+def pictures(answers: Iterable[Mapping[str, pl.DataFrame]]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Patterns of heads, and the prompt of the example.
+
+    Args:
+        answers: Of `TextScores` and `TextPatterns`, some without patterns.
+
+    Returns:
+        Rows of `patterns`, with `name`, and of `prompts`.
+    """
+    kept = [answer for answer in answers if "patterns" in answer]
+    return named(pl.concat(answer["patterns"] for answer in kept)), kept[0]["prompts"]
+
+
+def pictured_menu(patterns: pl.DataFrame, head_scores: pl.DataFrame) -> dict[str, str]:
+    """The pictured heads by name, in a menu that says what they lead in."""
+    heads = patterns.select("layer", "head", "name").unique().sort("layer", "head")
+    leads = heads.join(leaders(head_scores).select("name", "leads"), on="name", how="left")
+    words = pl.format("{} ({})", "name", "leads").fill_null(pl.col("name"))
+    return dict(leads.select(words.alias("words"), "name").iter_rows())
 
 
 def bars() -> pl.DataFrame:

@@ -243,7 +243,7 @@ class CircuitClaims(Judgement):
         rise = loss_changes(self.necessity, together)
         sets = control_sets(self.necessity, self.heads)
         null, told = set_null(float(rise.mean()), np.array([s.mean() for s in sets.values()]))
-        random = np.array([*sets.values()]).reshape(len(sets), -1)
+        random = np.array([*sets.values()]).reshape(len(sets), len(rise))
         said = Statement(
             claim="copiers_needed",
             statement=f"Copying needs {in_words(self.heads.copiers)}: the loss on the "

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import polars as pl
 
+from analysis.interventions.heads import Head, every_name
 from analysis.questions.verdicts.judgement import Evidence
 from analysis.statistics.resampling import Interval, ratio_of_sums
 
@@ -34,6 +35,7 @@ _CURVES = {
     CHANCE: "in random order",
     MATCHED: "drawn as large",
 }
+_LISTED = 12
 _AREAS = (PATH, GRADIENT, ATTENTION, CHANCE)
 _CHOSEN = {"other half": pl.Boolean, "gates": pl.String}
 _LINE = {"at": pl.Float64, "series": pl.String, "role": pl.String}
@@ -53,7 +55,7 @@ def curve_rows(sets: Mapping[str, Evidence], seed: int) -> pl.DataFrame:
         `n`: a row for each set, with a 95 % interval over sequences.
     """
     rows = [
-        (method, words, len(kept), ", ".join(kept), *share, n)
+        (method, words, len(kept), _listed(kept), *share, n)
         for method, answer in sets.items()
         for found in [rises(answer)]
         for family, words in _CURVES.items()
@@ -61,6 +63,12 @@ def curve_rows(sets: Mapping[str, Evidence], seed: int) -> pl.DataFrame:
     ]
     schema = {"method": pl.String, "chosen": pl.String, "kept": pl.Int64, "heads": pl.String}
     return pl.DataFrame(rows, schema=schema | SHARES, orient="row")
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Heads by name; of many, neighbours together."""
+    few = len(names) <= _LISTED
+    return ", ".join(names) if few else every_name(Head.parse(name) for name in names)
 
 
 def _shares(
@@ -198,7 +206,7 @@ def gate_rows(sets: Mapping[str, Evidence], seed: int) -> pl.DataFrame:
                     {
                         "method": method,
                         "chosen for": "enough alone" if enough else "needed",
-                        "heads": ", ".join(heads) or "none",
+                        "heads": _listed(heads) or "none",
                         "of the circuit": f"{len(set(heads) & set(circuit))} of {len(circuit)}",
                         "share of the gain": f"{_told(share)} {'kept' if enough else 'lost'}",
                     }
@@ -267,5 +275,5 @@ def kept_said(sets: Mapping[str, Evidence], seed: int) -> str:
         found = rises(answer)
         ((kept, share, _),) = _shares(found, CIRCUIT, seed)
         ends = f"{share.lower:.2f} to {share.upper:.2f}"
-        said.append(f"{', '.join(kept)} keep {share.estimate:.2f} ({ends}, {method})")
+        said.append(f"{_listed(kept)} keep {share.estimate:.2f} ({ends}, {method})")
     return f"With every other head replaced, {'; '.join(said)} of what all gain." if said else ""

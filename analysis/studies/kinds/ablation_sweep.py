@@ -53,7 +53,11 @@ class AblationSweep(TextSweep, HeadSets):
     def work(self) -> Work:
         """Every set from its first layer on, compared at all positions."""
         shape, reference = self.tokens.ids.shape, self.reference.ids.size
-        return swept(self.conditions(), self.card, shape, Metrics.FULL, reference)
+        return swept(self.conditions(), self.card, shape, self._metrics, reference)
+
+    @property
+    def _metrics(self) -> Metrics:
+        return Metrics.DRAWN if self.drawn_tokens else Metrics.FULL
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Measure every set.
@@ -72,7 +76,7 @@ class AblationSweep(TextSweep, HeadSets):
             stand_in_source(model, methods, reference, pooling, n_sequences, self.seed),
             Measurement(
                 scopes={"all": np.ones(self.tokens.ids.shape, dtype=bool)},
-                metrics=Metrics.DRAWN if self.drawn_tokens else Metrics.FULL,
+                metrics=self._metrics,
                 max_rows=batch_rows(self.n_tokens, model.device.type),
                 draws=Draws(self.drawn_tokens, self.seed) if self.drawn_tokens else None,
             ),

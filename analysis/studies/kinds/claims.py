@@ -77,8 +77,8 @@ class KindClaims(Judgement):
         """Compare the kinds, and the top heads with random ones.
 
         Returns:
-            `rank_agreements`, `ablation_curves`, `claims` and `checks`; `absences` of agreements
-            with a kind that does the same to all heads.
+            `rank_agreements`, `ablation_curves`, `claims`, unless none can be tested, and `checks`;
+            `absences` of agreements with a kind that does the same to all heads.
         """
         effects = {name: per_head(answer, METRIC) for name, answer in self.evidence.kinds.items()}
         agreements = self._agreements(effects)
@@ -107,7 +107,7 @@ class KindClaims(Judgement):
                 pl.col("lower", "upper").fill_nan(None), **constants
             ),
             "ablation_curves": curves.with_columns(**constants, method=pl.lit("zero")),
-            "claims": pl.DataFrame(claims, infer_schema_length=None),
+            **({"claims": pl.DataFrame(claims, infer_schema_length=None)} if claims else {}),
         }
 
     def groups(self) -> dict[str, Group]:

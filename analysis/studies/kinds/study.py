@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import polars as pl
@@ -49,7 +50,7 @@ class KindSizes:
     """How much of what this study alone measures."""
 
     set_sizes: tuple[int, ...]
-    """Heads ablated together, up to a third of the model's."""
+    """Heads ablated together: one, and more up to a third of the model's."""
     n_identity: int
     """Sequences on which interventions are compared exactly."""
     drawn_tokens: int
@@ -95,22 +96,22 @@ class KindStudy(TextStudy[KindSizes]):
             singles: Every head alone under `zero`; the ranking is by its even sequences.
 
         Returns:
-            Sweeps by family; `layer_matched` has only the sizes that the layers have room for.
+            Sweeps by family; the others have only the sizes that there is room for, and a family
+            without any is missing.
         """
         return self._sets(parse_heads(ranking(singles), self.asked.card))
 
     def _sets(self, ranked: HeadSet) -> dict[str, AblationSweep]:
         every = heads_of(self.asked.card)
         sets: dict[str, list[HeadSet]] = {"top": [], "random": [], "layer_matched": []}
-        for size in (size for size in self.sizes.set_sizes if size <= len(every) // 3):
+        for size in (size for size in self.sizes.set_sizes if size <= max(1, len(every) // 3)):
             top = ranked[:size]
             n, seed = self.asked.sizes.n_draws, self.asked.seed
             sets["top"].append(top)
-            sets["random"] += random_sets(every, top, size, n, seed)
-            try:
+            with suppress(UserError):  # only of a single head are there too few others
+                sets["random"] += random_sets(every, top, size, n, seed)
+            with suppress(UserError):
                 sets["layer_matched"] += layer_matched_sets(every, top, n, seed)
-            except UserError:
-                continue
         return {
             family: self._sweep(
                 family,

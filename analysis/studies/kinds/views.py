@@ -42,16 +42,26 @@ def text_agreement(agreements: pl.DataFrame, second: Mapping[str, Answer]) -> di
 
     Args:
         agreements: Rows of the table.
-        second: By what the second text is; one.
+        second: By what the second text is; empty without one.
 
     Returns:
-        `value`, `lower` and `upper` among others.
+        `value`, `lower` and `upper` among others; empty where there is no order to compare.
     """
-    (name,) = second
-    return agreements.row(
-        by_predicate=(pl.col("kind") == "zero") & (pl.col("other") == f"zero on {name}"),
-        named=True,
-    )
+    names = [f"zero on {name}" for name in second]
+    rows = agreements.filter(pl.col("other").is_in(names), kind="zero")
+    return next(rows.iter_rows(named=True), {})
+
+
+def against_random(curves: pl.DataFrame) -> str:
+    """How the top heads compare with random ones, as the end of a title.
+
+    Args:
+        curves: Rows of `ablation_curves`.
+    """
+    largest = curves["p_holm"].cast(pl.Float64).max()
+    if largest is None:
+        return "there are no other heads to compare them with"
+    return f"against random sets the largest p after Holm is {largest:.3f}"
 
 
 def halves_table(agreements: pl.DataFrame) -> pl.DataFrame:
@@ -87,8 +97,10 @@ def text_sentence(
         gaps = judged["absences"].filter(data=SECOND)
         return f"There is no second text: {gaps['reason'][0]}."
     (name,), found = second, text_agreement(judged["rank_agreements"], second)
-    claims = judged["claims"].filter(claim="text_matters_more_than_kind")
-    verdict = claims["verdict"][0] if claims.height else "not tested"
+    if not found:
+        return f"No order of the heads on {text} can be compared with one on {name}."
+    every = judged["claims"].select("claim", "verdict").rows() if "claims" in judged else []
+    verdict = dict(every).get("text_matters_more_than_kind", "not tested")
     return (
         f"The rankings of `zero` on {text} and on {name} have a correlation of "
         f"{found['value']:.2f} ({found['lower']:.2f} to {found['upper']:.2f}); that the text "

@@ -56,6 +56,15 @@ def facts(curves: pl.DataFrame) -> list[str]:
     return sorted(found, key=lambda fact: fact != ALL)
 
 
+def absence_lines(judged: Answer) -> str:
+    """What could not be tested and why, as a list in markdown: one line a reason; may be empty."""
+    if "absences" not in judged:
+        return ""
+    gaps = judged["absences"].group_by("reason", maintain_order=True).agg("data")
+    told = ((", ".join(dict.fromkeys(data)), reason) for reason, data in gaps.iter_rows())
+    return "\n".join(f"- {data}: {reason}" for data, reason in told)
+
+
 def at_size(curves: pl.DataFrame, ranking: str, family: str, size: int) -> dict[str, Any]:
     """One point of a curve under `zero`, over all questions.
 

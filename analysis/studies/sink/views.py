@@ -101,7 +101,8 @@ def removal_rows(
         metric: A metric of effects.
 
     Returns:
-        Columns `condition`, `group`, `heads`, `value`, `lower`, `upper` and `n`.
+        Columns `condition`, `group`, `heads` (by name, or how many all of them are), `value`,
+        `lower`, `upper` and `n`.
     """
     method = pl.col("method").str.split(",").list.first()
     kept = answer["ablations"].filter(
@@ -115,7 +116,10 @@ def removal_rows(
     )
     words = pl.col("condition").str.replace(r"^\w+ ", "")
     group = pl.col("family").replace_strict(_GROUPS, return_dtype=pl.String)
-    return rows.with_columns(group=group, condition=words)
+    names = pl.col("heads").str.split(",")
+    every = pl.col("family").str.starts_with("all")
+    told = pl.when(every).then(pl.format("all {} heads", names.list.len())).otherwise("heads")
+    return rows.with_columns(group=group, condition=words, heads=told)
 
 
 def position_rows(answer: Mapping[str, pl.DataFrame]) -> pl.DataFrame:

@@ -253,9 +253,20 @@
     });
   }
 
+  /* ---- what a link leads to may lie in a fold ---- */
+  function unfold() {
+    const goal = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    let fold = goal?.closest("details:not([open])");
+    if (!fold) return;
+    for (; fold; fold = fold.parentElement.closest("details:not([open])")) fold.open = true;
+    goal.scrollIntoView();
+  }
+
   globalThis.headbook = { content, startLong };
 
+  addEventListener("hashchange", unfold);
   document.addEventListener("DOMContentLoaded", () => {
+    unfold();
     startControls();
     all(".hb-tabs").forEach(startTabs);
     placeLate().then(startTables).then(() => { document.documentElement.dataset.hbReady = "yes"; });
