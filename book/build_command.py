@@ -11,7 +11,7 @@ from analysis.errors import UserError
 from analysis.studies import CHAPTERS
 from book.computing import refuse_slow
 from book.options import EVERY, PATH, with_budget, with_request, with_store
-from book.planning import asked_of, n_cores, planned_store, said_to_user, within
+from book.planning import n_cores, planned_store, said_to_user, within
 from book.terminal import say
 
 if TYPE_CHECKING:
