@@ -16,6 +16,7 @@ from analysis.models.load import Model
 from analysis.progress import Report, stage
 from analysis.questions.experiment import Experiment
 from analysis.questions.rows import Labels, absence, head_scores
+from analysis.questions.work import Work, passes, scored
 from analysis.text import words
 from analysis.text.tokens import NO_TOKENIZER, Tokens, Vocabulary
 
@@ -90,6 +91,11 @@ class SuccessorScores(Experiment):
     def data(self) -> Sequence[Tokens]:
         """Lists and controls of every kind whose members are single tokens."""
         return [tokens for lists in self._lists for tokens in (lists.ordinal, lists.control)]
+
+    def work(self) -> Work:
+        """A pass over every list and its control; chance is that of the lists."""
+        lists = scored(self.card, *(lists.ordinal for lists in self._lists))
+        return lists + passes(self.card, *(lists.control for lists in self._lists))
 
     def run(self, report: Report) -> dict[str, pl.DataFrame]:
         """Score every head on every kind of list.
