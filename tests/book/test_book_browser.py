@@ -146,6 +146,19 @@ def test_a_chart_can_be_exported_and_its_legend_selects(driver, site):
     wait.until(lambda page: page.execute_script(faint) == 2)
 
 
+def test_a_link_to_a_run_opens_the_fold_that_it_lies_in(driver, site):
+    visit(driver, f"{site}/runs.html")
+    entries = driver.find_elements(By.CSS_SELECTOR, ".hb-run")
+    assert not any(entry.is_displayed() for entry in entries), "folded"
+    link = driver.find_element(By.CSS_SELECTOR, ".hb-table a")
+    run = link.get_attribute("href").partition("#")[2]
+    link.click()
+    assert driver.find_element(By.ID, run).is_displayed()
+    driver.get("about:blank")
+    visit(driver, f"{site}/runs.html#{run}")
+    assert driver.find_element(By.ID, run).is_displayed()
+
+
 def test_a_hostile_token_is_text_in_a_tooltip(driver, site):
     visit(driver, f"{site}/02_elements.html")
     figure = driver.find_element(By.ID, "fig-hostile-chart")

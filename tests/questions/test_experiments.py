@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import polars as pl
@@ -17,7 +17,7 @@ from analysis.statistics.resampling import bootstrap
 from analysis.studies.atlas.induction_scores import InductionScores
 from analysis.studies.atlas.s_inhibition_scores import SInhibitionScores
 from analysis.studies.atlas.successor_scores import SuccessorScores
-from analysis.studies.atlas.text_scores import TextScores
+from analysis.studies.atlas.text_scores import TextPatterns, TextScores
 from analysis.studies.circuit.second_copy import SecondCopy
 from analysis.studies.redundancy.query_offsets import QueryOffsets
 from tests.models.architectures import GQA, build
@@ -165,6 +165,25 @@ def test_scores_profile_and_mean_pattern_are_one_measurement(answer):
         assert whole == pytest.approx((N_TOKENS - 2) * previous + mean[1, 0], abs=1e-5)
         (bos,) = every(answer["head_scores"], score="bos", data="text", **where)["value"]
         assert bos == pytest.approx(mean[1:, 0].mean(), abs=1e-6)
+
+
+def test_pictures_asked_for_later_are_those_that_come_with_the_scores(question, answer):
+    """And those of another head are another's."""
+    shared = {
+        field.name: getattr(question, field.name)
+        for field in fields(TextPatterns)
+        if field.name != "pictured"
+    }
+    later = TextPatterns(**shared, pictured=("L1H3", "L0H1")).run(silent)
+    assert later["prompts"].equals(answer["prompts"])
+    order = ("kind", "query", "key")
+    here, there = (
+        frame.filter(layer=1, head=3).sort(order)
+        for frame in (later["patterns"], answer["patterns"])
+    )
+    assert here.equals(there)
+    other = later["patterns"].filter(layer=0, head=1).sort(order)
+    assert not other["weight"].equals(here["weight"])
 
 
 def test_pictures_show_the_prompt_and_the_first_sequence(question, answer, worded):

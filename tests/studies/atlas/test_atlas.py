@@ -4,7 +4,16 @@ import polars as pl
 import pytest
 
 from analysis.scores.registry import HeadScore
-from analysis.studies.atlas.views import LABELS, atlas, bars, label_counts
+from analysis.studies.atlas.views import (
+    LABELS,
+    LEADERS,
+    atlas,
+    bars,
+    label_counts,
+    leaders,
+    measured_labels,
+    pictured_menu,
+)
 from analysis.tables import beside, named, strongest
 
 
@@ -133,3 +142,29 @@ def test_rows_beside_their_control():
     assert found["control_upper"][0] == pytest.approx(0.11)
     assert strongest(found)["name"] == "L1H4"
     assert named(frame)["name"].to_list() == ["L1H4", "L1H5", "L1H4", "L1H4"]
+
+
+def test_the_strongest_heads_of_each_label_lead_whether_they_earn_it_or_not():
+    first, second = LABELS[:2]
+    found = rows(
+        *(row(first, 0.01 * head, head=head) for head in range(10)),
+        *(row(second, 0.01 * (10 - head), head=head) for head in range(8)),
+        row(first, 0.9, head=4, sequence=0),
+        row((first.name, "another text"), 0.9, head=5),
+    )
+    told = dict(leaders(found).select("name", "leads").iter_rows())
+    assert told == {
+        **{f"L1H{9 - i}": f"{first.label} {i + 1}" for i in range(LEADERS)},
+        **{f"L1H{i}": f"{second.label} {i + 1}" for i in range(LEADERS)},
+    }
+    assert measured_labels(found) == [first.label, second.label]
+    heads = pl.DataFrame({"layer": [1, 1], "head": [5, 9]})
+    menu = pictured_menu(named(heads), found)
+    assert menu == {"L1H5": "L1H5", f"L1H9 ({first.label} 1)": "L1H9"}
+
+
+def test_a_head_leads_in_several_scores_and_ties_go_to_the_lower_one():
+    found = rows(*(row(label, 0.5, head=head) for label in LABELS[:2] for head in (3, 1, 2, 0)))
+    assert leaders(found)["name"].to_list() == ["L1H0", "L1H1", "L1H2"]
+    assert leaders(found)["leads"][0] == f"{LABELS[0].label} 1, {LABELS[1].label} 1"
+    assert leaders(rows(row(LABELS[0], float("nan")))).is_empty()
