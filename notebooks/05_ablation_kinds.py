@@ -150,6 +150,11 @@ def kinds_text(study):
     """)
 
 
+@app.cell(hide_code=True)
+def drawn_text(kinds):
+    mo.md(views.drawn_said(kinds))
+
+
 @app.cell
 def choose_metric(study):
     mo.stop(not study)

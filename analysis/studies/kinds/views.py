@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 
+from analysis.interventions import DRAWING
 from analysis.questions.second_text import SECOND
 from analysis.tables import effects_beside, single_effects
 
@@ -105,4 +106,23 @@ def text_sentence(
         f"The rankings of `zero` on {text} and on {name} have a correlation of "
         f"{found['value']:.2f} ({found['lower']:.2f} to {found['upper']:.2f}); that the text "
         f"matters more than what stands in for a head: **{verdict}**."
+    )
+
+
+def drawn_said(kinds: Mapping[str, Answer]) -> str:
+    """How well KL and the change of the loss are estimated by drawn tokens; empty where all count.
+
+    Args:
+        kinds: Answers of `AblationSweep` for single heads, by kind.
+    """
+    means = pl.concat(answer["ablation_means"].filter(scope="all") for answer in kinds.values())
+    error, exact = (means.filter(metric=name)["value"] for name in DRAWING)
+    if error.is_empty():
+        return ""
+    return (
+        "The vocabulary is large: KL and the change of the loss are **estimated** by tokens that "
+        "are drawn from the model's own predictions at every position. That adds a standard error "
+        f"of {error.median():.1g} nats to a head's mean (the largest: {error.max():.1g}), beside "
+        f"that of the text. {exact.mean():.1%} of the positions, those whose logits change most, "
+        "are compared over the whole vocabulary."
     )

@@ -12,6 +12,7 @@ from analysis.errors import UserError
 from analysis.interventions import DRAWING, NOTHING, Head, Intervention, Method, taps
 from analysis.models.load import load_model
 from analysis.questions.verdicts import head_sets as module
+from analysis.studies.kinds import views
 from analysis.studies.kinds.ablation_sweep import AblationSweep
 from analysis.studies.kinds.estimates import DirectEffects, GradientEstimates
 from analysis.studies.kinds.identities import AblationIdentities
@@ -100,6 +101,10 @@ def test_drawn_tokens_estimate_kl_and_say_how_well(question, tmp_path):
         assert off.height == len(HEADS)
         assert (off["off"] <= off["error"] + 1e-6).all()
     assert both.filter(metric == "kl_base_ablated", value=pl.col("value_exact")).height < len(HEADS)
+    said = views.drawn_said({"zero": answer})
+    assert f"{errors['value'].median():.1g} nats" in said
+    assert f"{shares.mean():.1%} of the positions" in said
+    assert views.drawn_said({"zero": exact}) == ""
 
 
 def test_the_reference_rows_are_not_the_measured_ones(question):
