@@ -18,7 +18,7 @@ from .theme import (
     symmetric_end,
 )
 
-_WIDEST = 22
+_NARROWEST = 13
 """Pixels of a head whose name stands below it."""
 _PANEL = 240
 """Pixels of one grid of several, either way."""
@@ -26,6 +26,7 @@ _LEGIBLE = (24, 12)
 """Pixels of a cell that has room for a number, across and down."""
 _SPARSE: dict[str, Any] = {"labelOverlap": "parity", "labelSeparation": 3}
 """An axis of rows that may be lower than their labels."""
+_BELOW = alt.Legend(orient="bottom", gradientLength=240)
 _ROOMS = {"second": COLUMN, "first": TALL}
 _DIVERGING = ["#c0653a", "#f7f7f7", "#3b6ea8"]
 
@@ -47,14 +48,16 @@ def effect_grid(
     """
     n_heads, n_kinds = rows["name"].n_unique(), rows["kind"].n_unique()
     scale = alt.Scale(type="sqrt", domainMin=0, scheme="blues", clamp=True)
-    if _WIDEST * n_heads > COLUMN:
+    across = step(n_heads, 22)
+    if across < _NARROWEST:
         return head_panels(rows, "kind", (unit, scale), title, description)
-    base = alt.Chart(rows, width=max(300, _WIDEST * n_heads), height=26 * n_kinds).encode(
+    base = alt.Chart(rows, width=max(300, across * n_heads), height=26 * n_kinds).encode(
         x=alt.X("name:N", title=None, sort=None, axis=alt.Axis(labelAngle=-90)),
         y=alt.Y("kind:N", title=None, sort=None),
         tooltip=["name:N", "kind:N", *EFFECT],
     )
-    cells = base.mark_rect().encode(color=alt.Color("value:Q", title=unit, scale=scale))
+    color = alt.Color("value:Q", title=unit, scale=scale, legend=_BELOW)
+    cells = base.mark_rect().encode(color=color)
     return alt.LayerChart(layer=[cells], title=title, description=description)
 
 
@@ -81,7 +84,6 @@ def head_panels(
     width = max(90, step(n_heads, 16, _PANEL) * n_heads)
     height = max(40, step(n_layers, 16, _PANEL) * n_layers)
     layers = alt.Scale(domain=list(range(n_layers))[::-1])
-    legend = alt.Legend(orient="bottom", gradientLength=240)
 
     def grid(panel: str) -> alt.Chart:
         chart = alt.Chart(placed.filter(pl.col(by) == panel), title=panel)
@@ -90,7 +92,7 @@ def head_panels(
             .encode(
                 x=alt.X("head:O", title="head", axis=alt.Axis(labelAngle=0, labelOverlap=True)),
                 y=alt.Y("layer:O", title="layer", scale=layers, axis=alt.Axis(**_SPARSE)),
-                color=alt.Color("value:Q", title=unit, scale=scale, legend=legend),
+                color=alt.Color("value:Q", title=unit, scale=scale, legend=_BELOW),
                 tooltip=["name:N", f"{by}:N", *EFFECT],
             )
             .properties(width=width, height=height)

@@ -24,7 +24,7 @@ from .theme import (
 
 _SHAPES = ["circle", "diamond", "cross", "square", "triangle-up"]
 """Of verdicts."""
-_NARROWEST = 7
+_NARROWEST = 5
 """Pixels of one of several points of a head."""
 _SMALLEST = 0.001
 """Nats below which a divergence is drawn on a linear axis."""

@@ -5,8 +5,8 @@ import polars as pl
 
 alt.data_transformers.disable_max_rows()
 
-SHARE = alt.Scale(domain=[0, 1])
-"""Every axis of shares of attention."""
+SHARE = alt.Scale(domain=[0, 1], clamp=True)
+"""Every axis of shares of attention; a wide interval of few sequences ends where the axis does."""
 
 COLUMN, TALL = 560, 640
 """Pixels between axis and legend that a page has room for, across and down."""
@@ -70,7 +70,8 @@ MODEL_COLORS = (BLUE, ORANGE, "#3f8f6b", "#7a5ba6", "#b98a3c", "#b34757", "#3f93
 def data_color(kinds: list[str]) -> alt.Color:
     """Colour by data set, with a legend in the order of `kinds`."""
     scale = alt.Scale(domain=kinds, range=[COLORS[kind] for kind in kinds])
-    return alt.Color("data:N", title=None, scale=scale)
+    legend = alt.Legend(symbolOpacity=1)
+    return alt.Color("data:N", title=None, scale=scale, legend=legend)
 
 
 def layered(

@@ -16,7 +16,7 @@ from analysis.plots.theme import MARKS
 
 from .drawn import COLUMN, drawn
 
-SHAPES = [(30, 9), (32, 32), (2, 36), (4, 6), (1, 1)]
+SHAPES = [(30, 9), (32, 32), (2, 36), (4, 8), (1, 1)]
 DATA = ("text after BOS", "text without BOS", "random after BOS")
 RNG = np.random.default_rng(0)
 
