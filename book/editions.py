@@ -162,6 +162,9 @@ def planned(notebooks: Iterable[Path], options: Mapping[str, str]) -> list[Plann
     Returns:
         The first model's chapters with those about no or every model, then those of each other
         model.
+
+    Raises:
+        UserError: Every chapter compares models, and there is one.
     """
     first, *others = editions(options)
     subjects = {notebook: subject_of(notebook) for notebook in notebooks}
@@ -175,6 +178,11 @@ def planned(notebooks: Iterable[Path], options: Mapping[str, str]) -> list[Plann
         for notebook, subject in subjects.items()
         if others or subject is not Subject.MODELS
     ]
+    if subjects and not chapters:
+        raise UserError(
+            "expected --models with several for a chapter that compares them, got one model; name "
+            "them, or other --chapters"
+        )
     for edition in others:
         chapters += [
             Planned(notebook=notebook, subject=subject, edition=edition, options=edition.options)

@@ -372,6 +372,11 @@ def test_a_missing_corpus_and_an_unknown_device(tmp_path):
     assert "--device cpu" in refused(*asked, "--device", "tpu9")
 
 
+def test_a_chapter_that_compares_models_takes_several(tmp_path):
+    places = ("--out", tmp_path / "html", "--store", tmp_path / "store")
+    assert "got one model; name them" in refused("build", "--chapters", "13", *places)
+
+
 def test_chapters_are_those_that_are_asked_for():
     every = find_notebooks(NOTEBOOKS)
     usual = chosen(every, "")
