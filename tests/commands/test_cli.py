@@ -81,7 +81,7 @@ def test_a_run_on_a_saved_folder_fills_the_store_and_is_not_repeated(gpt2, prose
     first, again = invoke(*asked), invoke(*asked)
     assert first.exit_code == again.exit_code == 0, first.output
     assert "to compute" in first.stderr
-    assert "forward passes" in first.stderr
+    assert "tokens through all layers" in first.stderr
     assert "to compute" not in again.stderr
     assert first.stdout == again.stdout
     query = "SELECT count(*) AS heads FROM head_atlas"
