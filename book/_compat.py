@@ -128,6 +128,10 @@ def ignore_settings() -> None:
     MarimoConfigManager.get_config = defaults
 
 
+_PLACES = {"model", "models", "text"}
+"""Options whose values may be paths."""
+
+
 def arguments_of(options: Mapping[str, str]) -> list[str]:
     """The command line of which `mo.cli_args()` makes these options, whatever they say.
 
@@ -135,12 +139,13 @@ def arguments_of(options: Mapping[str, str]) -> list[str]:
         options: By name.
 
     Returns:
-        A word each; what would be read as a number or a truth is written as the path that it is.
+        A word each; a place that would be read as a number or a truth is written as the path that
+        it is.
     """
     words = {name: f"--{name}={value}" for name, value in options.items()}
     read = {name: parse_args([word]).get(name) for name, word in words.items()}
     return [
-        words[name] if read[name] == value else f"--{name}=./{value}"
+        words[name] if name not in _PLACES or read[name] == value else f"--{name}=./{value}"
         for name, value in options.items()
     ]
 

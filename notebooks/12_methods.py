@@ -32,9 +32,7 @@ def found(asked, doubled, nearest_claims, weighed_claims):
     mo.md(f"""
     With intervals twice as wide, as a quarter of the sequences would give,
     **{doubled.height} of {weighed_claims.height} verdicts** on **{asked.card.name}** would
-    differ. The nearest to changing is *{nearest_claims["claim"][0].replace("_", " ")}*: its
-    interval ends {nearest_claims["margin"][0]:.2f} half-widths from its
-    {nearest_claims["nearest"][0]}.
+    differ. {margins.nearest_said(nearest_claims)}
     """)
 
 

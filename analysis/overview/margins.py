@@ -92,6 +92,22 @@ def margins(claims: pl.DataFrame) -> pl.DataFrame:
     ).sort("margin", "claim", nulls_last=True)
 
 
+def nearest_said(rows: pl.DataFrame) -> str:
+    """Which verdict is nearest to changing, in a sentence.
+
+    Args:
+        rows: Of `margins`.
+    """
+    told = rows.drop_nulls("margin")
+    if told.is_empty():
+        return "None turns on an interval alone."
+    claim, margin, nearest = told.select("claim", "margin", "nearest").row(0)
+    return (
+        f"The nearest to changing is *{claim.replace('_', ' ')}*: its interval ends {margin:.2f} "
+        f"half-widths from its {nearest}."
+    )
+
+
 def margin_table(rows: pl.DataFrame) -> pl.DataFrame:
     """Margins as a reader sees them.
 

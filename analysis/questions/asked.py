@@ -134,9 +134,9 @@ def with_own(sizes: Z, own: Own, room: str = "") -> Z:
     return replace(cast("Any", sizes), **found) if found else sizes
 
 
-def listed(numbers: str | None) -> tuple[str, ...]:
-    """Numbers of chapters, as `--chapters` takes them; none for all."""
-    return tuple(number for number in (numbers or "").split(",") if number)
+def listed(numbers: str | int | None) -> tuple[str, ...]:
+    """Numbers of chapters, as `--chapters` takes them, or one alone; none for all."""
+    return tuple(number.zfill(2) for number in str(numbers or "").split(",") if number)
 
 
 @dataclass(frozen=True, kw_only=True)

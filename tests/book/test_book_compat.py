@@ -129,6 +129,12 @@ def test_a_folder_that_is_called_like_a_number_is_a_path(tmp_path, value):
     assert _told(notebook, {"model": value}) == {"model": f"./{value}"}
 
 
+def test_a_number_is_told_as_it_is(tmp_path):
+    notebook = write_notebook(tmp_path / "n10.py", ("one", "told = mo.cli_args().to_dict()"))
+    options = {"n_sequences": "4", "seed": "7", "model": "reference"}
+    assert _told(notebook, options) == {"n_sequences": 4, "seed": 7, "model": "reference"}
+
+
 def _told(notebook, options):
     """What `mo.cli_args()` holds in a notebook that gets these options."""
     argv = sys.argv

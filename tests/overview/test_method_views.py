@@ -162,6 +162,7 @@ def test_a_verdict_that_rests_on_more_has_no_margin():
     told = claim(interval=(2, 3, 4), threshold=1, control=(0, 0, 0), told="undecided")
     frame = pl.DataFrame([told])
     assert margins.margins(frame)["margin"].to_list() == [None]
+    assert margins.nearest_said(margins.margins(frame)) == "None turns on an interval alone."
     assert margins.widened(frame, 3.0).is_empty()
 
 
