@@ -16,6 +16,8 @@ import click
 from analysis.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
     from analysis.overview.budget import BudgetPlan
     from analysis.questions.asked import Asked
     from analysis.questions.cost import Rates
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
 SIZES_OF_BUDGET = 1
 """Raised when other sizes come of what is noted in a store."""
 _ASKED = ("text", "bos", "token_pool", "n_sequences", "n_tokens", "heads", "seed", "dtype")
+
+_SLOWEST = 1e6
+"""Seconds, or GiB, that a note of a pace may name."""
+_MOST_HALVINGS = 30
 
 _UNITS = (("h", 3600), ("m", 60), ("s", 1))
 _LONGEST_S = 10 * 365 * 24 * 3600
@@ -144,11 +150,21 @@ def rates_of(asked: Asked, store: Store, *, keep: bool, known: Rates | None = No
     where = {"device": asked.device, "dtype": asked.dtype}
     names = [each.name for each in fields(Rates)]
     about = {"note": "pace", "numbers": names, "model": asked.card.identity, **where}
-    noted = store.noted(about)
+    noted = _sound(store.noted(about), names, _SLOWEST)
     if noted is None:
-        measured = known or Rates.measured(asked.model, asked.device, Precision(asked.dtype))
-        noted = store.note(about, asdict(measured)) if keep else asdict(measured)
+        own = asdict(known or Rates.measured(asked.model, asked.device, Precision(asked.dtype)))
+        kept = store.note(about, own) if keep else own
+        noted = _sound(kept, names, _SLOWEST) or own
     return Rates(**noted)
+
+
+def _sound(
+    noted: Mapping[str, float] | None, names: Collection[str], most: float
+) -> dict[str, float] | None:
+    """A note, if it holds these numbers from 0 to `most` and nothing else: others may write one."""
+    if noted is None or set(noted) != set(names):
+        return None
+    return dict(noted) if all(0 <= number <= most for number in noted.values()) else None
 
 
 def within(
@@ -172,14 +188,16 @@ def within(
 
     asked, capacity = asked_of(options), float(budget[0] * budget[1])
     rates, about = rates_of(asked, store, keep=False), _sizes_of(asked)
-    noted = store.noted(about)
+    noted = _sound(store.noted(about), ["halvings"], _MOST_HALVINGS)
     chosen = fitted(asked, rates, capacity) if noted is None else int(noted["halvings"])
     plan = planned(asked, rates, capacity, chosen)
     if not plan.inside:
         raise _too_short(plan, budget)
     if keep and noted is None:  # whoever noted them first is followed, in pace and in sizes
         rates = rates_of(asked, store, keep=True, known=rates)
-        chosen = int(store.note(about, {"halvings": float(chosen)})["halvings"])
+        own = {"halvings": float(chosen)}
+        kept = _sound(store.note(about, own), ["halvings"], _MOST_HALVINGS) or own
+        chosen = int(kept["halvings"])
         plan = planned(asked, rates, capacity, chosen)
     chapters = ",".join(plan.asked.chapters)
     return {**options, "profile": plan.asked.sizes_told, "chapters": chapters}, plan

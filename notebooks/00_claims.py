@@ -14,6 +14,7 @@ with app.setup:
     from analysis.plots.bars import verdict_bars
     from analysis.plots.graph import circuit_graph
     from analysis.plots.intervals import claim_intervals
+    from analysis.studies import named_chapters
     from analysis.studies.atlas.study import AtlasStudy
     from analysis.studies.circuit import graph
     from analysis.studies.circuit.heads import circuit_heads
@@ -88,6 +89,8 @@ def counts(claims):
 
 @app.cell
 def circuit_answers(asked, store):
+    asked_for = "02_induction_circuit" in named_chapters(asked.chapters)
+    mo.stop(not asked_for, mo.md("The circuit is left out, as its chapter is."))
     hindered = CircuitStudy.hindrance(asked)
     mo.stop(hindered, mo.md(f"Of **{asked.card.name}** there is no circuit to show: {hindered}."))
     text = store.recall(AtlasStudy(asked).text_scores(), progress_bar)

@@ -11,6 +11,7 @@ with app.setup:
     from analysis.overview.findings import claims_and_checks
     from analysis.plots.intervals import ranking_checks, verdict_margins
     from analysis.plots.levels import published_drops
+    from analysis.studies import named_chapters
     from analysis.studies.atlas.study import AtlasStudy
     from analysis.studies.atlas.views import bars
     from analysis.studies.published import views as published_views
@@ -146,6 +147,8 @@ def controls_table(nearest_claims):
 
 @app.cell
 def retrieval_checked(asked, store):
+    asked_for = "08_retrieval_heads" in named_chapters(asked.chapters)
+    mo.stop(not asked_for, mo.md("Rankings of heads are left out, as the chapter on them is."))
     asked_retrieval = RetrievalStudy.of(asked)
     why_not = f"**{asked.card.name}** has no tokenizer, so that no ranking can be checked."
     mo.stop(asked_retrieval is None, mo.md(why_not))

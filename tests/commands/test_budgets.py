@@ -83,3 +83,16 @@ def test_a_killed_budget_goes_on_with_a_larger_one(asked, tmp_path):
     assert runs["n"][0] == runs["runs"][0]
     done = invoke(*words(asked, place, "--budget", "3h", "--dry-run"))
     assert "nothing to compute: every answer is stored" in done.output
+
+
+@pytest.mark.parametrize("said", ['{"other":1}', '{"halvings":-3}', '{"halvings":1e300}', "[]"])
+def test_a_note_of_something_else_is_as_none(asked, tmp_path, said):
+    """Whoever can write into a store can write into its notes."""
+    place = tmp_path / "store"
+    options = dict(asked)
+    told, plan = within(Store.planned(place), options, (4_000, 2), keep=True)
+    for note in (place / "notes").iterdir():
+        note.chmod(0o644)
+        note.write_text(said)
+    again, same = within(Store.open(place), options, (4_000, 2), keep=True)
+    assert (again, same.inside) == (told, plan.inside)
