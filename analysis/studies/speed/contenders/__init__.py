@@ -1,0 +1,1 @@
+"""What is timed beside us, and how."""
