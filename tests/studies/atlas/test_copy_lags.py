@@ -103,4 +103,3 @@ def test_lags_are_those_of_the_pool_and_the_seed(built):
     asked = lags_of(built[0])
     assert replace(asked).question() == asked.question()
     assert replace(asked, seed=2).question() != asked.question()
-    assert asked.n_passes == 15
