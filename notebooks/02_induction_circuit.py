@@ -27,7 +27,7 @@ with app.setup:
     from analysis.studies.circuit_sets import edge_views
     from analysis.studies.circuit_sets import views as set_views
     from analysis.studies.circuit_sets.conditions import Goal
-    from analysis.studies.circuit_sets.question import BY_PLACE, BY_TOKEN, NEEDED
+    from analysis.studies.circuit_sets.question import BY_PLACE, BY_TOKEN, NEEDED, SMALL, TARGET
     from analysis.studies.circuit_sets.study import CircuitSetStudy
     from analysis.tables import beside, judged_claims, left_out, named, strongest
     from analysis.text.pool import LEAST
@@ -657,10 +657,11 @@ def enough_text(asked, kept_sets):
     where the first copy is here. Embeddings and MLPs stay. What is kept is told as a share of what
     all heads gain on the second copy: 0 with all of them replaced, 1 with none. Heads are cut one
     by one, those first whose loss costs least beside what is cut already, on one half of the
-    blocks; the circuit is the smallest set of at most a third of the heads that keeps 95 % there,
-    and all figures are those of the other half {{cite}}`wang2022ioi`. That half alone would find a
-    circuit as large with {shared} of its heads. Beside it stand the first heads by a gradient on
-    the way from none to all replaced {{cite}}`hanna2024faithfulness`, and by what they look at.
+    blocks; the circuit is the smallest set of at most one in {SMALL} heads that keeps
+    {100 * TARGET:g} % there, and all figures are those of the other half {{cite}}`wang2022ioi`.
+    That half alone would find a circuit as large with {shared} of its heads. Beside it stand the
+    first heads by a gradient on the way from none to all replaced
+    {{cite}}`hanna2024faithfulness`, and by what they look at.
 
     Heads that say only *that* something repeats are kept by such stand-ins. With others, from
     blocks whose second copy is in random order, the same heads keep

@@ -85,6 +85,20 @@ def test_a_killed_budget_goes_on_with_a_larger_one(asked, tmp_path):
     assert "nothing to compute: every answer is stored" in done.output
 
 
+def test_pages_that_sum_up_ask_nothing_of_chapters_that_are_left_out(asked, tmp_path):
+    """Start page and methods would otherwise compute the circuit and what retrieves."""
+    named = {**asked, "chapters": "00,01,12"}
+    options = (word for name, value in named.items() for word in (f"--{name}", value))
+    places = ("--store", tmp_path / "store", "--out", tmp_path / "html")
+    done = invoke("build", *options, *places)
+    assert done.exit_code == 0, done.output
+    rows = Store.existing(tmp_path / "store").sql("SELECT DISTINCT experiment FROM runs")
+    kinds = set(rows["experiment"])
+    assert "TextScores" in kinds
+    left_out = re.compile("Circuit|Composition|PathPatching|Retrieval|BosSink")
+    assert not [kind for kind in kinds if left_out.match(kind)]
+
+
 @pytest.mark.parametrize("said", ['{"other":1}', '{"halvings":-3}', '{"halvings":1e300}', "[]"])
 def test_a_note_of_something_else_is_as_none(asked, tmp_path, said):
     """Whoever can write into a store can write into its notes."""
