@@ -6,7 +6,7 @@ import math
 import os
 import re
 import sys
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -200,7 +200,8 @@ def within(
         chosen = int(kept["halvings"])
         plan = planned(asked, rates, capacity, chosen)
     chapters = ",".join(plan.asked.chapters)
-    return {**options, "profile": plan.asked.sizes_told, "chapters": chapters}, plan
+    told = {**options, "profile": plan.asked.sizes_told, "chapters": chapters}
+    return told, replace(plan, noted=noted is not None)
 
 
 def _too_short(plan: BudgetPlan, budget: tuple[int, int]) -> UserError:
@@ -238,10 +239,13 @@ def said(plan: BudgetPlan, n_cores: int) -> list[str]:
         return ", ".join(f"{n} ({in_words(plan.seconds[n] / n_cores)})" for n in numbers)
 
     times = {0: "as they are", 1: "halved once"}.get(plan.halvings, f"halved {plan.halvings} times")
+    why = ", as far as verdicts allow" if plan.halvings else ""
+    if plan.noted:
+        why += ", as the first budget in this store chose"
     lines = [
         f"budget of {in_words(plan.capacity / n_cores)} on {n_cores} "
         f"{'core' if n_cores == 1 else 'cores'}: chapters {each(plan.inside)}",
-        f"sizes of the profile, {times}, as far as verdicts allow: {plan.asked.sizes_said}",
+        f"sizes of the profile, {times}{why}: {plan.asked.sizes_said}",
     ]
     if plan.outside:
         lines.append(f"left out, and what each would take: {each(list(plan.outside))}")

@@ -45,6 +45,8 @@ class BudgetPlan:
     """By chapter, in the order of `VALUE`, what it takes beside those before it, on one core."""
     capacity: float
     """Seconds of all cores together."""
+    noted: bool = False
+    """Whether an earlier budget chose the sizes, as the store has noted."""
 
     @property
     def inside(self) -> list[str]:

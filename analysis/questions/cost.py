@@ -118,10 +118,13 @@ def cost(units: Iterable[Experiment], rates: Rates) -> Cost:
 
 
 def in_words(seconds: float) -> str:
-    """A time, such as `40 s`, `12 min` or `3.4 h`."""
-    if seconds < 90:
+    """A time, such as `40 s`, `2.5 min`, `12 min` or `3.4 h`: to two digits or more."""
+    if seconds < 100:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    if seconds < 5400:
+        minutes = seconds / 60
+        return f"{round(minutes, 1 if minutes < 10 else None):g} min"
+    return f"{round(seconds / 3600, 1):g} h"
 
 
 def _timed(model: Model) -> dict[str, float]:

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from book.planning import within
+from book.planning import said, within
 from store import Store
 from tests.book.real_book import HEADBOOK
 
@@ -38,8 +38,8 @@ def test_a_budget_that_holds_nothing_says_the_smallest_that_does(asked, tmp_path
     monkeypatch.setattr("analysis.questions.cost.UNIT_S", 40.0)
     monkeypatch.setattr("analysis.overview.budget.UNIT_S", 40.0)
     place = tmp_path / "store"
-    said = refused(*words(asked, place, "--budget", "1s"))
-    least = re.search(r"expected a --budget of at least (\d+s), which chapter 01", said)
+    line = refused(*words(asked, place, "--budget", "1s"))
+    least = re.search(r"expected a --budget of at least (\d+s), which chapter 01", line)
     assert least is not None and not place.exists()
     done = invoke(*words(asked, place, "--budget", least[1], "--dry-run"))
     assert done.exit_code == 0 and "chapters 01 (" in done.output
@@ -56,6 +56,8 @@ def test_shares_plan_alike_and_a_later_budget_keeps_the_sizes(asked, tmp_path, m
     assert again == first != options and plan.halvings > 0
     more, larger = within(store, options, (4_000, 2), keep=True)
     assert (larger.halvings, more["profile"]) == (plan.halvings, first["profile"])
+    assert ", as far as verdicts allow: " in said(plan, 2)[1]
+    assert "as the first budget in this store chose: " in said(larger, 2)[1]
     assert set(plan.inside) < set(larger.inside) and not larger.outside
 
 
@@ -86,7 +88,7 @@ def test_a_killed_budget_goes_on_with_a_larger_one(asked, tmp_path):
 
 
 def test_pages_that_sum_up_ask_nothing_of_chapters_that_are_left_out(tmp_path):
-    """Of a model that copies and answers: the start page draws a circuit, methods check rankings."""
+    """Of a model that copies and answers, these pages draw a circuit and check rankings."""
     places = ("--store", tmp_path / "store", "--out", tmp_path / "html")
     done = invoke("build", "--profile", "tiny", "--chapters", "00,01,12", *places)
     assert done.exit_code == 0, done.output
@@ -97,14 +99,14 @@ def test_pages_that_sum_up_ask_nothing_of_chapters_that_are_left_out(tmp_path):
     assert not [kind for kind in kinds if left_out.match(kind)]
 
 
-@pytest.mark.parametrize("said", ['{"other":1}', '{"halvings":-3}', '{"halvings":1e300}', "[]"])
-def test_a_note_of_something_else_is_as_none(asked, tmp_path, said):
+@pytest.mark.parametrize("held", ['{"other":1}', '{"halvings":-3}', '{"halvings":1e300}', "[]"])
+def test_a_note_of_something_else_is_as_none(asked, tmp_path, held):
     """Whoever can write into a store can write into its notes."""
     place = tmp_path / "store"
     options = dict(asked)
     told, plan = within(Store.planned(place), options, (4_000, 2), keep=True)
     for note in (place / "notes").iterdir():
         note.chmod(0o644)
-        note.write_text(said)
+        note.write_text(held)
     again, same = within(Store.open(place), options, (4_000, 2), keep=True)
     assert (again, same.inside) == (told, plan.inside)

@@ -14,6 +14,7 @@ from analysis.overview.findings import findings
 from analysis.overview.forecast import everything, forecast
 from analysis.progress import silent
 from analysis.questions.asked import Asked, Profile
+from analysis.questions.cost import in_words
 from analysis.questions.experiment import Experiment
 from analysis.questions.work import Work, total
 from analysis.studies.circuit.heads import usual_circuit
@@ -119,3 +120,11 @@ def test_components_say_what_they_run(mode):
         fresh = replace(question)
         n, _ = counted(load_model("reference"), lambda one=fresh: one.run(silent))
         assert 1 / 1.15 < question.work().layers / n < 1.15
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(40.0, "40 s"), (90.0, "90 s"), (150.0, "2.5 min"), (3e3, "50 min"), (72e3, "20 h")],
+)
+def test_times_are_told_to_two_digits(seconds, said):
+    assert in_words(seconds) == said
